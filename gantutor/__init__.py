@@ -1,0 +1,1 @@
+"""gantutor: how GANs train, in code that can be read and claims that can be run."""

@@ -1,0 +1,95 @@
+"""What all data sets share: their error, where their files are, and the checks of what they are asked for."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent
+
+
+class DataError(Exception):
+    """A data file is missing, damaged or cannot be had; the message says which one and what to do."""
+
+
+def embedded_file(name: str) -> Path:
+    """Where an embedded data file is: in data/ in a checkout, inside the package where it was installed from a wheel.
+
+    Raises: DataError where it is in neither.
+    """
+    if in_checkout() and (CHECKOUT / "data" / name).is_file():
+        return CHECKOUT / "data" / name
+    if (PACKAGE / "_data" / name).is_file():
+        return PACKAGE / "_data" / name
+    raise DataError(f"{embedded_folder() / name} is missing. {how_to_restore(name)}")
+
+
+def embedded_folder() -> Path:
+    return CHECKOUT / "data" if in_checkout() else PACKAGE / "_data"
+
+
+def how_to_restore(name: str) -> str:
+    """The sentence that ends the error about an embedded file."""
+    if not in_checkout():
+        return "It is part of gantutor: install it again."
+    return f"Get it again: git checkout data/{name}, or python data/build_{Path(name).stem}.py"
+
+
+def downloads_folder() -> Path:
+    """Where downloads go: $GANTUTOR_DATA, else data/downloads in a checkout, else the user's cache folder."""
+    if os.environ.get("GANTUTOR_DATA"):
+        return Path(os.environ["GANTUTOR_DATA"]).expanduser()
+    if in_checkout():
+        return CHECKOUT / "data" / "downloads"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gantutor"
+
+
+def in_checkout() -> bool:
+    return (CHECKOUT / "pyproject.toml").is_file()
+
+
+def check_draw(n: int, generator: torch.Generator, device: torch.device) -> None:
+    """What `sample(n, generator)` can be asked for.
+
+    Raises: ValueError for n < 1 or a generator on another device; TypeError for what is neither.
+    """
+    check_positive("n", n)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"expected a torch.Generator on {device}, got {type(generator).__name__}")
+    if not same_device(generator.device, device):
+        raise ValueError(
+            f"the generator is on {generator.device}, the data on {device}; use torch.Generator({str(device)!r})"
+        )
+
+
+def check_positive(name: str, value: int) -> None:
+    """Raises: TypeError for what is not a whole number, ValueError for one below 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: expected a whole number, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}={value}: expected at least 1")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises: ValueError with the choices that exist."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, choices))}")
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device with its index, as a tensor there reports it ("cuda" -> "cuda:0").
+
+    Raises: ValueError for a device that this machine does not have.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch's own message can be sixty lines long
+        raise ValueError(f"device={str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+def same_device(a: torch.device, b: torch.device) -> bool:
+    """Whether both name one device; "cuda" without an index is any of them."""
+    return a.type == b.type and (a.index is None or b.index is None or a.index == b.index)

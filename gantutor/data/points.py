@@ -1,0 +1,93 @@
+"""Densities in the plane, drawn by a formula: they never run out, and a GAN on them trains in seconds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gantutor.data.common import check_draw, usable_device
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """An endless set of points: p = curve(u, v) + std · ε, with u, v ~ U[0, 1) and ε ~ N(0, I).
+
+    `curve` maps two (n,) tensors in [0, 1) to (n, 2). `modes` (M, 2) are the centres, where the density has any.
+    The samples lie in [-3, 3]² (but for noise beyond 7 std, which nobody will see).
+    """
+
+    name: str
+    curve: Callable[[Tensor, Tensor], Tensor]
+    std: float
+    device: torch.device
+    modes: Tensor | None = None
+
+    kind: ClassVar[str] = "points"
+    shape: ClassVar[tuple[int, ...]] = (2,)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """`n` points, float32 (n, 2).
+
+        Raises: ValueError for n < 1 or a generator on another device.
+        """
+        check_draw(n, generator, self.device)
+        u, v = torch.rand(2, n, generator=generator, device=self.device)
+        noise = torch.randn(n, 2, generator=generator, device=self.device)
+        return self.curve(u, v) + self.std * noise
+
+
+def ring(device: str | torch.device = "cpu") -> Points:
+    """Eight Gaussians on a circle, 30 standard deviations apart: the test for mode collapse.
+
+    p = 2 (cos 2πk/8, sin 2πk/8) + 0.05 ε,  k ~ U{0, ..., 7}
+    """
+    angle = 2 * math.pi * torch.arange(8) / 8
+    return mixture("ring", 2 * on_circle(angle), 0.05, device)
+
+
+def grid(device: str | torch.device = "cpu") -> Points:
+    """Twenty-five Gaussians on a grid.
+
+    p = (i, j) + 0.05 ε,  i, j ~ U{-2, -1, 0, 1, 2}
+    """
+    steps = torch.arange(-2.0, 3.0)
+    return mixture("grid", torch.cartesian_prod(steps, steps), 0.05, device)
+
+
+def mixture(name: str, modes: Tensor, std: float, device: str | torch.device) -> Points:
+    """Equally likely Gaussians around `modes` (M, 2)."""
+    modes = modes.to(usable_device(device))
+    return Points(name, lambda u, v: modes[(u * len(modes)).long()], std, modes.device, modes)
+
+
+def moons(device: str | torch.device = "cpu") -> Points:
+    """Two half circles, each around the other's end.
+
+    p = 1.6 ±(cos πu − ½, sin πu − ¼) + 0.08 ε,  u ~ U[0, 1), the sign + or − with equal chance
+    """
+
+    def curve(u: Tensor, v: Tensor) -> Tensor:
+        half_circle = on_circle(math.pi * u) - torch.tensor([0.5, 0.25], device=u.device)
+        return 1.6 * torch.where(v < 0.5, 1.0, -1.0)[:, None] * half_circle
+
+    return Points("moons", curve, 0.08, usable_device(device))
+
+
+def spiral(device: str | torch.device = "cpu") -> Points:
+    """A line wound twice around the centre; the root makes the points about equally dense along it.
+
+    p = 2.4 √u (cos 4π√u, sin 4π√u) + 0.05 ε,  u ~ U[0, 1)
+    """
+
+    def curve(u: Tensor, v: Tensor) -> Tensor:
+        return 2.4 * u.sqrt()[:, None] * on_circle(4 * math.pi * u.sqrt())
+
+    return Points("spiral", curve, 0.05, usable_device(device))
+
+
+def on_circle(angle: Tensor) -> Tensor:
+    """(cos, sin) of angles (n,) in radians: (n, 2)."""
+    return torch.stack([angle.cos(), angle.sin()], dim=1)

@@ -1,0 +1,126 @@
+"""The GAN that every training step changes: two networks, two optimizers, a loss, and how D's batches are formed."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gantutor.losses import LOSSES, Loss
+
+BATCHINGS = ("split", "joint", "joint_in_D_step")
+
+
+@dataclass
+class GAN:
+    """A generator, a discriminator, their optimizers, the loss, and how real and fake are batched for D.
+
+    `batching` matters only where D has BatchNorm, which normalises with the statistics of the batch it is given:
+    "split" scores real and fake in two calls; "joint" in one, in G's step too; "joint_in_D_step" in one call in D's
+    step, while G's step scores the fakes alone.
+    """
+
+    G: nn.Module
+    D: nn.Module
+    opt_G: torch.optim.Optimizer
+    opt_D: torch.optim.Optimizer
+    loss: Loss
+    batching: str = "split"
+
+    @classmethod
+    def with_adam(
+        cls,
+        G: nn.Module,
+        D: nn.Module,
+        loss: str = "non-saturating",
+        batching: str = "split",
+        lr_G: float = 2e-4,
+        lr_D: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+    ) -> "GAN":
+        """A GAN whose players use Adam; the rates and betas are DCGAN's (Radford et al., 2016, section 4).
+
+        Raises: ValueError for an unknown loss or batching, with the names that exist.
+        """
+        if loss not in LOSSES:
+            raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")
+        if batching not in BATCHINGS:
+            raise ValueError(f"batching={batching!r} is unknown; choose one of {', '.join(BATCHINGS)}")
+        opt_G = torch.optim.Adam(G.parameters(), lr_G, betas)
+        opt_D = torch.optim.Adam(D.parameters(), lr_D, betas)
+        return cls(G, D, opt_G, opt_D, LOSSES[loss], batching)
+
+    def logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """D's scores of `real` and of `fake` in D's step."""
+        if self.batching == "split":
+            return self.D(real), self.D(fake)
+        logits_real, logits_fake = self.D(torch.cat([real, fake])).split([len(real), len(fake)])
+        return logits_real, logits_fake
+
+    def logits_for_G(self, real: Tensor, fake: Tensor) -> Tensor:
+        """D's scores of `fake` in G's step; `real` is used only where G's step is joint, too."""
+        if self.batching == "joint":
+            return self.logits(real, fake)[1]
+        return self.D(fake)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor) -> Tensor:
+        """G(z) for looking at: in evaluation mode, without a graph, and without a trace in G (no statistics move)."""
+        with evaluating(self.G):
+            return self.G(z)
+
+    @torch.no_grad()
+    def verdict(self, x: Tensor) -> Tensor:
+        """σ(D(x)), the probability that D gives to x being real, for looking at (as `sample` is)."""
+        with evaluating(self.D):
+            return self.D(x).sigmoid()
+
+    def push(self, fake: Tensor) -> Tensor:
+        """−∂L_G/∂fake, where G's loss wants each fake to go, for looking at; the shape of `fake`."""
+        fake = fake.detach().requires_grad_()
+        with evaluating(self.D), torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self.loss.g_loss(self.D(fake)), fake)
+        return -gradient
+
+    def check(self, real: Tensor, z: Tensor) -> None:
+        """Look at one batch before training starts: do the shapes, types and ranges fit the networks?
+
+        Raises: ValueError, saying what came and what was expected.
+        """
+        wanted = next(self.G.parameters())
+        for name, batch in (("real", real), ("z", z)):
+            if batch.dtype != wanted.dtype or batch.device != wanted.device:
+                raise ValueError(
+                    f"{name} is {batch.dtype} on {batch.device}, but the networks are {wanted.dtype} on {wanted.device}"
+                )
+            if not torch.isfinite(batch).all():
+                raise ValueError(f"{name} holds values that are NaN or infinite")
+        if len(real) < 2:
+            raise ValueError(f"a batch needs at least 2 samples, got {len(real)}")
+        if real.dim() == 4 and real.abs().max() > 1.001:
+            low, high = real.min().item(), real.max().item()
+            raise ValueError(f"images must lie in [-1, 1], as G's tanh does; real spans [{low:.3g}, {high:.3g}]")
+        try:
+            fake = copy.deepcopy(self.G).eval()(z)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"G does not take z of shape {tuple(z.shape)}: {error}") from error
+        if fake.shape != real.shape:
+            raise ValueError(f"G(z) has shape {tuple(fake.shape)}, but real has shape {tuple(real.shape)}")
+        logits = copy.deepcopy(self.D).eval()(fake)
+        if logits.dim() < 2 or logits.shape[:2] != (len(real), 1):
+            raise ValueError(
+                f"D must return logits (B, 1) or (B, 1, H, W) for B={len(real)}; got {tuple(logits.shape)}"
+            )
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)

@@ -1,0 +1,108 @@
+"""The frames of a run, kept, and exported as PNG files or one GIF."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+
+class Shot(NamedTuple):
+    """A view at one moment: PNG bytes, and its size on the screen in CSS pixels."""
+
+    title: str
+    png: bytes
+    width: int
+    height: int
+
+
+class Frame(NamedTuple):
+    """One moment: the step, and each lane's views, the charts last."""
+
+    step: int
+    lanes: Sequence[Sequence[Shot]]
+
+
+def compose(frame: Frame) -> Image.Image:
+    """The frame as one picture: lanes side by side."""
+    lanes = [compose_lane(lane) for lane in frame.lanes]
+    gap, head = 12, 18
+    width = sum(lane.width for lane in lanes) + gap * (len(lanes) + 1)
+    picture = Image.new("RGB", (width, max(lane.height for lane in lanes) + head + gap), "white")
+    draw = ImageDraw.Draw(picture)
+    x = gap
+    for name, lane in zip("ABCDEFGH", lanes, strict=False):
+        draw.text((x, 3), f"{name}   step {frame.step}" if len(lanes) > 1 else f"step {frame.step}", fill="black")
+        picture.paste(lane, (x, head))
+        x += lane.width + gap
+    return picture
+
+
+def compose_lane(shots: Sequence[Shot], gap: int = 8, line: int = 14) -> Image.Image:
+    """All shots but the last in a column, each below its title; the charts beside them."""
+    *column, charts = shots
+    left = max(shot.width for shot in column)
+    tall = sum(shot.height + line for shot in column) + gap * (len(column) - 1)
+    lane = Image.new("RGB", (left + gap + charts.width, max(tall, charts.height + line)), "white")
+    draw = ImageDraw.Draw(lane)
+    y = 0
+    for shot in column:
+        draw.text((0, y), shot.title, fill="black")
+        lane.paste(picture_of(shot), (0, y + line))
+        y += line + shot.height + gap
+    draw.text((left + gap, 0), charts.title, fill="black")
+    lane.paste(picture_of(charts), (left + gap, line))
+    return lane
+
+
+def picture_of(shot: Shot) -> Image.Image:
+    """The shot's pixels, at its size on the screen."""
+    image = Image.open(io.BytesIO(shot.png)).convert("RGB")
+    size = (shot.width, shot.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
+
+
+class Film:
+    """Frames in the order in which they were shown. At `most` frames every other one is dropped, again and again."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.frames: list[Frame] = []
+        self.most = most
+        self._every = 1
+        self._seen = 0
+
+    def add(self, frame: Frame) -> None:
+        if self._seen % self._every == 0:
+            self.frames.append(frame)
+        self._seen += 1
+        if len(self.frames) >= self.most:
+            del self.frames[1::2]
+            self._every *= 2
+
+    def save_png(self, folder: str | Path) -> list[Path]:
+        """Write `step_000000.png` ... into `folder`, which is made if need be. Raises: ValueError without a frame."""
+        folder = Path(folder)
+        self._need_frames()
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for number, frame in enumerate(self.frames):
+            path = folder / f"{number:04d}_step_{frame.step:06d}.png"
+            compose(frame).save(path)
+            paths.append(path)
+        return paths
+
+    def save_gif(self, path: str | Path, fps: float = 10.0, hold_s: float = 1.5) -> Path:
+        """Write an endless GIF that rests on its last frame for `hold_s` seconds.
+
+        Raises: ValueError without a frame.
+        """
+        self._need_frames()
+        first, *rest = [compose(frame).quantize(128, dither=Image.Dither.NONE) for frame in self.frames]
+        durations = [round(1000 / fps)] * len(rest) + [round(1000 * hold_s)]
+        first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
+        return Path(path)
+
+    def _need_frames(self) -> None:
+        if not self.frames:
+            raise ValueError("no frame was kept: make the panel with Lab(..., keep_frames=True)")

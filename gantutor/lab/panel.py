@@ -1,0 +1,266 @@
+"""The live panel: one lane, or two or more in lock step, each an experiment with its controls and its views."""
+
+import base64
+import html
+import io
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import ipywidgets as W
+
+from gantutor.experiment import Experiment
+from gantutor.lab.a11y import Accessibility
+from gantutor.lab.controls import Controls
+from gantutor.lab.film import Film, Frame, Shot, compose
+from gantutor.lab.pictures import ImagePicture, PointPicture, View
+from gantutor.lab.runner import Runner
+from gantutor.steps import d_only, g_only
+
+
+class Lane:
+    """One experiment: its run, its controls, its views."""
+
+    CHARTS_EVERY_S = 0.4  # the charts move slowly and cost most
+
+    def __init__(self, experiment: Experiment, label: str) -> None:
+        self.experiment, self.label = experiment, label
+        self.controls = Controls(experiment)
+        self.pictures = W.Box(layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px"))
+        self.pngs: dict[str, bytes] = {}
+        self.images: dict[str, W.Image] = {}
+        self._looks_like: tuple[Any, ...] = ()
+        self._charts_at = 0.0
+        self.restart(experiment)
+
+    def restart(self, experiment: Experiment) -> None:
+        """A new run from step 0; the views are built anew only if what they show has another form."""
+        if experiment.data != self.experiment.data or experiment.device != self.experiment.device or not self.images:
+            self.data = experiment.load()
+        self.experiment = experiment
+        self.run = experiment.start(self.data)
+        looks_like = (self.data, experiment.z_dim)
+        if looks_like != self._looks_like:
+            self._looks_like = looks_like
+            make = PointPicture if self.data.kind == "points" else ImagePicture
+            self.picture = make(self.data, experiment.z_dim)
+            self.images = {view.name: self._image(view) for view in self.picture.views}
+            *column, charts = [self._framed(view) for view in self.picture.views]
+            self.pictures.children = [W.VBox(column), charts]
+        self.paint(everything=True)
+
+    def _image(self, view: View) -> W.Image:
+        image = W.Image(format="png", width=view.width, height=view.height)
+        image.add_class(f"gt-view-{view.name}")
+        if view.pixelated:
+            image.add_class("gt-pixelated")
+        return image
+
+    def _framed(self, view: View) -> W.VBox:
+        return W.VBox([W.HTML(f"<small>{view.title}</small>"), self.images[view.name]])
+
+    def paint(self, everything: bool) -> None:
+        names = set(self.images) if everything else set(self.images) - {"charts", "real"}
+        if time.perf_counter() - self._charts_at > self.CHARTS_EVERY_S:
+            names.add("charts")
+        if "charts" in names:
+            self._charts_at = time.perf_counter()
+        fresh = self.picture.paint(self.run, names)
+        self.pngs.update(fresh)
+        for name, data in fresh.items():
+            self.images[name].value = data
+
+    def views(self) -> list[Shot]:
+        return [Shot(view.title, self.pngs[view.name], view.width, view.height) for view in self.picture.views]
+
+
+class Lab:
+    """Train one experiment live, or several side by side from the same seed and the same batches, in lock step.
+
+    >>> lab = Lab(Experiment(data="ring"))              # one
+    >>> lab = Lab(a, a.replace(loss="minimax"))         # A/B
+    >>> lab.advance(200)                                # in a cell what Play does live
+    >>> lab                                             # the panel; without a front end a picture
+
+    `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
+    `keep_frames` keeps every frame shown in `film`, to be exported.
+    """
+
+    def __init__(self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False) -> None:
+        if not experiments:
+            experiments = (Experiment(),)
+        self.lanes = [Lane(e, label) for e, label in zip(experiments, "ABCDEFGH", strict=False)]
+        self.film = Film()
+        self.keep_frames = keep_frames
+        kinds = {lane.data.kind for lane in self.lanes}
+        share = 0.25 if kinds == {"points"} else 0.05  # a step on points is so short that smooth pictures may cost more
+        self.runner = Runner(name, self._tick, self._frame, self._show_state, share=share)
+        self._build()
+        self._show_state("paused")
+        self._show_progress()
+
+    # What a cell calls -----------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Any:
+        """The (first) lane's run: its model, history and step count."""
+        return self.lanes[0].run
+
+    @property
+    def runs(self) -> list[Any]:
+        """Every lane's run."""
+        return [lane.run for lane in self.lanes]
+
+    def advance(self, steps: int) -> None:
+        """Take `steps` steps now, and return when they are done. Raises: what a step raises."""
+        self.runner.advance(steps)
+
+    def set(self, lane: int = 0, **fields: Any) -> None:
+        """Do what the controls do: `lab.set(loss="minimax")`, in lane B `lab.set(1, loss="minimax")`.
+
+        Raises: ValueError for a name or value that the experiment does not take.
+        """
+        self.lanes[lane].experiment.replace(**fields)  # raises here, in the cell
+        self.lanes[lane].controls.set(**fields)
+
+    def reset(self) -> None:
+        """Start all lanes again, as their controls say; returns when it is done."""
+        self.runner.post(self._restart)
+        self.runner.wait()
+
+    def snapshot(self) -> Any:
+        """The panel's views as one PIL image."""
+        return compose(Frame(self.run.t, [lane.views() for lane in self.lanes]))
+
+    def close(self) -> None:
+        """End the thread and take the panel off the page."""
+        self.runner.close()
+        self.widget.close()
+
+    # What the widgets do: post, and return ---------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.play = W.ToggleButton(description="Play", icon="play", tooltip="Train until Pause")
+        self.status = W.HTML()
+        self.progress = W.HTML()
+        buttons: list[W.Widget] = [self.play]
+        actions: tuple[tuple[str, str, str, Callable[[], None]], ...] = (
+            ("Step", "step-forward", "One update of D and G", lambda: self._one(None)),
+            ("D only", "", "One update of D alone", lambda: self._one(d_only)),
+            ("G only", "", "One update of G alone", lambda: self._one(g_only)),
+            ("Reset", "refresh", "Start again from the seed, as the controls say", self._restart),
+        )
+        for description, icon, tooltip, action in actions:
+            button = W.Button(description=description, icon=icon, tooltip=tooltip)
+            button.on_click(partial(self._post, action))
+            buttons.append(button)
+        for button in buttons:
+            button.layout.width = "auto"
+        self.play.observe(self._play_or_pause, "value")
+
+        boxes = []
+        for lane in self.lanes:
+            lane.controls.on_change(partial(self._changed, lane))
+            title = [W.HTML(f"<b>{lane.label}</b>")] if len(self.lanes) > 1 else []
+            box = W.VBox(
+                [*title, lane.controls.widget, lane.pictures], layout=W.Layout(flex="1 1 380px", padding="4px")
+            )
+            box.add_class("gt-lane")
+            boxes.append(box)
+        alt = {view.name: view.alt for lane in self.lanes for view in lane.picture.views}
+        self.accessibility = Accessibility(alt=alt)
+        self.widget = Panel(
+            [
+                W.HBox([*buttons, self.progress], layout=W.Layout(flex_flow="row wrap")),
+                self.status,
+                W.Box(boxes, layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="12px")),
+                self.accessibility,
+            ]
+        )
+        self.widget.runner = self.runner
+        self.widget.add_class("gt-panel")
+
+    def _post(self, action: Callable[[], None], _: W.Button) -> None:
+        self.runner.post(action)
+
+    def _play_or_pause(self, change: dict[str, Any]) -> None:
+        if change["new"] != self.runner.playing:  # else the button only follows what the runner did
+            (self.runner.play if change["new"] else self.runner.pause)()
+
+    def _changed(self, lane: Lane, field: str, value: Any) -> None:
+        if field in Experiment.LIVE:
+            self.runner.post(lambda: self._apply(lane, field, value))
+        else:
+            self._say(f"{self._of(lane)}{field} = {getattr(value, 'name', value)} applies at Reset")
+
+    # What the training thread does -----------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """One step in every lane. A lane that is ahead, because another one raised, waits for it."""
+        behind = min(lane.run.t for lane in self.lanes)
+        for lane in self.lanes:
+            if lane.run.t == behind:
+                lane.run.tick()
+
+    def _one(self, step: Any) -> None:
+        self.runner.pause_now()
+        for lane in self.lanes:
+            lane.run.tick(step)
+        self._frame(last=True)
+
+    def _apply(self, lane: Lane, field: str, value: Any) -> None:
+        lane.experiment = lane.experiment.replace(**{field: value})
+        lane.experiment.apply(lane.run)
+        self._say(f"{self._of(lane)}{field} = {value} from step {lane.run.t + 1} on")
+        self._frame(last=True)
+
+    def _restart(self) -> None:
+        self.runner.pause_now()
+        for lane in self.lanes:
+            lane.restart(lane.controls.read(lane.experiment))
+        self.accessibility.alt = {view.name: view.alt for lane in self.lanes for view in lane.picture.views}
+        self.film.frames.clear()
+        self._frame(last=True)
+
+    def _frame(self, last: bool) -> None:
+        for lane in self.lanes:
+            lane.paint(everything=last)
+        self._show_progress()
+        if self.keep_frames:
+            self.film.add(Frame(self.run.t, [lane.views() for lane in self.lanes]))
+
+    # What the reader is told -----------------------------------------------------------------------------------------
+
+    def _of(self, lane: Lane) -> str:
+        return f"{lane.label}: " if len(self.lanes) > 1 else ""
+
+    def _say(self, text: str) -> None:
+        self.status.value = f'<div role="status">{html.escape(text)}</div>'
+
+    def _show_state(self, state: str) -> None:
+        playing = state == "playing"
+        self.play.value = playing
+        self.play.description, self.play.icon = ("Pause", "pause") if playing else ("Play", "play")
+        self._say(state)
+
+    def _show_progress(self) -> None:
+        rate = f" · {self.runner.steps_per_second:.0f} steps/s" if self.runner.playing else ""
+        self.progress.value = f"step {self.run.t}{rate} · {self.lanes[0].data.device}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
+        out = io.BytesIO()
+        self.snapshot().save(out, "PNG")
+        bundle = dict(self.widget._repr_mimebundle_())
+        return {**bundle, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": "gantutor lab"}
+
+
+class Panel(W.VBox):
+    """The widget on the page; closing it ends the training thread."""
+
+    runner: Runner
+
+    def close(self) -> None:
+        self.runner.close()
+        super().close()

@@ -1,0 +1,194 @@
+"""What D and G minimise, as functions of D's logits (its scores before any sigmoid).
+
+Every loss has the same two calls, `d_loss(logits_real, logits_fake)` and `g_loss(logits_fake)`. Logits have any shape
+whose first axis is the batch; both calls return the mean, a scalar. The lines `d_loss = ...` in the docstrings are the
+definitions; a test evaluates them and compares, in float64, value and gradient from logit -40 to 40.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Loss:
+    """The common form of all losses below."""
+
+    formula: str  # G's loss, for labels
+    constant_ratio = False  # True where slope_ratio is the same number for every logit
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        """What D minimises: a scalar."""
+        raise NotImplementedError
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        """What G minimises: a scalar."""
+        raise NotImplementedError
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        """(dL_G/dlogit) / (dL_D/dlogit) at each fake's logit; same shape as `logits_fake`.
+
+        It turns the gradient that D's loss sends to a fake into the one that G's loss would send (steps.one_stage).
+        Raises: ValueError where L_D has slope 0 and L_G has not, so that no factor can.
+        Source: Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021, section 3.
+        """
+        raise NotImplementedError
+
+    def penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor | float:
+        """A term of D's loss that needs D itself and not only its logits; 0 but for WGAN-GP."""
+        return 0.0
+
+
+class Minimax(Loss):
+    """The saturating loss: G minimises exactly what D maximises.
+
+        d_loss = mean(-log(sigmoid(real))) + mean(-log(1 - sigmoid(fake)))
+        g_loss = mean(log(1 - sigmoid(fake)))
+        slope_ratio = -1
+
+    Source: Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1.
+    """
+
+    formula = "log(1 − σ(l))"
+    constant_ratio = True
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return -F.logsigmoid(logits_real).mean() - F.logsigmoid(-logits_fake).mean()
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        return F.logsigmoid(-logits_fake).mean()
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        return -torch.ones_like(logits_fake)
+
+
+class NonSaturating(Loss):
+    """The loss in use: G maximises log D(G(z)), whose gradient is largest where D is sure that the fake is fake.
+
+        d_loss = mean(-log(sigmoid(real))) + mean(-log(1 - sigmoid(fake)))
+        g_loss = mean(-log(sigmoid(fake)))
+        slope_ratio = -exp(-fake)
+
+    Source: Goodfellow et al., 2014, section 3, below equation 1.
+    """
+
+    formula = "−log σ(l)"
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return -F.logsigmoid(logits_real).mean() - F.logsigmoid(-logits_fake).mean()
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        return -F.logsigmoid(logits_fake).mean()
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        return -torch.exp(-logits_fake)
+
+
+class LeastSquares(Loss):
+    """LSGAN with targets 0 (fake) and 1 (real, and what G wants).
+
+        d_loss = mean((real - 1) ** 2) / 2 + mean(fake ** 2) / 2
+        g_loss = mean((fake - 1) ** 2) / 2
+
+    Source: Mao et al., "Least Squares Generative Adversarial Networks", 2017, equation 9.
+    """
+
+    formula = "(l − 1)² / 2"
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return (logits_real - 1).square().mean() / 2 + logits_fake.square().mean() / 2
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        return (logits_fake - 1).square().mean() / 2
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        raise ValueError("lsgan has no slope ratio: at a fake's logit of 0 D's slope is 0, but G's is -1")
+
+
+class Hinge(Loss):
+    """D stops caring about scores beyond its margin of 1; G's loss is linear.
+
+        d_loss = mean(relu(1 - real)) + mean(relu(1 + fake))
+        g_loss = -mean(fake)
+
+    Source: Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization", 2018, equations 16 and 17.
+    """
+
+    formula = "−l"
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return F.relu(1 - logits_real).mean() + F.relu(1 + logits_fake).mean()
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        return -logits_fake.mean()
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        raise ValueError("hinge has no slope ratio: at a fake's logit below -1 D's slope is 0, but G's is -1")
+
+
+class Wasserstein(Loss):
+    """D is a critic; its scores are unbounded, so D must be kept Lipschitz from outside (spectral norm or clipping).
+
+        d_loss = mean(fake) - mean(real)
+        g_loss = -mean(fake)
+        slope_ratio = -1
+
+    Source: Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1.
+    """
+
+    formula = "−l"
+    constant_ratio = True
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return logits_fake.mean() - logits_real.mean()
+
+    def g_loss(self, logits_fake: Tensor) -> Tensor:
+        return -logits_fake.mean()
+
+    def slope_ratio(self, logits_fake: Tensor) -> Tensor:
+        return -torch.ones_like(logits_fake)
+
+
+class WassersteinGP(Wasserstein):
+    """The Wasserstein loss, D kept Lipschitz by a gradient penalty: `penalty` is lambda_gp · gradient_penalty.
+
+        d_loss = mean(fake) - mean(real)
+        g_loss = -mean(fake)
+        slope_ratio = -1
+
+    The weights of the mixtures are B evenly spaced values in (0, 1), not B random ones. Real and fake are paired at
+    random already, so the expectation is that of uniform weights up to the spacing, with less variance, and a training
+    step stays a function of its arguments alone.
+    Source: Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, equation 3.
+    """
+
+    def __init__(self, lambda_gp: float = 10.0) -> None:
+        self.lambda_gp = lambda_gp
+
+    def penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        weights = (torch.arange(len(real), device=real.device, dtype=real.dtype) + 0.5) / len(real)
+        return self.lambda_gp * gradient_penalty(D, real, fake, weights)
+
+
+def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
+    """mean((‖∂D(x)/∂x‖₂ − 1)²) at x = weights · real + (1 − weights) · fake.
+
+    `real` and `fake` are (B, ...), `weights` is (B,) in [0, 1]; `fake` may carry a graph, which is not followed.
+    D must score each image by itself: with BatchNorm in D the gradient is not that of one image's score.
+    Source: Gulrajani et al., 2017, equation 3 and section 4, "No critic batch normalization".
+    """
+    weights = weights.view(-1, *[1] * (real.dim() - 1))
+    mixed = (weights * real.detach() + (1 - weights) * fake.detach()).requires_grad_()
+    (gradient,) = torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "minimax": Minimax(),
+    "non-saturating": NonSaturating(),
+    "lsgan": LeastSquares(),
+    "hinge": Hinge(),
+    "wgan": Wasserstein(),
+    "wgan-gp": WassersteinGP(),
+}

@@ -1,0 +1,217 @@
+"""The loop: it draws batches, calls the step, keeps a history, and stops when a loss is no longer a number.
+
+It knows no model: a model is anything that a step can change and `copy.deepcopy` can copy.
+"""
+
+import contextlib
+import copy
+import math
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from tqdm.auto import tqdm
+
+Batch = tuple[Tensor, ...]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes CUDA, else MPS, else the CPU.
+
+    Raises: ValueError where the machine lacks it, with the names that it has.
+    """
+    there = devices()
+    if name == "auto":
+        return torch.device(there[0])
+    if name not in there:
+        raise ValueError(f"device {name!r} is not on this machine; choose one of {', '.join(there)} or auto")
+    return torch.device(name)
+
+
+def devices() -> list[str]:
+    """The devices of this machine, fastest first."""
+    there = ["cuda"] if torch.cuda.is_available() else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    return [*there, "cpu"]
+
+
+class Source(Protocol):
+    """What `batches` draws from: the data sets of `gantutor.data`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
+
+
+def batches(data: Source, batch_size: int, z_dim: int, seed: int) -> Iterator[Batch]:
+    """(real, z) without end: `batch_size` samples of `data`, and z (batch_size, z_dim) from N(0, 1).
+
+    The same seed gives the same batches, bit for bit on a CPU, whatever else the program draws.
+    """
+    generator = torch.Generator(data.device).manual_seed(seed)
+    while True:
+        real = data.sample(batch_size, generator)
+        yield real, torch.randn(batch_size, z_dim, generator=generator, device=data.device)
+
+
+class History:
+    """The scalars of every step: `history["d_loss"]` is an array with one value a step, NaN where there was none.
+
+    Values wait on their device until somebody reads them, so that a GPU is not stopped at every step.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, array[float]] = {}
+        self._waiting: list[dict[str, Tensor]] = []
+        self._read = 0
+
+    def __len__(self) -> int:
+        return self._read + len(self._waiting)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.flush()
+        if name not in self._columns:
+            raise KeyError(f"no {name!r} was reported; there are {', '.join(self._columns) or 'no steps yet'}")
+        return np.array(self._columns[name])
+
+    def keys(self) -> list[str]:
+        self.flush()
+        return list(self._columns)
+
+    def append(self, report: dict[str, Tensor]) -> None:
+        """Keep the scalars of one step's report."""
+        self._waiting.append({name: value for name, value in report.items() if value.dim() == 0})
+
+    def flush(self) -> None:
+        """Fetch what waits on the device."""
+        for row in self._waiting:
+            for name in row.keys() - self._columns.keys():
+                self._columns[name] = array("d", [math.nan] * self._read)
+            values = torch.stack([value.float() for value in row.values()]).tolist() if row else []
+            fetched = dict(zip(row, values, strict=True))
+            for name, column in self._columns.items():
+                column.append(fetched.get(name, math.nan))
+            self._read += 1
+        self._waiting.clear()
+
+
+class DivergedError(RuntimeError):
+    """A loss became NaN or infinite at `step` (the first is 1); `good` is a copy of the model as after `good_step`."""
+
+    def __init__(self, what: str, step: int, strategy: str, good: Any, good_step: int) -> None:
+        super().__init__(f"{what} at step {step} of {strategy}; the state after step {good_step} is kept (.good)")
+        self.step, self.strategy, self.good, self.good_step = step, strategy, good, good_step
+
+
+class Run:
+    """A training run that goes one step at a time.
+
+    Between two ticks anything may change: `step`, and whatever the step reads in `model`. `history` gains a row a tick:
+    the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
+    `last` is the whole report of the newest step. On a CPU every loss is looked at; on a GPU that would make it wait,
+    so there the losses are looked at every 50 steps.
+    """
+
+    CHECK_EVERY = 50  # steps, on a GPU
+    SNAPSHOT_EVERY = 200
+
+    def __init__(self, model: Any, step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
+        self.model, self.step, self.batches = model, step, batches
+        self.history = History()
+        self.last: dict[str, Tensor] = {}
+        self.t = 0
+        self.good, self.good_step = copy.deepcopy(model), 0
+        self._batch: Batch | None = None  # a step that raises leaves its batch for the next try
+        self._unchecked: list[tuple[int, str, Tensor]] = []
+
+    def tick(self, step: Callable[..., dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
+        """One step; `step` takes the place of `self.step` for this once.
+
+        Raises: ValueError if the first batch does not fit the model, DivergedError.
+        """
+        batch = self._batch = self._batch or next(self.batches)
+        if self.t == 0 and hasattr(self.model, "check"):
+            self.model.check(*batch)
+        with gradient_norms(self.model) as norms:
+            report = (step or self.step)(self.model, *batch)
+        self._batch = None
+        self.t += 1
+        self.last = report
+        self.history.append({**report, **norms})
+        self._unchecked += [(self.t, name, value) for name, value in report.items() if name.endswith("loss")]
+        if batch[0].device.type == "cpu" or self.t % self.CHECK_EVERY == 0:
+            self.check()
+        return report
+
+    def check(self) -> None:
+        """Look at the losses that were not looked at yet.
+
+        Raises: DivergedError, the model set back to the good state.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        for t, name, value in unchecked:
+            if not math.isfinite(value):
+                self.model = copy.deepcopy(self.good)
+                strategy = getattr(self.step, "__name__", "the step")
+                raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
+        if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
+            self.good, self.good_step = copy.deepcopy(self.model), self.t
+
+
+def networks(model: Any) -> dict[str, nn.Module]:
+    """The networks among a model's attributes, by name."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, nn.Module)}
+
+
+def is_finite(model: Any) -> bool:
+    """Whether every parameter of every network is a finite number."""
+    return all(bool(p.isfinite().all()) for network in networks(model).values() for p in network.parameters())
+
+
+@contextlib.contextmanager
+def gradient_norms(model: Any) -> Iterator[dict[str, Tensor]]:
+    """Watch the optimizers `model.opt_X`: fills `grad_X` with the L2 norm of the gradient that each applied last.
+
+    Read at the moment of `opt_X.step()`, since what a network's `.grad` holds later may be another loss's.
+    """
+    norms: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norms[name] = get_total_norm(gradients)
+
+        return hook
+
+    with contextlib.ExitStack() as stack:
+        for name, value in vars(model).items():
+            if isinstance(value, torch.optim.Optimizer):
+                handle = value.register_step_pre_hook(watch(name.replace("opt_", "grad_")))
+                stack.callback(handle.remove)
+        yield norms
+
+
+def train(
+    model: Any,
+    step: Callable[..., dict[str, Tensor]],
+    batches: Iterator[Batch],
+    steps: int,
+    on_step: Callable[[Run], None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Take `steps` steps with a progress bar; `on_step(run)` is called after each.
+
+    Raises: ValueError before the first step if the batch does not fit the model, DivergedError.
+    """
+    run = Run(model, step, batches)
+    for _ in tqdm(range(steps), disable=not progress, mininterval=0.5):
+        run.tick()
+        if on_step is not None:
+            on_step(run)
+    run.check()
+    return run.history
