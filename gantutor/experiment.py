@@ -66,7 +66,7 @@ class Experiment:
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
         check_norms(self.norm_G, self.norm_D)
-        for name, lowest in (("d_steps", 1), ("batch_size", 2), ("z_dim", 1)):
+        for name, lowest in (("d_steps", 1), ("batch_size", 2), ("z_dim", 1), ("seed", 0)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be a whole number of at least {lowest}, got {getattr(self, name)!r}")
         for name in ("lr_G", "lr_D"):

@@ -29,6 +29,10 @@ class GAN:
     loss: Loss
     batching: str = "split"
 
+    def __post_init__(self) -> None:
+        if self.batching not in BATCHINGS:
+            raise ValueError(f"batching={self.batching!r} is unknown; choose one of {', '.join(BATCHINGS)}")
+
     @classmethod
     def with_adam(
         cls,
@@ -46,8 +50,6 @@ class GAN:
         """
         if loss not in LOSSES:
             raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")
-        if batching not in BATCHINGS:
-            raise ValueError(f"batching={batching!r} is unknown; choose one of {', '.join(BATCHINGS)}")
         opt_G = torch.optim.Adam(G.parameters(), lr_G, betas)
         opt_D = torch.optim.Adam(D.parameters(), lr_D, betas)
         return cls(G, D, opt_G, opt_D, LOSSES[loss], batching)
@@ -108,7 +110,10 @@ class GAN:
             raise ValueError(f"G does not take z of shape {tuple(z.shape)}: {error}") from error
         if fake.shape != real.shape:
             raise ValueError(f"G(z) has shape {tuple(fake.shape)}, but real has shape {tuple(real.shape)}")
-        logits = copy.deepcopy(self.D).eval()(fake)
+        try:
+            logits = copy.deepcopy(self.D).eval()(fake)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"D does not take real of shape {tuple(real.shape)}: {error}") from error
         if logits.dim() < 2 or logits.shape[:2] != (len(real), 1):
             raise ValueError(
                 f"D must return logits (B, 1) or (B, 1, H, W) for B={len(real)}; got {tuple(logits.shape)}"

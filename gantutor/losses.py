@@ -176,8 +176,11 @@ def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, 
 
     `real` and `fake` are (B, ...), `weights` is (B,) in [0, 1]; `fake` may carry a graph, which is not followed.
     D must score each image by itself: with BatchNorm in D the gradient is not that of one image's score.
+    Raises: ValueError where the two have different shapes.
     Source: Gulrajani et al., 2017, equation 3 and section 4, "No critic batch normalization".
     """
+    if real.shape != fake.shape:
+        raise ValueError(f"a mixture needs as many real as fake: {tuple(real.shape)} and {tuple(fake.shape)}")
     weights = weights.view(-1, *[1] * (real.dim() - 1))
     mixed = (weights * real.detach() + (1 - weights) * fake.detach()).requires_grad_()
     (gradient,) = torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)

@@ -35,7 +35,7 @@ def d_first_same_logits(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     gan.opt_D.zero_grad()
     logits_real, logits_fake = gan.logits(real, fake)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward(retain_graph=True)
     gan.opt_D.step()
 
@@ -55,7 +55,7 @@ def d_first_detached_logits(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     gan.opt_D.zero_grad()
     logits_real, logits_fake = gan.logits(real, fake.detach())
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()
     gan.opt_D.step()
 
@@ -75,7 +75,7 @@ def d_first_rescored(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     gan.opt_D.zero_grad()
     logits_real, logits_fake = gan.logits(real, fake)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()
     gan.opt_D.step()
 
@@ -100,7 +100,7 @@ def g_first_no_detach(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     gan.opt_D.zero_grad()
     logits_real, logits_fake = gan.logits(real, fake)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()  # raises
     gan.opt_D.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -117,7 +117,7 @@ def g_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     gan.opt_D.zero_grad()
     logits_real, logits_fake = gan.logits(real, fake)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()  # raises
     gan.opt_D.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -126,14 +126,14 @@ def g_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
 def d_first_early_zero_grad(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """Clears both gradients first, as one is used to: nothing raises, and G moves on g_loss's gradient *plus* d_loss's.
 
-    For the minimax loss the two cancel but for D's update in between, and G stands almost still.
+    For the minimax, Wasserstein and hinge losses the two cancel, but for D's update in between (and hinge's margin).
     """
     fake = gan.G(z)
 
     gan.opt_D.zero_grad()
     gan.opt_G.zero_grad()  # too early: d_loss.backward() fills G's gradients after this
     logits_real, logits_fake = gan.logits(real, fake)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward(retain_graph=True)
     gan.opt_D.step()
 
@@ -148,7 +148,7 @@ def d_first_no_zero_grad_D(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     logits_real, logits_fake = gan.logits(real, fake.detach())
-    d_loss = gan.loss.d_loss(logits_real, logits_fake)
+    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()
     gan.opt_D.step()
 

@@ -78,11 +78,14 @@ def show_points(ax: "Axes", real: Tensor | None, fake: Tensor | None, title: str
 
 
 def smooth(values: np.ndarray, window: int = 50) -> np.ndarray:
-    """The mean over the last `window` values at each place (fewer at the start)."""
-    total = np.cumsum(np.concatenate([[0.0], values]))
+    """The mean over the last `window` values at each place (fewer at the start), of those that are finite."""
+    finite = np.isfinite(values)
+    total = np.cumsum(np.concatenate([[0.0], np.where(finite, values, 0.0)]))
+    count = np.cumsum(np.concatenate([[0], finite]))
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - window, 0)
-    return (total[end] - total[start]) / (end - start)
+    there = count[end] - count[start]
+    return np.divide(total[end] - total[start], there, out=np.full(len(values), np.nan), where=there > 0)
 
 
 def plot_losses(ax: "Axes", history: Any, window: int = 50) -> None:

@@ -2,8 +2,9 @@
 
 A step is one plain function, `step(gan, real, z) -> report`. It changes only `gan`; every random draw is an argument.
 `real` is (B, ...) as D takes it, `z` is (B, z_dim) as G takes it. The report holds detached tensors: the scalars
-`d_loss` and `g_loss`, and D's scores `logits_real` and `logits_fake` as D's update saw them. The functions repeat
-each other's lines on purpose: the order of the lines is the lesson.
+`d_loss` and `g_loss`, and D's scores `logits_real` and `logits_fake` as D's update saw them (`g_only`, without such an
+update, has `g_loss` and G's `logits_fake`). The functions repeat each other's lines on purpose: the order of the lines
+is the lesson.
 """
 
 from collections.abc import Callable
@@ -65,7 +66,10 @@ def d_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
 
 def g_first_detach(gan: GAN, real: Tensor, z: Tensor) -> Report:
-    """G first, against a D that has not seen this batch; then D on the same fake, detached."""
+    """G first, against a D that has not seen this batch; then D on the same fake, detached.
+
+    Neither player sees the other's update, so this is `simultaneous`, in more FLOPs.
+    """
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
@@ -128,47 +132,57 @@ def one_stage(gan: GAN, real: Tensor, z: Tensor) -> Report:
 
     The same update as `simultaneous` for a third of a backward less. D scores the fake once for both, so
     "joint_in_D_step" is the same as "joint" here.
-    Raises: ValueError where the rescaling is not exact (see `check_one_stage`).
+    Raises: ValueError where the rescaling is not exact (see `check_one_stage` and `ratio_per_fake`).
     Source: Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021, algorithm 2.
     """
+    check_one_stage(gan)
     fake = gan.G(z)
     received = fake.detach().requires_grad_()  # the fake as a leaf: d_loss.backward() leaves its gradient here
     logits_real, logits_fake = gan.logits(real, received)
-    check_one_stage(gan, logits_fake)
     d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     g_loss = gan.loss.g_loss(logits_fake)
+    ratio = ratio_per_fake(gan, fake, logits_fake)
 
     gan.opt_D.zero_grad()
     gan.opt_G.zero_grad()
     d_loss.backward()
-    ratio = gan.loss.slope_ratio(logits_fake.detach())
-    per_fake = ratio.view(len(fake), -1)[:, :1].view(-1, *[1] * (fake.dim() - 1))
-    fake.backward(received.grad * per_fake)
+    fake.backward(received.grad * ratio)
     gan.opt_D.step()
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
 
 
-def check_one_stage(gan: GAN, logits_fake: Tensor) -> None:
-    """Refuse what `one_stage` is not exact for. `logits_fake` is (B, ...).
+def check_one_stage(gan: GAN) -> None:
+    """Refuse what `one_stage` is not exact for, before anything has moved.
 
     A ratio that is the same for all logits can be taken out of any backward. One that differs from logit to logit can
-    be applied at the fakes only if each fake decides its own logit and no other.
+    be applied at the fakes only if each fake decides its own logit and no other. And in a joint batch BatchNorm hands
+    the fakes a share of the reals' loss, too, which no ratio turns into anything.
     Raises: ValueError, saying why.
     """
-    gan.loss.slope_ratio(logits_fake.detach())  # raises for losses that have none
-    if gan.loss.constant_ratio:
+    gan.loss.slope_ratio(torch.zeros(1))  # raises for losses that have none
+    if gan.loss.constant_ratio and gan.batching == "split":
         return
-    if logits_fake.numel() != len(logits_fake):
+    for module in gan.D.modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise ValueError(
+                "one_stage is not exact here: BatchNorm in D makes each logit depend on the whole batch. Use another "
+                "norm in D; or split batches with the minimax or a Wasserstein loss, whose ratio is constant"
+            )
+
+
+def ratio_per_fake(gan: GAN, fake: Tensor, logits_fake: Tensor) -> Tensor:
+    """The loss's slope ratio for each fake, (B, 1, ...) to be multiplied with its gradient (B, ...).
+
+    Raises: ValueError for several logits an image, unless they all have the same ratio.
+    """
+    ratio = gan.loss.slope_ratio(logits_fake.detach()).flatten(1)
+    if ratio.shape[1] != 1 and not gan.loss.constant_ratio:
         raise ValueError(
             f"one_stage needs one logit per image for this loss, got {tuple(logits_fake.shape)}: patches overlap, so a "
             "pixel's gradient is a sum over logits with different ratios. Use the minimax or a Wasserstein loss"
         )
-    if any(isinstance(module, _BatchNorm) and module.training for module in gan.D.modules()):
-        raise ValueError(
-            "one_stage is not exact here: BatchNorm in D makes each logit depend on the whole batch, and this loss's "
-            "ratio differs from logit to logit. Use another norm in D, or the minimax or a Wasserstein loss"
-        )
+    return ratio[:, 0].view(-1, *[1] * (fake.dim() - 1))
 
 
 def d_only(gan: GAN, real: Tensor, z: Tensor) -> Report:

@@ -6,6 +6,7 @@ It knows no model: a model is anything that a step can change and `copy.deepcopy
 import contextlib
 import copy
 import math
+import threading
 from array import array
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -62,42 +63,50 @@ def batches(data: Source, batch_size: int, z_dim: int, seed: int) -> Iterator[Ba
 class History:
     """The scalars of every step: `history["d_loss"]` is an array with one value a step, NaN where there was none.
 
-    Values wait on their device until somebody reads them, so that a GPU is not stopped at every step.
+    Values wait on their device until somebody reads them, so that a GPU is not stopped at every step. A cell may read
+    while the live panel's thread writes.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._columns: dict[str, array[float]] = {}
         self._waiting: list[dict[str, Tensor]] = []
         self._read = 0
 
     def __len__(self) -> int:
-        return self._read + len(self._waiting)
+        with self._lock:
+            return self._read + len(self._waiting)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        self.flush()
-        if name not in self._columns:
-            raise KeyError(f"no {name!r} was reported; there are {', '.join(self._columns) or 'no steps yet'}")
-        return np.array(self._columns[name])
+        with self._lock:
+            self.flush()
+            if name not in self._columns:
+                raise KeyError(f"no {name!r} was reported; there are {', '.join(self._columns) or 'no steps yet'}")
+            return np.array(self._columns[name])
 
     def keys(self) -> list[str]:
-        self.flush()
-        return list(self._columns)
+        with self._lock:
+            self.flush()
+            return list(self._columns)
 
     def append(self, report: dict[str, Tensor]) -> None:
         """Keep the scalars of one step's report."""
-        self._waiting.append({name: value for name, value in report.items() if value.dim() == 0})
+        row = {name: value for name, value in report.items() if value.dim() == 0}
+        with self._lock:
+            self._waiting.append(row)
 
     def flush(self) -> None:
         """Fetch what waits on the device."""
-        for row in self._waiting:
-            for name in row.keys() - self._columns.keys():
-                self._columns[name] = array("d", [math.nan] * self._read)
-            values = torch.stack([value.float() for value in row.values()]).tolist() if row else []
-            fetched = dict(zip(row, values, strict=True))
-            for name, column in self._columns.items():
-                column.append(fetched.get(name, math.nan))
-            self._read += 1
-        self._waiting.clear()
+        with self._lock:
+            for row in self._waiting:
+                for name in [name for name in row if name not in self._columns]:
+                    self._columns[name] = array("d", [math.nan] * self._read)
+                values = torch.stack([value.float() for value in row.values()]).tolist() if row else []
+                fetched = dict(zip(row, values, strict=True))
+                for name, column in self._columns.items():
+                    column.append(fetched.get(name, math.nan))
+                self._read += 1
+            self._waiting.clear()
 
 
 class DivergedError(RuntimeError):
@@ -127,7 +136,7 @@ class Run:
         self.t = 0
         self.good, self.good_step = copy.deepcopy(model), 0
         self._batch: Batch | None = None  # a step that raises leaves its batch for the next try
-        self._unchecked: list[tuple[int, str, Tensor]] = []
+        self._unchecked: list[tuple[int, str, str, Tensor]] = []  # step, strategy, loss's name, loss
 
     def tick(self, step: Callable[..., dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
         """One step; `step` takes the place of `self.step` for this once.
@@ -137,13 +146,16 @@ class Run:
         batch = self._batch = self._batch or next(self.batches)
         if self.t == 0 and hasattr(self.model, "check"):
             self.model.check(*batch)
+        step = step or self.step
+        strategy = getattr(step, "__name__", "the step")
         with gradient_norms(self.model) as norms:
-            report = (step or self.step)(self.model, *batch)
+            report = step(self.model, *batch)
         self._batch = None
         self.t += 1
         self.last = report
         self.history.append({**report, **norms})
-        self._unchecked += [(self.t, name, value) for name, value in report.items() if name.endswith("loss")]
+        losses = {name: value for name, value in report.items() if name.endswith("loss")}
+        self._unchecked += [(self.t, strategy, name, value) for name, value in losses.items()]
         if batch[0].device.type == "cpu" or self.t % self.CHECK_EVERY == 0:
             self.check()
         return report
@@ -154,10 +166,9 @@ class Run:
         Raises: DivergedError, the model set back to the good state.
         """
         unchecked, self._unchecked = self._unchecked, []
-        for t, name, value in unchecked:
+        for t, strategy, name, value in unchecked:
             if not math.isfinite(value):
                 self.model = copy.deepcopy(self.good)
-                strategy = getattr(self.step, "__name__", "the step")
                 raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
         if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
             self.good, self.good_step = copy.deepcopy(self.model), self.t
@@ -169,8 +180,12 @@ def networks(model: Any) -> dict[str, nn.Module]:
 
 
 def is_finite(model: Any) -> bool:
-    """Whether every parameter of every network is a finite number."""
-    return all(bool(p.isfinite().all()) for network in networks(model).values() for p in network.parameters())
+    """Whether all that training goes on from is finite: weights, BatchNorm's statistics, the optimizers' moments."""
+    numbers = [tensor for network in networks(model).values() for tensor in network.state_dict().values()]
+    for value in vars(model).values():
+        if isinstance(value, torch.optim.Optimizer):
+            numbers += [x for state in value.state.values() for x in state.values() if isinstance(x, Tensor)]
+    return all(bool(tensor.isfinite().all()) for tensor in numbers)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,7 +71,11 @@ class Folder:
         self.device = device
         self.workers = workers
         self._lock = threading.Lock()
-        self._new_loader()
+        self._requests: list[list[int]] = []
+        self._loader = [self._new_loader()]
+        # The garbage collector may take a loader's queues apart before the loader can use them to end its workers, and
+        # then waits for each in vain, for seconds. What a finalizer holds is no garbage: it is let go of here, whole.
+        weakref.finalize(self, self._loader.clear)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -88,18 +93,17 @@ class Folder:
         with self._lock:
             self._requests[:] = [chosen[start : start + share] for start in range(0, n, share)]
             try:
-                parts = list(self._loader)
+                parts = list(self._loader[0])
             except BaseException:  # interrupted, or a worker was killed: the next sample needs new ones
-                self._new_loader()
+                self._loader[0] = self._new_loader()
                 raise
         for part in parts:
             if isinstance(part, DataError):
-                raise part
+                raise DataError(str(part))
         return to_float(torch.cat(parts).to(self.device))
 
-    def _new_loader(self) -> None:
-        self._requests: list[list[int]] = []
-        self._loader: DataLoader[Any] = DataLoader(
+    def _new_loader(self) -> DataLoader[Any]:
+        return DataLoader(
             PictureFiles(self.files, *self.shape[:2]),
             batch_size=None,  # a request is a batch already
             sampler=self._requests,

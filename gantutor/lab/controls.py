@@ -38,6 +38,7 @@ class Controls:
         for field in self.fields.values():
             field.style.description_width = "initial"
             field.layout.width = "205px"
+        self.check({name: getattr(e, name) for name in self.fields})
         self.fields["data"].observe(self._suit_data, "value")
         live = [field for name, field in self.fields.items() if name in Experiment.LIVE]
         late = [field for name, field in self.fields.items() if name not in Experiment.LIVE]
@@ -72,11 +73,32 @@ class Controls:
             field.observe(lambda change, name=name: listener(name, change["new"]), "value")
 
     def set(self, **values: Any) -> None:
-        """Move controls. Raises: ValueError for a field without one."""
+        """Move controls, the data's first, since that moves others.
+
+        Raises: ValueError for a field without one, or a value that it cannot show, before any is moved.
+        """
+        self.check(values)
+        for name in sorted(values, key=lambda name: name != "data"):
+            self.fields[name].value = values[name]
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Raises: ValueError for a field without a control, or a value that its control cannot show."""
         for name, value in values.items():
             if name not in self.fields:
                 raise ValueError(f"{name!r} has no control; there are {', '.join(self.fields)}")
-            self.fields[name].value = value
+            field = self.fields[name]
+            if isinstance(field, W.Dropdown):
+                options = [option if isinstance(option, str) else option[1] for option in field.options]
+                if value not in options:
+                    raise ValueError(
+                        f"{name}={value!r} cannot be chosen here; there are {', '.join(map(str, options))}"
+                    )
+                continue
+            low, high = field.min, field.max
+            if isinstance(field, W.FloatLogSlider):
+                low, high = field.base**low, field.base**high
+            if not low <= value <= high:  # the widget would move to its end without a word
+                raise ValueError(f"{name} goes from {low:g} to {high:g} in the panel, got {value!r}")
 
     def read(self, experiment: Experiment) -> Experiment:
         """The experiment with every field as its control says; other networks get z and options of their own."""

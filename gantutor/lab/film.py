@@ -80,8 +80,12 @@ class Film:
             del self.frames[1::2]
             self._every *= 2
 
+    def clear(self) -> None:
+        self.frames.clear()
+        self._every, self._seen = 1, 0
+
     def save_png(self, folder: str | Path) -> list[Path]:
-        """Write `step_000000.png` ... into `folder`, which is made if need be. Raises: ValueError without a frame."""
+        """Write `0000_step_000000.png` ... into `folder`, made if need be. Raises: ValueError without a frame."""
         folder = Path(folder)
         self._need_frames()
         folder.mkdir(parents=True, exist_ok=True)

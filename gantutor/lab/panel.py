@@ -10,13 +10,14 @@ from typing import Any
 
 import ipywidgets as W
 
-from gantutor.experiment import Experiment
+from gantutor.experiment import Data, Experiment
 from gantutor.lab.a11y import Accessibility
 from gantutor.lab.controls import Controls
 from gantutor.lab.film import Film, Frame, Shot, compose
 from gantutor.lab.pictures import ImagePicture, PointPicture, View
 from gantutor.lab.runner import Runner
 from gantutor.steps import d_only, g_only
+from gantutor.training import DivergedError, Run
 
 
 class Lane:
@@ -32,14 +33,18 @@ class Lane:
         self.images: dict[str, W.Image] = {}
         self._looks_like: tuple[Any, ...] = ()
         self._charts_at = 0.0
-        self.restart(experiment)
+        self.restart(experiment, *self.prepare(experiment))
 
-    def restart(self, experiment: Experiment) -> None:
-        """A new run from step 0; the views are built anew only if what they show has another form."""
-        if experiment.data != self.experiment.data or experiment.device != self.experiment.device or not self.images:
-            self.data = experiment.load()
-        self.experiment = experiment
-        self.run = experiment.start(self.data)
+    def prepare(self, experiment: Experiment) -> tuple[Data, Run]:
+        """The data and a new run for `restart`; nothing has changed yet, should this raise."""
+        e = self.experiment
+        same_data = self.images and (experiment.data, experiment.device) == (e.data, e.device)
+        data = self.data if same_data else experiment.load()
+        return data, experiment.start(data)
+
+    def restart(self, experiment: Experiment, data: Data, run: Run) -> None:
+        """Go over to that run; the views are built anew only if what they show has another form."""
+        self.experiment, self.data, self.run = experiment, data, run
         looks_like = (self.data, experiment.z_dim)
         if looks_like != self._looks_like:
             self._looks_like = looks_like
@@ -93,9 +98,7 @@ class Lab:
         self.lanes = [Lane(e, label) for e, label in zip(experiments, "ABCDEFGH", strict=False)]
         self.film = Film()
         self.keep_frames = keep_frames
-        kinds = {lane.data.kind for lane in self.lanes}
-        share = 0.25 if kinds == {"points"} else 0.05  # a step on points is so short that smooth pictures may cost more
-        self.runner = Runner(name, self._tick, self._frame, self._show_state, share=share)
+        self.runner = Runner(name, self._tick, self._frame, self._show_state, share=self._share())
         self._build()
         self._show_state("paused")
         self._show_progress()
@@ -121,7 +124,8 @@ class Lab:
 
         Raises: ValueError for a name or value that the experiment does not take.
         """
-        self.lanes[lane].experiment.replace(**fields)  # raises here, in the cell
+        self.lanes[lane].controls.check(fields)  # these raise here, in the cell
+        self.lanes[lane].experiment.replace(**fields)
         self.lanes[lane].controls.set(**fields)
 
     def reset(self) -> None:
@@ -157,6 +161,7 @@ class Lab:
             buttons.append(button)
         for button in buttons:
             button.layout.width = "auto"
+        self._button_says = False
         self.play.observe(self._play_or_pause, "value")
 
         boxes = []
@@ -185,7 +190,8 @@ class Lab:
         self.runner.post(action)
 
     def _play_or_pause(self, change: dict[str, Any]) -> None:
-        if change["new"] != self.runner.playing:  # else the button only follows what the runner did
+        if change["new"] != self._button_says:  # else the button only follows what the runner did
+            self._button_says = change["new"]
             (self.runner.play if change["new"] else self.runner.pause)()
 
     def _changed(self, lane: Lane, field: str, value: Any) -> None:
@@ -196,31 +202,41 @@ class Lab:
 
     # What the training thread does -----------------------------------------------------------------------------------
 
-    def _tick(self) -> None:
+    def _tick(self, step: Any = None) -> None:
         """One step in every lane. A lane that is ahead, because another one raised, waits for it."""
         behind = min(lane.run.t for lane in self.lanes)
         for lane in self.lanes:
             if lane.run.t == behind:
-                lane.run.tick()
+                try:
+                    lane.run.tick(step)
+                except DivergedError:
+                    lane.experiment.apply(lane.run)  # the run went back to a state older than what the controls say
+                    raise
 
     def _one(self, step: Any) -> None:
         self.runner.pause_now()
-        for lane in self.lanes:
-            lane.run.tick(step)
+        self._tick(step)
         self._frame(last=True)
+
+    def _share(self) -> float:
+        """Frames' share of the time: a step on points is so short that smooth pictures may cost more."""
+        return 0.25 if all(lane.data.kind == "points" for lane in self.lanes) else 0.05
 
     def _apply(self, lane: Lane, field: str, value: Any) -> None:
         lane.experiment = lane.experiment.replace(**{field: value})
         lane.experiment.apply(lane.run)
         self._say(f"{self._of(lane)}{field} = {value} from step {lane.run.t + 1} on")
-        self._frame(last=True)
+        self.runner.want_frame()
 
     def _restart(self) -> None:
         self.runner.pause_now()
-        for lane in self.lanes:
-            lane.restart(lane.controls.read(lane.experiment))
+        experiments = [lane.controls.read(lane.experiment) for lane in self.lanes]
+        prepared = [lane.prepare(experiment) for lane, experiment in zip(self.lanes, experiments, strict=True)]
+        for lane, experiment, (data, run) in zip(self.lanes, experiments, prepared, strict=True):
+            lane.restart(experiment, data, run)
+        self.runner.share = self._share()
         self.accessibility.alt = {view.name: view.alt for lane in self.lanes for view in lane.picture.views}
-        self.film.frames.clear()
+        self.film.clear()
         self._frame(last=True)
 
     def _frame(self, last: bool) -> None:
@@ -239,7 +255,7 @@ class Lab:
         self.status.value = f'<div role="status">{html.escape(text)}</div>'
 
     def _show_state(self, state: str) -> None:
-        playing = state == "playing"
+        playing = self._button_says = state == "playing"
         self.play.value = playing
         self.play.description, self.play.icon = ("Pause", "pause") if playing else ("Play", "play")
         self._say(state)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from gantutor.experiment import Data
@@ -39,16 +40,20 @@ class Canvas:
 
     def __init__(self, width: int, height: int, colours: int, dpi: int = 100) -> None:
         self.colours = colours
-        self.figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout="constrained")
+        self.figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
         self.canvas = FigureCanvasAgg(self.figure)
         self.moving: list[Any] = []
         self._background: Any = None
+        self._laid_out = False
 
     def stale(self) -> None:
         """Something that stands still has changed: draw it all at the next paint."""
         self._background = None
 
     def paint(self) -> bytes:
+        if not self._laid_out:  # once: the layout moves a little each time, but the same run must give the same picture
+            self._laid_out = True
+            ConstrainedLayoutEngine().execute(self.figure)
         if self._background is None:
             for artist in self.moving:
                 artist.set_animated(True)

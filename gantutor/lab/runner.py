@@ -42,6 +42,7 @@ class Runner:
         self._wake = threading.Event()
         self._closed = False
         self._reserved = False  # a caller waits for the models
+        self._frame_wanted = False  # a command has changed what is to be seen
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._play_until = 0.0
@@ -89,21 +90,24 @@ class Runner:
         Raises: what a step raises; the runner shows it, too.
         """
         self._reserved = True  # the thread lets go of the models after its current step
-        with self._owner:
+        try:
+            self._owner.acquire()
+        finally:
             self._reserved = False
+        try:
             self._apply_commands()
             self.pause_now()
-            self.error = None
-            try:
-                for _ in range(steps):
-                    self._tick()
-                    if time.perf_counter() - self._frame_ended > 1.0:
-                        self.frame()
-                self.frame(last=True)
-            except Exception as error:
-                self._fail(error)
-                raise
-        self._wake.set()
+            for _ in range(steps):
+                self._tick()
+                if time.perf_counter() - self._frame_ended > 1.0:
+                    self.frame()
+            self.frame(last=True)
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            self._owner.release()
+            self._wake.set()  # for what was posted meanwhile
 
     def close(self) -> None:
         """End the thread. Safe to call twice, and from any thread."""
@@ -128,6 +132,10 @@ class Runner:
         cost = self._frame_ended - start
         self._frame_cost = cost if self._frame_cost == 0 else 0.8 * self._frame_cost + 0.2 * cost
 
+    def want_frame(self) -> None:
+        """For a command: show the state when the commands that wait are all applied. A thousand get one frame."""
+        self._frame_wanted = True
+
     def _frame_is_due(self) -> bool:
         pause = max(1 / self.max_fps, self._frame_cost * (1 - self.share) / self.share)
         return time.perf_counter() - self._frame_ended >= pause
@@ -145,7 +153,8 @@ class Runner:
         self.on_state("playing")
 
     def pause_now(self) -> None:
-        """What `pause` posts."""
+        """What `pause` posts. An error that was shown gives way to "paused"."""
+        self.error = None
         if self.playing:
             self.playing = False
             self.frame(last=True)
@@ -161,8 +170,11 @@ class Runner:
             try:
                 command = self._commands.get_nowait()
             except queue.Empty:
-                return
+                break
             command()
+        if self._frame_wanted and not self._closed:
+            self._frame_wanted = False
+            self.frame(last=True)
 
     def _main(self) -> None:
         while not self._closed:
@@ -177,6 +189,7 @@ class Runner:
                             self.frame()
             except Exception as error:
                 self._fail(error)
+                continue  # commands may wait behind the one that raised
             if not self.playing or self._reserved:
                 self._wake.wait()
                 self._wake.clear()

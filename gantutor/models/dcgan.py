@@ -23,14 +23,15 @@ def dcgan(
     """G: z (B, z_dim) -> images (B, C, H, H) in [-1, 1]. D: images -> logits (B, 1).
 
     `width_G` and `width_D` are the channels at half the image's side; each further halving doubles them.
-    The paper's networks are `shape=(3, 64, 64), z_dim=100, width_G=64, width_D=64`. As in the paper there is no norm on
-    G's output and on D's first layer. Weights start as `dcgan_init` says.
+    `shape=(3, 64, 64), z_dim=100, width_G=64, width_D=64` gives the networks of PyTorch's DCGAN example. As in the
+    paper there is no norm on G's output and on D's first layer. Weights start as `dcgan_init` says.
     Raises: ValueError for another size or an unknown norm.
     """
     check_norms(norm_G, norm_D)
-    channels, height, side = shape
-    if height != side or side not in FIRST:
-        raise ValueError(f"DCGAN draws squares of {', '.join(map(str, FIRST))} pixels; the data has shape {shape}")
+    if len(shape) != 3 or shape[1] != shape[2] or shape[2] not in FIRST:
+        sides = ", ".join(map(str, FIRST))
+        raise ValueError(f"DCGAN draws images (C, H, H) with H one of {sides}; the data has shape {tuple(shape)}")
+    channels, side = shape[0], shape[2]
     first, doublings = FIRST[side]
 
     wide = width_G * 2 ** (doublings - 1)

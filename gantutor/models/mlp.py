@@ -14,8 +14,11 @@ def mlp_points(
     """G: z (B, z_dim) -> points (B, 2). D: points -> logits (B, 1). Two hidden layers each, ReLU and LeakyReLU.
 
     `shape` is the shape of one point; a value in 1-D is shape (1,).
+    Raises: ValueError for images, or an unknown norm.
     """
     check_norms(norm_G, norm_D)
+    if len(shape) != 1:
+        raise ValueError(f"points have a shape such as (2,); the data has {tuple(shape)}")
     (dims,) = shape
     G = nn.Sequential(
         nn.Linear(z_dim, width), *norm_layer(norm_G, width, 1), nn.ReLU(),
@@ -41,8 +44,8 @@ def mlp_classic(
 ) -> tuple[nn.Sequential, nn.Sequential]:
     """The fully connected GAN of the classic tutorials: G 128-256-512-1024, D 512-256, images of any `shape` (C, H, W).
 
-    `eps` is BatchNorm's. The tutorials write `BatchNorm1d(n, 0.8)` and mean a momentum; the second positional argument
-    is eps, so `eps=0.8` gives their networks, and the default gives what they meant to build.
+    `eps` is that of G's BatchNorm. The tutorials write `BatchNorm1d(n, 0.8)` and mean a momentum; the second positional
+    argument is eps, so `eps=0.8` gives their networks, and the default gives what they meant to build.
     """
     check_norms(norm_G, norm_D)
     pixels = math.prod(shape)

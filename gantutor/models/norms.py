@@ -1,5 +1,7 @@
 """The normalisations a network can be built with, by name."""
 
+import math
+
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -19,8 +21,9 @@ def norm_layer(norm: str, features: int, dims: int) -> list[nn.Module]:
     """The layers that normalise `features` channels of (B, C) data (dims 1) or (B, C, H, W) data (dims 2).
 
     A list, so that it can be spliced into nn.Sequential: empty for "none", and for "spectral", which is a property of
-    the weights (see `apply_spectral_norm`). "group" takes 8 groups, "layer" one; "instance" has affine weights as the
-    others. On (B, C) data a channel is a single number, which "instance" would normalise to 0: it is refused.
+    the weights (see `apply_spectral_norm`). "group" takes 8 groups (fewer where 8 does not divide the channels),
+    "layer" one; "instance" has affine weights as the others. On (B, C) data a channel is a single number, which
+    "instance" would normalise to 0: it is refused.
     """
     if norm == "batch":
         return [nn.BatchNorm1d(features) if dims == 1 else nn.BatchNorm2d(features)]
@@ -29,7 +32,7 @@ def norm_layer(norm: str, features: int, dims: int) -> list[nn.Module]:
             raise ValueError("instance norm needs images: it would turn each of an MLP's features into 0")
         return [nn.InstanceNorm2d(features, affine=True)]
     if norm == "group":
-        return [nn.GroupNorm(min(8, features), features)]
+        return [nn.GroupNorm(math.gcd(8, features), features)]
     if norm == "layer":
         return [nn.GroupNorm(1, features)]
     return []

@@ -1,0 +1,44 @@
+# Everything runs in .venv, which the first target builds and any change of the dependencies renews.
+# make lab LAB_ARGS=--no-browser · make test PYTEST_ARGS="-x -k ring" · make lab PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip
+
+# A waiting OpenMP thread sleeps instead of spinning: on a small machine it would take a core from the training itself.
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_WAIT_POLICY
+
+.PHONY: lab test check bench data requirements clean
+
+# The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
+lab: .venv/.ready
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+
+# One run, so that one closing line tells all: unit tests, every notebook, then the browser tests (tests/conftest.py).
+test: export OMP_NUM_THREADS ?= 1
+test: .venv/.ready
+	$(BIN)/pytest --nbval-lax $(PYTEST_ARGS) tests notebooks
+
+check: .venv/.ready
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: .venv/.ready
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+data: .venv/.ready
+	$(BIN)/python data/build_digits.py
+
+requirements: .venv/.ready
+	$(UV) compile --universal --python-version 3.11 pyproject.toml --extra dev --no-header --no-annotate --quiet -o requirements.txt
+
+# Keeps what the learner made or fetched: runs/ and data/downloads/.
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("gantutor needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2] if old else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) install --python $(BIN)/python -r requirements.txt
+	$(UV) install --python $(BIN)/python --no-deps -e .
+	@touch $@

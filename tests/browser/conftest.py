@@ -1,0 +1,62 @@
+"""A Chromium, one private JupyterLab for all browser tests, and a page that remembers what went wrong in it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from labserver import LabServer, lab_server
+from notebookpage import end_kernels
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+expect.set_options(timeout=20_000)  # milliseconds; the default of 5 s is short for a machine that also trains
+
+
+def pytest_runtest_setup() -> None:
+    """Without a Chromium every test here skips, in one line of the summary; in CI it fails."""
+    if CHROMIUM is None:
+        missing = f"the browser tests need a Chromium, and there is none of {', '.join(CHROMIUMS)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    with lab_server(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own context; `page.errors` collects uncaught exceptions and what the console calls an error."""
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    yield page
+    end_kernels(page)
+    context.close()

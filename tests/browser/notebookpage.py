@@ -1,0 +1,86 @@
+"""What a learner does with a notebook in JupyterLab: open it, run it, look at it."""
+
+from pathlib import Path
+
+import nbformat
+from labserver import LabServer
+from nbformat import NotebookNode
+from playwright.sync_api import Page, expect
+
+SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+
+# Lab draws only the cells in view, so what has run is read from the notebook's model and not from the page.
+STATE = """() => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code' && cell.sharedModel.source.trim());
+    const errors = cells.flatMap(cell => cell.outputs.toJSON()).filter(output => output.output_type === 'error');
+    const waiting = cells.filter(cell => cell.executionCount === null || cell.executionState === 'running');
+    return {
+        errors: errors.map(error => `${error.ename}: ${error.evalue}`),
+        waiting: waiting.length,
+        done: errors.length > 0 || waiting.length === 0,
+    };
+}"""
+
+CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
+    === 'connected'"""
+
+
+def open_notebook(page: Page, url: str, name: str) -> None:
+    """Open a notebook of the server in a clean workspace and wait until its kernel can be spoken to.
+
+    Lab's indicator says "idle" before the kernel's websocket is open, and a Run All in between is lost.
+    """
+    page.goto(f"{url}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=60_000)
+    page.wait_for_function(CONNECTED, timeout=60_000)
+
+
+def run_all(page: Page, seconds: float = 180) -> None:
+    """Run > Run All Cells, and wait until every cell has run.
+
+    Raises: AssertionError where a cell raises; playwright's TimeoutError after `seconds`.
+    """
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(f"() => ({STATE})().done", timeout=seconds * 1000)
+    errors = page.evaluate(STATE)["errors"]
+    assert not errors, errors
+
+
+def run_whole(page: Page, lab: LabServer, notebook: Path) -> None:
+    """Open a copy of a notebook and run all of it; Lab saves what it opens, so the original is left alone."""
+    (lab.notebooks / notebook.name).write_text(notebook.read_text(encoding="utf-8"), encoding="utf-8")
+    open_notebook(page, lab.url, notebook.name)
+    run_all(page)
+
+
+def run_tagged(page: Page, lab: LabServer, notebook: Path) -> None:
+    """The same with the cells tagged `setup` and `browser` alone, so that the tests need not train everything twice."""
+    copy = lab.notebooks / f"{notebook.stem}_tagged.ipynb"
+    nbformat.write(tagged(nbformat.read(notebook, as_version=4)), copy)
+    open_notebook(page, lab.url, copy.name)
+    run_all(page)
+
+
+def tagged(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without the code cells that are tagged neither `setup` nor `browser`.
+
+    Raises: ValueError where none is tagged `browser`.
+    """
+    kept = [cell for cell in notebook.cells if {"setup", "browser"} & set(cell.metadata.get("tags", []))]
+    if not any("browser" in cell.metadata.tags for cell in kept):
+        raise ValueError('no cell is tagged "browser"')
+    return nbformat.v4.new_notebook(cells=kept, metadata=notebook.metadata)
+
+
+def end_kernels(page: Page) -> None:
+    """End the kernels that the page has started, so that no training goes on beside the next test."""
+    page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
+
+
+def screenshot(page: Page, name: str) -> Path:
+    """Keep the page as build/screenshots/NAME.png, to be looked at."""
+    path = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=path)
+    return path

@@ -1,0 +1,71 @@
+"""What a learner does with a panel: find it, press its buttons, look whether its pictures change."""
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+# Lab draws only the cells in view, and a panel's cell is found by its place among those tagged `browser`.
+SHOW = """async (number) => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const tagged = [...notebook.model.cells].map((cell, index) => ({ cell, index }))
+        .filter(({ cell }) => (cell.getMetadata('tags') ?? []).includes('browser'));
+    const index = tagged[number].index;
+    notebook.activeCellIndex = index;
+    await notebook.scrollToItem(index, 'start');
+}"""
+
+# An image has no pixels for a moment when its bytes are swapped: null then.
+FINGERPRINT = """img => {
+    if (!img || !img.complete || !img.naturalWidth) return null;
+    const canvas = document.createElement('canvas');
+    canvas.width = img.naturalWidth; canvas.height = img.naturalHeight;
+    const context = canvas.getContext('2d');
+    context.drawImage(img, 0, 0);
+    let hash = 0;
+    for (const value of context.getImageData(0, 0, canvas.width, canvas.height).data) hash = (hash * 31 + value) >>> 0;
+    return hash;
+}"""
+
+
+class PanelPage:
+    """The `number`-th panel of an open notebook that has run."""
+
+    def __init__(self, page: Page, number: int) -> None:
+        self.page = page
+        page.evaluate(SHOW, number)
+        self.panel = page.locator(".jp-Cell.jp-mod-active .gt-panel")
+        expect(self.panel.locator("img").first).to_be_visible(timeout=60_000)
+        self.status = self.panel.locator("[role=status]")
+
+    def views(self) -> Locator:
+        return self.panel.locator("img")
+
+    def look(self) -> list[int]:
+        """A number for the pixels of each view."""
+        prints = self.views().evaluate_all(f"imgs => imgs.map({FINGERPRINT})")
+        while None in prints:
+            self.page.wait_for_timeout(20)
+            prints = self.views().evaluate_all(f"imgs => imgs.map({FINGERPRINT})")
+        return prints
+
+    def wait_until(self, seen: list[int], same: bool = False, seconds: float = 20) -> list[int]:
+        """Wait until the views show something else than `seen` (or, with `same`, just that again)."""
+        for _ in range(int(seconds / 0.05)):
+            now = self.look()
+            if (now == seen) == same:
+                return now
+            self.page.wait_for_timeout(50)
+        raise AssertionError("the picture did not come back" if same else "the picture did not change")
+
+    def button(self, name: str) -> Locator:
+        return self.panel.get_by_role("button", name=re.compile(f"{name}$"))  # an icon, a private character, goes first
+
+    def press(self, name: str) -> None:
+        self.button(name).click()
+
+    def choose(self, control: str, option: str, lane: int = 0) -> None:
+        self.panel.get_by_label(control, exact=True).nth(lane).select_option(option)
+
+    def reset(self, first: list[int]) -> None:
+        self.press("Reset")
+        self.wait_until(first, same=True)

@@ -1,0 +1,110 @@
+"""The panel in a real JupyterLab: it moves when it should, stands still when it should, and does what a toggle says."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from labserver import LabServer
+from notebookpage import run_tagged, run_whole, screenshot
+from panelpage import PanelPage
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def number_of_panels(notebook: Path) -> int:
+    cells = nbformat.read(notebook, as_version=4).cells
+    return sum("browser" in cell.metadata.get("tags", []) for cell in cells)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_panel_of_a_notebook(page: Page, lab: LabServer, notebook: Path) -> None:
+    (run_whole if notebook is NOTEBOOKS[0] else run_tagged)(page, lab, notebook)
+    for number in range(number_of_panels(notebook)):
+        panel = PanelPage(page, number)
+        screenshot(page, f"{notebook.stem}_{number}_opened")
+        drive(panel)
+        screenshot(page, f"{notebook.stem}_{number}_driven")
+    assert page.errors == []
+
+
+def drive(panel: PanelPage) -> None:
+    opened = panel.look()
+    panel.press("Reset")
+    first = panel.wait_until(opened)
+
+    panel.press("Step")
+    stepped = panel.wait_until(first)
+    panel.reset(first)  # the same seed, the same picture
+    panel.press("Step")
+    panel.wait_until(stepped, same=True)
+
+    panel.reset(first)
+    panel.choose("loss", "lsgan")
+    expect(panel.status).to_contain_text("loss = lsgan from step 1 on")
+    panel.press("Step")
+    assert panel.wait_until(first) != stepped  # the toggle took effect
+    panel.choose("loss", "non-saturating")
+
+    panel.press("Play")
+    pause = panel.button("Pause")
+    expect(pause).to_be_visible()
+    expect(pause).to_have_attribute("aria-pressed", "true")
+    panel.wait_until(panel.look())
+    panel.choose("strategy", "simultaneous")
+    expect(panel.status).to_contain_text("strategy = simultaneous from step")
+    panel.wait_until(panel.look())
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused")
+    still = panel.look()
+    panel.page.wait_for_timeout(500)
+    assert panel.look() == still
+
+
+def test_the_keyboard_belongs_to_the_control_that_has_focus(page: Page, lab: LabServer) -> None:
+    run_tagged(page, lab, NOTEBOOKS[0])
+    panel = PanelPage(page, 0)
+    number_of_cells = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
+    before = page.evaluate(number_of_cells)
+
+    panel.button("Step").focus()
+    seen = panel.look()
+    page.keyboard.press("b")  # in Lab's command mode: a new cell below
+    page.keyboard.press("d")
+    page.keyboard.press("d")  # and this deletes one
+    page.keyboard.press("Enter")  # on a button: press it
+    panel.wait_until(seen)
+    strategy = panel.panel.get_by_label("strategy", exact=True)
+    strategy.focus()
+    page.keyboard.press("ArrowDown")  # in Lab: the next cell
+    expect(strategy).to_have_value("g_first_detach")
+    assert page.evaluate(number_of_cells) == before
+
+
+def test_names_for_a_screen_reader(page: Page, lab: LabServer) -> None:
+    run_tagged(page, lab, NOTEBOOKS[0])
+    panel = PanelPage(page, 0)
+    for view in panel.views().all():
+        assert len(view.get_attribute("alt")) > 10
+    expect(panel.button("Play")).to_have_attribute("aria-pressed", "false")
+    for name in ("D steps", "lr G", "lr D"):
+        expect(panel.panel.get_by_role("slider", name=name, exact=True)).to_be_visible()
+    for control in ("strategy", "loss", "batching", "norm in G", "norm in D", "networks", "data", "device", "seed"):
+        expect(panel.panel.get_by_label(control, exact=True)).to_be_visible()
+
+
+def test_what_cannot_change_at_once_says_so_and_an_error_is_shown(page: Page, lab: LabServer) -> None:
+    run_tagged(page, lab, NOTEBOOKS[0])
+    panel = PanelPage(page, 0)
+    panel.choose("norm in D", "none")
+    expect(panel.status).to_contain_text("norm_D = none applies at Reset")
+    panel.choose("strategy", "one_stage")  # this run still has BatchNorm in D, and one_stage is not exact for it
+    panel.press("Play")
+    expect(panel.status).to_contain_text("one_stage is not exact here: BatchNorm in D")
+    expect(panel.button("Play")).to_be_visible()
+    panel.press("Reset")  # now D has no norm
+    panel.press("Play")
+    expect(panel.status).to_have_text("playing")
+    panel.wait_until(panel.look())

@@ -1,0 +1,47 @@
+"""What all tests share: one thread, a fixed seed, hypothesis without a clock, and the order of the whole run."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# A deadline would measure the machine. In CI the examples are the same in every run, so that red means a change.
+settings.register_profile("gantutor", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("gantutor")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first, because they are quick; then the notebooks; the browser tests last."""
+    items.sort(key=lambda item: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> None:
+    """One torch thread: small networks gain nothing from two, and sums keep one order on every machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def seed() -> Iterator[int]:
+    """Seeds Python, NumPy and torch, and gives torch its old state back."""
+    import torch
+
+    with torch.random.fork_rng():
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 -- for code under test that uses the global generator
+        torch.manual_seed(0)
+        yield 0

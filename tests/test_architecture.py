@@ -1,0 +1,138 @@
+"""The floors of the house: who may import whom. It reads the source and imports nothing."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent / "gantutor"
+
+# A file imports only from the floors above it in this list, which are the floors below it in the house.
+# Inside a package (data/, models/, lab/) the files may import each other.
+FLOORS = (
+    ("__init__",),
+    ("losses", "models", "data"),
+    ("gan",),
+    ("steps", "pix2pix", "cyclegan"),
+    ("pitfalls", "ledger", "metrics", "training"),
+    ("plots", "checks", "experiment"),
+    ("lab", "__main__"),
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+WIDGETS = {"ipywidgets", "anywidget", "traitlets"}
+HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are used
+
+
+def module_name(path: Path, house: Path) -> str:
+    """`gantutor.models.mlp` for gantutor/models/mlp.py; a package is named by its folder."""
+    parts = path.relative_to(house.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def room(module: str) -> str:
+    """The name in FLOORS that a module of the package belongs to."""
+    return [*module.split("."), "__init__"][1]
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    """Every module that a file imports, at its top or inside a function; a module of the package by its full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}:{node.lineno}: a relative import; write the whole name"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & modules) or {str(node.module)}
+    return found
+
+
+def graph(house: Path) -> dict[str, set[str]]:
+    """Each module of the package, and what it imports."""
+    paths = {module_name(path, house): path for path in sorted(house.rglob("*.py"))}
+    return {name: imported(path, set(paths)) for name, path in paths.items()}
+
+
+def faults(house: Path) -> list[str]:
+    """What breaks the rules, one line each."""
+    modules = graph(house)
+    found = [f"{name} stands on no floor: add it to FLOORS" for name in modules if room(name) not in FLOOR]
+    for name, imports in modules.items():
+        if room(name) != "lab":
+            found += [f"{name} imports {other}: only lab may" for other in imports if other.split(".")[0] in WIDGETS]
+        for other in (other for other in imports if other.split(".")[0] == house.name):
+            here, there = FLOOR.get(room(name), 0), FLOOR.get(room(other), 0)
+            if room(name) != room(other) and there >= here:
+                found.append(f"{name} (floor {here}) imports {other} (floor {there})")
+    inside = {name: {other for other in imports if other in modules} for name, imports in modules.items()}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        found.append("a cycle: " + " imports ".join(reversed(error.args[1])))
+    return found
+
+
+def test_each_file_imports_only_from_floors_below() -> None:
+    assert len(graph(HOUSE)) > 5
+    assert faults(HOUSE) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({"losses": "from gantutor.steps import STEPS"}, "gantutor.losses (floor 1) imports gantutor.steps (floor 3)"),
+        (
+            {"losses": "def f():\n    from gantutor import gan"},
+            "gantutor.losses (floor 1) imports gantutor.gan (floor 2)",
+        ),
+        ({"data": "import gantutor.losses"}, "gantutor.data (floor 1) imports gantutor.losses (floor 1)"),
+        ({"__init__": "from gantutor.gan import GAN"}, "gantutor.__init__ (floor 0) imports gantutor.gan (floor 2)"),
+        ({"plots": "import ipywidgets as widgets"}, "gantutor.plots imports ipywidgets: only lab may"),
+        ({"shed": "x = 1"}, "gantutor.shed stands on no floor: add it to FLOORS"),
+        (
+            {"lab/a": "from gantutor.lab import b", "lab/b": "from gantutor.lab.a import x"},
+            "a cycle: gantutor.lab.a imports gantutor.lab.b imports gantutor.lab.a",
+        ),
+    ],
+)
+def test_a_broken_rule_is_found(tmp_path: Path, files: dict[str, str], fault: str) -> None:
+    house = tmp_path / "gantutor"
+    for name in ("__init__", "losses", "gan", "steps", "lab/__init__"):
+        files.setdefault(name, "")
+    for name, source in files.items():
+        path = house / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    assert faults(house) == [fault]
+
+
+def test_a_relative_import_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "steps.py"
+    path.write_text("from . import losses")
+    with pytest.raises(AssertionError, match=r"steps\.py:1: a relative import"):
+        imported(path, set())
+
+
+def test_the_lower_floors_import_nothing_heavy() -> None:
+    lower = [name for name in graph(HOUSE) if FLOOR[room(name)] <= FLOOR["steps"]]
+    lower = [name.removesuffix(".__init__") for name in lower]
+    assert {"gantutor", "gantutor.steps"} <= set(lower)
+    program = f"""
+import importlib, sys
+for name in {lower}:
+    importlib.import_module(name)
+    print(name, *[heavy for heavy in {HEAVY} if heavy in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    assert run.stdout.splitlines() == lower, "each line: a module, and what was heavy in its import"
+
+
+def test_each_file_is_one_idea() -> None:
+    lengths = {
+        str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in HOUSE.rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > 280} == {}

@@ -1,0 +1,735 @@
+"""The panel without a front end: what each control does, that lanes keep step, and that watching changes nothing."""
+
+import base64
+import io
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import weights
+from ipywidgets import Widget
+from PIL import Image
+from torch import Tensor
+
+from gantutor.data import DATA, Images, Points, load
+from gantutor.experiment import Experiment
+from gantutor.gan import BATCHINGS
+from gantutor.lab import Lab
+from gantutor.lab.pictures import ImagePicture, PointPicture
+from gantutor.losses import LOSSES
+from gantutor.models import MODELS, NORMS_D, NORMS_G
+from gantutor.steps import STEPS
+from gantutor.training import Run, devices
+
+RING = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+DIGITS = Experiment(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
+SMALL = {"ring": RING, "digits": DIGITS}
+VIEWS = {"ring": {"plane", "charts"}, "digits": {"fake", "real", "charts"}}
+OTHER: dict[str, Any] = {  # for each control a value other than RING's
+    "strategy": "simultaneous",
+    "loss": "wgan",
+    "batching": "joint",
+    "d_steps": 3,
+    "lr_G": 3e-3,
+    "lr_D": 4e-3,
+    "norm_G": "batch",
+    "norm_D": "spectral",
+    "model": "classic",
+    "data": "grid",
+    "device": "cpu",
+    "seed": 7,
+}
+
+Make = Callable[..., Lab]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make labs that are closed in the end, and see that they leave no thread."""
+    labs: list[Lab] = []
+
+    def lab(*experiments: Experiment, **options: Any) -> Lab:
+        labs.append(Lab(*experiments, **options))
+        return labs[-1]
+
+    yield lab
+    for made in labs:
+        made.close()
+    assert threads() == []
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("gantutor-")]
+
+
+def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    end = time.perf_counter() + limit_s
+    while not condition():
+        assert time.perf_counter() < end, "it did not happen"
+        time.sleep(0.001)
+
+
+def press(lab: Lab, description: str) -> None:
+    """Click a button, and wait until that is done."""
+    (button,) = [b for b in lab.widget.children[0].children if getattr(b, "description", "") == description]
+    button.click()
+    lab.runner.wait()
+
+
+def text(lab: Lab) -> str:
+    """The status line."""
+    return re.fullmatch(r'<div role="status">(.*)</div>', lab.status.value, re.DOTALL)[1]  # type: ignore[index]
+
+
+def shown(lab: Lab, lane: int = 0) -> dict[str, bytes]:
+    """What the image widgets of a lane show."""
+    return {name: image.value for name, image in lab.lanes[lane].images.items()}
+
+
+def state(run: Run) -> list[Tensor]:
+    """Weights, statistics, gradients and the optimizers' moments."""
+    gan: Any = run.model
+    networks = (gan.G, gan.D)
+    tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+    tensors += [x for opt in (gan.opt_G, gan.opt_D) for moments in opt.state.values() for x in moments.values()]
+    gradients = [torch.zeros(1) if p.grad is None else p.grad for network in networks for p in network.parameters()]
+    return [tensor.clone() for tensor in [*tensors, *gradients]]
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def record(run: Run) -> list[Tensor]:
+    """The list that the run's real batches will be kept in."""
+    seen: list[Tensor] = []
+    source = run.batches
+    run.batches = (seen.append(batch[0]) or batch for batch in source)  # type: ignore[func-returns-value, misc]
+    return seen
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", ["ring", "grid", "moons", "spiral", "digits"])
+def test_every_picture_decodes_and_shows_something(data: str, make: Make) -> None:
+    base = DIGITS.replace(lr_G=0.02) if data == "digits" else RING  # DCGAN starts with plain grey
+    lab = make(base.replace(data=data))
+    lab.advance(3)
+    assert (lab.run.t, lab.runs) == (3, [lab.run])
+    for view in lab.lanes[0].picture.views:
+        image = Image.open(io.BytesIO(shown(lab)[view.name])).convert("RGB")
+        size = (8 * 28, 4 * 28) if view.pixelated else (view.width, view.height)
+        assert image.size == size
+        pixels = np.asarray(image).astype(int)
+        assert pixels.std() > 2, f"{view.name} is blank"
+        assert len(np.unique(pixels)) > 10
+    assert lab.snapshot().size[0] > 500
+    assert "step 3" in lab.progress.value
+    assert "cpu" in lab.progress.value
+
+
+def test_what_the_digits_views_show(make: Make) -> None:
+    lab = make(DIGITS)
+    lab.advance(2)
+    picture = lab.lanes[0].picture
+    fake = np.asarray(Image.open(io.BytesIO(shown(lab)["fake"])))
+    first = ((lab.run.model.sample(picture.z)[0, 0].clamp(-1, 1) + 1) * 127.5).byte().numpy()
+    np.testing.assert_array_equal(fake[:28, :28], first)
+    real = np.asarray(Image.open(io.BytesIO(shown(lab)["real"])))
+    originals = load("digits").images[:, 0].numpy()
+    assert any(np.abs(real[28:56, 56:84].astype(int) - original).max() <= 1 for original in originals)
+
+
+def test_what_the_plane_shows(make: Make) -> None:
+    """Surface, points, arrows and grid hold the numbers that the run gives."""
+    lab = make(RING)
+    lab.advance(5)
+    picture, gan = lab.lanes[0].picture, lab.run.model
+    fakes = gan.sample(picture.z)
+    np.testing.assert_array_equal(picture.fake.get_xydata(), fakes)
+    surface = picture.surface.get_array()
+    corner = gan.verdict(torch.tensor([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0]])).flatten()
+    assert [surface[0, 0], surface[0, -1], surface[-1, 0]] == pytest.approx(corner.tolist())
+    assert picture.surface.origin == "lower"
+    arrows = np.stack([picture.arrows.U, picture.arrows.V], axis=1)
+    push = gan.push(fakes[: len(arrows)]).numpy()
+    scale = np.hypot(*arrows.T).max() / np.hypot(*push.T).max()
+    np.testing.assert_allclose(arrows, scale * push, rtol=1e-5, atol=1e-7)
+    first_line = gan.sample(torch.tensor([[-2.0, -2.0], [-2.0, 2.0]]))
+    np.testing.assert_allclose(picture.grid.get_xydata()[[0, 67]], first_line, atol=1e-6)
+
+
+def test_the_charts_hold_the_history(make: Make) -> None:
+    lab = make(RING)
+    lab.advance(20)
+    charts = lab.lanes[0].picture.charts
+    for name in ("d_loss", "g_loss", "grad_D", "grad_G"):
+        np.testing.assert_array_equal(charts.lines[name].get_ydata(), lab.run.history[name])
+    for name in ("real", "fake"):
+        values, edges, _ = charts.bars[name].get_data()
+        counts, _ = np.histogram(lab.run.last[f"logits_{name}"], edges)
+        np.testing.assert_allclose(values, counts / 8)
+        assert values.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("steps", [299, 300, 901])
+def test_a_long_history_is_thinned_and_keeps_its_scale(steps: int, make: Make) -> None:
+    lab = make(RING)
+    lab.advance(1)
+    for t in range(2, steps + 1):
+        lab.run.history.append({"d_loss": torch.tensor(float(t))})
+    charts = lab.lanes[0].picture.charts
+    charts.paint(lab.run)
+    x, y = charts.lines["d_loss"].get_data()
+    assert len(x) <= 450
+    assert x[-1] == pytest.approx(steps, rel=0.01)
+    np.testing.assert_allclose(y[1:], x[1:] - (x[0] - 1) / 2)  # each the mean of the steps up to it
+    assert charts.losses.get_xlim()[1] >= steps
+    assert charts.losses.get_ylim()[1] >= y.max()
+
+
+@pytest.mark.parametrize("norm", NORMS_D)
+@pytest.mark.parametrize("name", SMALL)
+def test_painting_changes_nothing_in_the_run(name: str, norm: str, make: Make) -> None:
+    """Two runs, one painted after each step, the other never: bit for bit the same, and no random number drawn."""
+    if name == "ring" and norm == "instance":
+        norm = "layer"  # there is no instance norm for an MLP
+    experiment = SMALL[name].replace(norm_D=norm, norm_G="batch")
+    lab = make(experiment)
+    alone = experiment.start()
+    random.seed(1)
+    for t in range(1, 4):
+        lab.run.tick()
+        alone.tick()
+        drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])  # noqa: NPY002
+        before = state(lab.run)
+        modes = [module.training for module in (*lab.run.model.G.modules(), *lab.run.model.D.modules())]
+        lab.lanes[0].paint(everything=True)
+        lab.snapshot()
+        assert equal(state(lab.run), before)
+        assert modes == [module.training for module in (*lab.run.model.G.modules(), *lab.run.model.D.modules())]
+        assert torch.equal(drawn[0], torch.get_rng_state())
+        assert drawn[1] == random.getstate()
+        assert (drawn[2] == np.random.get_state()[1]).all()  # noqa: NPY002
+        assert equal(state(lab.run), state(alone))
+        assert len(lab.run.history) == t
+    assert lab.run.history["d_loss"].tolist() == alone.history["d_loss"].tolist()
+
+
+# Buttons --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("button", "moves"), [("Step", {"G", "D"}), ("D only", {"D"}), ("G only", {"G"})])
+def test_step_buttons_move_exactly_their_networks(name: str, button: str, moves: set[str], make: Make) -> None:
+    lab = make(SMALL[name], SMALL[name])
+    before, first = [{p: weights(getattr(run.model, p)) for p in "GD"} for run in lab.runs], shown(lab)
+    press(lab, button)
+    for run, old in zip(lab.runs, before, strict=True):
+        assert run.t == 1
+        assert {p for p in "GD" if not torch.equal(weights(getattr(run.model, p)), old[p])} == moves
+    assert "step 1 " in lab.progress.value
+    now = shown(lab)
+    changed = {view for view in first if first[view] != now[view]}
+    assert changed == VIEWS[name] - {"real"} - ({"fake"} if moves == {"D"} else set())
+    assert shown(lab, 0) == shown(lab, 1)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_reset_gives_the_identical_first_picture(name: str, make: Make) -> None:
+    lab = make(SMALL[name])
+    first, whole, start = shown(lab), lab.snapshot().tobytes(), state(lab.run)
+    lab.advance(40 if name == "ring" else 4)
+    for number in range(200):  # a history that has made the charts' axes grow
+        lab.run.history.append({"d_loss": torch.tensor(9.0), "g_loss": torch.tensor(-9.0 - number)})
+    lab.lanes[0].paint(everything=True)
+    moved = shown(lab)
+    assert all(moved[view] != first[view] for view in VIEWS[name] - {"real"})
+    for way in (lambda: press(lab, "Reset"), lab.reset):
+        way()
+        assert lab.run.t == len(lab.run.history) == 0
+        assert shown(lab) == first
+        assert lab.snapshot().tobytes() == whole
+        assert equal(state(lab.run), start)
+        assert text(lab) == "paused"
+        assert "step 0 " in lab.progress.value
+        lab.advance(4)
+        assert not equal(state(lab.run), start)
+
+
+def test_play_changes_the_picture_and_pause_keeps_it(make: Make) -> None:
+    lab = make(RING)
+    first = shown(lab)["plane"]
+    lab.play.value = True
+    until(lambda: shown(lab)["plane"] != first)
+    assert (lab.play.description, lab.play.icon, text(lab)) == ("Pause", "pause", "playing")
+    until(lambda: "steps/s" in lab.progress.value)
+    lab.play.value = False
+    lab.runner.wait()
+    assert (lab.play.description, lab.play.icon, text(lab)) == ("Play", "play", "paused")
+    still, t = shown(lab), lab.run.t
+    time.sleep(0.2)
+    assert (shown(lab), lab.run.t) == (still, t)
+    lab.lanes[0].paint(everything=True)
+    assert shown(lab) == still, "what stands is not what was reached"
+
+
+def test_a_pause_right_after_play_is_not_lost(make: Make) -> None:
+    """Both clicks come before the thread has taken the first: while a slow step or a cell holds it up."""
+    lab = make(RING)
+    gate = threading.Event()
+    lab.runner.post(lambda: gate.wait(20))
+    lab.play.value = True
+    lab.play.value = False
+    gate.set()
+    lab.runner.wait()
+    assert not lab.runner.playing
+    assert (lab.play.value, lab.play.description) == (False, "Play")
+    lab.play.value = True
+    lab.runner.wait()
+    assert lab.runner.playing
+    assert lab.play.value
+
+
+def test_advance_pauses_a_playing_panel_and_its_button(make: Make) -> None:
+    lab = make(RING)
+    lab.play.value = True
+    until(lambda: lab.run.t > 2)
+    lab.advance(1)
+    assert (lab.play.value, lab.runner.playing, text(lab)) == (False, False, "paused")
+
+
+# Controls -------------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_control_for_each_field_that_a_learner_toggles(make: Make) -> None:
+    controls = make(RING).lanes[0].controls
+    assert set(controls.fields) == {f.name for f in fields(Experiment)} - {"batch_size", "z_dim", "model_options"}
+    assert set(controls.fields) == set(OTHER)
+    offered: dict[str, Any] = {
+        "strategy": STEPS,
+        "loss": LOSSES,
+        "batching": BATCHINGS,
+        "norm_G": NORMS_G,
+        "norm_D": NORMS_D,
+        "model": MODELS,
+        "data": [(name, name) for name in DATA],
+        "device": ["auto", *devices()],
+    }
+    for name, options in offered.items():
+        assert list(controls.fields[name].options) == list(options)
+    assert all(field.description for field in controls.fields.values())
+    assert controls.read(RING) == RING
+
+
+@pytest.mark.parametrize("field", Experiment.LIVE)
+def test_a_live_control_takes_effect_at_the_next_step(field: str, make: Make) -> None:
+    lab = make(RING, RING)
+    lab.advance(2)
+    started = lab.runs
+    lab.set(1, **{field: OTHER[field]})
+    lab.runner.wait()
+    assert text(lab) == f"B: {field} = {OTHER[field]} from step 3 on"
+    assert [lane.experiment for lane in lab.lanes] == [RING, RING.replace(**{field: OTHER[field]})]
+    assert lab.runs == started, "it was started again"
+    alone = RING.start()
+    for t in range(5):
+        if t == 2:
+            RING.replace(**{field: OTHER[field]}).apply(alone)
+        alone.tick()
+    lab.advance(3)
+    assert equal(state(lab.runs[1]), state(alone))
+
+
+LATE = [field for field in OTHER if field not in Experiment.LIVE]
+
+
+@pytest.mark.parametrize("field", LATE)
+def test_a_late_control_says_that_it_applies_at_reset_and_does(field: str, make: Make) -> None:
+    lab = make(RING.replace(model_options={}))
+    lab.advance(2)
+    started, before = lab.run, state(lab.run)
+    lab.set(**{field: OTHER[field]})
+    lab.runner.wait()
+    assert text(lab) == f"{field} = {OTHER[field]} applies at Reset"
+    assert lab.run is started
+    assert equal(state(lab.run), before)
+    press(lab, "Reset")
+    assert getattr(lab.lanes[0].experiment, field) == OTHER[field]
+    assert lab.run.t == 0
+    again = lab.lanes[0].experiment.start()
+    assert equal(state(lab.run), state(again)), "the run is not what its record makes"
+    lab.advance(1)
+
+
+def test_what_a_live_control_says_outlives_reset(make: Make) -> None:
+    lab = make(RING)
+    lab.set(strategy="simultaneous", lr_G=3e-3)
+    lab.reset()
+    assert lab.lanes[0].experiment == RING.replace(strategy="simultaneous", lr_G=3e-3)
+    assert lab.run.model.opt_G.param_groups[0]["lr"] == 3e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "gna"}, r"loss='gna' cannot be chosen here; there are minimax, .*wgan-gp"),
+        ({"strategy": "d_second"}, r"strategy='d_second' cannot be chosen here; there are d_first_retain_graph, "),
+        ({"data": "gna"}, "data='gna' cannot be chosen here; there are ring, grid"),
+        ({"device": "tpu"}, "device='tpu' cannot be chosen here; there are auto, "),
+        ({"norm_G": "spectral"}, "norm_G='spectral' cannot be chosen here; there are batch, "),
+        ({"z_dim": 3}, "'z_dim' has no control; there are strategy, loss, "),
+        ({"gna": 3}, "'gna' has no control; there are strategy, loss, "),
+        ({"d_steps": 0}, "d_steps goes from 1 to 5 in the panel, got 0"),
+        ({"d_steps": 6}, "d_steps goes from 1 to 5 in the panel, got 6"),
+        ({"d_steps": 1.5}, "d_steps must be a whole number of at least 1, got 1.5"),
+        ({"lr_G": 0.0}, r"lr_G goes from 1e-05 to 0.1 in the panel, got 0.0"),
+        ({"lr_D": 1.0}, r"lr_D goes from 1e-05 to 0.1 in the panel, got 1.0"),
+        ({"seed": -1}, "seed goes from 0 to .* in the panel, got -1"),
+    ],
+)
+def test_set_refuses_what_a_control_cannot_show_and_changes_nothing(
+    change: dict[str, Any], message: str, make: Make
+) -> None:
+    lab = make(RING)
+    with pytest.raises(ValueError, match=message):
+        lab.set(**{"loss": "wgan", **change})
+    lab.runner.wait()
+    assert lab.lanes[0].controls.read(RING) == lab.lanes[0].experiment == RING
+    assert text(lab) == "paused"
+
+
+def test_a_lab_refuses_what_its_controls_cannot_show(make: Make) -> None:
+    for change in ({"lr_G": 0.5}, {"d_steps": 9}):
+        with pytest.raises(ValueError, match="in the panel, got"):
+            make(RING.replace(**change))
+
+
+def test_toggles_while_it_plays_reach_the_run(make: Make) -> None:
+    lab = make(RING)
+    lab.play.value = True
+    until(lambda: lab.run.t > 2)
+    for strategy in STEPS:
+        lab.set(strategy=strategy)
+        lab.runner.wait()
+        assert lab.run.step.last is STEPS[strategy]
+        assert lab.runner.playing
+        assert re.fullmatch(rf"strategy = {strategy} from step \d+ on", text(lab))
+
+
+# A/B ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_lanes_keep_step_on_the_same_batches(name: str, make: Make) -> None:
+    lab = make(SMALL[name], SMALL[name])
+    seen = [record(run) for run in lab.runs]
+    for _ in range(3):
+        assert shown(lab, 0) == shown(lab, 1), "what is equal must look equal"
+        lab.advance(2)
+    lab.set(1, loss="minimax")
+    lab.play.value = True
+    until(lambda: lab.run.t > 10)
+    lab.play.value = False
+    lab.runner.wait()
+    a, b = lab.runs
+    assert a.t == b.t == len(seen[0]) == len(seen[1])
+    assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
+    assert a.history["d_loss"][:6].tolist() == b.history["d_loss"][:6].tolist()
+    view = "plane" if name == "ring" else "fake"
+    assert shown(lab, 0)[view] != shown(lab, 1)[view]
+
+
+def test_a_lane_is_what_it_would_be_alone(make: Make) -> None:
+    other = RING.replace(loss="lsgan", d_steps=2)
+    lab, alone = make(RING, other), other.start()
+    lab.advance(5)
+    for _ in range(5):
+        alone.tick()
+    assert equal(state(lab.runs[1]), state(alone))
+
+
+def test_three_lanes_of_different_data(make: Make) -> None:
+    lab = make(RING, DIGITS, RING.replace(data="moons"))
+    lab.advance(2)
+    assert [run.t for run in lab.runs] == [2, 2, 2]
+    assert set(lab.accessibility.alt) == VIEWS["ring"] | VIEWS["digits"]
+    assert lab.snapshot().size[0] > 1500
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_one_stage_with_batchnorm_in_d_shows_why_it_refuses(make: Make) -> None:
+    lab = make(DIGITS, DIGITS)
+    lab.advance(2)
+    lab.set(1, strategy="one_stage")
+    lab.play.value = True
+    until(lambda: lab.runner.error is not None)
+    assert text(lab).startswith("error: ValueError: one_stage is not exact here: BatchNorm in D makes each logit")
+    assert (lab.play.value, lab.play.description, lab.runner.playing) == (False, "Play", False)
+    for _ in range(3):  # A does not run ahead, however often one tries
+        with pytest.raises(ValueError, match="one_stage is not exact here"):
+            lab.advance(4)
+        press_failing(lab, "Step")
+        assert [run.t for run in lab.runs] == [3, 2]
+    lab.set(1, loss="minimax")  # whose ratio is the same for every logit
+    press(lab, "Step")
+    assert [run.t for run in lab.runs] == [3, 3]
+    lab.play.value = True
+    until(lambda: lab.run.t > 5)
+    lab.play.value = False
+    lab.runner.wait()
+    assert [run.t for run in lab.runs] == [lab.run.t] * 2
+    assert text(lab) == "paused"
+
+
+def press_failing(lab: Lab, description: str) -> None:
+    with pytest.raises(ValueError, match="one_stage is not exact here"):
+        press(lab, description)
+
+
+def test_after_an_error_both_lanes_have_seen_the_same_batches(make: Make) -> None:
+    lab = make(DIGITS, DIGITS)
+    seen = [record(run) for run in lab.runs]
+    lab.set(1, strategy="one_stage")
+    with pytest.raises(ValueError, match="one_stage is not exact here"):
+        lab.advance(5)
+    lab.set(1, strategy="d_first_detach")
+    lab.advance(5)
+    assert [run.t for run in lab.runs] == [5, 5]
+    assert [len(batches) for batches in seen] == [5, 5]
+    assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
+
+
+def test_a_lane_that_diverges_goes_back_and_keeps_what_the_controls_say(make: Make) -> None:
+    """The good state is older than the controls: it must not bring its old loss and rates back with it."""
+    lab = make(RING, RING)
+    lab.advance(2)
+    lab.set(loss="lsgan", lr_D=2e-3, batching="joint", d_steps=2)
+    lab.advance(2)
+    lab.run.model.G[0].weight.data.fill_(float("nan"))
+    lab.play.value = True
+    until(lambda: lab.runner.error is not None)
+    assert re.match(r"error: gantutor.training.DivergedError: \w_loss is nan at step 5 of d_first_detach", text(lab))
+    assert [run.t for run in lab.runs] == [5, 4]
+    gan = lab.run.model
+    assert all(parameter.isfinite().all() for parameter in gan.G.parameters())
+    assert (gan.loss, gan.batching, gan.opt_D.param_groups[0]["lr"]) == (LOSSES["lsgan"], "joint", 2e-3)
+    lab.advance(1)
+    assert [run.t for run in lab.runs] == [5, 5]
+    lab.advance(3)
+    assert [run.t for run in lab.runs] == [8, 8]
+    assert np.isnan(lab.run.history["g_loss"][4])
+    assert np.isfinite(lab.run.history["g_loss"][5:]).all()
+
+
+def test_an_error_is_text_and_not_html(make: Make) -> None:
+    lab = make(RING)
+
+    def command() -> None:
+        raise ValueError("<b>G & D</b>")
+
+    lab.runner.post(command)
+    until(lambda: lab.runner.error is not None)
+    assert text(lab) == "error: ValueError: &lt;b&gt;G &amp; D&lt;/b&gt;"
+
+
+def test_reset_recovers_from_an_error(make: Make) -> None:
+    lab = make(DIGITS.replace(strategy="one_stage"))
+    with pytest.raises(ValueError, match="one_stage is not exact here"):
+        lab.advance(1)
+    lab.set(strategy="d_first_detach")
+    lab.reset()
+    assert (text(lab), lab.run.t) == ("paused", 0)
+    lab.advance(1)
+
+
+def test_a_reset_that_fails_in_one_lane_leaves_all_as_they_were(make: Make) -> None:
+    lab = make(RING, RING)
+    lab.advance(3)
+    runs, before = lab.runs, [shown(lab, 0), shown(lab, 1)]
+    lab.set(0, seed=3)
+    lab.set(1, model="dcgan")  # which draws no points
+    with pytest.raises(ValueError, match=r".+"):
+        lab.reset()
+    assert text(lab).startswith("error: ValueError: ")
+    assert lab.runs == runs
+    assert [shown(lab, 0), shown(lab, 1)] == before
+    lab.advance(2)
+    assert [run.t for run in lab.runs] == [5, 5]
+    lab.set(1, model="points")
+    lab.reset()
+    assert [run.t for run in lab.runs] == [0, 0]
+    assert [lane.experiment.seed for lane in lab.lanes] == [3, 0]
+
+
+# Other data -----------------------------------------------------------------------------------------------------------
+
+
+def test_other_data_bring_the_networks_and_the_views_that_suit_them(make: Make) -> None:
+    lab = make(RING)
+    first = shown(lab)
+    lab.advance(2)
+    lab.set(data="digits")
+    assert lab.lanes[0].controls.fields["model"].value == "dcgan", "the control shows what Reset will build"
+    assert set(shown(lab)) == VIEWS["ring"], "and until then the old run goes on"
+    lab.advance(1)
+    lab.reset()
+    lane = lab.lanes[0]
+    assert set(shown(lab)) == VIEWS["digits"] == set(lab.accessibility.alt)
+    assert isinstance(lane.picture, ImagePicture)
+    assert lane.experiment == Experiment(data="digits", batch_size=8)
+    assert lab.runner.share == 0.05
+    lab.advance(1)
+    assert lab.snapshot().size[0] > 500
+
+    lab.set(data="ring")
+    lab.reset()
+    assert isinstance(lab.lanes[0].picture, PointPicture)
+    assert set(shown(lab)) == VIEWS["ring"] == set(lab.accessibility.alt)
+    assert lab.lanes[0].experiment == Experiment(data="ring", batch_size=8)
+    assert lab.runner.share == 0.25
+    assert shown(lab).keys() == first.keys()
+    lab.advance(2)
+
+
+def test_networks_and_norms_given_along_with_other_data_are_kept(make: Make) -> None:
+    for change in ({"data": "digits", "norm_D": "spectral"}, {"norm_D": "spectral", "data": "digits"}):
+        lab = make(RING)
+        lab.set(**change)
+        lab.reset()
+        assert (lab.lanes[0].experiment.model, lab.lanes[0].experiment.norm_D) == ("dcgan", "spectral")
+
+
+def test_the_picture_follows_data_of_the_same_kind(make: Make) -> None:
+    lab = make(RING)
+    first = shown(lab)["plane"]
+    lab.set(data="moons")
+    lab.reset()
+    assert shown(lab)["plane"] != first
+    lab.set(data="ring")
+    lab.reset()
+    assert lab.lanes[0].experiment == RING
+    assert shown(lab)["plane"] == first
+
+
+def test_ones_own_data_set(make: Make) -> None:
+    whole = load("digits", size=32)
+    mine = Images("my digits", whole.images[:50])
+    lab = make(DIGITS.replace(data=mine, norm_G="group"))
+    lab.advance(1)
+    assert lab.lanes[0].controls.fields["data"].options == (("my digits", mine),)
+    assert "my digits" in repr(lab.lanes[0].controls.fields["data"].options)
+    lab.reset()
+    assert lab.lanes[0].data is mine
+    assert Image.open(io.BytesIO(shown(lab)["fake"])).size == (8 * 32, 4 * 32)
+    with pytest.raises(ValueError, match="data='ring' cannot be chosen here; there are "):
+        lab.set(data="ring")
+
+
+def test_ones_own_points(make: Make) -> None:
+    line = Points("line", lambda u, v: torch.stack([u, v * 0], dim=1), 0.05, torch.device("cpu"))
+    lab = make(Experiment(data=line, batch_size=8))
+    lab.advance(1)
+    assert isinstance(lab.lanes[0].picture, PointPicture)
+
+
+def test_images_in_colour(make: Make) -> None:
+    generator = torch.Generator().manual_seed(0)
+    colours = Images("noise", torch.randint(0, 256, (9, 3, 28, 28), generator=generator, dtype=torch.uint8))
+    lab = make(DIGITS.replace(data=colours))
+    lab.advance(1)
+    assert Image.open(io.BytesIO(shown(lab)["real"])).mode == "RGB"
+    assert len(Image.open(io.BytesIO(shown(lab)["real"])).getcolors(10**6)) > 1000
+
+
+# What a front end gets ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_mimebundle_is_live_and_a_picture_and_always_the_same_text(name: str, make: Make) -> None:
+    lab = make(SMALL[name])
+    bundles = [lab._repr_mimebundle_()]
+    lab.advance(2)
+    bundles.append(lab._repr_mimebundle_())
+    for bundle in bundles:
+        view = bundle["application/vnd.jupyter.widget-view+json"]
+        assert view["model_id"] == lab.widget.model_id
+        assert bundle["text/plain"] == "gantutor lab"
+    first, later = (Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) for bundle in bundles)
+    assert first.size == later.size == lab.snapshot().size
+    assert first.tobytes() != later.tobytes()
+    assert later.tobytes() == lab.snapshot().tobytes()
+
+
+@pytest.mark.parametrize("data", ["ring", "digits"])
+def test_every_view_has_a_title_and_a_text_for_those_who_cannot_see_it(data: str, make: Make) -> None:
+    lab = make(SMALL[data])
+    for view in lab.lanes[0].picture.views:
+        assert lab.accessibility.alt[view.name] == view.alt
+        assert len(view.alt) > 10
+        assert view.title
+        assert f"gt-view-{view.name}" in lab.lanes[0].images[view.name]._dom_classes
+    assert "gt-panel" in lab.widget._dom_classes
+    assert lab.accessibility in lab.widget.children
+    assert 'role="status"' in lab.status.value
+
+
+def widgets_below(widget: Widget) -> Iterator[Widget]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from widgets_below(child)
+
+
+def test_every_control_and_picture_stands_on_the_page(make: Make) -> None:
+    lab = make(RING, DIGITS)
+    page = set(widgets_below(lab.widget))
+    for lane in lab.lanes:
+        assert set(lane.controls.fields.values()) <= page
+        assert set(lane.images.values()) <= page
+    assert {lab.play, lab.status, lab.progress} <= page
+
+
+# Its life -------------------------------------------------------------------------------------------------------------
+
+
+def test_running_the_cell_again_leaves_one_thread(make: Make) -> None:
+    labs = []
+    for _ in range(3):
+        labs.append(make(RING))
+        labs[-1].play.value = True
+        until(lambda: labs[-1].run.t > 2)
+        assert threads() == ["gantutor-lab"]
+    before = [lab.run.t for lab in labs[:-1]]
+    time.sleep(0.05)
+    assert [lab.run.t for lab in labs[:-1]] == before
+    other = make(RING, name="other")
+    other.play.value = True
+    until(lambda: other.run.t > 2)
+    assert sorted(threads()) == ["gantutor-lab", "gantutor-other"]
+
+
+@pytest.mark.parametrize("way", ["the lab", "its widget"])
+def test_closing_it_ends_the_thread(way: str, make: Make) -> None:
+    lab = make(RING)
+    lab.play.value = True
+    until(lambda: lab.run.t > 2)
+    (lab if way == "the lab" else lab.widget).close()
+    assert threads() == []
+    t = lab.run.t
+    lab.play.value = True
+    time.sleep(0.02)
+    assert (threads(), lab.run.t) == ([], t)
+
+
+def test_without_an_experiment_it_is_the_default_one(make: Make) -> None:
+    assert make().lanes[0].experiment == Experiment()

@@ -1,0 +1,267 @@
+"""Every loss against its documented formula, its closed-form slopes, and the ratio that one_stage relies on."""
+
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gantutor.losses import LOSSES, Loss, WassersteinGP, gradient_penalty
+
+# Decimal arithmetic with 80 digits: 1 - sigmoid(40) is 4e-18, of which float64 would keep nothing.
+NAMESPACE: dict[str, object] = {
+    "exp": np.frompyfunc(Decimal.exp, 1, 1),
+    "log": np.frompyfunc(Decimal.ln, 1, 1),
+    "sigmoid": np.frompyfunc(lambda x: 1 / (1 + (-x).exp()), 1, 1),
+    "relu": np.frompyfunc(lambda x: max(x, Decimal(0)), 1, 1),
+    "mean": lambda values: sum(values) / len(values),
+}
+# Of two lengths, so that a mean over both at once would show; away from the hinge's corners at -1 and 1.
+REAL = [-40.0, -7.5, -0.25, 0.0, 2.0, 40.0]
+FAKE = [40.0, 3.0, 0.5, 0.0, -0.75, -6.0, -40.0]
+SWEEP = torch.linspace(-40, 40, 161, dtype=torch.float64)
+
+
+def formulas(loss: Loss) -> dict[str, str]:
+    """The lines `d_loss = ...`, `g_loss = ...`, `slope_ratio = ...` of a docstring."""
+    return dict(re.findall(r"^ +(d_loss|g_loss|slope_ratio) = (.+)$", type(loss).__doc__ or "", re.MULTILINE))
+
+
+def decimals(values: list[float]) -> np.ndarray:
+    return np.array([Decimal(value) for value in values], dtype=object)
+
+
+def evaluate(formula: str, **variables: np.ndarray) -> Decimal:
+    with localcontext(prec=80):
+        return eval(formula, {"__builtins__": {}, **NAMESPACE}, variables)
+
+
+def slopes(formula: str, by: str, **variables: np.ndarray) -> list[Decimal]:
+    """d formula / d variables[by][i] for each i, by central differences; at 80 digits they are good to about 30."""
+    step = Decimal("1e-20")
+    result = []
+    for i in range(len(variables[by])):
+        shift = np.array([step if j == i else Decimal(0) for j in range(len(variables[by]))], dtype=object)
+        with localcontext(prec=80):
+            above = evaluate(formula, **{**variables, by: variables[by] + shift})
+            below = evaluate(formula, **{**variables, by: variables[by] - shift})
+            result.append((above - below) / (2 * step))
+    return result
+
+
+def leaf(values: list[float] | Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.as_tensor(values, dtype=dtype).clone().requires_grad_()
+
+
+def assert_close(found: Tensor, wanted: list[Decimal] | list[float], tolerance: float = 1e-12) -> None:
+    """Relative, element by element: a tail of 1e-18 that comes out as 0 fails."""
+    wanted = [float(value) for value in wanted]
+    assert len(found) == len(wanted)
+    for a, b in zip(found.tolist(), wanted, strict=True):
+        assert math.isclose(a, b, rel_tol=tolerance), f"{found.tolist()} != {wanted}"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_d_loss_is_its_documented_formula_in_value_and_gradient(name: str) -> None:
+    formula = formulas(LOSSES[name])["d_loss"]
+    variables = {"real": decimals(REAL), "fake": decimals(FAKE)}
+    real, fake = leaf(REAL), leaf(FAKE)
+    d_loss = LOSSES[name].d_loss(real, fake)
+    d_loss.backward()
+    assert d_loss.shape == ()
+    assert math.isclose(d_loss.item(), float(evaluate(formula, **variables)), rel_tol=1e-12)
+    assert_close(real.grad, slopes(formula, "real", **variables))
+    assert_close(fake.grad, slopes(formula, "fake", **variables))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_g_loss_is_its_documented_formula_in_value_and_gradient(name: str) -> None:
+    formula = formulas(LOSSES[name])["g_loss"]
+    fake = leaf(FAKE)
+    g_loss = LOSSES[name].g_loss(fake)
+    g_loss.backward()
+    assert g_loss.shape == ()
+    assert math.isclose(g_loss.item(), float(evaluate(formula, fake=decimals(FAKE))), rel_tol=1e-12)
+    assert_close(fake.grad, slopes(formula, "fake", fake=decimals(FAKE)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_slope_ratio_is_its_documented_formula_or_raises_where_none_is_documented(name: str) -> None:
+    documented = formulas(LOSSES[name])
+    fake = torch.tensor(FAKE, dtype=torch.float64)
+    if "slope_ratio" not in documented:
+        with pytest.raises(ValueError, match=f"{name} has no slope ratio: at a fake's logit .* D's slope is 0"):
+            LOSSES[name].slope_ratio(fake)
+        return
+    wanted = evaluate(documented["slope_ratio"], fake=decimals(FAKE))
+    assert_close(LOSSES[name].slope_ratio(fake), list(np.broadcast_to(wanted, len(FAKE))))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_label_is_g_loss(name: str) -> None:
+    formula = LOSSES[name].formula
+    for written, meant in (("−", "-"), ("²", "**2"), ("log σ(l)", "log(σ(l))"), ("σ", "sigmoid")):
+        formula = formula.replace(written, meant)
+    for logit in FAKE:
+        wanted = evaluate(formula, l=decimals([logit]))[0]
+        found = LOSSES[name].g_loss(torch.tensor([logit], dtype=torch.float64))
+        assert math.isclose(found.item(), float(wanted), rel_tol=1e-12)
+
+
+TAIL = math.exp(-40) / (1 + math.exp(-40))  # sigmoid(-40) = 4.248e-18
+# name: slopes at logits -40, 0, 40 of g_loss in a fake, d_loss in a real, d_loss in a fake.
+SLOPES: dict[str, tuple[list[float], list[float], list[float]]] = {
+    "minimax": ([-TAIL, -0.5, -1.0], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
+    "non-saturating": ([-1.0, -0.5, -TAIL], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
+    "lsgan": ([-41.0, -1.0, 39.0], [-41.0, -1.0, 39.0], [-40.0, 0.0, 40.0]),
+    "hinge": ([-1.0, -1.0, -1.0], [-1.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
+    "wgan": ([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]),
+    "wgan-gp": ([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", LOSSES)
+def test_slopes_at_logits_minus_40_0_and_40(name: str, dtype: torch.dtype) -> None:
+    tolerance = 1e-14 if dtype == torch.float64 else 1e-6
+    for i, logit in enumerate((-40.0, 0.0, 40.0)):
+        g_fake, d_real, d_fake = leaf([logit], dtype), leaf([logit], dtype), leaf([logit], dtype)
+        LOSSES[name].g_loss(g_fake).backward()
+        LOSSES[name].d_loss(d_real, d_fake).backward()
+        for found, wanted in zip((g_fake, d_real, d_fake), SLOPES[name], strict=True):
+            assert_close(found.grad, [wanted[i]], tolerance)
+
+
+def test_the_closed_forms_are_those_the_course_quotes() -> None:
+    assert SLOPES["non-saturating"][0][0] == -1
+    assert math.isclose(SLOPES["minimax"][0][0], -4.248e-18, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", [name for name in LOSSES if "slope_ratio" in formulas(LOSSES[name])])
+def test_slope_ratio_is_the_ratio_of_the_slopes(name: str, dtype: torch.dtype) -> None:
+    loss = LOSSES[name]
+    for_g, for_d = leaf(SWEEP, dtype), leaf(SWEEP, dtype)
+    loss.g_loss(for_g).backward()
+    loss.d_loss(torch.zeros(1, dtype=dtype), for_d).backward()
+    ratio = loss.slope_ratio(SWEEP.to(dtype))
+    assert ratio.shape == SWEEP.shape
+    assert ratio.dtype == dtype
+    assert_close(ratio, (for_g.grad.double() / for_d.grad.double()).tolist(), 1e-12 if dtype == torch.float64 else 2e-6)
+    assert loss.constant_ratio == bool((ratio == ratio[0]).all())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_logits_of_any_shape_give_one_mean(name: str) -> None:
+    patches = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    column = patches.reshape(-1, 1)
+    torch.testing.assert_close(LOSSES[name].g_loss(patches), LOSSES[name].g_loss(column))
+    torch.testing.assert_close(LOSSES[name].d_loss(patches, -patches), LOSSES[name].d_loss(column, -column))
+    if "slope_ratio" in formulas(LOSSES[name]):
+        assert LOSSES[name].slope_ratio(patches).shape == patches.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_bce_after_a_sigmoid_loses_the_gradient_that_bce_on_logits_keeps(dtype: torch.dtype) -> None:
+    """Claim 17: the value still looks right, 40, yet the slope is a millionth of what it should be."""
+    ours, classic = leaf([-40.0], dtype), leaf([-40.0], dtype)
+    LOSSES["non-saturating"].g_loss(ours).backward()
+    loss = nn.BCELoss()(torch.sigmoid(classic), torch.ones(1, dtype=dtype))
+    loss.backward()
+    assert ours.grad.item() == -1
+    assert loss.item() == pytest.approx(40)
+    assert abs(classic.grad.item()) < 1e-5
+
+    moderate_ours, moderate_classic = leaf([-3.0], dtype), leaf([-3.0], dtype)
+    LOSSES["non-saturating"].g_loss(moderate_ours).backward()
+    nn.BCELoss()(torch.sigmoid(moderate_classic), torch.ones(1, dtype=dtype)).backward()
+    torch.testing.assert_close(moderate_classic.grad, moderate_ours.grad)
+
+
+# The gradient penalty
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 4, 4)])
+def test_penalty_of_a_linear_critic_is_exact_for_points_and_images(shape: tuple[int, ...]) -> None:
+    """D(x) = w·x has gradient w everywhere: the penalty is (‖w‖ − 1)², and its gradient 2 (‖w‖ − 1) w / ‖w‖."""
+    w = random(*shape, seed=1).requires_grad_()
+    penalty = gradient_penalty(
+        lambda x: (x * w).flatten(1).sum(1), random(5, *shape), random(5, *shape, seed=2), random(5, seed=3).sigmoid()
+    )
+    penalty.backward()
+    norm = w.detach().norm()
+    torch.testing.assert_close(penalty.detach(), (norm - 1) ** 2)
+    torch.testing.assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
+
+
+def test_penalty_is_taken_at_the_mixtures_of_its_formula() -> None:
+    real, fake, weights = random(4, 2), random(4, 2, seed=1), torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)
+    seen = []
+
+    def D(x: Tensor) -> Tensor:  # its gradient at x is x itself
+        seen.append(x.detach())
+        return x.square().sum(1, keepdim=True) / 2
+
+    penalty = gradient_penalty(D, real, fake, weights)
+    mixed = weights[:, None] * real + (1 - weights[:, None]) * fake
+    assert len(seen) == 1
+    assert torch.equal(seen[0], mixed)
+    assert torch.equal(mixed[0], fake[0])
+    assert torch.equal(mixed[3], real[3])
+    torch.testing.assert_close(penalty.detach(), (mixed.norm(dim=1) - 1).square().mean())
+
+
+def test_penalty_reaches_the_critics_weights_and_not_the_graph_of_fake_or_real() -> None:
+    torch.manual_seed(0)
+    G, D = nn.Linear(2, 2).double(), nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    real, fake = random(6, 2).requires_grad_(), G(random(6, 2, seed=1))
+    weights = torch.linspace(0, 1, 6, dtype=torch.float64)
+    gradient_penalty(D, real, fake, weights).backward()
+    assert all(parameter.grad is None for parameter in G.parameters())
+    assert real.grad is None
+    # The last bias drops out of a gradient in x; every other parameter's gradient is that of a finite difference.
+    for parameter in list(D.parameters())[:-1]:
+        wanted = torch.zeros_like(parameter)
+        for i in range(parameter.numel()):
+            with torch.no_grad():
+                entry = parameter.view(-1)[i]
+                kept, sides = entry.item(), []
+                for shifted in (kept + 1e-6, kept - 1e-6):
+                    parameter.view(-1)[i] = shifted
+                    with torch.enable_grad():
+                        sides.append(gradient_penalty(D, real, fake, weights).item())
+                parameter.view(-1)[i] = kept
+                wanted.view(-1)[i] = (sides[0] - sides[1]) / 2e-6
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_penalty_of_a_constant_critic_is_1_and_its_gradient_is_finite() -> None:
+    w = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    penalty = gradient_penalty(lambda x: x @ w, random(3, 2), random(3, 2), torch.full((3,), 0.5, dtype=torch.float64))
+    penalty.backward()
+    assert penalty.item() == 1
+    assert torch.isfinite(w.grad).all()
+
+
+@pytest.mark.parametrize("lambda_gp", [10.0, 0.5])
+def test_wgan_gp_weighs_the_penalty_at_evenly_spaced_mixtures(lambda_gp: float) -> None:
+    D: Callable[[Tensor], Tensor] = lambda x: x.square().sum(1)  # noqa: E731
+    real, fake = random(4, 2), random(4, 2, seed=1)
+    weights = torch.tensor([0.125, 0.375, 0.625, 0.875], dtype=torch.float64)
+    found = WassersteinGP(lambda_gp).penalty(D, real, fake)
+    torch.testing.assert_close(found, lambda_gp * gradient_penalty(D, real, fake, weights))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_only_wgan_gp_has_a_penalty(name: str) -> None:
+    D = nn.Linear(2, 1).double()
+    penalty = LOSSES[name].penalty(D, random(3, 2), random(3, 2, seed=1))
+    assert (penalty != 0) == (name == "wgan-gp")

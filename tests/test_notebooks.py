@@ -1,0 +1,157 @@
+"""The form of the notebooks, read and not run: `pytest --nbval-lax notebooks` runs them."""
+
+import re
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+SOLUTIONS = NOTEBOOKS / "solutions"
+NUMBERED = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+FIRST = "00_start_here"  # the browser tests run all of it, and of the others the cells tagged "browser"
+
+FAILS = r"\bassert(_\w+)?\b|\bchecks\.\w+\("  # a cell with this can fail
+FORBIDDEN = {
+    r"%matplotlib": "a matplotlib magic: figures are drawn by gantutor.plots",
+    r"#\s*(NBVAL|PYTEST)_\w+": "a magic comment: use a tag",
+    r"[\"'](/\w[\w.-]*/|~/|[A-Za-z]:[\\/])": "an absolute path: gantutor.data finds the files",
+}
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def headings(cells: list[NotebookNode], level: str = "#{2,}") -> list[str]:
+    """The headings of the text cells, from level two down."""
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(rf"^{level} (.+?)\s*$", text, flags=re.MULTILINE)
+
+
+def sections(cells: list[NotebookNode]) -> dict[str, list[NotebookNode]]:
+    """The cells below each `## ` heading, by heading. A heading opens a text cell."""
+    found: dict[str, list[NotebookNode]] = {}
+    here: list[NotebookNode] = []
+    for cell in cells:
+        title = headings([cell], "##") if cell.cell_type == "markdown" else []
+        if title:
+            here = found.setdefault(title[0], [])
+        here.append(cell)
+    return found
+
+
+def faults(notebook: NotebookNode, name: str) -> list[str]:
+    """What a notebook lacks of the common form, one line each."""
+    cells = notebook.cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    opening = "\n".join(cell.source for cell in takewhile(lambda cell: cell.cell_type == "markdown", cells))
+    found = []
+
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        found.append("its kernel is not python3")
+    if not re.match(r"# \S", opening):
+        found.append("the first cell is no title")
+    if not re.search(r"\b\d+ minutes\b", opening):
+        found.append("the opening does not say how many minutes it takes")
+    if not re.search(r"\*\*Before this:\*\*", opening):
+        found.append('the opening does not say what comes before ("**Before this:** …")')
+    goals = re.search(r"^## Learning goals\n((?s:.*?))(?=^## |\Z)", opening, flags=re.MULTILINE)
+    if not goals or not 3 <= len(re.findall(r"^(?:[-*]|\d+\.) ", goals[1], flags=re.MULTILINE)) <= 5:
+        found.append('no "## Learning goals" with 3 to 5 points before the first code')
+    if not code or "setup" not in tags(code[0]) or not re.search(r"seed", code[0].source):
+        found.append('the first code cell is not tagged "setup" or sets no seed')
+    for title, inside in sections(cells).items():
+        claims = [cell.source for cell in inside if cell.cell_type == "code" and "setup" not in tags(cell)]
+        if claims and not re.search(FAILS, "\n".join(claims)):
+            found.append(f'nothing in section "{title}" can fail: no assert and no call of checks')
+    if not 2 <= len([title for title in headings(cells) if title.startswith("Exercise ")]) <= 4:
+        found.append('not 2 to 4 headings "Exercise …"')
+    if headings(cells, "##")[-2:] != ["Summary", "References"]:
+        found.append('it does not end with "## Summary" and "## References"')
+    if name != FIRST and not any("browser" in tags(cell) for cell in code):
+        found.append('no cell is tagged "browser"')
+    if any("raises-exception" in tags(cell) for cell in code):
+        found.append('the tag "raises-exception" passes when nothing raises: use checks.expect_error')
+    for cell in code:
+        found += [what for pattern, what in FORBIDDEN.items() if re.search(pattern, cell.source)]
+    return found
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
+def test_the_common_form(path: Path) -> None:
+    assert faults(nbformat.read(path, as_version=4), path.stem) == []
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
+def test_it_has_solutions(path: Path) -> None:
+    solutions = nbformat.read(SOLUTIONS / path.name, as_version=4)
+    code = "\n".join(cell.source for cell in solutions.cells if cell.cell_type == "code")
+    assert re.search(FAILS, code), "the solutions are not checked"
+    assert solutions.metadata.kernelspec.name == "python3"
+    for pattern, what in FORBIDDEN.items():
+        assert not re.search(pattern, code), what
+
+
+def test_each_solution_has_its_notebook() -> None:
+    if not NUMBERED:
+        pytest.skip("no notebook yet")
+    assert [path.name for path in sorted(SOLUTIONS.glob("*.ipynb"))] == [path.name for path in NUMBERED]
+
+
+def good_notebook() -> NotebookNode:
+    text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        text("# The objective\n\n**20 minutes.** **Before this:** notebook 00."),
+        text("## Learning goals\n\n- one\n- two\n- three"),
+        code("torch.manual_seed(seed := 0)", metadata={"tags": ["setup"]}),
+        text("## Predict"),
+        code("x = 1"),
+        code("assert x == 1", metadata={"tags": ["browser"]}),
+        text("## Exercises\n\n### Exercise 1: this"),
+        code("answer = ...\nchecks.slope(answer)"),
+        text("### Exercise 2: that"),
+        code("checks.slope(...)"),
+        text("## Summary"),
+        text("## References"),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def test_the_good_notebook_is_good() -> None:
+    assert faults(good_notebook(), "01_x") == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda cells: cells[0].update(source="The objective. 20 minutes. **Before this:** 00"), "no title"),
+        (lambda cells: cells[0].update(source="# Title\n**Before this:** 00"), "how many minutes"),
+        (lambda cells: cells[0].update(source="# Title\n20 minutes"), "what comes before"),
+        (lambda cells: cells[1].update(source="## Learning goals\n- one\n- two"), "3 to 5 points"),
+        (lambda cells: cells[2].metadata.update(tags=[]), '"setup"'),
+        (lambda cells: cells[2].update(source="import torch"), "sets no seed"),
+        (lambda cells: cells[5].update(source="x == 1"), 'section "Predict"'),
+        (lambda cells: cells.pop(8), "2 to 4 headings"),
+        (lambda cells: cells.append(cells.pop(-2)), "does not end with"),
+        (lambda cells: cells[5].metadata.update(tags=[]), '"browser"'),
+        (lambda cells: cells[4].metadata.update(tags=["raises-exception"]), "raises-exception"),
+        (lambda cells: cells[4].update(source="%matplotlib inline"), "matplotlib magic"),
+        (lambda cells: cells[4].update(source="# NBVAL_SKIP"), "magic comment"),
+        (lambda cells: cells[4].update(source="open('/home/me/x.png')"), "absolute path"),
+    ],
+)
+def test_a_fault_is_found(spoil: Callable[[list[NotebookNode]], object], fault: str) -> None:
+    notebook = good_notebook()
+    spoil(notebook.cells)
+    assert fault in faults(notebook, "01_x")[0]
+
+
+def test_another_kernel_is_found() -> None:
+    notebook = good_notebook()
+    notebook.metadata.kernelspec.name = "my-env"
+    assert faults(notebook, "01_x") == ["its kernel is not python3"]

@@ -1,0 +1,170 @@
+"""Every pitfall does what its entry says: it raises that error, or misleads that player alone (claims 1 to 6)."""
+
+import copy
+import re
+
+import pytest
+import torch
+from helpers import (
+    NETWORKS,
+    WITHOUT_BATCHNORM,
+    Run,
+    build,
+    draw,
+    gradient,
+    relative_error,
+    run,
+    same_state,
+    same_weights,
+    weights,
+)
+
+from gantutor.gan import BATCHINGS
+from gantutor.losses import LOSSES
+from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
+from gantutor.steps import STEPS, d_only, g_only
+
+RAISING = [name for name, pitfall in PITFALLS.items() if pitfall.raises]
+SILENT = [name for name, pitfall in PITFALLS.items() if pitfall.wrong]
+
+
+def cases() -> list[object]:
+    return [
+        pytest.param(networks, loss, batching) for networks in NETWORKS for loss in LOSSES for batching in BATCHINGS
+    ]
+
+
+def compare(name: str, networks: str, loss: str, batching: str = "split", count: int = 2) -> tuple[Run, Run]:
+    """The pitfall and what mends it, from the same start on the same batches."""
+    gan, batches = build(networks, loss, batching), draw(networks, count)
+    return run(gan, PITFALLS[name].step, batches), run(gan, STEPS[PITFALLS[name].mended], batches)
+
+
+@pytest.mark.parametrize("name", PITFALLS)
+def test_an_entry_says_what_is_wrong_and_what_mends_it(name: str) -> None:
+    pitfall = PITFALLS[name]
+    assert pitfall.step.__name__ == name
+    assert name not in STEPS
+    assert pitfall.mended in STEPS
+    assert (pitfall.raises, pitfall.wrong) in [(INPLACE, ""), (SECOND_TIME, ""), ("", "G"), ("", "D")]
+
+
+def test_the_claims_raise_what_the_course_says_they_raise() -> None:
+    assert {name: PITFALLS[name].raises for name in RAISING} == {
+        "d_first_same_logits": INPLACE,  # claim 1
+        "d_first_detached_logits": SECOND_TIME,  # claim 4
+        "d_first_rescored": SECOND_TIME,  # claim 6
+        "g_first_no_detach": SECOND_TIME,  # claim 5
+        "g_first_retain_graph": INPLACE,  # claim 5, mended the wrong way
+    }
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("name", RAISING)
+def test_it_raises_whatever_the_networks_the_loss_and_the_batching(
+    name: str, networks: str, loss: str, batching: str
+) -> None:
+    with pytest.raises(RuntimeError, match=re.escape(PITFALLS[name].raises)):
+        PITFALLS[name].step(build(networks, loss, batching), *draw(networks)[0])
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("name", RAISING)
+def test_it_raises_in_the_second_backward_when_the_first_player_has_moved(name: str, networks: str) -> None:
+    gan, batch = build(networks), draw(networks)
+    start = copy.deepcopy(gan)
+    with pytest.raises(RuntimeError):
+        PITFALLS[name].step(gan, *batch[0])
+    first, half = ("D", d_only) if name.startswith("d_first") else ("G", g_only)
+    moved = run(start, half, batch).gan
+    assert torch.equal(weights(gan.D), weights(moved.D))
+    assert torch.equal(weights(gan.G), weights(moved.G))
+    still = "G" if first == "D" else "D"
+    assert torch.equal(weights(getattr(gan, still)), weights(getattr(start, still)))
+
+
+@pytest.mark.parametrize(("networks", "loss", "batching"), cases())
+@pytest.mark.parametrize("name", SILENT)
+def test_it_misleads_the_named_player_and_only_that_one(name: str, networks: str, loss: str, batching: str) -> None:
+    """In the first step the other player's gradient is the mended step's, bit for bit. The named player's is wrong by
+    4 % or more: in the first step, or, where what is left over from the first step is the fault, in the second.
+    """
+    wrong, right = compare(name, networks, loss, batching)
+    named, other = ("G", "D") if PITFALLS[name].wrong == "G" else ("D", "G")
+    assert torch.equal(wrong.gradients[other][0], right.gradients[other][0])
+    errors = [relative_error(wrong.gradients[named][i], right.gradients[named][i]) for i in (0, 1)]
+    if errors[0] == 0:
+        assert errors[1] > 0.3
+    else:
+        assert errors[0] > 0.04
+    assert not same_weights(wrong.gan, right.gan)
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "wgan-gp"])
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_early_zero_grad_adds_d_losss_gradient_to_Gs(networks: str, loss: str, batching: str) -> None:
+    """Claim 3: not just wrong, but wrong by exactly what d_loss sends through the fakes into G."""
+    wrong, right = compare("d_first_early_zero_grad", networks, loss, batching, count=1)
+    gan, ((real, z),) = build(networks, loss, batching), draw(networks)
+    gan.loss.d_loss(*gan.logits(real, gan.G(z))).backward()
+    share = gradient(gan.G)
+    assert share.norm() > 0.04 * right.gradients["G"][0].norm()
+    torch.testing.assert_close(wrong.gradients["G"][0], right.gradients["G"][0] + share, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_early_zero_grad_clears_all_the_same(networks: str) -> None:
+    """Its fault is the moment, not that nothing is cleared: a second step owes nothing to the first."""
+    gan, (b1, b2) = build(networks), draw(networks, 2)
+    pitfall = PITFALLS["d_first_early_zero_grad"].step
+    at_once = run(gan, pitfall, [b1, b2])
+    without_left_overs = run(run(gan, pitfall, [b1]).gan, pitfall, [b2])  # a copy holds no gradients
+    assert same_state(at_once.gan, without_left_overs.gan)
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_early_zero_grad_with_minimax_leaves_G_almost_no_gradient(networks: str) -> None:
+    """d_loss's share is then −g_loss's gradient but for D's update in between: the smaller it is, the less is left."""
+    batch, left = draw(networks), {}
+    for lr in (1e-3, 1e-6):
+        gan = build(networks, "minimax", lr=lr)
+        wrong, right = (
+            run(gan, step, batch) for step in (PITFALLS["d_first_early_zero_grad"].step, STEPS["d_first_detach"])
+        )
+        left[lr] = (wrong.gradients["G"][0].norm() / right.gradients["G"][0].norm()).item()
+    assert left[1e-3] < 0.25
+    assert left[1e-6] < 2.5e-4
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "wgan-gp"])
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_no_zero_grad_D_is_right_once_and_then_sums_up(networks: str, loss: str, batching: str) -> None:
+    """Claim 3: step 2 adds what step 1 left in D: d_loss's gradient of step 1 and g_loss's, which nobody asked for."""
+    wrong, right = compare("d_first_no_zero_grad_D", networks, loss, batching)
+    first, first_right = compare("d_first_no_zero_grad_D", networks, loss, batching, count=1)
+    assert torch.equal(first.gradients["D"][0], first_right.gradients["D"][0])
+    assert same_state(first.gan, first_right.gan)
+    left_over = gradient(first.gan.D)
+    assert relative_error(left_over, first.gradients["D"][0]) > 0.05  # g_loss's part of it
+    torch.testing.assert_close(wrong.gradients["D"][1], right.gradients["D"][1] + left_over, rtol=1e-12, atol=1e-14)
+    assert not same_weights(wrong.gan, right.gan)
+
+
+@pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
+@pytest.mark.parametrize("name", PITFALLS)
+def test_the_mended_step_runs_on_the_same_arguments(name: str, networks: str) -> None:
+    report = run(build(networks), STEPS[PITFALLS[name].mended], draw(networks)).reports[0]
+    assert all(torch.isfinite(tensor).all() for tensor in report.values())
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_silent_pitfall_reports_like_any_step(name: str) -> None:
+    """Nothing in what it returns gives it away."""
+    wrong, right = compare(name, "points", "non-saturating", count=1)
+    assert set(wrong.reports[0]) == set(right.reports[0])
+    assert all(torch.equal(wrong.reports[0][key], right.reports[0][key]) for key in right.reports[0])
+    assert all(not tensor.requires_grad for tensor in wrong.reports[0].values())

@@ -1,0 +1,188 @@
+"""Figures: pixels where they are expected, and axes that hold the data they were given."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gantutor.plots import (
+    COLOURS,
+    SURFACE,
+    house_style,
+    plot_losses,
+    png,
+    show_images,
+    show_points,
+    smooth,
+    tile,
+)
+from gantutor.training import History
+
+
+def axes() -> matplotlib.axes.Axes:
+    return Figure().subplots()
+
+
+# tile -----------------------------------------------------------------------------------------------------------------
+
+
+def test_tile_puts_each_value_in_its_place() -> None:
+    """Seven images of 2x3 in rows of 4: image i is row i // 4, column i % 4; the eighth place is black."""
+    images = torch.arange(7 * 6).float().view(7, 1, 2, 3) / 41 * 2 - 1
+    picture = tile(images, columns=4)
+    assert (picture.shape, picture.dtype) == ((4, 12), np.uint8)
+    for i in range(7):
+        cell = picture[i // 4 * 2 :, i % 4 * 3 :][:2, :3]
+        np.testing.assert_array_equal(cell, ((images[i, 0] + 1) * 127.5).byte())
+    assert not picture[2:, 9:].any()
+    assert picture[2:, :9].any()
+
+
+def test_tile_keeps_colours_apart() -> None:
+    images = torch.full((3, 3, 2, 2), -1.0)
+    for channel in range(3):
+        images[channel, channel] = 1.0
+    picture = tile(images, columns=2)
+    assert picture.shape == (4, 4, 3)
+    assert picture[0, 0].tolist() == [255, 0, 0]
+    assert picture[0, 2].tolist() == [0, 255, 0]
+    assert picture[2, 0].tolist() == [0, 0, 255]
+    assert picture[2, 2].tolist() == [0, 0, 0]
+
+
+def test_tile_clamps_and_takes_a_tensor_with_a_graph() -> None:
+    images = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0], requires_grad=True).view(1, 1, 1, 5)
+    assert tile(images, columns=1).tolist() == [[0, 0, 127, 255, 255]]
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.sampled_from([1, 3]))
+def test_the_size_of_a_tile(n: int, columns: int, channels: int) -> None:
+    picture = tile(torch.ones(n, channels, 3, 2), columns)
+    rows = -(-n // columns)
+    assert picture.shape[:2] == (rows * 3, columns * 2)
+    assert picture.ndim == (2 if channels == 1 else 3)
+    assert (picture > 0).sum() == n * 6 * channels, "every image is there, once"
+
+
+# png ------------------------------------------------------------------------------------------------------------------
+
+
+@given(arrays(np.uint8, st.sampled_from([(3, 5), (4, 2, 3), (1, 1)])))
+def test_png_round_trip(picture: np.ndarray) -> None:
+    data = png(picture)
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), picture)
+
+
+def test_a_palette_keeps_few_colours_and_spares_bytes() -> None:
+    waves = np.sin(np.arange(64 * 64 * 3) ** 1.5 / 9).reshape(64, 64, 3)
+    picture = (waves * 127 + 128).astype(np.uint8)
+    small = png(picture, colours=16)
+    image = Image.open(io.BytesIO(small))
+    assert image.mode == "P"
+    assert len(image.convert("RGB").getcolors(64 * 64)) <= 16
+    assert len(small) < len(png(picture)) / 3
+    flat = np.zeros((8, 8, 3), np.uint8)
+    flat[:4] = [200, 30, 90]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(flat, colours=8))).convert("RGB")), flat)
+
+
+# smooth ---------------------------------------------------------------------------------------------------------------
+
+
+@given(arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e3, 1e3)), st.integers(1, 50))
+def test_smooth_is_the_mean_of_the_last_values(values: np.ndarray, window: int) -> None:
+    naive = [np.mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    np.testing.assert_allclose(smooth(values, window), naive, atol=1e-9)
+
+
+def test_smooth_passes_over_what_is_no_number() -> None:
+    """A step that did not report a loss, or one that diverged, must not wipe out the curve for good."""
+    values = np.array([np.nan, 2.0, np.nan, 4.0, np.inf, 6.0, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(smooth(values, 3), [np.nan, 2, 2, 3, 4, 5, 6, 6, np.nan])
+
+
+# What is drawn is what was given --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_show_images(channels: int) -> None:
+    ax, images = axes(), torch.linspace(-1, 1, 5 * channels * 4).view(5, channels, 2, 2)
+    show_images(ax, images, "five", columns=2)
+    (shown,) = ax.images
+    np.testing.assert_array_equal(shown.get_array(), tile(images, 2))
+    assert shown.get_clim() == (0, 255), "black is -1 and white 1, whatever the images hold"
+    assert ax.get_title() == "five"
+    assert not ax.axison
+
+
+def test_show_points() -> None:
+    ax, real, fake = axes(), torch.tensor([[0.0, 1.0], [2.0, -2.0]]), torch.ones(3, 2, requires_grad=True)
+    show_points(ax, real, fake, "points", limit=2.5)
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_array_equal(lines["real"].get_xydata(), real)
+    np.testing.assert_array_equal(lines["fake"].get_xydata(), np.ones((3, 2)))
+    assert [lines[name].get_color() for name in ("real", "fake")] == [COLOURS["real"], COLOURS["fake"]]
+    assert (ax.get_xlim(), ax.get_ylim(), ax.get_title()) == ((-2.5, 2.5), (-2.5, 2.5), "points")
+    assert ax.get_aspect() == 1
+
+
+@pytest.mark.parametrize("given_one", ["real", "fake"])
+def test_show_points_of_one_kind(given_one: str) -> None:
+    ax = axes()
+    show_points(ax, **{"real": None, "fake": None, given_one: torch.zeros(2, 2)})
+    assert [line.get_label() for line in ax.lines] == [given_one]
+
+
+def test_plot_losses() -> None:
+    history, ax = History(), axes()
+    for number in range(30):
+        history.append({"d_loss": torch.tensor(float(number)), "g_loss": torch.tensor(-2.0 * number)})
+    plot_losses(ax, history, window=10)
+    for player, name in (("D", "d_loss"), ("G", "g_loss")):
+        raw, mean = (line for line in ax.lines if line.get_color() == COLOURS[player])
+        np.testing.assert_array_equal(raw.get_xydata()[:, 0], np.arange(1, 31))
+        np.testing.assert_array_equal(raw.get_ydata(), history[name])
+        np.testing.assert_array_equal(mean.get_ydata(), smooth(history[name], 10))
+        assert (raw.get_alpha(), mean.get_label()) == (0.3, name)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["d_loss", "g_loss"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss")
+    ax.figure.canvas.draw()
+
+
+def test_plot_losses_takes_what_a_player_did_not_report() -> None:
+    history, ax = History(), axes()
+    history.append({"d_loss": torch.tensor(1.0)})
+    history.append({"g_loss": torch.tensor(2.0)})
+    plot_losses(ax, history)
+    means = {line.get_label(): line.get_ydata() for line in ax.lines if line.get_alpha() is None}
+    np.testing.assert_array_equal(means["d_loss"], [1, 1])
+    np.testing.assert_array_equal(means["g_loss"], [np.nan, 2])
+    ax.figure.canvas.draw()
+
+
+# The house style ------------------------------------------------------------------------------------------------------
+
+
+def test_house_style_is_valid_and_every_colour_is_another() -> None:
+    with matplotlib.rc_context():
+        house_style()
+        assert matplotlib.rcParams["figure.constrained_layout.use"]
+        assert not matplotlib.rcParams["axes.spines.top"]
+    assert len({to_hex(colour) for colour in COLOURS.values()}) == len(COLOURS)
+    assert SURFACE in matplotlib.colormaps
+
+
+def test_the_surface_runs_from_fake_to_real() -> None:
+    """Purple where D says fake, green where it says real, as the points' colours are."""
+    low, high = (np.array(matplotlib.colormaps[SURFACE](value)[:3]) for value in (0.1, 0.9))
+    assert low[1] == min(low)
+    assert high[1] == max(high)

@@ -1,0 +1,647 @@
+"""The thread that owns the training: commands between ticks, frames within their share, no error and no thread lost."""
+
+import contextlib
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gantutor.experiment import Experiment
+from gantutor.gan import BATCHINGS
+from gantutor.lab import Lab, runner
+from gantutor.lab.runner import Runner
+from gantutor.losses import LOSSES
+from gantutor.steps import STEPS
+from gantutor.training import Run
+
+LIMIT_S = 60.0  # what takes longer than this counts as a deadlock
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("gantutor-")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    assert threads() == []
+    yield
+    runner.close_all()
+    assert threads() == []
+
+
+def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Wait for what another thread is to bring about."""
+    end = time.perf_counter() + limit_s
+    while not condition():
+        assert time.perf_counter() < end, "it did not happen"
+        time.sleep(0.001)
+
+
+class Recorder:
+    """A runner with a tick that counts, and lists of what it was told and what it told."""
+
+    def __init__(self, name: str = "test", **options: Any) -> None:
+        self.ticks = 0
+        self.frames: list[tuple[int, bool]] = []  # at which tick, and whether it was a last one
+        self.states: list[str] = []
+        self.by: set[str] = set()  # the threads that ticked
+        self.on_tick: Callable[[], object] = lambda: time.sleep(0.0005)
+        self.runner = Runner(
+            name, self._tick, lambda last: self.frames.append((self.ticks, last)), self.states.append, **options
+        )
+
+    def _tick(self) -> None:
+        self.by.add(threading.current_thread().name)
+        self.on_tick()
+        self.ticks += 1
+
+    def played(self, ticks: int = 3) -> None:
+        """Play, until that many more ticks were taken."""
+        goal = self.ticks + ticks
+        self.runner.play()
+        until(lambda: self.ticks >= goal)
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+
+def test_post_returns_at_once_though_a_tick_is_running() -> None:
+    r = Recorder()
+    inside, gate = threading.Event(), threading.Event()
+
+    def tick() -> None:
+        inside.set()
+        gate.wait(LIMIT_S)
+
+    r.on_tick = tick
+    r.runner.play()
+    assert inside.wait(LIMIT_S)
+    done: list[int] = []
+    for number in range(100):
+        r.runner.post(lambda number=number: done.append(number))
+    assert done == [], "a command ran within a tick"
+    gate.set()
+    r.runner.wait()
+    assert done == list(range(100)), "commands keep their order"
+
+
+def test_a_command_never_sees_a_tick_half_done() -> None:
+    r = Recorder()
+    ticking = False
+
+    def tick() -> None:
+        nonlocal ticking
+        ticking = True
+        time.sleep(0.0002)
+        ticking = False
+
+    r.on_tick = tick
+    seen = []
+    r.runner.play()
+    for _ in range(300):
+        r.runner.post(lambda: seen.append((ticking, threading.current_thread().name)))
+        time.sleep(0.0001)
+    r.runner.wait()
+    assert seen == [(False, "gantutor-test")] * 300
+    assert r.ticks > 10
+
+
+def test_wait_is_a_barrier_and_gives_up_in_time() -> None:
+    r = Recorder()
+    gate, done = threading.Event(), []
+    r.runner.post(lambda: gate.wait(LIMIT_S))
+    r.runner.post(lambda: done.append(1))
+    with pytest.raises(TimeoutError, match=r"did not answer within 0.05 s"):
+        r.runner.wait(timeout=0.05)
+    assert not done
+    gate.set()
+    r.runner.wait()
+    assert done == [1]
+
+
+def test_play_and_pause() -> None:
+    r = Recorder()
+    r.runner.wait()
+    assert r.ticks == 0, "it stands until it is told to play"
+    r.played()
+    r.runner.pause()
+    r.runner.wait()
+    ticks = r.ticks
+    assert r.frames[-1] == (ticks, True), "what stands still is what was reached"
+    assert r.states == ["playing", "paused"]
+    time.sleep(0.05)
+    assert r.ticks == ticks
+    r.played()
+    assert r.by == {"gantutor-test"}
+
+
+def test_a_thousand_commands_get_one_frame() -> None:
+    """Each change asks for a frame. Drawn one by one, a dragged slider would stop the training for as long."""
+    r = Recorder()
+    gate, applied = threading.Event(), []
+    r.runner.post(lambda: gate.wait(LIMIT_S))
+    for number in range(1000):
+        r.runner.post(lambda number=number: (applied.append(number), r.runner.want_frame()))
+    gate.set()
+    r.runner.wait()
+    r.runner.wait()
+    assert len(applied) == 1000
+    assert r.frames == [(0, True)]
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_an_error_in_a_tick_is_shown_and_play_recovers() -> None:
+    r = Recorder()
+    r.on_tick = raising(ZeroDivisionError("by hand"))
+    r.runner.play()
+    with pytest.raises(ZeroDivisionError, match="by hand"):
+        r.runner.wait()
+    assert r.states == ["playing", "error: ZeroDivisionError: by hand"]
+    assert not r.runner.playing
+    assert r.ticks == 0
+    r.on_tick = lambda: time.sleep(0.0005)
+    r.played()
+    r.runner.wait()
+    assert r.states[-1] == "playing"
+    assert threads() == ["gantutor-test"]
+
+
+def test_an_error_in_a_command_is_shown_and_what_waits_behind_it_is_done() -> None:
+    """Whether the thread sleeps when they are posted, or plays."""
+    r = Recorder()
+    done: list[int] = []
+    for round_ in range(20):
+        r.runner.pause()
+        r.runner.wait()
+        time.sleep(0.002)  # the thread sleeps
+        for _ in range(3):
+            r.runner.post(raising(ValueError("bad")))
+        r.runner.post(lambda round_=round_: done.append(round_))
+        with pytest.raises(ValueError, match="bad"):
+            r.runner.wait(timeout=5)
+        assert done == list(range(round_ + 1))
+    assert r.states[-1] == "error: ValueError: bad"
+    r.played()
+    r.runner.post(raising(ValueError("while playing")))
+    with pytest.raises(ValueError, match="while playing"):
+        r.runner.wait()
+    assert not r.runner.playing
+    r.played()
+
+
+def test_an_error_in_a_frame_is_shown_too() -> None:
+    r = Recorder(max_fps=1000.0, share=0.9)
+    r.runner.on_frame = lambda last: raising(RuntimeError("no ink"))()
+    r.runner.play()
+    until(lambda: r.runner.error is not None)
+    assert r.states == ["playing", "error: RuntimeError: no ink"]
+    r.runner.on_frame = lambda last: None
+    r.played()
+
+
+def test_pause_takes_an_error_off_the_screen_and_out_of_wait() -> None:
+    r = Recorder()
+    r.runner.post(raising(ValueError("old")))
+    until(lambda: r.runner.error is not None)
+    r.runner.pause()
+    r.runner.wait()
+    assert r.states == ["error: ValueError: old", "paused"]
+
+
+# advance --------------------------------------------------------------------------------------------------------------
+
+
+def test_advance_runs_in_the_callers_thread() -> None:
+    r = Recorder()
+    r.runner.advance(7)
+    assert (r.ticks, r.by, threads()) == (7, {threading.current_thread().name}, [])
+    assert r.frames[-1] == (7, True)
+    assert r.states == ["paused"]
+    r.runner.advance(0)
+    assert r.ticks == 7
+
+
+def test_advance_while_playing_pauses_and_takes_exactly_its_steps() -> None:
+    r = Recorder()
+    for _ in range(20):
+        r.played(2)
+        before = []
+        r.on_tick = lambda before=before, r=r: (
+            before.append(r.ticks) if threading.current_thread() is threading.main_thread() else time.sleep(0.0005)
+        )
+        r.runner.advance(5)
+        assert len(before) == 5
+        assert before == list(range(before[0], before[0] + 5)), "the thread ticked in between"
+        assert not r.runner.playing
+        assert r.ticks == before[0] + 5
+    assert r.by == {"gantutor-test", "MainThread"}
+
+
+def test_nobody_else_touches_the_models_while_someone_advances() -> None:
+    r = Recorder()
+    inside, worst = 0, 0
+
+    def tick() -> None:
+        nonlocal inside, worst
+        inside += 1
+        worst = max(worst, inside)
+        time.sleep(0.0002)
+        inside -= 1
+
+    def command() -> None:
+        nonlocal worst
+        worst = max(worst, inside + 1)
+
+    r.on_tick = tick
+    callers = [threading.Thread(target=r.runner.advance, args=(40,)) for _ in range(3)]
+    r.runner.play()
+    for caller in callers:
+        caller.start()
+    for _ in range(100):
+        r.runner.post(command)
+        r.runner.play()
+        time.sleep(0.0005)
+    for caller in callers:
+        caller.join(LIMIT_S)
+        assert not caller.is_alive()
+    r.runner.wait()
+    assert worst == 1
+    assert r.ticks >= 120
+
+
+def test_what_is_posted_during_advance_is_done_after_it() -> None:
+    r = Recorder()
+    order: list[str] = []
+
+    def tick() -> None:
+        if not order:
+            r.runner.post(lambda: order.append("command"))
+        order.append("tick")
+
+    r.on_tick = tick
+    r.runner.advance(3)
+    r.runner.wait()
+    assert order == ["tick", "tick", "tick", "command"]
+
+
+def test_an_error_in_advance_is_raised_in_the_cell_and_shown() -> None:
+    r = Recorder()
+    fails = iter([False, True])
+    r.on_tick = lambda: raising(ArithmeticError("third"))() if next(fails, False) else None
+    with pytest.raises(ArithmeticError, match="third"):
+        r.runner.advance(9)
+    assert r.ticks == 1
+    assert r.states[-1] == "error: ArithmeticError: third"
+    r.runner.advance(2)
+    assert r.ticks == 3
+    assert r.states[-1] == "paused"
+    r.played()
+
+
+def test_a_command_that_fails_in_advance_is_raised_there() -> None:
+    r = Recorder()
+    inside, gate = threading.Event(), threading.Event()
+    r.on_tick = lambda: (inside.set(), gate.wait(LIMIT_S))
+    r.runner.play()
+    assert inside.wait(LIMIT_S)
+    r.runner.post(raising(ValueError("posted before")))
+    threading.Timer(0.05, gate.set).start()
+    with contextlib.suppress(ValueError):  # whoever comes first to the models applies the command
+        r.runner.advance(1)
+    r.on_tick = lambda: None
+    r.runner.advance(3)
+    r.played()
+    assert "error: ValueError: posted before" in r.states
+
+
+def test_an_interrupt_during_advance_leaves_the_runner_usable() -> None:
+    r = Recorder()
+    fails = iter([False, False, True])
+    r.on_tick = lambda: raising(KeyboardInterrupt())() if next(fails, False) else None
+    with pytest.raises(KeyboardInterrupt):
+        r.runner.advance(100)
+    assert r.ticks == 2
+    r.runner.advance(3)
+    assert r.ticks == 5
+    r.on_tick = lambda: time.sleep(0.0005)
+    r.played()
+    r.runner.pause()
+    r.runner.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals to a thread")
+def test_an_interrupt_while_advance_waits_for_the_thread_leaves_it_playing() -> None:
+    r = Recorder()
+    inside, gate = threading.Event(), threading.Event()
+    r.on_tick = lambda: (inside.set(), gate.wait(LIMIT_S))
+    r.runner.play()
+    assert inside.wait(LIMIT_S)
+    main = threading.main_thread().ident
+    threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        r.runner.advance(5)  # cannot begin: the thread is within a tick that the gate holds
+    gate.set()
+    goal = r.ticks + 50
+    until(lambda: r.ticks > goal)
+    r.runner.advance(2)
+
+
+# One thread, and in the end none --------------------------------------------------------------------------------------
+
+
+def test_making_it_again_by_name_leaves_one_thread() -> None:
+    made = []
+    for _ in range(5):
+        made.append(Recorder("cell"))
+        made[-1].played()
+        assert threads() == ["gantutor-cell"]
+    ticks = [r.ticks for r in made[:-1]]
+    time.sleep(0.02)
+    assert [r.ticks for r in made[:-1]] == ticks, "an old one goes on"
+    other = Recorder("another")
+    other.played()
+    assert sorted(threads()) == ["gantutor-another", "gantutor-cell"]
+
+
+def test_close_twice_and_from_within() -> None:
+    r = Recorder()
+    r.played()
+    r.runner.close()
+    r.runner.close()
+    assert threads() == []
+    ticks = r.ticks
+    r.runner.play()
+    r.runner.post(raising(ValueError))
+    r.runner.wait(timeout=1)
+    assert (r.ticks, threads()) == (ticks, []), "what is closed stays closed"
+
+    inner = Recorder()
+    inner.on_tick = inner.runner.close
+    inner.runner.play()
+    until(lambda: inner.ticks == 1 and not threads())
+    inner.runner.close()
+    by_command = Recorder()
+    by_command.runner.post(by_command.runner.close)
+    by_command.runner.post(raising(ValueError("after the end")))
+    until(lambda: not threads())
+    assert by_command.states == []
+
+
+def test_a_closed_one_still_advances() -> None:
+    """The thread is gone, the models are not: an old panel's run can be taken further by a cell."""
+    r = Recorder()
+    r.runner.close()
+    r.runner.advance(4)
+    assert r.ticks == 4
+
+
+PLAYS_AT_ITS_END = """
+import time
+from gantutor.lab import Experiment, Lab
+
+lab = Lab(Experiment(data="ring"))
+lab.play.value = True
+while lab.run.t < 3:
+    time.sleep(0.01)
+print("end")
+"""
+
+
+def test_the_interpreter_ends_cleanly_while_a_lab_plays() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PLAYS_AT_ITS_END],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "end\n", "")
+
+
+# Frames: at most so many a second, and at most their share of the time ------------------------------------------------
+
+
+class Clock:
+    """Time that passes only where the test says so, in place of the runner's `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def play_for(
+    seconds: float, tick_s: float, frame_s: float, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[list[float], float]:
+    """Play for so many seconds of that clock: when each frame began, and the time that it really was."""
+    clock = Clock()
+    monkeypatch.setattr(runner, "time", clock)
+    began: list[float] = []
+    stop = threading.Event()
+
+    def tick() -> None:
+        clock.now += tick_s
+        if clock.now >= 100 + seconds:
+            r.pause()
+            stop.set()
+
+    def frame(last: bool) -> None:
+        if not stop.is_set():
+            began.append(clock.now)
+            clock.now += frame_s
+
+    r = Runner("clock", tick, frame, lambda state: None, **options)
+    r.play()
+    assert stop.wait(LIMIT_S)
+    r.wait()
+    r.close()
+    return began, clock.now - 100
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.25, 0.5])
+@pytest.mark.parametrize("frame_s", [0.001, 0.01, 0.04, 0.2])
+@pytest.mark.parametrize("tick_s", [0.002, 0.03])
+def test_frames_keep_to_their_share_and_rate(
+    share: float, frame_s: float, tick_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, total = play_for(60, tick_s, frame_s, monkeypatch, share=share, max_fps=10.0)
+    spent, rate = len(began) * frame_s / total, len(began) / total
+    assert spent <= share * 1.02 + frame_s / total  # the first frame's cost is not known before it is drawn
+    assert rate <= 10.0
+    possible = min(10.0, share / frame_s)  # and they are as many as these two allow, but for waiting for a tick's end
+    assert rate >= 0.95 / (1 / possible + tick_s + frame_s) - 1 / total
+
+
+def test_frames_become_fewer_when_they_become_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(runner, "time", clock)
+    began: list[float] = []
+
+    def tick() -> None:
+        clock.now += 0.01
+        if clock.now > 220:
+            r.playing = False
+
+    def frame(last: bool) -> None:
+        began.append(clock.now)
+        clock.now += 0.002 if clock.now < 160 else 0.05
+
+    r = Runner("clock", tick, frame, lambda state: None, share=0.05)
+    r.play()
+    until(lambda: clock.now > 220)
+    r.close()
+    before, after = (sum(low <= t < low + 50 for t in began) / 50 for low in (105, 170))
+    assert before == pytest.approx(9.5, abs=0.7)
+    assert after == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_rate_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_for(10, 0.02, 0.0, monkeypatch)
+    shown = []
+    clock = Clock()
+    monkeypatch.setattr(runner, "time", clock)
+
+    def tick() -> None:
+        clock.now += 0.02
+
+    r = Runner("clock", tick, lambda last: shown.append(r.steps_per_second), lambda state: None)
+    r.play()
+    until(lambda: len(shown) > 3)
+    r.close()
+    assert shown[:3] == pytest.approx([50, 50, 50], rel=0.01)
+
+
+def test_play_pauses_by_itself_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(runner, "time", clock)
+    states: list[str] = []
+    frames: list[bool] = []
+    ticks = itertools.count(1)
+    taken = 0
+
+    def tick() -> None:
+        nonlocal taken
+        taken = next(ticks)
+        clock.now += 1.0
+
+    r = Runner("clock", tick, frames.append, states.append, budget_s=30.0)
+    for spent in (31, 62):
+        r.play()
+        until(lambda: not r.playing and r._commands.empty() and states[-1] == "paused")
+        r.wait()
+        assert taken == spent
+        assert frames[-1] is True, "the last picture is that of the last step"
+    assert states == ["playing", "paused"] * 2
+
+
+# Toggling as fast as a machine can ------------------------------------------------------------------------------------
+
+
+def setting(run: Run) -> tuple[Any, ...]:
+    """All that decides what a step does."""
+    gan: Any = run.model
+    step: Any = run.step
+    rates = tuple(group["lr"] for optimizer in (gan.opt_G, gan.opt_D) for group in optimizer.param_groups)
+    return (step.last, step.d_steps, gan.loss, gan.batching, *rates)
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Let the threads take turns as often as Python can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a deadlock nor a step that began under one setting and ended under another, nor two steps at once."""
+    seen: list[tuple[Any, Any]] = []
+    at_once: list[int] = []
+    inside = 0
+    tick = Run.tick
+
+    def watched(run: Run, step: Any = None) -> Any:
+        nonlocal inside
+        inside += 1
+        at_once.append(inside)
+        before = setting(run)
+        try:
+            return tick(run, step)
+        finally:
+            seen.append((before, setting(run)))
+            inside -= 1
+
+    monkeypatch.setattr(Run, "tick", watched)
+    experiment = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+    lab = Lab(experiment, experiment.replace(loss="minimax"), name="stress")
+    buttons = [button for button in lab.widget.children[0].children if hasattr(button, "click")]
+    assert [button.description for button in buttons] == ["Step", "D only", "G only", "Reset"]
+    choices: dict[str, list[Any]] = {
+        "strategy": list(STEPS),
+        "loss": list(LOSSES),
+        "batching": list(BATCHINGS),
+        "d_steps": [1, 2, 3],
+        "lr_G": [1e-4, 1e-3],
+        "lr_D": [1e-4, 1e-3],
+    }
+    failed: list[BaseException] = []
+
+    def toggle(number: int) -> None:
+        rng = random.Random(number)
+        try:
+            for _ in range(250):
+                what = rng.choice([*(5 * list(choices)), *(6 * ["play"]), "pause", "button"])
+                if what in choices:
+                    lab.set(rng.randrange(2), **{what: rng.choice(choices[what])})
+                elif what == "button":
+                    rng.choice(buttons[:3] if rng.random() < 0.8 else buttons[3:]).click()
+                else:
+                    lab.play.value = what == "play"
+                time.sleep(rng.choice([0, 0, 0.0005, 0.002]))
+        except BaseException as error:
+            failed.append(error)
+
+    lab.play.value = True
+    people = [threading.Thread(target=toggle, args=(number,), daemon=True) for number in range(4)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join(LIMIT_S)
+        assert not person.is_alive(), "deadlock"
+    assert not failed
+    lab.runner.pause()
+    lab.runner.wait(LIMIT_S)
+
+    assert set(at_once) == {1}, "two steps at once"
+    assert all(before == after for before, after in seen), "one step under two settings"
+    assert len({before for before, _ in seen}) > 20, "hardly any toggle fell between two steps: this shows nothing"
+
+    for lane in lab.lanes:  # and the runs do what the controls say in the end
+        assert setting(lane.run) == setting(lane.controls.read(lane.experiment).start(lane.data))
+    for number in (0, 1):
+        lab.set(number, strategy="d_first_detach", batching="split")
+    lab.reset()
+    lab.advance(3)
+    assert [run.t for run in lab.runs] == [3, 3]
+    lab.play.value = True
+    until(lambda: lab.run.t > 5)
+    lab.close()

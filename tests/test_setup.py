@@ -1,0 +1,126 @@
+"""The set-up: the three lists of dependencies agree, and nothing of the machine it was made on is in the tree."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import product
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
+
+# What would tie the tree to one machine or one package index. Written so that no pattern matches its own source.
+TIED = {
+    "a package index": r"--(?:extra-)?index[-]url|--find[-]links|https?://[^\s\"'<>]+/(?:simple|packages)/",
+    "a host of packages": r"\bpythonhosted[.]org|\bpypi[.]org/simple",
+    "a path of this machine": rf"{re.escape(str(ROOT))}\b",
+}
+
+
+def tree() -> list[Path]:
+    """Every file that is committed or would be by `git add .`."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def project_dependencies() -> list[Requirement]:
+    """The bounds of pyproject.toml, those of the extra "dev" included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+
+
+def pins() -> list[Requirement]:
+    return [Requirement(line) for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
+
+
+def ties(text: str) -> list[str]:
+    """What in a text belongs to one machine or one package index."""
+    return [f"{what}: {match[0]}" for what, pattern in TIED.items() for match in re.finditer(pattern, text)]
+
+
+def strip_verify(paths: list[Path]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_conda_has_the_dependencies_of_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    listed = [line for line in environment["dependencies"] if isinstance(line, str)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [CONDA_NAMES.get(line.name, line.name) + str(line.specifier) for line in project_dependencies()]
+    assert sorted(listed) == sorted([*wanted, "python" + project["requires-python"], "pip"])
+
+
+def test_requirements_are_exact_pins() -> None:
+    for pin in pins():
+        assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), f"{pin} is no exact pin"
+        assert not pin.url, f"{pin} names a host"
+
+
+def test_requirements_satisfy_pyproject_everywhere() -> None:
+    for dependency, (python, platform) in product(
+        project_dependencies(), product(("3.11.0", "3.12.0", "3.13.0"), ("linux", "darwin", "win32"))
+    ):
+        system = {"python_version": python[:4], "python_full_version": python, "sys_platform": platform}
+        active = [
+            next(iter(pin.specifier)).version
+            for pin in pins()
+            if canonicalize_name(pin.name) == canonicalize_name(dependency.name)
+            and (pin.marker is None or pin.marker.evaluate(system))
+        ]
+        where = f"{dependency} on Python {python}, {platform}: requirements.txt pins {active}"
+        assert len(active) == 1, where
+        assert dependency.specifier.contains(active[0]), f"{where}; run make requirements"
+
+
+def test_no_file_is_tied_to_a_machine_or_an_index() -> None:
+    found = []
+    for path in tree():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture or a data set
+        found += [f"{path.relative_to(ROOT)}: {tie}" for tie in ties(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index" + "-url file:///somewhere",
+        "--extra-index" + "-url=x",
+        "see https://packages.example/simple" + "/torch/",
+        "https://files.python" + "hosted.org/x.whl",
+        f'open("{ROOT}/data/digits.npz")',
+    ],
+)
+def test_a_tie_is_found(line: str) -> None:
+    assert len(ties(f"before\n{line}\nafter")) >= 1
+
+
+def test_notebooks_are_stripped_and_valid() -> None:
+    paths = [path for path in tree() if path.suffix == ".ipynb"]
+    if not paths:
+        pytest.skip("no notebook yet")
+    for path in paths:
+        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        assert (notebook.nbformat, notebook.nbformat_minor >= 5) == (4, True), f"{path.name}: cells need ids (4.5)"
+        nbformat.validate(notebook)
+        assert "widgets" not in notebook.metadata, f"{path.name}: widget state (GitHub refuses it)"
+    run = strip_verify(paths)
+    assert run.returncode == 0, f"{run.stdout}\nstrip them: nbstripout --keep-id {' '.join(map(str, paths))}"
+
+
+def test_a_stored_output_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1", execution_count=1)]), path)
+    assert strip_verify([path]).returncode == 1

@@ -1,0 +1,539 @@
+"""The loop: same seed, same run; a history that is read late; bad batches refused; a divergence that is survived."""
+
+import copy
+import itertools
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import NETWORKS, build, draw, gradient, same_state, weights
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gantutor.data import load
+from gantutor.experiment import Experiment
+from gantutor.gan import GAN
+from gantutor.losses import LOSSES
+from gantutor.pitfalls import PITFALLS
+from gantutor.steps import STEPS, d_first_detach, d_only, g_only
+from gantutor.training import (
+    DivergedError,
+    History,
+    Run,
+    batches,
+    devices,
+    gradient_norms,
+    is_finite,
+    pick_device,
+    train,
+)
+
+SMALL = {
+    "ring": Experiment(data="ring", batch_size=8, model_options={"width": 8}),
+    "digits": Experiment(data="digits", batch_size=4, norm_D="none", model_options={"width_G": 4, "width_D": 4}),
+    "digits, BatchNorm": Experiment(data="digits", batch_size=4, batching="joint", model_options={"width_G": 4}),
+}
+
+
+def state(run: Run) -> list[Tensor]:
+    """Everything a run goes on from: weights, statistics, optimizers' moments; and what it makes of some z."""
+    gan = run.model
+    tensors = [*gan.G.state_dict().values(), *gan.D.state_dict().values()]
+    for optimizer in (gan.opt_G, gan.opt_D):
+        tensors += [x for moments in optimizer.state.values() for x in moments.values()]
+    return [tensor.clone() for tensor in [*tensors, gan.sample(next(run.batches)[1])]]
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# The same seed, the same run ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", STEPS)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_same_seed_gives_the_same_run_whatever_the_program_draws_meanwhile(name: str, strategy: str) -> None:
+    loss = "minimax" if strategy == "one_stage" else "non-saturating"  # one_stage may refuse the other
+    experiment = SMALL[name].replace(strategy=strategy, loss=loss, batching="split", d_steps=2)
+    ends = []
+    for disturbed in (False, True):
+        run = experiment.start()
+        for _ in range(4):
+            run.tick()
+            if disturbed:
+                torch.manual_seed(99)
+                torch.rand(7)
+                np.random.rand(3)  # noqa: NPY002
+        ends.append((state(run), run.history["d_loss"]))
+    assert equal(ends[0][0], ends[1][0])
+    assert ends[0][1].tolist() == ends[1][1].tolist()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_another_seed_gives_another_run(name: str) -> None:
+    one, other = (SMALL[name].replace(seed=seed).start() for seed in (0, 1))
+    assert not torch.equal(weights(one.model.G), weights(other.model.G))
+    assert not torch.equal(next(one.batches)[0], next(other.batches)[0])
+
+
+def test_batches_are_a_function_of_the_seed() -> None:
+    ring = load("ring")
+    first = list(itertools.islice(batches(ring, 6, 3, seed=5), 4))
+    torch.manual_seed(1)
+    again = list(itertools.islice(batches(ring, 6, 3, seed=5), 4))
+    other = list(itertools.islice(batches(ring, 6, 3, seed=6), 4))
+    assert all(equal(list(a), list(b)) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(x, y) for a, b in zip(first, other, strict=True) for x, y in zip(a, b, strict=True))
+    assert {(real.shape, z.shape) for real, z in first} == {((6, 2), (6, 3))}
+    assert len({z.sum().item() for _, z in first}) == 4, "each batch is new"
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_train_and_run_agree(networks: str) -> None:
+    gan = build(networks)
+    pairs = draw(networks, count=5)
+    by_hand, by_loop, by_train = (copy.deepcopy(gan) for _ in range(3))
+
+    reports = [d_first_detach(by_hand, *batch) for batch in pairs]
+    run = Run(by_loop, d_first_detach, iter(pairs))
+    for _ in range(5):
+        run.tick()
+    seen = []
+    history = train(by_train, d_first_detach, iter(pairs), 5, on_step=lambda run: seen.append(run.t), progress=False)
+
+    assert same_state(by_hand, by_loop)
+    assert same_state(by_hand, by_train)
+    assert seen == [1, 2, 3, 4, 5]
+    assert history.keys() == run.history.keys() == ["d_loss", "g_loss", "grad_D", "grad_G"]
+    for name in history.keys():  # noqa: SIM118 -- not a dict
+        assert history[name].tolist() == run.history[name].tolist()
+    assert history["d_loss"] == pytest.approx([report["d_loss"].item() for report in reports])
+    assert run.last["logits_fake"].shape == (6, 1)
+
+
+def test_the_step_can_change_between_two_ticks() -> None:
+    gan = build("points")
+    run = Run(gan, d_first_detach, iter(draw("points", count=4)))
+    run.tick()
+    G, D = weights(gan.G), weights(gan.D)
+    run.tick(d_only)
+    assert torch.equal(weights(gan.G), G)
+    assert not torch.equal(weights(gan.D), D)
+    D = weights(gan.D)
+    run.step = g_only
+    run.tick()
+    assert torch.equal(weights(gan.D), D)
+    assert not torch.equal(weights(gan.G), G)
+    assert math.isnan(run.history["d_loss"][2]), "g_only reports no d_loss"
+    assert not np.isnan(run.history["g_loss"]).any()
+
+
+# The history ----------------------------------------------------------------------------------------------------------
+
+
+def test_history_is_nan_where_nothing_was_reported() -> None:
+    history = History()
+    history.append({"a": torch.tensor(1.0)})
+    history.append({"a": torch.tensor(2.0), "late": torch.tensor(3)})
+    history.append({"late": torch.tensor(4.0), "logits": torch.zeros(3)})
+    history.append({})
+    assert len(history) == 4
+    assert history.keys() == ["a", "late"], "only scalars, in the order of their appearance"
+    np.testing.assert_array_equal(history["a"], [1, 2, np.nan, np.nan])
+    np.testing.assert_array_equal(history["late"], [np.nan, 3, 4, np.nan])
+    history["a"][0] = 9
+    assert history["a"][0] == 1, "what is handed out is a copy"
+
+
+def test_history_reads_values_only_when_asked() -> None:
+    """A read makes a GPU wait, so it must not come with each step. A value that still changes shows when it came."""
+    history, value = History(), torch.tensor(1.0)
+    history.append({"a": value})
+    assert len(history) == 1
+    value.fill_(7.0)
+    assert history["a"].tolist() == [7.0], "read before it was asked for"
+    value.fill_(8.0)
+    assert history["a"].tolist() == [7.0], "read twice"
+
+
+def test_an_unknown_name_lists_what_was_reported() -> None:
+    history = History()
+    with pytest.raises(KeyError, match="no 'a' was reported; there are no steps yet"):
+        history["a"]
+    history.append({"d_loss": torch.tensor(1.0), "g_loss": torch.tensor(1.0)})
+    with pytest.raises(KeyError, match="no 'loss' was reported; there are d_loss, g_loss"):
+        history["loss"]
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(-99, 99)), max_size=12), st.sets(st.integers(0, 12))
+)
+def test_history_is_a_table_whenever_it_is_read(rows: list[dict[str, int]], read_after: set[int]) -> None:
+    history = History()
+    for number, row in enumerate(rows):
+        history.append({name: torch.tensor(float(value)) for name, value in row.items()})
+        if number in read_after:
+            history.flush()
+    assert len(history) == len(rows)
+    for name in history.keys():  # noqa: SIM118
+        np.testing.assert_array_equal(history[name], [row.get(name, np.nan) for row in rows])
+    assert set(history.keys()) == {name for row in rows for name in row}
+
+
+def test_history_can_be_read_while_another_thread_writes() -> None:
+    """What a cell does while the live panel plays: no row is lost, doubled or out of order."""
+    history = History()
+
+    def write() -> None:
+        for number in range(3000):
+            history.append({"n": torch.tensor(float(number))})
+
+    writer = threading.Thread(target=write)
+    history.append({"n": torch.tensor(-1.0)})
+    writer.start()
+    reads = 0
+    while writer.is_alive():
+        found = history["n"]
+        assert found.tolist() == list(range(-1, len(found) - 1))
+        reads += 1
+    writer.join()
+    assert history["n"].tolist() == list(range(-1, 3000))
+    assert reads > 3
+
+
+# Gradient norms -------------------------------------------------------------------------------------------------------
+
+QUIET = [name for name, pitfall in PITFALLS.items() if not pitfall.raises]
+
+
+@pytest.mark.parametrize("loss", ["non-saturating", "wgan-gp"])
+@pytest.mark.parametrize("networks", ["points", "dcgan"])
+@pytest.mark.parametrize("step", [*STEPS.values(), *(PITFALLS[name].step for name in QUIET), d_only, g_only])
+def test_gradient_norms_are_what_the_optimizers_applied(step: Any, networks: str, loss: str) -> None:
+    """Under plain gradient descent the weights move by lr times the gradient applied: a norm that no hook has seen.
+
+    Two steps, since in the second `.grad` still holds what the first has left there.
+    """
+    if step is STEPS["one_stage"] and loss == "non-saturating" and networks == "dcgan":
+        loss = "minimax"
+    gan, lr = build(networks, loss), 1e-3
+    gan.opt_G, gan.opt_D = (torch.optim.SGD(network.parameters(), lr) for network in (gan.G, gan.D))
+    for batch in draw(networks, count=2):
+        before = {"grad_G": weights(gan.G), "grad_D": weights(gan.D)}
+        with gradient_norms(gan) as norms:
+            step(gan, *batch)
+        moved = {"grad_G": before["grad_G"] - weights(gan.G), "grad_D": before["grad_D"] - weights(gan.D)}
+        applied = {name: value.norm().item() / lr for name, value in moved.items() if value.any()}
+        assert {name: norm.item() for name, norm in norms.items()} == pytest.approx(applied, rel=1e-9)
+
+
+def test_gradient_norms_do_not_read_what_a_later_backward_has_left() -> None:
+    gan = build("points")
+    run = Run(gan, d_first_detach, iter(draw("points")))
+    run.tick()
+    applied, now_in_grad = run.history["grad_D"][0], gradient(gan.D).norm().item()
+    assert abs(applied - now_in_grad) > 0.01 * applied, "g_loss has left no share in D, so this test shows nothing"
+
+
+def test_gradient_norms_leave_no_hook_even_where_a_step_raises() -> None:
+    gan = build("points")
+    (batch,) = draw("points")
+    with gradient_norms(gan):
+        d_first_detach(gan, *batch)
+        assert len(gan.opt_D._optimizer_step_pre_hooks) == 1, "the attribute that this test looks at is torch's own"
+    raising = PITFALLS["d_first_same_logits"].step
+    with pytest.raises(RuntimeError), gradient_norms(gan) as norms:
+        raising(gan, *batch)
+    assert list(norms) == ["grad_D"]
+    assert not gan.opt_G._optimizer_step_pre_hooks
+    assert not gan.opt_D._optimizer_step_pre_hooks
+
+
+# The first batch is looked at before anything changes -----------------------------------------------------------------
+
+
+def images(count: int = 6, side: int = 28, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
+    return scale * torch.linspace(-1, 1, count * side * side, dtype=dtype).view(count, 1, side, side)
+
+
+def latent(count: int = 6, width: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.linspace(-1, 1, count * width, dtype=dtype).view(count, width)
+
+
+def spoiled(batch: Tensor, value: float) -> Tensor:
+    batch = batch.clone()
+    batch.view(-1)[7] = value
+    return batch
+
+
+BAD_BATCHES: dict[str, tuple[Tensor, Tensor, str]] = {
+    "size": (images(side=32), latent(), r"G\(z\) has shape \(6, 1, 28, 28\), but real has shape \(6, 1, 32, 32\)"),
+    "no channels": (images()[:, 0], latent(), r"G\(z\) has shape \(6, 1, 28, 28\), but real has shape \(6, 28, 28\)"),
+    "fewer z": (images(6), latent(5), r"G\(z\) has shape \(5, 1, 28, 28\), but real has shape \(6, 1, 28, 28\)"),
+    "z too wide": (images(), latent(width=7), r"G does not take z of shape \(6, 7\): "),
+    "real's dtype": (
+        images(dtype=torch.float32),
+        latent(),
+        "real is torch.float32 on cpu, .* are torch.float64 on cpu",
+    ),
+    "bytes": (
+        (images() * 127 + 127).byte(),
+        latent(),
+        "real is torch.uint8 on cpu, but the networks are torch.float64",
+    ),
+    "z's dtype": (
+        images(),
+        latent(dtype=torch.float32),
+        "z is torch.float32 on cpu, but the networks are torch.float64",
+    ),
+    "0 to 255": ((images() + 1) * 127.5, latent(), r"images must lie in \[-1, 1\], .* real spans \[0, 255\]"),
+    "slightly beyond": (images(scale=1.01), latent(), r"real spans \[-1.01, 1.01\]"),
+    "NaN": (spoiled(images(), math.nan), latent(), "real holds values that are NaN or infinite"),
+    "infinite z": (images(), spoiled(latent(), math.inf), "z holds values that are NaN or infinite"),
+    "one sample": (images(1), latent(1), "a batch needs at least 2 samples, got 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BATCHES)
+def test_a_bad_batch_is_refused_before_anything_changes(name: str) -> None:
+    real, z, message = BAD_BATCHES[name]
+    gan = build("dcgan-batch")
+    before = copy.deepcopy(gan)
+    random = torch.get_rng_state()
+    run = Run(gan, d_first_detach, iter([(real, z), (images(), latent())]))
+    with pytest.raises(ValueError, match=message):
+        run.tick()
+    assert same_state(gan, before)
+    assert all(p.grad is None for p in [*gan.G.parameters(), *gan.D.parameters()])
+    assert not gan.opt_G.state
+    assert gan.G.training
+    assert gan.D.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert (run.t, len(run.history), run.last) == (0, 0, {})
+    with pytest.raises(ValueError, match=message):
+        train(gan, d_first_detach, iter([(real, z)]), 3, progress=False)
+
+
+def test_a_good_batch_passes_the_check_without_a_trace() -> None:
+    for networks in NETWORKS:
+        gan = build(networks)
+        before = copy.deepcopy(gan)
+        gan.check(*draw(networks)[0])
+        assert same_state(gan, before)
+        assert all(p.grad is None for p in [*gan.G.parameters(), *gan.D.parameters()])
+
+
+WRONG_D: dict[str, tuple[nn.Module, str]] = {
+    "two logits": (nn.Linear(2, 2), r"D must return logits \(B, 1\) or \(B, 1, H, W\) for B=6; got \(6, 2\)"),
+    "no second axis": (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), r"D must return .* for B=6; got \(6,\)"),
+    "one for all": (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0), nn.Unflatten(0, (1, 6))), r"got \(1, 6\)"),
+    "other input": (nn.Linear(3, 1), r"D does not take real of shape \(6, 2\): "),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_D)
+def test_a_discriminator_of_another_form_is_refused(name: str) -> None:
+    D, message = WRONG_D[name]
+    gan = build("points")
+    wrong = GAN.with_adam(gan.G, D.double())
+    before = weights(D)
+    with pytest.raises(ValueError, match=message):
+        Run(wrong, d_first_detach, iter(draw("points"))).tick()
+    assert torch.equal(weights(D), before)
+
+
+def test_patches_of_logits_are_taken() -> None:
+    gan = build("dcgan")
+    gan.D = nn.Sequential(*list(gan.D)[:-2], nn.Conv2d(8, 1, 3, padding=1)).double()
+    gan.check(*draw("dcgan")[0])
+
+
+# Divergence -----------------------------------------------------------------------------------------------------------
+
+
+def nan_at(k: int, name: str = "g_loss", value: float = math.nan) -> Any:
+    """d_first_detach, but the k-th report (the first is 1) holds what is no number, and so do G's weights."""
+    count = itertools.count(1)
+
+    def failing(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+        report = d_first_detach(gan, real, z)
+        if next(count) == k:
+            report[name] = torch.tensor(value)
+            gan.G[0].weight.data.fill_(value)
+        return report
+
+    return failing
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["d_loss", "g_loss"])
+def test_a_loss_that_is_no_number_stops_the_run_and_sets_it_back(name: str, value: float) -> None:
+    """Good states are kept every 4 steps here; the loss breaks at step 11, so the last good one is that of step 8."""
+    gan = build("points-batch")
+    pairs = draw("points-batch", count=20)
+    run = Run(gan, nan_at(11, name, value), iter(pairs))
+    run.SNAPSHOT_EVERY = 4
+    kept = {0: copy.deepcopy(gan)}
+    for t in range(1, 11):
+        run.tick()
+        kept[t] = copy.deepcopy(run.model)
+    with pytest.raises(
+        DivergedError, match=f"{name} is {value:.3g} at step 11 of failing; the state after step 8"
+    ) as e:
+        run.tick()
+    error = e.value
+    assert (error.step, error.strategy, error.good_step) == (11, "failing", 8)
+    assert same_state(error.good, kept[8])
+    assert same_state(run.model, kept[8])
+    assert error.good is not run.model, "what goes on training must not change what was kept"
+    assert is_finite(error.good)
+
+    run.tick()  # goes on, with the moments of its optimizers, on the next batch
+    expected = copy.deepcopy(kept[8])
+    d_first_detach(expected, *pairs[11])
+    assert same_state(run.model, expected)
+    assert same_state(error.good, kept[8])
+    assert run.t == len(run.history) == 12
+    np.testing.assert_array_equal(run.history[name][10], value)
+    assert np.isfinite(run.history[name][11])
+
+
+def test_before_the_first_snapshot_the_beginning_is_the_good_state() -> None:
+    gan = build("points")
+    start = copy.deepcopy(gan)
+    with pytest.raises(DivergedError) as error:
+        train(gan, nan_at(3), iter(draw("points", count=5)), 5, progress=False)
+    assert (error.value.step, error.value.good_step) == (3, 0)
+    assert same_state(error.value.good, start)
+
+
+@pytest.mark.parametrize("strategy", STEPS)
+def test_the_error_names_the_strategy_that_took_the_step(strategy: str) -> None:
+    run = SMALL["ring"].replace(strategy=strategy).start()
+    run.tick()
+    run.model.G[0].weight.data.fill_(math.nan)
+    with pytest.raises(DivergedError, match=f"at step 2 of {strategy};"):
+        run.tick()
+    run.tick()
+    run.model.G[0].weight.data.fill_(math.nan)
+    with pytest.raises(DivergedError, match="at step 4 of d_only;"):
+        run.tick(d_only)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", SMALL)
+def test_an_absurd_learning_rate_ends_in_an_error_or_stays_finite(name: str, loss: str) -> None:
+    """Whatever overflows, weights, statistics or Adam's moments: what is kept is finite, and can go on."""
+    run = SMALL[name].replace(loss=loss, lr_G=1e12, lr_D=1e12).start()
+    run.SNAPSHOT_EVERY = 1
+    diverged = None
+    for _ in range(12):
+        try:
+            run.tick()
+        except DivergedError as error:
+            diverged = error
+        assert all(x.isfinite().all() for x in (*run.good.G.state_dict().values(), *run.good.D.state_dict().values()))
+        for optimizer in (run.good.opt_G, run.good.opt_D):
+            assert all(x.isfinite().all() for moments in optimizer.state.values() for x in moments.values())
+    if loss == "lsgan":  # a square of logits: it must overflow
+        assert diverged is not None
+
+
+def test_is_finite_looks_at_statistics_and_moments_too() -> None:
+    gan = build("points-batch")
+    d_first_detach(gan, *draw("points-batch")[0])
+    assert is_finite(gan)
+    for spoil in (
+        lambda gan: gan.D[-1].weight.data.fill_(math.inf),
+        lambda gan: gan.G[1].running_var.fill_(math.nan),
+        lambda gan: gan.opt_G.state[gan.G[0].weight]["exp_avg_sq"].fill_(math.inf),
+    ):
+        ruined = copy.deepcopy(gan)
+        spoil(ruined)
+        assert not is_finite(ruined)
+
+
+def test_a_step_that_raises_leaves_its_batch_for_the_next_try() -> None:
+    pairs = draw("points", count=4)
+    seen: list[Tensor] = []
+    fails = iter([False, True, True, False, False])
+
+    def step(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+        seen.append(real)
+        if next(fails):
+            raise RuntimeError("not now")
+        return d_first_detach(gan, real, z)
+
+    run = Run(build("points"), step, iter(pairs))
+    run.tick()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not now"):
+            run.tick()
+        assert (run.t, len(run.history)) == (1, 1)
+    run.tick()
+    run.tick()
+    wanted = [pairs[i][0] for i in (0, 1, 1, 1, 2)]
+    assert all(found is real for found, real in zip(seen, wanted, strict=True))
+    assert run.t == 3
+
+
+# Devices, and the progress bar ----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_device_lists_those_of_the_machine() -> None:
+    with pytest.raises(
+        ValueError, match=f"device 'tpu' is not on this machine; choose one of {', '.join(devices())} or auto"
+    ):
+        pick_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "there"),
+    [
+        (False, False, ["cpu"]),
+        (True, False, ["cuda", "cpu"]),
+        (False, True, ["mps", "cpu"]),
+        (True, True, ["cuda", "mps", "cpu"]),
+    ],
+)
+def test_auto_takes_the_fastest_device(
+    cuda: bool, mps: bool, there: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert devices() == there
+    assert pick_device().type == pick_device("auto").type == there[0]
+    assert [pick_device(name).type for name in there] == there
+
+
+def endless(networks: str) -> Iterator[tuple[Tensor, Tensor]]:
+    return itertools.cycle(draw(networks, count=3))
+
+
+def test_the_progress_bar_shows_unless_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    train(build("points"), d_first_detach, endless("points"), 7)
+    shown = capsys.readouterr()
+    assert "100%" in shown.err
+    assert "7/7" in shown.err
+    assert not shown.out
+    train(build("points"), d_first_detach, endless("points"), 7, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_the_losses_are_looked_at_every_50_steps() -> None:
+    run = SMALL["ring"].replace(device="cuda").start()
+    run.tick()
+    run.model.G[0].weight.data.fill_(math.nan)
+    for _ in range(Run.CHECK_EVERY - 2):
+        run.tick()
+    with pytest.raises(DivergedError) as error:
+        run.tick()
+    assert error.value.step == 2, "the step that diverged, not the one at which it was noticed"
+    assert run.t == Run.CHECK_EVERY
