@@ -860,9 +860,11 @@ def test_the_middle_square_is_kept_and_upright(tmp_path: Path) -> None:
 
 
 def test_a_big_jpeg_loses_little_by_being_decoded_small(tmp_path: Path) -> None:
-    ramp = np.linspace(0, 255, 1600).astype(np.uint8)
-    big = np.stack([np.tile(ramp, (1200, 1)), np.tile(ramp[::-1], (1200, 1)), np.zeros((1200, 1600), np.uint8)], axis=2)
-    Image.fromarray(big).save(tmp_path / "big.jpg", quality=95)
-    Image.fromarray(big).save(tmp_path / "big.png")
-    jpeg, png = (read_picture(tmp_path / f"big.{kind}", 32, 3).float() for kind in ("jpg", "png"))
-    assert (jpeg - png).abs().max() < 4
+    big = Image.new("RGB", (1600, 1200), "white")
+    for x in range(0, 1600, 120):
+        ImageDraw.Draw(big).rectangle((x, 0, x + 59, 1199), fill="navy")
+    big.save(tmp_path / "big.jpg", quality=95)
+    big.save(tmp_path / "big.png")
+    jpeg, png = (read_picture(tmp_path / f"big.{kind}", 128, 3).float() for kind in ("jpg", "png"))
+    assert (jpeg - png).abs().mean() < 2
+    assert (jpeg - png).abs().max() < 32

@@ -241,6 +241,16 @@ def test_gradient_norms_do_not_read_what_a_later_backward_has_left() -> None:
     assert abs(applied - now_in_grad) > 0.01 * applied, "g_loss has left no share in D, so this test shows nothing"
 
 
+def test_of_several_updates_in_a_step_the_last_ones_norm_is_kept() -> None:
+    run = SMALL["ring"].replace(d_steps=3).start()
+    applied: list[float] = []
+    run.model.opt_D.register_step_pre_hook(lambda *_: applied.append(gradient(run.model.D).norm().item()))
+    for _ in range(4):
+        run.tick()
+    assert len(set(applied)) == 12
+    assert run.history["grad_D"].tolist() == pytest.approx(applied[2::3])
+
+
 def test_gradient_norms_leave_no_hook_even_where_a_step_raises() -> None:
     gan = build("points")
     (batch,) = draw("points")
@@ -323,9 +333,11 @@ def test_a_bad_batch_is_refused_before_anything_changes(name: str) -> None:
 def test_a_good_batch_passes_the_check_without_a_trace() -> None:
     for networks in NETWORKS:
         gan = build(networks)
-        before = copy.deepcopy(gan)
+        gan.D.insert(1, nn.Dropout())  # which draws random numbers while it trains
+        before, random = copy.deepcopy(gan), torch.get_rng_state()
         gan.check(*draw(networks)[0])
         assert same_state(gan, before)
+        assert torch.equal(torch.get_rng_state(), random)
         assert all(p.grad is None for p in [*gan.G.parameters(), *gan.D.parameters()])
 
 

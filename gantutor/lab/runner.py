@@ -94,6 +94,7 @@ class Runner:
             self._owner.acquire()
         finally:
             self._reserved = False
+            self._wake.set()  # should this be interrupted, the thread goes on
         try:
             self._apply_commands()
             self.pause_now()
@@ -107,7 +108,6 @@ class Runner:
             raise
         finally:
             self._owner.release()
-            self._wake.set()  # for what was posted meanwhile
 
     def close(self) -> None:
         """End the thread. Safe to call twice, and from any thread."""

@@ -1,0 +1,59 @@
+"""What a view of the panel is, and the figure that paints one.
+
+Only `Figure` objects on Agg canvases, never pyplot, which is not thread safe.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from gantutor.plots import png
+
+SMALL: Any = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,
+         "ytick.labelsize": 7, "axes.spines.top": False, "axes.spines.right": False}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of the panel: its name, its title, what a screen reader says, its size in CSS pixels."""
+
+    name: str
+    title: str
+    alt: str
+    width: int
+    height: int
+    pixelated: bool = False
+
+
+class Canvas:
+    """A figure that is laid out and drawn once, and then has only its moving artists drawn again (blitting)."""
+
+    def __init__(self, width: int, height: int, colours: int, dpi: int = 100) -> None:
+        self.colours = colours
+        self.figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+        self.canvas = FigureCanvasAgg(self.figure)
+        self.moving: list[Any] = []
+        self._background: Any = None
+        self._laid_out = False
+
+    def stale(self) -> None:
+        """Something that stands still has changed: draw it all at the next paint."""
+        self._background = None
+
+    def paint(self) -> bytes:
+        if not self._laid_out:  # once: the layout moves a little each time, but the same run must give the same picture
+            self._laid_out = True
+            ConstrainedLayoutEngine().execute(self.figure)
+        if self._background is None:
+            for artist in self.moving:
+                artist.set_animated(True)
+            self.canvas.draw()
+            self._background = self.canvas.copy_from_bbox(self.figure.bbox)
+        self.canvas.restore_region(self._background)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        return png(np.asarray(self.canvas.buffer_rgba())[..., :3], colours=self.colours)

@@ -1,0 +1,118 @@
+"""The charts of a run: losses, D's logits, gradient norms."""
+
+import math
+from typing import Any
+
+import matplotlib
+import numpy as np
+from torch import Tensor
+
+from gantutor.lab.canvas import SMALL, Canvas, View
+from gantutor.plots import COLOURS
+from gantutor.training import Run
+
+
+class Charts:
+    """Losses, D's logits and gradient norms of a run."""
+
+    view = View(
+        "charts",
+        "The losses; D's scores in its latest update; the gradients applied",
+        "Loss curves, histograms of D's logits on real and fake, and gradient norms",
+        340,
+        340,
+    )
+    BINS = 30
+    POINTS = 300  # a curve's, at the most: more are averaged
+
+    @matplotlib.rc_context(SMALL)
+    def __init__(self) -> None:
+        self.canvas = Canvas(self.view.width, self.view.height, colours=48)
+        self.losses, self.logits, self.norms = self.canvas.figure.subplots(3)
+        self.lines = {}
+        for axes, names in ((self.losses, ("d_loss", "g_loss")), (self.norms, ("grad_D", "grad_G"))):
+            for name in names:
+                player = "D" if name in ("d_loss", "grad_D") else "G"
+                (self.lines[name],) = axes.plot([], [], lw=1, color=COLOURS[player], label=player)
+        self.losses.set_ylabel("loss")
+        above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.9), "ncols": 2, "frameon": False}
+        self.losses.legend(**above)
+        self.norms.set(ylabel="‖gradient‖", xlabel="step", yscale="log")
+        self.bars = {}
+        for name in ("real", "fake"):
+            self.bars[name] = self.logits.stairs(
+                np.zeros(self.BINS), np.arange(self.BINS + 1), fill=True, alpha=0.5, color=COLOURS[name], label=name
+            )
+        self.logits.set(ylabel="share", xlabel="D's logits", ylim=(0, 1))
+        self.logits.legend(**above)
+        self.limits: dict[str, tuple[float, float]] = {}
+        self.canvas.moving = [*self.lines.values(), *self.bars.values()]
+        self._limit("steps", 0, 100)
+
+    def paint(self, run: Run) -> bytes:
+        history = run.history
+        shown = [name for name in self.lines if len(history) and name in history.keys()]  # noqa: SIM118
+        curves = {name: self._thin(history[name]) for name in shown}
+        end = 100.0
+        while end < len(history):
+            end *= 1.5
+        self._limit("steps", 0, end)
+        for name, (steps, values) in curves.items():
+            self.lines[name].set_data(steps, values)
+        for name in self.lines.keys() - curves.keys():
+            self.lines[name].set_data([], [])
+        self._fit("losses", [curves[name][1] for name in ("d_loss", "g_loss") if name in curves])
+        self._fit("norms", [curves[name][1] for name in ("grad_D", "grad_G") if name in curves], log=True)
+        self._histograms(run.last)
+        return self.canvas.paint()
+
+    def _thin(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        every = max(1, len(values) // self.POINTS)
+        whole = len(values) // every * every
+        parts = values[:whole].reshape(-1, every)
+        return np.arange(1, len(parts) + 1) * every, parts.mean(axis=1)
+
+    def _histograms(self, report: dict[str, Tensor]) -> None:
+        scores = {
+            name: report[f"logits_{name}"].flatten().cpu().numpy() for name in self.bars if f"logits_{name}" in report
+        }
+        far = max((float(np.abs(values).max()) for values in scores.values() if len(values)), default=1.0)
+        reach = 5.0
+        while reach < far and reach < 1e6:
+            reach *= 2
+        self._limit("logits", -reach, reach)
+        edges = np.linspace(-reach, reach, self.BINS + 1)
+        for name, bar in self.bars.items():
+            values = scores.get(name, np.zeros(0))
+            counts = np.histogram(values, edges)[0] / max(1, len(values))
+            bar.set_data(counts, edges)
+
+    def _fit(self, which: str, values: list[np.ndarray], log: bool = False) -> None:
+        """Let an axis grow in steps, so that most frames leave it as it is."""
+        everything = np.concatenate(values) if values else np.zeros(0)
+        everything = everything[np.isfinite(everything)]
+        if log:
+            everything = everything[everything > 0]
+            low = 10.0 ** math.floor(math.log10(everything.min())) if len(everything) else 0.1
+            high = 10.0 ** math.ceil(math.log10(everything.max())) if len(everything) else 10.0
+            self._limit(which, low, max(high, low * 10))
+            return
+        high, low = 2.5, 0.0
+        while len(everything) and high < everything.max():
+            high *= 2
+        while len(everything) and low > everything.min():
+            low = min(low * 2, -1.0)
+        self._limit(which, low, high)
+
+    def _limit(self, which: str, low: float, high: float) -> None:
+        if self.limits.get(which) == (low, high):
+            return
+        self.limits[which] = (low, high)
+        if which == "steps":
+            self.losses.set_xlim(low, high)
+            self.norms.set_xlim(low, high)
+        elif which == "logits":
+            self.logits.set_xlim(low, high)
+        else:
+            getattr(self, which).set_ylim(low, high)
+        self.canvas.stale()
