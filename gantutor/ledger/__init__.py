@@ -1,0 +1,38 @@
+"""Evidence about a training step: what each line did, what the step costs, and which steps are the same."""
+
+from gantutor.ledger.compare import Comparison, Difference, compare
+from gantutor.ledger.cost import Cost, cost
+from gantutor.ledger.meter import NetworkCost
+from gantutor.ledger.records import (
+    ALIVE,
+    FREED,
+    NO_GRAPH,
+    STALE,
+    BatchNormState,
+    Contribution,
+    Line,
+    NetworkState,
+    TensorState,
+    Trace,
+)
+from gantutor.ledger.trace import trace
+
+__all__ = [
+    "ALIVE",
+    "FREED",
+    "NO_GRAPH",
+    "STALE",
+    "BatchNormState",
+    "Comparison",
+    "Contribution",
+    "Cost",
+    "Difference",
+    "Line",
+    "NetworkCost",
+    "NetworkState",
+    "TensorState",
+    "Trace",
+    "compare",
+    "cost",
+    "trace",
+]

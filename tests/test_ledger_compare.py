@@ -1,0 +1,148 @@
+"""`compare` against torch.equal on plain runs, and against what the course says is the same (claims 7, 10 and 12)."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from helpers import build, draw, relative_error, run, same_state, weights
+from torch import Tensor, nn
+
+from gantutor.gan import GAN
+from gantutor.ledger import compare
+from gantutor.ledger.compare import BUFFERS, GRADIENT, KINDS, WEIGHTS
+from gantutor.pitfalls import INPLACE, PITFALLS
+from gantutor.steps import STEPS, d_first_detach, d_only, g_only
+
+EARLY = "d_first_early_zero_grad"
+
+
+def test_which_strategies_are_the_same_update() -> None:
+    gan, batch = build("points"), draw("points")[0]
+    found = compare({**STEPS, EARLY: PITFALLS[EARLY].step}, gan, *batch)
+    after_D = ["d_first_retain_graph", "d_first_detach", "d_first_regenerate"]
+    before_D = ["g_first_detach", "simultaneous"]
+    assert found.same("G") == [after_D, before_D, ["one_stage"], [EARLY]]
+    assert found.same("D") == [[*STEPS, EARLY]]
+    assert found.same("D", WEIGHTS) == [[*STEPS, EARLY]]
+    nearly = found.between("simultaneous", "one_stage", "G")
+    assert (nearly.equal, nearly.near) == (False, True)
+    assert 0 < nearly.relative < 1e-12
+    assert str(nearly).startswith("equal within ")
+    apart = found.between("g_first_detach", "d_first_detach", "G")
+    assert (apart.equal, apart.near) == (False, False)
+    assert str(apart) == f"different by {apart.relative:.2g}"
+    assert str(found.between("d_first_detach", "d_first_regenerate", "G", WEIGHTS)) == "equal bit for bit"
+
+
+def test_the_numbers_are_those_of_plain_runs() -> None:
+    gan, batch = build("points"), draw("points")
+    names = ("d_first_detach", "g_first_detach")
+    found = compare({name: STEPS[name] for name in names}, gan, *batch[0])
+    a, b = (run(gan, STEPS[name], batch) for name in names)
+    gap = found.between(*names, "G")
+    left, right = a.gradients["G"][0], b.gradients["G"][0]
+    assert gap.relative == pytest.approx(min(relative_error(left, right), relative_error(right, left)))
+    moved = [(weights(done.gan.G) - weights(gan.G)).norm() for done in (a, b)]
+    gap = found.between(*names, "G", WEIGHTS)
+    assert gap.relative == pytest.approx(((weights(a.gan.G) - weights(b.gan.G)).norm() / max(moved)).item())
+
+
+def test_batchnorm_that_counts_twice_shows_in_the_buffers() -> None:
+    found = compare(STEPS, build("points-batch", "minimax"), *draw("points-batch")[0])
+    pair = ("d_first_detach", "d_first_regenerate")
+    assert found.between(*pair, "G").equal
+    assert not found.between(*pair, "G", BUFFERS).near
+    assert found.between(*pair, "D", BUFFERS).equal
+
+
+def test_what_a_step_applied_is_compared_and_not_what_is_left() -> None:
+    """g_loss.backward() leaves a gradient in D after D's update; d_only leaves none. D moved alike."""
+    found = compare({"whole": d_first_detach, "half": d_only}, build("points"), *draw("points")[0])
+    assert found.between("whole", "half", "D").equal
+    missing = found.between("whole", "half", "G")
+    assert (missing.equal, missing.near, missing.relative) == (False, False, 1.0)
+    assert found.between("half", "whole", "G", WEIGHTS).relative == 1.0
+
+
+def test_two_updates_of_one_network() -> None:
+    def twice(gan: GAN, real: Tensor, z: Tensor) -> None:
+        d_only(gan, real, z)
+        d_only(gan, real, z)
+
+    found = compare({"once": d_only, "twice": twice}, build("points"), *draw("points")[0])
+    assert 0 < found.between("once", "twice", "D").relative < 1
+
+
+def test_a_step_that_raises_is_left_out_and_its_error_kept() -> None:
+    steps = {"printed": PITFALLS["d_first_same_logits"].step, "mended": STEPS["d_first_retain_graph"]}
+    found = compare(steps, build("points"), *draw("points")[0])
+    assert found.steps == ("mended",)
+    assert INPLACE in str(found.errors["printed"])
+    assert "printed raises RuntimeError: one of the variables" in str(found)
+    assert "printed raises RuntimeError: one of the variables" in found._repr_html_()
+    with pytest.raises(KeyError, match="nothing was compared for printed, mended, G, gradient"):
+        found.between("printed", "mended", "G")
+
+
+def test_the_model_stays_as_it_is_and_copies_are_identical() -> None:
+    gan, (real, z) = build("points-batch"), draw("points-batch")[0]
+    gan.G.append(nn.Dropout())
+    d_first_detach(gan, real, z)
+    kept, state = copy.deepcopy(gan), torch.get_rng_state()
+    found = compare({"a": d_first_detach, "b": copy.copy(d_first_detach)}, gan, real, z)
+    assert same_state(gan, kept)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(gap.equal for gap in found.differences)
+    assert not gan.opt_D._optimizer_step_pre_hooks
+
+
+def test_it_is_symmetric() -> None:
+    gan, batch = build("points-batch", "minimax"), draw("points-batch")[0]
+    one, other = compare(STEPS, gan, *batch), compare(dict(reversed(STEPS.items())), gan, *batch)
+    for a, b in itertools.combinations(STEPS, 2):
+        for network, kind in itertools.product("GD", KINDS):
+            if kind != BUFFERS or any(gap.kind == BUFFERS and gap.network == network for gap in one.differences):
+                x, y = one.between(a, b, network, kind), other.between(a, b, network, kind)
+                assert (x.equal, x.near, x.relative) == (y.equal, y.near, y.relative)
+
+
+def test_the_table_names_pairs_networks_and_kinds() -> None:
+    found = compare({"d": d_only, "g": g_only}, build("points"), *draw("points")[0])
+    header, row = str(found).splitlines()
+    assert header.split() == ["G:", GRADIENT, "G:", WEIGHTS, "D:", GRADIENT, "D:", WEIGHTS]
+    assert row == "d | g  different by 1  different by 1  different by 1  different by 1"
+    assert "<td style='text-align:left'>d | g</td>" in found._repr_html_()
+
+
+@pytest.mark.parametrize(("factor", "near"), [(1 + 1e-13, True), (1 + 1e-9, False)])
+def test_how_near_is_equal_but_for_rounding(factor: float, near: bool) -> None:
+    """In float64; a gradient scaled so little moves SGD's weights by a part of that."""
+
+    def scaled(gan: GAN, real: Tensor, z: Tensor) -> None:
+        gan.opt_G.zero_grad()
+        (factor * gan.G(z).square().sum()).backward()
+        gan.opt_G.step()
+
+    def plain(gan: GAN, real: Tensor, z: Tensor) -> None:
+        gan.opt_G.zero_grad()
+        gan.G(z).square().sum().backward()
+        gan.opt_G.step()
+
+    gan = build("points")
+    gan.opt_G = torch.optim.SGD(gan.G.parameters(), lr=0.1)
+    found = compare({"plain": plain, "scaled": scaled}, gan, *draw("points")[0])
+    gap = found.between("plain", "scaled", "G")
+    assert (gap.equal, gap.near) == (False, near)
+    assert gap.relative == pytest.approx(factor - 1, rel=0.01)
+    gap = found.between("plain", "scaled", "G", WEIGHTS)
+    assert gap.near == near
+    assert gap.relative == pytest.approx(factor - 1, rel=0.5 if near else 0.01)
+
+
+def test_a_model_without_networks_is_refused() -> None:
+    class Empty:
+        pass
+
+    with pytest.raises(ValueError, match="Empty has no networks among its attributes"):
+        compare(STEPS, Empty())

@@ -1,0 +1,805 @@
+"""`trace` writes down what is true after each line: checked against autograd, line by line."""
+
+import ast
+import copy
+import functools
+import linecache
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import NETWORKS, WITH_BATCHNORM, build, draw, gradient, weights
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from gantutor.gan import BATCHINGS, GAN
+from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
+from gantutor.ledger.lines import Watch
+from gantutor.ledger.source import Source
+from gantutor.models import dcgan
+from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
+from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
+
+RAISING = [name for name, pitfall in PITFALLS.items() if pitfall.raises]
+
+
+def at(record: Trace, text: str, which: int = 0) -> Line:
+    """The line, among those whose text begins like this, of that place."""
+    return [line for line in record.lines if line.text.startswith(text)][which]
+
+
+def traced(step: Callable[..., Any], networks: str = "points", **options: Any) -> Trace:
+    return trace(step, build(networks, **options), *draw(networks)[0])
+
+
+# Lines
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_recorded_statement_by_statement(step: str) -> None:
+    record = traced(STEPS[step])
+    assert record.name == step
+    assert record.error is None
+    assert record.diagnosis == ""
+    (function,) = ast.parse(record.source).body
+    assert isinstance(function, ast.FunctionDef)
+    wanted = [node for node in ast.walk(function) if isinstance(node, ast.stmt)][2:]  # without `def` and its docstring
+    wanted.sort(key=lambda node: node.lineno)
+    assert [line.number - record.first_line + 1 for line in record.lines] == [node.lineno for node in wanted]
+    texts = [record.source.splitlines()[node.lineno - 1].strip() for node in wanted]
+    assert all(text.startswith(line.text) for text, line in zip(texts, record.lines, strict=True))
+    assert record.lines[-1].text.startswith("return report")
+    assert all(line.milliseconds > 0 for line in record.lines)
+    counts = [line.flops for line in record.lines]
+    assert counts == sorted(counts)
+    with FlopCounterMode(display=False) as counter:
+        STEPS[step](build("points"), *draw("points")[0])
+    assert counts[-1] == counter.get_total_flops() > 0
+
+
+def looping(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """Loops, blocks and statements over several lines."""
+    sums = [2.0]
+    for k in range(2):
+        with torch.no_grad():
+            fake = gan.G(z)
+            total = (
+                fake.sum()
+                + k
+            )  # fmt: skip
+        sums.append(total)
+    while len(sums) > 2:  # a comment
+        sums.pop(); k = 0  # fmt: skip  # noqa: E702
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        done = [
+            value
+            for value in sums if value
+        ]  # fmt: skip
+
+    def helper(x: float) -> float:
+        y = x
+        return y
+
+    return {"loss": torch.as_tensor(helper(done[0]))}
+
+
+def test_loops_blocks_and_statements_over_several_lines() -> None:
+    record = traced(looping)
+    first = looping.__code__.co_firstlineno
+    body = [(line.number - first, line.text) for line in record.lines]
+    loop = [
+        (3, "for k in range(2):"),
+        (4, "with torch.no_grad():"),
+        (5, "fake = gan.G(z)"),
+        (6, "total = fake.sum() + k"),
+        (10, "sums.append(total)"),
+    ]
+    assert body == [
+        (2, "sums = [2.0]"),
+        *loop,
+        *loop,
+        (3, "for k in range(2):"),
+        (11, "while len(sums) > 2:"),
+        (12, "sums.pop(); k = 0  # fmt: skip  # noqa: E702"),
+        (11, "while len(sums) > 2:"),
+        (13, "try:"),
+        (14, "raise ValueError('inside')"),
+        (15, "except ValueError:"),
+        (16, "done = [value for value in sums if value]"),
+        (21, "def helper(x: float) -> float:"),
+        (25, "return {'loss': torch.as_tensor(helper(done[0]))}"),
+    ]
+    assert record.error is None
+    assert record.result["loss"] == 2
+
+
+def test_a_step_from_a_notebook_cell() -> None:
+    """A cell's source is in linecache, and its function begins at some line of the cell."""
+    cell = "import torch\n\ndef step(gan, real, z):\n    fake = gan.G(z)  # a comment\n    fake.sum().backward()\n"
+    name = "/tmp/ipykernel_1/1234.py"
+    linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
+    namespace: dict[str, Any] = {}
+    exec(compile(cell, name, "exec"), namespace)
+    record = traced(namespace["step"])
+    del linecache.cache[name]
+    assert [(line.number, line.text) for line in record.lines] == [(4, "fake = gan.G(z)"), (5, "fake.sum().backward()")]
+    assert record.first_line == 3
+
+
+class Method:
+    def step(self, gan: GAN, real: Tensor, z: Tensor) -> None:
+        text = """a string
+at the margin"""
+        gan.G(z).sum().backward()
+        del text
+
+
+def twice(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def wrapper(*arguments: Any) -> Any:
+        step(*arguments)
+        return step(*arguments)
+
+    return wrapper
+
+
+@twice
+@torch.enable_grad()
+def decorated(gan: GAN, real: Tensor, z: Tensor) -> None:
+    gan.G(z).sum().backward()
+
+
+@dataclass
+class Networks:
+    G: nn.Module
+
+    def step(self, z: Tensor) -> None:
+        self.fake = self.G(z)
+        if self.fake.sum() > 1e9: return  # noqa: E701  # fmt: skip
+        self.fake.sum().backward()
+
+
+def test_a_method_of_the_model_itself() -> None:
+    record = trace(Networks.step, Networks(nn.Linear(2, 2)), torch.ones(1, 2))
+    assert [line.text[:20] for line in record.lines] == [
+        "self.fake = self.G(z)"[:20], "if self.fake.sum() >", "self.fake.sum().back"
+    ]  # fmt: skip
+    assert [line.tensors["self.fake"].state for line in record.lines] == [ALIVE, ALIVE, FREED]
+    assert record.lines[0].tensors["self.fake"].reaches == ("G",)
+
+
+def test_a_step_may_take_any_arguments() -> None:
+    def step(*arguments: Any) -> None:
+        arguments[0].G(arguments[2])
+
+    assert "model.pool" not in traced(step).lines[0].tensors
+    assert "arguments[1]" in traced(step).lines[0].tensors
+
+
+def test_methods_and_decorated_functions() -> None:
+    assert [line.text for line in traced(Method().step).lines][1:] == ["gan.G(z).sum().backward()", "del text"]
+    record = traced(decorated)
+    assert [line.text for line in record.lines] == ["gan.G(z).sum().backward()"] * 2
+    assert len(record.lines[-1].networks["G"].contributions) == 2
+
+
+def generator(gan: GAN) -> Any:
+    yield gan
+
+
+class Callable_:  # noqa: N801
+    def __call__(self, gan: GAN, real: Tensor, z: Tensor) -> None:
+        pass
+
+
+def test_what_cannot_be_followed_is_refused() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def step(gan, real, z): pass", namespace)
+    with pytest.raises(ValueError, match="step has no source to show: define it in a file or a notebook cell"):
+        traced(namespace["step"])
+    with pytest.raises(ValueError, match="a lambda has no lines to follow"):
+        traced(lambda gan, real, z: None)
+    for step in (generator, Callable_(), print, functools.partial(d_first_detach)):
+        with pytest.raises(TypeError, match="a trace follows a plain function"):
+            traced(step)
+
+
+# Nothing is left behind
+
+
+def noisy(gan: GAN, real: Tensor, z: Tensor) -> None:
+    """Draws from every generator and changes its arguments."""
+    z += torch.randn_like(z)
+    real.mul_(random.random() * np.random.rand())  # noqa: NPY002
+    gan.G(z).sum().backward()
+    gan.opt_G.step()
+    print("once")
+
+
+def test_model_batch_random_states_and_tracer_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    gan, ((real, z),) = build("points-batch"), draw("points-batch")
+    d_first_detach(gan, real, z)  # leaves gradients, and moments in Adam
+    kept, kept_batch = copy.deepcopy(gan), (real.clone(), z.clone())
+    gradients = gradient(gan.G), gradient(gan.D)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    def tracer(*_: Any) -> None:
+        pass
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        record = trace(noisy, gan, real, z)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert not torch.equal(weights(record.model.G), weights(gan.G))
+    assert str(kept.G.state_dict()) == str(gan.G.state_dict())
+    assert str(kept.opt_G.state_dict()) == str(gan.opt_G.state_dict())
+    assert torch.equal(real, kept_batch[0])
+    assert torch.equal(z, kept_batch[1])
+    assert torch.equal(gradient(gan.G), gradients[0])
+    assert torch.equal(gradient(gan.D), gradients[1])
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
+    assert capsys.readouterr().out == "once\n"
+
+
+def test_a_step_that_is_interrupted_gives_the_tracer_back() -> None:
+    def interrupted(gan: GAN, real: Tensor, z: Tensor) -> None:
+        raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    with pytest.raises(KeyboardInterrupt):
+        traced(interrupted)
+    assert sys.gettrace() is before
+
+
+def test_the_ledgers_own_faults_are_not_taken_for_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gantutor.ledger.recorder.Scene", breaks)
+    with pytest.raises(ZeroDivisionError):
+        traced(d_first_detach)
+
+
+def test_a_step_that_takes_another_way_in_the_clocks_run_keeps_its_lines() -> None:
+    seen: list[int] = []
+
+    def impure(gan: GAN, real: Tensor, z: Tensor) -> None:
+        if not seen:
+            seen.append(1)
+
+    assert len(traced(impure).lines) == 2
+
+
+def test_times_are_those_of_the_second_run() -> None:
+    seen: list[int] = []
+
+    def slow_at_first(gan: GAN, real: Tensor, z: Tensor) -> None:
+        time.sleep(0.01 if seen else 0.5)
+        seen.append(1)
+
+    sleep, append = traced(slow_at_first).lines
+    assert 10 <= sleep.milliseconds < 400
+    assert append.milliseconds < 400
+
+
+def test_watching_takes_no_time() -> None:
+    def step(gan: GAN, real: Tensor, z: Tensor) -> None:
+        gan.G(z).sum().backward()
+        seen.append((0, 0.0))
+
+    def slow(*_: Any) -> None:
+        time.sleep(0.3)
+
+    seen: list[tuple[int, float]] = []
+
+    def after(line: int, frame: FrameType, milliseconds: float) -> None:
+        time.sleep(0.3)
+        seen.append((line, milliseconds))
+
+    with Watch(Source(step), torch.device("cpu"), after, slow).on():
+        step(build("points"), *draw("points")[0])
+    assert [line for line, _ in seen if line] == [step.__code__.co_firstlineno + i for i in (1, 2)]
+    assert all(milliseconds < 280 for _, milliseconds in seen)
+
+
+# Gradients
+
+
+def test_who_put_what_into_which_gradient() -> None:
+    gan, ((real, z),) = build("points"), draw("points")
+    record = trace(d_first_retain_graph, gan, real, z)
+    d_line, g_line = at(record, "d_loss.backward"), at(record, "g_loss.backward")
+    twin = copy.deepcopy(gan)
+    twin.loss.d_loss(*twin.logits(real, twin.G(z))).backward()
+    for name, network in (("G", twin.G), ("D", twin.D)):
+        state = d_line.networks[name]
+        assert state.parameters == state.with_gradient == len(list(network.parameters()))
+        assert [part.line for part in state.contributions] == [d_line.number]
+        assert state.contributions[0].norm == state.gradient_norm == pytest.approx(gradient(network).norm().item())
+    from_d_loss = gradient(twin.D)
+
+    cleared = at(record, "gan.opt_G.zero_grad").networks
+    assert (cleared["G"].with_gradient, cleared["G"].gradient_norm, cleared["G"].contributions) == (0, 0.0, ())
+    assert cleared["D"].contributions == d_line.networks["D"].contributions
+
+    end = record.lines[-1].networks
+    assert [part.line for part in end["G"].contributions] == [g_line.number]
+    assert [part.line for part in end["D"].contributions] == [d_line.number, g_line.number]
+    from_g_loss = gradient(record.model.D) - from_d_loss
+    assert end["D"].contributions[1].norm == pytest.approx(from_g_loss.norm().item())
+
+
+def test_early_zero_grad_shows_two_contributions_to_G() -> None:
+    record = traced(PITFALLS["d_first_early_zero_grad"].step, loss="minimax")
+    shares = at(record, "gan.opt_G.step").networks["G"]
+    assert [at(record, "d_loss.backward").number, at(record, "g_loss.backward").number] == [
+        part.line for part in shares.contributions
+    ]
+    assert shares.gradient_norm < 0.25 * min(part.norm for part in shares.contributions)  # they cancel
+
+
+def test_gradients_from_before_the_step_are_line_0() -> None:
+    gan, ((real, z),) = build("points"), draw("points")
+    d_first_detach(gan, real, z)
+    left = gradient(gan.D).norm().item()
+    record = trace(PITFALLS["d_first_no_zero_grad_D"].step, gan, real, z)
+    assert [(part.line, part.norm) for part in record.before["D"].contributions] == [(0, pytest.approx(left))]
+    numbers = [part.line for part in record.lines[-1].networks["D"].contributions]
+    assert numbers == [0, at(record, "d_loss.backward").number, at(record, "g_loss.backward").number]
+
+
+def zeros_in_place(gan: GAN, real: Tensor, z: Tensor) -> None:
+    gan.G(z).sum().backward()
+    gan.opt_G.zero_grad(set_to_none=False)
+    gan.G(z).sum().backward()
+    for parameter in gan.G.parameters():
+        parameter.grad.data.zero_()  # type: ignore[union-attr]
+
+
+def test_gradients_set_to_zero_are_cleared_in_whatever_way() -> None:
+    record = traced(zeros_in_place)
+    backward, zero = at(record, "gan.G(z)"), at(record, "gan.opt_G.zero_grad")
+    assert len(backward.networks["G"].contributions) == 1
+    assert zero.networks["G"].contributions == ()
+    assert zero.networks["G"].with_gradient == zero.networks["G"].parameters
+    again = at(record, "gan.G(z)", 1).networks["G"]
+    assert [part.line for part in again.contributions] == [at(record, "gan.G(z)", 1).number]
+    assert record.lines[-1].networks["G"].contributions == ()
+
+
+def helper_update(gan: GAN, z: Tensor) -> None:
+    gan.opt_G.zero_grad()
+    fake = gan.G(z)
+    gan.D(fake).sum().backward(retain_graph=True)
+    gan.D(fake).square().sum().backward()
+
+
+def with_helper(gan: GAN, real: Tensor, z: Tensor) -> None:
+    gan.G(z).sum().backward()
+    helper_update(gan, z)
+
+
+def test_a_helper_that_clears_and_runs_two_backwards_in_one_line() -> None:
+    record = traced(with_helper)
+    end, helper = record.lines[-1], at(record, "helper_update")
+    assert [part.line for part in end.networks["G"].contributions] == [helper.number] * 2
+    gan, ((_, z),) = build("points"), draw("points")
+    norms = []
+    for power in (1, 2):
+        gan.opt_G.zero_grad()
+        gan.D(gan.G(z)).pow(power).sum().backward()
+        norms.append(gradient(gan.G).norm().item())
+    assert [part.norm for part in end.networks["G"].contributions] == pytest.approx(norms)
+
+
+# Weights and statistics
+
+
+def clipping(gan: GAN, real: Tensor, z: Tensor) -> None:
+    gan.opt_D.zero_grad()
+    gan.D(real).sum().backward()
+    gan.opt_D.step()
+    for parameter in gan.D.parameters():
+        parameter.data.clamp_(-0.01, 0.01)  # WGAN's, behind autograd's back
+
+
+def test_versions_and_changes_of_weights() -> None:
+    record = traced(clipping)
+    backward, step, clip = at(record, "gan.D(real)"), at(record, "gan.opt_D.step"), at(record, "parameter.data")
+    assert [line.networks["D"].changed for line in (backward, step, clip)] == [False, True, True]
+    assert not any(line.networks["G"].changed for line in record.lines)
+    assert set(step.networks["D"].versions) == {name for name, _ in record.model.D.named_parameters()}
+    pairs = zip(backward.networks["D"].versions.values(), step.networks["D"].versions.values(), strict=True)
+    assert all(after > before for before, after in pairs)
+    assert clip.networks["D"].versions == step.networks["D"].versions
+    loop = record.lines[record.lines.index(step) + 1]
+    assert (loop.text, loop.networks["D"].changed) == ("for parameter in gan.D.parameters():", False)
+    assert set(loop.tensors) == {"real", "z"}  # `parameter` has its place among D's
+
+
+@pytest.mark.parametrize("networks", WITH_BATCHNORM)
+def test_batchnorm_counts_and_statistics(networks: str) -> None:
+    """Claim 21: in a D-first step D's BatchNorm sees real, fake, fake."""
+    record = traced(d_first_detach, networks)
+    counts = [line.networks["D"].batchnorms[0].batches for line in record.lines]
+    assert counts == sorted(counts)
+    assert (at(record, "fake = ").networks["D"].batchnorms[0].batches, counts[-1]) == (0, 3)
+    assert at(record, "logits_real").networks["D"].batchnorms[0].batches == 2
+    assert {state.batches for state in record.lines[-1].networks["G"].batchnorms} == {1}
+    norms = {name: m for name, m in record.model.D.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)}
+    for state in record.lines[-1].networks["D"].batchnorms:
+        assert list(state.mean) == norms[state.name].running_mean.tolist()  # type: ignore[union-attr]
+        assert list(state.var) == norms[state.name].running_var.tolist()  # type: ignore[union-attr]
+
+
+# Graphs
+
+
+def states(line: Line) -> dict[str, str]:
+    return {name: state.state for name, state in line.tensors.items()}
+
+
+def test_graphs_come_alive_are_freed_and_reach_networks() -> None:
+    record = traced(d_first_detach)
+    forward = at(record, "d_loss = ")
+    assert states(forward) == {
+        "real": NO_GRAPH, "z": NO_GRAPH, "fake": ALIVE, "logits_real": ALIVE, "logits_fake": ALIVE, "d_loss": ALIVE
+    }  # fmt: skip
+    assert {name: forward.tensors[name].reaches for name in ("real", "fake", "logits_fake", "d_loss")} == {
+        "real": (), "fake": ("G",), "logits_fake": ("D",), "d_loss": ("D",)
+    }  # fmt: skip
+    backward = at(record, "d_loss.backward")
+    assert states(backward) == {**states(forward), "logits_real": FREED, "logits_fake": FREED, "d_loss": FREED}
+    freed = backward.tensors["logits_fake"]
+    assert (freed.culprit, freed.culprit_line) == ("logits_fake", backward.number)
+    assert at(record, "g_loss = ").tensors["g_loss"].reaches == ("G", "D")
+    assert record.lines[-1].tensors["fake"].state == FREED
+    assert record.lines[-1].tensors["fake"].culprit_line == at(record, "g_loss.backward").number
+
+
+def test_retain_graph_keeps_what_the_optimizer_then_makes_stale() -> None:
+    record = traced(d_first_retain_graph)
+    kept, moved = at(record, "d_loss.backward"), at(record, "gan.opt_D.step")
+    assert kept.tensors["logits_fake"].state == ALIVE
+    stale = moved.tensors["logits_fake"]
+    assert (stale.state, stale.culprit, stale.culprit_line) == (STALE, "D.4.weight", moved.number)
+    assert moved.tensors["fake"].state == ALIVE
+
+
+def test_one_stages_leaf_holds_a_gradient() -> None:
+    record = traced(STEPS["one_stage"])
+    assert at(record, "d_loss = ").tensors["received"].gradient_norm is None
+    received = at(record, "d_loss.backward").tensors["received"]
+    assert received.state == NO_GRAPH
+    assert received.gradient_norm is not None
+    assert received.gradient_norm > 0
+
+
+def in_place(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake = gan.G(z).tanh()
+    also, fakes = fake, {"now": [fake.sum()]}
+    with torch.no_grad():
+        fake.clamp_(-0.1, 0.1)
+    fakes["now"][0].backward()
+    del also
+
+
+def test_a_local_tensor_changed_in_place_is_named() -> None:
+    record = traced(in_place)
+    changed = at(record, "fake.clamp_")
+    assert changed.tensors["fakes['now'][0]"].culprit == "fake"
+    assert isinstance(record.error, RuntimeError)
+    first = in_place.__code__.co_firstlineno
+    assert record.diagnosis == (
+        f"Line {first + 5}, `fakes['now'][0].backward()`, goes back through the graph of `fake`, which needs `fake` as "
+        f"it was on line {first + 1}, but line {first + 4}, `fake.clamp_(-0.1, 0.1)`, has changed it in place since."
+    )
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        assert ctx.saved_tensors
+        return 2 * gradient
+
+
+def own_function(gan: GAN, real: Tensor, z: Tensor) -> None:
+    hidden = gan.G(z) + 0
+    fake = Doubled.apply(hidden)
+    loss = fake.sum()
+    loss.backward()
+
+
+def test_an_autograd_function_of_ones_own() -> None:
+    record = traced(own_function)
+    before, after = at(record, "fake = "), at(record, "loss.backward")
+    assert (before.tensors["fake"].state, after.tensors["fake"].state) == (ALIVE, FREED)
+    grown = before.saved_bytes - at(record, "hidden = ").saved_bytes
+    assert grown == 6 * 2 * 8
+
+
+@dataclass
+class FourNetworks:
+    """As a CycleGAN has them: two generators share an optimizer, and old fakes are kept in a list."""
+
+    G_AB: nn.Module
+    G_BA: nn.Module
+    D_A: nn.Module
+    opt_G: torch.optim.Optimizer
+    pool: list[Tensor] = field(default_factory=list)
+
+
+def cycle(model: FourNetworks, real_A: Tensor) -> dict[str, Tensor]:
+    fake_B = model.G_AB(real_A)
+    rec_A = model.G_BA(fake_B)
+    model.pool.append(rec_A)  # with its graph: a leak
+    loss = (rec_A - real_A).abs().mean() + model.D_A(rec_A).mean()
+    model.opt_G.zero_grad()
+    loss.backward()
+    model.opt_G.step()
+    return {"loss": loss.detach()}
+
+
+def test_a_model_that_the_ledger_has_never_heard_of() -> None:
+    torch.manual_seed(0)
+    G_AB, G_BA, D_A = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1)
+    optimizer = torch.optim.SGD([*G_AB.parameters(), *G_BA.parameters()], lr=0.1)
+    record = trace(cycle, FourNetworks(G_AB, G_BA, D_A, optimizer), torch.randn(5, 3))
+    assert record.error is None
+    assert list(record.before) == ["G_AB", "G_BA", "D_A"]
+    end = record.lines[-1]
+    assert {name: state.changed for name, state in at(record, "model.opt_G.step").networks.items()} == {
+        "G_AB": True, "G_BA": True, "D_A": False
+    }  # fmt: skip
+    assert at(record, "loss = ").tensors["loss"].reaches == ("G_AB", "G_BA", "D_A")
+    assert at(record, "model.pool").tensors["model.pool[0]"].state == ALIVE
+    assert end.tensors["model.pool[0]"].state == FREED
+
+
+# Bytes
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_saved_bytes_are_those_that_hooks_count(networks: str) -> None:
+    def forward(gan: GAN, real: Tensor, z: Tensor) -> None:
+        with torch.no_grad():
+            unseen = gan.G(z)
+        fake = gan.G(z)
+        logits = gan.D(fake)
+        logits.mean().backward()
+        del unseen
+
+    gan, ((real, z),) = build(networks), draw(networks)
+    record = trace(forward, gan, real, z)
+    parameters = {p.untyped_storage().data_ptr() for net in (gan.G, gan.D) for p in net.parameters()}
+    storages: dict[int, int] = {}
+    held = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        held.append(tensor)
+        if tensor.untyped_storage().data_ptr() not in parameters:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    assert at(record, "unseen").saved_bytes == 0
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        fake = gan.G(z)
+        assert at(record, "fake = ").saved_bytes == sum(storages.values()) > 0
+        gan.D(fake)
+        assert at(record, "logits = ").saved_bytes == sum(storages.values())
+    assert record.lines[-1].saved_bytes == 0
+
+
+# Errors
+
+
+def test_the_diagnosis_of_claim_1_word_by_word() -> None:
+    step = PITFALLS["d_first_same_logits"].step
+    record = traced(step)
+    first = step.__code__.co_firstlineno
+    assert record.diagnosis == (
+        f"Line {first + 16}, `g_loss.backward()`, goes back through the graph of `logits_fake`, which needs "
+        f"`D.4.weight` as it was on line {first + 9}, but line {first + 12}, `gan.opt_D.step()`, has changed it in "
+        "place since."
+    )
+    assert str(record).endswith("RuntimeError: " + record.diagnosis)
+    assert "RuntimeError: Line" in record._repr_html_()
+    assert "<td style='text-align:left'>g_loss.backward()</td>" in record._repr_html_()
+
+
+def test_the_diagnosis_of_claim_6_word_by_word() -> None:
+    step = PITFALLS["d_first_rescored"].step
+    record = traced(step)
+    first = step.__code__.co_firstlineno
+    assert record.diagnosis == (
+        f"Line {first + 15}, `g_loss.backward()`, goes back through the graph of `fake`, but line {first + 10}, "
+        "`d_loss.backward()`, has gone through it before and freed what it had saved."
+    )
+
+
+BEHIND = {  # the tensor that the graph is named after; with joint batches and no detach it may be D's scores
+    "d_first_same_logits": "logits_fake",
+    "d_first_detached_logits": "logits_fake",
+    "d_first_rescored": "fake",
+    "g_first_no_detach": "fake",
+    "g_first_retain_graph": "fake",
+}
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("name", RAISING)
+def test_every_pitfall_that_raises_is_diagnosed(name: str, networks: str, batching: str) -> None:
+    record = traced(PITFALLS[name].step, networks, batching=batching)
+    first, second = ("d_loss", "g_loss") if name.startswith("d_first") else ("g_loss", "d_loss")
+    assert record.lines[-1].text == f"{second}.backward()"
+    assert PITFALLS[name].raises in str(record.error)
+    assert record.error is not None
+    assert record.error.__traceback__ is None
+    found = re.fullmatch(
+        r"Line (\d+), `(.+?)`, goes back through the graph of `(\w+)`"
+        r"(?:, which needs `(.+?)` as it was on line \d+)?, but line (\d+), `(.+?)`, has .*",
+        record.diagnosis,
+    )
+    assert found, record.diagnosis
+    assert int(found[1]) == record.lines[-1].number
+    if batching == "split":
+        assert found[3] == BEHIND[name]
+    if PITFALLS[name].raises == SECOND_TIME:
+        assert found[6] == f"{first}.backward()"
+        assert found[4] is None
+    else:
+        player = first[0].upper()
+        assert found[6] == f"gan.opt_{player}.step()"
+        shape = [int(n) for n in re.findall(r"\[torch\.DoubleTensor \[([\d, ]+)\]\]", str(record.error))[0].split(",")]
+        network, parameter = found[4].split(".", 1)
+        assert network == player
+        wanted = list(dict(record.model.__dict__[player].named_parameters())[parameter].shape)
+        assert shape in (wanted, wanted[::-1])
+    assert int(found[5]) == at(record, found[6]).number
+
+
+def hidden_in_a_helper(gan: GAN, real: Tensor, z: Tensor) -> None:
+    with_everything(gan, z)
+
+
+def with_everything(gan: GAN, z: Tensor) -> None:
+    logits = gan.D(gan.G(z))
+    logits.mean().backward(retain_graph=True)
+    gan.opt_D.step()
+    logits.square().mean().backward()
+
+
+def test_an_error_inside_a_helper_is_diagnosed_at_the_helpers_line() -> None:
+    record = traced(hidden_in_a_helper)
+    number = hidden_in_a_helper.__code__.co_firstlineno + 1
+    assert record.diagnosis == (
+        f"Line {number}, `with_everything(gan, z)`, goes back through a graph made on line {number}, which needs "
+        f"`D.4.weight` as it was on line {number}, but the same line has changed it in place since."
+    )
+
+
+def repeated(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake = gan.G(z)
+    for _ in range(2):
+        fake.square().sum().backward()
+
+
+def test_a_loop_that_goes_back_twice() -> None:
+    record = traced(repeated)
+    assert len(record.lines) == 5
+    assert "`fake`, but the same line has gone through it before" in record.diagnosis
+
+
+def freed_and_stale(gan: GAN, z: Tensor, real: Tensor, freed_last: bool) -> tuple[Tensor, Tensor]:
+    """G(z), whose graph is freed, and D(real), whose graph is stale; the one made last is where backward fails."""
+    if not freed_last:
+        fake = gan.G(z)
+    logits = gan.D(real)
+    if freed_last:
+        fake = gan.G(z)
+    fake.square().sum().backward()
+    logits.sum().backward(retain_graph=True)
+    gan.opt_D.step()
+    return fake, logits
+
+
+def freed_last(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake, logits = freed_and_stale(gan, z, real, True)
+    total = fake.sum() + logits.sum()
+    total.backward()
+
+
+def stale_last(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake, logits = freed_and_stale(gan, z, real, False)
+    total = fake.sum() + logits.sum()
+    total.backward()
+
+
+def only_to_D(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake, logits = freed_and_stale(gan, z, real, True)
+    total = fake.sum() + logits.sum()
+    total.backward(inputs=list(gan.D.parameters()))
+
+
+def only_to_a_local(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake, logits = freed_and_stale(gan, z, real, False)
+    scaled = 2 * fake
+    torch.autograd.grad((scaled * scaled).sum() + logits.sum(), scaled)
+    torch.autograd.grad(scaled.sum() + logits.sum(), list(gan.G.parameters()))
+
+
+def twice_to_a_local(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake = gan.G(z)
+    square = fake * fake
+    square.sum().backward(inputs=fake)
+    square.sum().backward(inputs=fake)
+
+
+def iterator_of_inputs(gan: GAN, real: Tensor, z: Tensor) -> None:
+    _, logits = freed_and_stale(gan, z, real, True)
+    logits.sum().backward(inputs=(p for p in gan.D.parameters()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("step", "message", "behind"),
+    [
+        (freed_last, SECOND_TIME, "`fake`, but"),
+        (stale_last, INPLACE, "`logits`, which needs `D.4.weight`"),
+        (only_to_D, INPLACE, "`logits`, which needs `D.4.weight`"),
+        (only_to_a_local, SECOND_TIME, "`fake`, but"),
+        (twice_to_a_local, SECOND_TIME, "`square`, but"),
+        (iterator_of_inputs, INPLACE, "`logits`, which needs `D.4.weight`"),
+    ],
+)
+def test_the_diagnosis_follows_the_way_that_backward_takes(step: Callable[..., Any], message: str, behind: str) -> None:
+    record = traced(step)
+    assert message in str(record.error)
+    assert behind in record.diagnosis
+    assert record.lines[-1].text == record.source.splitlines()[-1].split("  #")[0].strip()
+    if "total" in record.lines[-1].tensors:
+        total = record.lines[-2].tensors["total"]
+        assert total.state == (FREED if step in (freed_last, only_to_D) else STALE)
+
+
+def test_other_errors_are_kept_and_not_diagnosed() -> None:
+    def divides(gan: GAN, real: Tensor, z: Tensor) -> None:
+        fake = gan.G(z)
+        fake.backward()
+
+    record = traced(divides)
+    assert "grad can be implicitly created only for scalar outputs" in str(record.error)
+    assert record.diagnosis == ""
+    assert record.lines[-1].text == "fake.backward()"
+
+
+# Speed
+
+
+def test_a_dcgan_step_is_traced_in_a_second() -> None:
+    torch.manual_seed(0)
+    gan = GAN.with_adam(*dcgan())
+    start = time.process_time()
+    trace(d_first_detach, gan, torch.rand(64, 1, 28, 28), torch.randn(64, 64))
+    assert time.process_time() - start < 1
