@@ -5,11 +5,17 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from torch import Tensor
 
 from gantutor.lab.canvas import SMALL, Canvas, View
 from gantutor.plots import COLOURS
 from gantutor.training import Run
+
+
+def power_of_ten(value: float, _: int) -> str:
+    """10⁻² for 0.01."""
+    return "10" + f"{round(math.log10(value))}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 class Charts:
@@ -38,6 +44,9 @@ class Charts:
         above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.9), "ncols": 2, "frameon": False}
         self.losses.legend(**above)
         self.norms.set(ylabel="‖gradient‖", xlabel="step", yscale="log")
+        # A log axis would write 10² by mathtext, whose parser is shared and not thread safe: a cell may draw meanwhile.
+        self.norms.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
+        self.norms.yaxis.set_minor_formatter(NullFormatter())
         self.bars = {}
         for name in ("real", "fake"):
             self.bars[name] = self.logits.stairs(

@@ -33,10 +33,11 @@ class Lab:
     def __init__(self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False) -> None:
         if not experiments:
             experiments = (Experiment(),)
+        self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
         self.lanes = [Lane(e, label) for e, label in zip(experiments, "ABCDEFGH", strict=False)]
+        self.runner.share = self._share()
         self.film = Film()
         self.keep_frames = keep_frames
-        self.runner = Runner(name, self._tick, self._frame, self._show_state, share=self._share())
         self._build()
         self._show_state("paused")
         self._show_progress()

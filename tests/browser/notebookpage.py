@@ -74,6 +74,14 @@ def tagged(notebook: NotebookNode) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=kept, metadata=notebook.metadata)
 
 
+def write_notebook(path: Path, *cells: tuple[str, str]) -> Path:
+    """A notebook of code cells, each given as (tag, source)."""
+    made = [nbformat.v4.new_code_cell(source, metadata={"tags": [tag]}) for tag, source in cells]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
+    return path
+
+
 def end_kernels(page: Page) -> None:
     """End the kernels that the page has started, so that no training goes on beside the next test."""
     page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")

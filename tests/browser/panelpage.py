@@ -48,6 +48,16 @@ class PanelPage:
             prints = self.views().evaluate_all(f"imgs => imgs.map({FINGERPRINT})")
         return prints
 
+    def settled(self) -> list[int]:
+        """The views once they stand still: a command changes them one after the other."""
+        seen, quiet = self.look(), 0
+        while quiet < 4:
+            self.page.wait_for_timeout(60)
+            now = self.look()
+            quiet = quiet + 1 if now == seen else 0
+            seen = now
+        return seen
+
     def wait_until(self, seen: list[int], same: bool = False, seconds: float = 20) -> list[int]:
         """Wait until the views show something else than `seen` (or, with `same`, just that again)."""
         for _ in range(int(seconds / 0.05)):

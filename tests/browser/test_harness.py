@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 from labserver import LabServer
-from notebookpage import run_tagged, run_whole, screenshot
+from notebookpage import run_tagged, run_whole, screenshot, write_notebook
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -13,13 +12,6 @@ pytestmark = pytest.mark.browser
 BUTTON = """button = widgets.Button(description="Step")
 button.on_click(lambda _: setattr(button, "description", "stepped"))
 button"""
-
-
-def write_notebook(path: Path, *cells: tuple[str, str]) -> Path:
-    made = [nbformat.v4.new_code_cell(source, metadata={"tags": [tag]}) for tag, source in cells]
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
-    return path
 
 
 @pytest.mark.parametrize("run", [run_whole, run_tagged])

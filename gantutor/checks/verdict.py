@@ -1,0 +1,122 @@
+"""Verdicts on exercises and predictions: they judge what an answer does, never how it is written.
+
+A check calls the learner's function on tensors whose right values and gradients are known. A wrong answer is compared
+with the known misconceptions, each of which has a message of its own. Nothing here raises because of an answer, so a
+notebook runs to its end whatever the learner wrote; `verdict.passed` is what a solution asserts.
+"""
+
+import contextlib
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Function = Callable[..., Any]
+EDGES = {"passed": "#009E73", "wrong": "#D55E00", "not yet": "#BBBBBB"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`passed` is True only for a right answer; `answered` is False for one that was not given yet."""
+
+    passed: bool
+    message: str
+    answered: bool = True
+
+    @property
+    def word(self) -> str:
+        return "passed" if self.passed else "wrong" if self.answered else "not yet"
+
+    def __str__(self) -> str:
+        return f"{self.word.capitalize()}: {self.message}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        text = html.escape(self.message)
+        style = f"border-left: 6px solid {EDGES[self.word]}; padding: 2px 10px"
+        return f'<div role="status" style="{style}"><b>{self.word.capitalize()}.</b> {text}</div>'
+
+
+def missing(answer: Any) -> bool:
+    """What an exercise holds before it is answered: `...` or None."""
+    return answer is None or answer is ...
+
+
+def prediction(guess: Any, truth: Any, options: Iterable[Any]) -> Verdict:
+    """Compare what the learner predicted with what the run has shown.
+
+    Raises: ValueError if `truth` is no option, which is the notebook's fault and not the learner's.
+    """
+    options = list(options)
+    listed = ", ".join(map(repr, options))
+    if truth not in options:
+        raise ValueError(f"the run says {truth!r}, which is not among the options {listed}")
+    if missing(guess):
+        return Verdict(False, f"no prediction was made; the run says {truth!r}.", answered=False)
+    if guess not in options:
+        return Verdict(False, f"{guess!r} is not an option; choose one of {listed}.")
+    if guess != truth:
+        return Verdict(False, f"you predicted {guess!r}, the run says {truth!r}. What made the difference?")
+    return Verdict(True, f"you predicted {guess!r}, and so it is.")
+
+
+@contextlib.contextmanager
+def expect_error(error: type[Exception], match: str) -> Iterator[None]:
+    """A block that must raise this error; its message is printed.
+
+    Raises: AssertionError where nothing is raised, another error, or a message in which `match` (a regular expression)
+    is not found.
+    """
+    wanted = f"expected {error.__name__} with {match!r}"
+    try:
+        yield
+    except Exception as raised:
+        if not isinstance(raised, error) or not re.search(match, str(raised)):
+            raise AssertionError(f"{wanted}, but got {type(raised).__name__}: {raised}") from raised
+        print(f"As expected: {first_line(raised)}")
+    else:
+        raise AssertionError(f"{wanted}, but nothing was raised")
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
+
+
+NOT_YET = Verdict(False, "replace the ... by your answer.", answered=False)
+
+
+def judge(answer: Function, check: Callable[[Function], str], praise: str) -> Verdict:
+    """Run `check(answer)`, which returns what is wrong, or "". An exception in the answer is a wrong answer."""
+    if missing(answer):
+        return NOT_YET
+    try:
+        fault = check(answer)
+    except NotImplementedError:
+        return NOT_YET
+    except Exception as error:
+        return Verdict(False, f"your answer raised {first_line(error)}")
+    return Verdict(not fault, fault or praise)
+
+
+def ask(answer: Function, *inputs: Any) -> Any:
+    """What the answer gives for these inputs. Raises: NotImplementedError where that is `...` or None."""
+    value = answer(*inputs)
+    if missing(value):
+        raise NotImplementedError
+    return value
+
+
+def compare(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
+    """What is wrong with `answer`, where `of(function)` is a tensor that shows what a function does.
+
+    "" if it does what `right` does; else the message of the first of the `known` wrong functions that it equals.
+    """
+    found = of(answer)
+    if torch.allclose(found, of(right), atol=1e-5):
+        return ""
+    same = (message for message, wrong in known.items() if torch.allclose(found, of(wrong), atol=1e-5, equal_nan=True))
+    return next(same, f"{otherwise} Yours gives {found.flatten()[0]:.4g}.")
