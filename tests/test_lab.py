@@ -780,3 +780,22 @@ def test_closing_it_ends_the_thread(way: str, make: Make) -> None:
 
 def test_without_an_experiment_it_is_the_default_one(make: Make) -> None:
     assert make().lanes[0].experiment == Experiment()
+
+
+def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
+    """Ticks are made when limits change, which is after the notebook has chosen its style."""
+    import matplotlib.pyplot as plt
+
+    from gantutor.plots import house_style
+
+    plain = make(Experiment(data="ring"))
+    plain.advance(120)  # the axis of the steps grows at 100
+    with plt.rc_context():
+        house_style()
+        plt.rcParams.update({"xtick.labelsize": 20, "ytick.labelsize": 20, "axes.facecolor": "yellow"})
+        styled = make(Experiment(data="ring"))
+        first = shown(styled)
+        styled.advance(120)
+        assert shown(styled) == shown(plain)
+        styled.reset()
+        assert shown(styled) == first

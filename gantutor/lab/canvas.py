@@ -3,18 +3,27 @@
 Only `Figure` objects on Agg canvases, never pyplot, which is not thread safe.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gantutor.plots import png
 
-SMALL: Any = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,
-         "ytick.labelsize": 7, "axes.spines.top": False, "axes.spines.right": False}  # fmt: skip
+SMALL: Any = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7,
+              "axes.spines.top": False, "axes.spines.right": False}  # fmt: skip
+# Ticks are made when limits change, from whatever matplotlib's settings are by then: these stay.
+TICKS: Any = {"which": "both", "labelsize": 7, "color": "black", "labelcolor": "black"}
+
+
+def panel_style() -> AbstractContextManager[None]:
+    """Draw as the panel does, whatever the notebook has set; for the thread that makes a figure."""
+    return style.context(["default", SMALL])
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,13 @@ class Canvas:
         self.moving: list[Any] = []
         self._background: Any = None
         self._laid_out = False
+
+    def subplots(self, rows: int = 1, columns: int = 1) -> Any:
+        axes = self.figure.subplots(rows, columns)
+        for each in np.ravel(axes):
+            each.tick_params(**TICKS)
+            each.grid(False, which="both")
+        return axes
 
     def stale(self) -> None:
         """Something that stands still has changed: draw it all at the next paint."""

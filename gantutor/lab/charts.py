@@ -3,12 +3,11 @@
 import math
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from torch import Tensor
 
-from gantutor.lab.canvas import SMALL, Canvas, View
+from gantutor.lab.canvas import Canvas, View
 from gantutor.plots import COLOURS
 from gantutor.training import Run
 
@@ -31,10 +30,9 @@ class Charts:
     BINS = 30
     POINTS = 300  # a curve's, at the most: more are averaged
 
-    @matplotlib.rc_context(SMALL)
     def __init__(self) -> None:
         self.canvas = Canvas(self.view.width, self.view.height, colours=48)
-        self.losses, self.logits, self.norms = self.canvas.figure.subplots(3)
+        self.losses, self.logits, self.norms = self.canvas.subplots(3)
         self.lines = {}
         for axes, names in ((self.losses, ("d_loss", "g_loss")), (self.norms, ("grad_D", "grad_G"))):
             for name in names:

@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets as W
 
 from gantutor.experiment import Data, Experiment
-from gantutor.lab.canvas import View
+from gantutor.lab.canvas import View, panel_style
 from gantutor.lab.controls import Controls
 from gantutor.lab.film import Shot
 from gantutor.lab.pictures import ImagePicture, PointPicture
@@ -42,7 +42,8 @@ class Lane:
         if looks_like != self._looks_like:
             self._looks_like = looks_like
             make = PointPicture if self.data.kind == "points" else ImagePicture
-            self.picture = make(self.data, experiment.z_dim)
+            with panel_style():
+                self.picture = make(self.data, experiment.z_dim)
             self.images = {view.name: self._image(view) for view in self.picture.views}
             *column, charts = [self._framed(view) for view in self.picture.views]
             self.pictures.children = [W.VBox(column), charts]

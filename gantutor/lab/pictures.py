@@ -1,11 +1,10 @@
 """What the panel shows of a run, by the kind of its data. Painting changes nothing in the run."""
 
-import matplotlib
 import numpy as np
 import torch
 
 from gantutor.experiment import Data
-from gantutor.lab.canvas import SMALL, Canvas, View
+from gantutor.lab.canvas import Canvas, View
 from gantutor.lab.charts import Charts
 from gantutor.plots import COLOURS, SURFACE, png, tile
 from gantutor.training import Run
@@ -46,7 +45,6 @@ class PointPicture:
 
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 17, 3.0
 
-    @matplotlib.rc_context(SMALL)
     def __init__(self, data: Data, z_dim: int) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
         self.z = torch.randn(self.FAKES, z_dim, generator=generator, device=data.device)
@@ -62,7 +60,7 @@ class PointPicture:
         self.plane = torch.stack([x, y], dim=-1).view(-1, 2)
 
         self.canvas = Canvas(500, 265, colours=0)
-        left, right = self.canvas.figure.subplots(1, 2)
+        left, right = self.canvas.subplots(1, 2)
         box = (-self.LIMIT, self.LIMIT)
         for axes in (left, right):
             axes.set(xlim=box, ylim=box, aspect="equal")
