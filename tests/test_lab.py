@@ -789,13 +789,13 @@ def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
     from gantutor.plots import house_style
 
     plain = make(Experiment(data="ring"))
-    plain.advance(120)  # the axis of the steps grows at 100
+    plain.advance(210)  # the axis of the steps grows at 200
     with plt.rc_context():
         house_style()
         plt.rcParams.update({"xtick.labelsize": 20, "ytick.labelsize": 20, "axes.facecolor": "yellow"})
         styled = make(Experiment(data="ring"))
         first = shown(styled)
-        styled.advance(120)
+        styled.advance(210)
         assert shown(styled) == shown(plain)
         styled.reset()
         assert shown(styled) == first

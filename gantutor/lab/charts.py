@@ -53,16 +53,21 @@ class Charts:
         self.logits.set(ylabel="share", xlabel="D's logits", ylim=(0, 1))
         self.logits.legend(**above)
         self.limits: dict[str, tuple[float, float]] = {}
+        self.reach = 5.0  # of the axis of the logits
+        self._length = 0
         self.canvas.moving = [*self.lines.values(), *self.bars.values()]
-        self._limit("steps", 0, 100)
+        self._limit("steps", 0, 200.0)
 
     def paint(self, run: Run) -> bytes:
         history = run.history
+        if len(history) < self._length:  # another run
+            self.limits.clear()
+        self._length = len(history)
         shown = [name for name in self.lines if len(history) and name in history.keys()]  # noqa: SIM118
         curves = {name: self._thin(history[name]) for name in shown}
-        end = 100.0
+        end = 200.0
         while end < len(history):
-            end *= 1.5
+            end *= 2
         self._limit("steps", 0, end)
         for name, (steps, values) in curves.items():
             self.lines[name].set_data(steps, values)
@@ -84,32 +89,37 @@ class Charts:
             name: report[f"logits_{name}"].flatten().cpu().numpy() for name in self.bars if f"logits_{name}" in report
         }
         far = max((float(np.abs(values).max()) for values in scores.values() if len(values)), default=1.0)
-        reach = 5.0
-        while reach < far and reach < 1e6:
-            reach *= 2
-        self._limit("logits", -reach, reach)
-        edges = np.linspace(-reach, reach, self.BINS + 1)
+        while self.reach < far and self.reach < 1e6:
+            self.reach *= 2
+        while self.reach > 5.0 and far < self.reach / 4:
+            self.reach /= 2
+        self._limit("logits", -self.reach, self.reach)
+        edges = np.linspace(-self.reach, self.reach, self.BINS + 1)
         for name, bar in self.bars.items():
             values = scores.get(name, np.zeros(0))
             counts = np.histogram(values, edges)[0] / max(1, len(values))
             bar.set_data(counts, edges)
 
     def _fit(self, which: str, values: list[np.ndarray], log: bool = False) -> None:
-        """Let an axis grow in steps, so that most frames leave it as it is."""
+        """Let an axis grow in steps, and never shrink within a run: a new limit costs as much as ten frames."""
         everything = np.concatenate(values) if values else np.zeros(0)
         everything = everything[np.isfinite(everything)]
         if log:
             everything = everything[everything > 0]
             low = 10.0 ** math.floor(math.log10(everything.min())) if len(everything) else 0.1
             high = 10.0 ** math.ceil(math.log10(everything.max())) if len(everything) else 10.0
-            self._limit(which, low, max(high, low * 10))
+            self._grow(which, low, max(high, low * 10))
             return
         high, low = 2.5, 0.0
         while len(everything) and high < everything.max():
             high *= 2
         while len(everything) and low > everything.min():
             low = min(low * 2, -1.0)
-        self._limit(which, low, high)
+        self._grow(which, low, high)
+
+    def _grow(self, which: str, low: float, high: float) -> None:
+        known_low, known_high = self.limits.get(which, (low, high))
+        self._limit(which, min(low, known_low), max(high, known_high))
 
     def _limit(self, which: str, low: float, high: float) -> None:
         if self.limits.get(which) == (low, high):

@@ -37,12 +37,12 @@ class Controls:
         }
         for field in self.fields.values():
             field.style.description_width = "initial"
-            field.layout.width = "205px"
+            field.layout.width = "190px"
         self.check({name: getattr(e, name) for name in self.fields})
         self.fields["data"].observe(self._suit_data, "value")
         live = [field for name, field in self.fields.items() if name in Experiment.LIVE]
         late = [field for name, field in self.fields.items() if name not in Experiment.LIVE]
-        row = {"flex_flow": "row wrap", "grid_gap": "0 12px"}
+        row = {"flex_flow": "row wrap", "grid_gap": "0 4px"}
         self.widget = W.VBox(
             [
                 W.Box(live, layout=W.Layout(**row)),

@@ -16,7 +16,7 @@ from gantutor.training import Run
 class Lane:
     """One experiment: its run, its controls, its views."""
 
-    CHARTS_EVERY_S = 0.4  # the charts move slowly and cost most
+    CHARTS_EVERY_S = 0.5  # the charts move slowly and cost most
 
     def __init__(self, experiment: Experiment, label: str) -> None:
         self.experiment, self.label = experiment, label

@@ -59,7 +59,7 @@ class PointPicture:
         y, x = torch.meshgrid(ticks, ticks, indexing="ij")
         self.plane = torch.stack([x, y], dim=-1).view(-1, 2)
 
-        self.canvas = Canvas(500, 265, colours=0)
+        self.canvas = Canvas(480, 255, colours=0)
         left, right = self.canvas.subplots(1, 2)
         box = (-self.LIMIT, self.LIMIT)
         for axes in (left, right):
@@ -86,8 +86,8 @@ class PointPicture:
                 "plane",
                 "D's verdict, real and fake points; what G makes of a grid of z",
                 "Real and fake points on D's decision surface, and G's image of a grid of z",
-                500,
-                265,
+                480,
+                255,
             ),
             Charts.view,
         ]
