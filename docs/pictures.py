@@ -8,23 +8,32 @@ HERE = Path(__file__).parent
 
 
 def digits() -> None:
-    """A GAN learns to write, 12 steps a frame."""
+    """A GAN learns to write, 16 steps a frame."""
     lab = Lab(Experiment(data="digits", device="cpu"), name="digits", keep_frames=True)
-    for _ in range(36):
-        lab.advance(12)
-    lab.film.save_gif(HERE / "digits.gif", fps=6)
+    for _ in range(24):
+        lab.advance(16)
+    lab.film.save_gif(HERE / "digits.gif", fps=5)
     lab.close()
 
 
-def ring() -> None:
-    """Two losses side by side on the ring, the same seed."""
-    a = Experiment(data="ring", device="cpu")
-    lab = Lab(a, a.replace(loss="wgan-gp"), name="ring")
-    lab.advance(1500)
+def plane() -> None:
+    """Notebook 00: the same game in the plane."""
+    lab = Lab(Experiment(data="ring", device="cpu"), name="ring")
+    lab.advance(2000)
     lab.snapshot().save(HERE / "00_start_here.png", optimize=True)
+    lab.close()
+
+
+def saturation() -> None:
+    """Notebook 01: two losses from one seed."""
+    a = Experiment(data="digits", device="cpu", loss="minimax")
+    lab = Lab(a, a.replace(loss="non-saturating"), name="saturation")
+    lab.advance(150)
+    lab.snapshot().save(HERE / "01_gan_objective.png", optimize=True)
     lab.close()
 
 
 if __name__ == "__main__":
     digits()
-    ring()
+    plane()
+    saturation()

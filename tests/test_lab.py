@@ -799,3 +799,20 @@ def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
         assert shown(styled) == shown(plain)
         styled.reset()
         assert shown(styled) == first
+
+
+def test_a_panel_has_room_for_so_many(make: Make) -> None:
+    with pytest.raises(ValueError, match="room for 8 experiments, got 9"):
+        make(*[Experiment(data="ring")] * 9)
+
+
+def test_a_closed_panel_leaves_no_widget() -> None:
+    import ipywidgets
+
+    def registered() -> int:
+        return len(ipywidgets.widgets.widget._instances)
+
+    Lab(Experiment(data="ring"), name="first").close()  # what is made once for all
+    before = registered()
+    Lab(Experiment(data="ring"), name="second").close()
+    assert registered() - before <= 1, "the panel's own layout"

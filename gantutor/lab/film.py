@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
+LABELS = "ABCDEFGH"  # of lanes
+
 
 class Shot(NamedTuple):
     """A view at one moment: PNG bytes, and its size on the screen in CSS pixels."""
@@ -32,7 +34,7 @@ def compose(frame: Frame) -> Image.Image:
     picture = Image.new("RGB", (width, max(lane.height for lane in lanes) + head + gap), "white")
     draw = ImageDraw.Draw(picture)
     x = gap
-    for name, lane in zip("ABCDEFGH", lanes, strict=False):
+    for name, lane in zip(LABELS, lanes, strict=False):
         draw.text((x, 3), f"{name}   step {frame.step}" if len(lanes) > 1 else f"step {frame.step}", fill="black")
         picture.paste(lane, (x, head))
         x += lane.width + gap

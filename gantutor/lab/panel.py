@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import ipywidgets as W
 
 from gantutor.experiment import Experiment
 from gantutor.lab.a11y import Accessibility
-from gantutor.lab.film import Film, Frame, compose
+from gantutor.lab.film import LABELS, Film, Frame, compose
 from gantutor.lab.lane import Lane
 from gantutor.lab.runner import Runner
 from gantutor.steps import d_only, g_only
@@ -31,10 +31,11 @@ class Lab:
     """
 
     def __init__(self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False) -> None:
-        if not experiments:
-            experiments = (Experiment(),)
+        experiments = experiments or (Experiment(),)
+        if len(experiments) > len(LABELS):
+            raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(experiments)}")
         self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
-        self.lanes = [Lane(e, label) for e, label in zip(experiments, "ABCDEFGH", strict=False)]
+        self.lanes = [Lane(e, label) for e, label in zip(experiments, LABELS, strict=False)]
         self.runner.share = self._share()
         self.film = Film()
         self.keep_frames = keep_frames
@@ -218,4 +219,15 @@ class Panel(W.VBox):
 
     def close(self) -> None:
         self.runner.close()
+        if self.comm is not None:  # not yet closed
+            close_widgets(self.children)
         super().close()
+
+
+def close_widgets(widgets: Sequence[W.Widget]) -> None:
+    """Close widgets and all that is theirs: each would stay registered, with what its callbacks hold."""
+    for widget in widgets:
+        close_widgets(getattr(widget, "children", ()))
+        for part in (getattr(widget, "style", None), widget.layout, widget):
+            if isinstance(part, W.Widget):
+                part.close()
