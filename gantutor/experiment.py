@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.data import DATA, Folder, Images, Points, load
+from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS
@@ -49,7 +49,7 @@ class Experiment:
     LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps")
 
     def __post_init__(self) -> None:
-        is_points = isinstance(self.data, Points) or self.data in ("ring", "grid", "moons", "spiral")
+        is_points = isinstance(self.data, Points) or (isinstance(self.data, str) and self.data in POINT_SETS)
         model = self.model or ("points" if is_points else "dcgan")
         fill = {
             "model": model,

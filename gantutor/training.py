@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm.auto import tqdm
+
+from gantutor.parts import networks, optimizers
 
 Batch = tuple[Tensor, ...]
 
@@ -174,17 +176,11 @@ class Run:
             self.good, self.good_step = copy.deepcopy(self.model), self.t
 
 
-def networks(model: Any) -> dict[str, nn.Module]:
-    """The networks among a model's attributes, by name."""
-    return {name: value for name, value in vars(model).items() if isinstance(value, nn.Module)}
-
-
 def is_finite(model: Any) -> bool:
     """Whether all that training goes on from is finite: weights, BatchNorm's statistics, the optimizers' moments."""
     numbers = [tensor for network in networks(model).values() for tensor in network.state_dict().values()]
-    for value in vars(model).values():
-        if isinstance(value, torch.optim.Optimizer):
-            numbers += [x for state in value.state.values() for x in state.values() if isinstance(x, Tensor)]
+    for optimizer in optimizers(model).values():
+        numbers += [x for state in optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
     return all(bool(tensor.isfinite().all()) for tensor in numbers)
 
 
@@ -204,10 +200,9 @@ def gradient_norms(model: Any) -> Iterator[dict[str, Tensor]]:
         return hook
 
     with contextlib.ExitStack() as stack:
-        for name, value in vars(model).items():
-            if isinstance(value, torch.optim.Optimizer):
-                handle = value.register_step_pre_hook(watch(name.replace("opt_", "grad_")))
-                stack.callback(handle.remove)
+        for name, optimizer in optimizers(model).items():
+            handle = optimizer.register_step_pre_hook(watch(name.replace("opt_", "grad_")))
+            stack.callback(handle.remove)
         yield norms
 
 

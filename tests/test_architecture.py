@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 # Inside a package (data/, models/, lab/) the files may import each other.
 FLOORS = (
     ("__init__",),
-    ("losses", "models", "data"),
+    ("losses", "models", "data", "parts"),
     ("gan",),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training"),

@@ -19,11 +19,10 @@ from gantutor.data.pictures import Folder, image_folder
 from gantutor.data.points import Points, grid, moons, ring, spiral
 from gantutor.data.uci_digits import digits
 
+POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
+
 DATA: dict[str, Callable[..., Points | Images]] = {
-    "ring": ring,
-    "grid": grid,
-    "moons": moons,
-    "spiral": spiral,
+    **POINT_SETS,
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
@@ -45,4 +44,4 @@ def load(name: str, device: str | torch.device = "cpu", **options: Any) -> Point
     return DATA[name](device=device, **options)
 
 
-__all__ = ["DATA", "DataError", "Folder", "Images", "Points", "image_folder", "load"]
+__all__ = ["DATA", "POINT_SETS", "DataError", "Folder", "Images", "Points", "image_folder", "load"]

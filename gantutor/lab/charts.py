@@ -63,8 +63,8 @@ class Charts:
         if len(history) < self._length:  # another run
             self.limits.clear()
         self._length = len(history)
-        shown = [name for name in self.lines if len(history) and name in history.keys()]  # noqa: SIM118
-        curves = {name: self._thin(history[name]) for name in shown}
+        reported = history.keys()
+        curves = {name: self._thin(history[name]) for name in self.lines if name in reported}
         end = 200.0
         while end < len(history):
             end *= 2

@@ -27,6 +27,7 @@ class Lane:
         self._looks_like: tuple[Any, ...] = ()
         self._charts_at = 0.0
         self.restart(experiment, *self.prepare(experiment))
+        self.paint(everything=True)
 
     def prepare(self, experiment: Experiment) -> tuple[Data, Run]:
         """The data and a new run for `restart`; nothing has changed yet, should this raise."""
@@ -36,7 +37,7 @@ class Lane:
         return data, experiment.start(data)
 
     def restart(self, experiment: Experiment, data: Data, run: Run) -> None:
-        """Go over to that run; the views are built anew only if what they show has another form."""
+        """Go over to that run, for `paint` to show; views are built anew only if what they show has another form."""
         self.experiment, self.data, self.run = experiment, data, run
         looks_like = (self.data, experiment.z_dim)
         if looks_like != self._looks_like:
@@ -47,7 +48,6 @@ class Lane:
             self.images = {view.name: self._image(view) for view in self.picture.views}
             *column, charts = [self._framed(view) for view in self.picture.views]
             self.pictures.children = [W.VBox(column), charts]
-        self.paint(everything=True)
 
     def _image(self, view: View) -> W.Image:
         image = W.Image(format="png", width=view.width, height=view.height)

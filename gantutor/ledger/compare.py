@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gantutor.ledger.copies import copied, networks, optimizers
+from gantutor.ledger.copies import copied
 from gantutor.ledger.text import html_table, table
+from gantutor.parts import networks, optimizers
 
 GRADIENT, WEIGHTS, BUFFERS = KINDS = ("gradient", "weights", "buffers")
 

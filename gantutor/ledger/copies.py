@@ -8,24 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
-
-def attributes(model: Any) -> dict[str, Any]:
-    """A model's attributes by name; if the model is itself an nn.Module, its children, too."""
-    children = dict(model.named_children()) if isinstance(model, nn.Module) else {}
-    return {**vars(model), **children}
-
-
-def networks(model: Any) -> dict[str, nn.Module]:
-    """The networks among a model's attributes."""
-    return {name: value for name, value in attributes(model).items() if isinstance(value, nn.Module)}
-
-
-def optimizers(model: Any) -> dict[str, Optimizer]:
-    """The optimizers among a model's attributes."""
-    return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
+from gantutor.parts import networks
 
 
 def device_of(model: Any) -> torch.device:

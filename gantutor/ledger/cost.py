@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from gantutor.ledger.copies import copied, device_of, networks, wait
+from gantutor.ledger.copies import copied, device_of, wait
 from gantutor.ledger.meter import Meter, NetworkCost
 from gantutor.ledger.scene import storage
 from gantutor.ledger.text import count, html_table, table
+from gantutor.parts import networks
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from gantutor.ledger.copies import attributes, networks
 from gantutor.ledger.diagnosis import Failure, Place, explain
 from gantutor.ledger.flops import FlopCounter
 from gantutor.ledger.gradients import GradientLedger, same
 from gantutor.ledger.records import BatchNormState, Line, NetworkState
 from gantutor.ledger.scene import Scene, named_tensors
 from gantutor.ledger.source import Source
+from gantutor.parts import attributes, networks
 
 
 class Recorder:
