@@ -1,6 +1,7 @@
-"""The live panel: training that can be watched and changed while it runs. The only place that knows widgets."""
+"""The live panel and the step debugger. The only place that knows widgets."""
 
 from gantutor.experiment import Experiment
+from gantutor.lab.debugger import Debugger
 from gantutor.lab.panel import Lab
 
-__all__ = ["Experiment", "Lab"]
+__all__ = ["Debugger", "Experiment", "Lab"]

@@ -39,15 +39,25 @@ class View:
 
 
 class Canvas:
-    """A figure that is laid out and drawn once, and then has only its moving artists drawn again (blitting)."""
+    """A figure that is laid out and drawn once, and then has only its moving artists drawn again (blitting).
 
-    def __init__(self, width: int, height: int, colours: int, dpi: int = 100) -> None:
+    `width` and `height` are CSS pixels, `sharpness` the dots to each, `colours` the size of the palette or 0.
+    """
+
+    def __init__(self, width: int, height: int, colours: int, sharpness: int = 1) -> None:
         self.colours = colours
-        self.figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100 * sharpness)
         self.canvas = FigureCanvasAgg(self.figure)
         self.moving: list[Any] = []
         self._background: Any = None
         self._laid_out = False
+
+    def plain_axes(self) -> Any:
+        """Axes that fill the figure, without frame or ticks: their maker lays out what is in them."""
+        self._laid_out = True
+        axes = self.figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        return axes
 
     def subplots(self, rows: int = 1, columns: int = 1) -> Any:
         axes = self.figure.subplots(rows, columns)

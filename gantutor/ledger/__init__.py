@@ -1,5 +1,6 @@
 """Evidence about a training step: what each line did, what the step costs, and which steps are the same."""
 
+from gantutor.ledger.activations import activations
 from gantutor.ledger.compare import Comparison, Difference, compare
 from gantutor.ledger.cost import Cost, cost
 from gantutor.ledger.meter import NetworkCost
@@ -11,6 +12,7 @@ from gantutor.ledger.records import (
     BatchNormState,
     Contribution,
     Line,
+    Link,
     NetworkState,
     TensorState,
     Trace,
@@ -28,10 +30,12 @@ __all__ = [
     "Cost",
     "Difference",
     "Line",
+    "Link",
     "NetworkCost",
     "NetworkState",
     "TensorState",
     "Trace",
+    "activations",
     "compare",
     "cost",
     "trace",

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from gantutor.ledger.copies import copied, device_of, wait
+from gantutor.ledger.flow import storage
 from gantutor.ledger.meter import Meter, NetworkCost
-from gantutor.ledger.scene import storage
 from gantutor.ledger.text import count, html_table, table
 from gantutor.parts import networks
 

@@ -32,10 +32,14 @@ class Kept:
 
 @dataclass
 class Note:
-    """What is known of a node: the moment it was made, what it keeps, its state, since when, and for what tensor."""
+    """What is known of a node: the moment it was made, what it keeps, its state, since when, and for what tensor.
+
+    `names` are those of all that it has ever kept.
+    """
 
     made: int
     kept: dict[str, Kept] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
     state: str = ALIVE
     changed: int = 0
     culprit: str = ""
@@ -88,6 +92,7 @@ def look(nodes: Iterable[Node], names: Mapping[int, str], moment: int) -> dict[N
             before = note.kept.get(attribute)
             name = names.get(storage.data_ptr()) or (before.name if before else "")
             note.kept[attribute] = Kept(storage.data_ptr(), storage.nbytes() if tensor.dim() else 0, name)
+            note.names |= {name} - {""}
         if state != note.state:
             note.state, note.changed = state, moment
             note.culprit = note.kept[blame].name if state == STALE and blame in note.kept else ""

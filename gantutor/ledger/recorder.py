@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from gantutor.ledger.diagnosis import Failure, Place, explain
 from gantutor.ledger.flops import FlopCounter
+from gantutor.ledger.flow import Values
 from gantutor.ledger.gradients import GradientLedger, same
 from gantutor.ledger.records import BatchNormState, Line, NetworkState
 from gantutor.ledger.scene import Scene, named_tensors
@@ -26,6 +27,8 @@ class Recorder:
         self.weights = {name: [p.detach().clone() for p in net.parameters()] for name, net in self.networks.items()}
         self.before = {name: self._network(name) for name in self.networks}
         self.lines: list[Line] = []
+        self.values = Values()
+        self.backwards: list[str] = []  # called by the statement that runs now
         self.numbers: dict[int, int] = {}  # moment -> line number
         self.failure: Failure | None = None  # why the backward that was called last will raise, if it will
 
@@ -37,18 +40,23 @@ class Recorder:
                 number=number,
                 text=self.source.statement_text(number),
                 networks={name: self._network(name) for name in self.networks},
-                tensors={name: scene.state(name, self.numbers) for name in scene.tensors},
+                tensors={name: scene.state(name, self.numbers, self.values) for name in scene.tensors},
                 saved_bytes=scene.saved_bytes(),
                 flops=self.counter.total,
                 milliseconds=milliseconds,
+                backwards=tuple(self.backwards),
             )
         )
+        self.backwards.clear()
 
     def before_backward(self, number: int, frame: FrameType, call: FrameType) -> None:
         """Foresee what `torch.autograd.backward` or `grad` will raise; `call` is its frame."""
         arguments = call.f_locals
         roots, inputs = tensors_in(arguments.get("tensors", arguments.get("outputs"))), tensors_in(arguments["inputs"])
         scene = self._look(number, frame, roots)
+        if "tensors" in arguments:  # `grad` leaves nothing in a network
+            names = {id(tensor): name for name, tensor in reversed(scene.tensors.items())}
+            self.backwards += [names[id(root)] for root in roots if id(root) in names]
         node = scene.failing([root.grad_fn for root in roots], inputs or None)
         self.failure = None
         if node is not None:

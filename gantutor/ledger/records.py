@@ -53,13 +53,28 @@ class NetworkState:
 
 
 @dataclass(frozen=True)
+class Link:
+    """How a named tensor was made from the named tensors before it.
+
+    Its backward goes `through` these networks and on to the tensors in `made_from`. Of those in `cut_from` it was made,
+    too, but no gradient gets there: they were detached, or are data. `state` is that of this part of the graph.
+    Values that are not kept for backward leave no trace, so that `cut_from` may miss some.
+    """
+
+    through: tuple[str, ...]
+    made_from: tuple[str, ...]
+    cut_from: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True)
 class TensorState:
     """A named tensor after a line, and the graph behind it: would `backward()` of this tensor run?
 
     `state` is "alive", "freed", "stale" or "no graph"; `reaches` are the networks in whose parameters its backward
     would leave a gradient. For "freed" and "stale", `culprit` is the tensor of whose graph that part is, or that was
     changed, as far as it has a name, and `culprit_line` is the line that freed or changed it.
-    `gradient_norm` is for a leaf that holds a gradient.
+    `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +83,7 @@ class TensorState:
     culprit: str = ""
     culprit_line: int | None = None
     gradient_norm: float | None = None
+    link: Link | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,8 @@ class Line:
     """A statement that was executed, and all that was true after it.
 
     `number` is its first line in its file or cell, `text` is the statement without its comment.
-    `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`).
+    `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
+    the names of those whose `backward()` the line has called.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time.
     """
@@ -87,6 +104,7 @@ class Line:
     saved_bytes: int
     flops: int
     milliseconds: float
+    backwards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from gantutor.ledger.flow import Value, link, storage
 from gantutor.ledger.graph import execution_order, leaf, look, on_the_way, reachable, saved_bytes
 from gantutor.ledger.records import ALIVE, NO_GRAPH, TensorState
 
@@ -61,26 +62,23 @@ class Scene:
         sizes = {name: len(graph) for name, graph in self.graphs.items() if node in graph}
         return min(sizes, key=lambda name: sizes[name], default="")
 
-    def state(self, name: str, numbers: Mapping[int, int]) -> TensorState:
-        """A tensor's record. `numbers` are the numbers of the lines by moment."""
+    def state(self, name: str, numbers: Mapping[int, int], values: Mapping[int, Value]) -> TensorState:
+        """A tensor's record. `numbers` are the numbers of the lines by moment, `values` those that have no graph."""
         tensor, graph = self.tensors[name], self.graphs[name]
+        before = link(name, self.tensors, self.notes, self.owner, values)
         gradient = tensor.grad if tensor.is_leaf else None
         norm = None if gradient is None else gradient.norm().item()
         shape = tuple(tensor.shape)
         if not graph:
-            return TensorState(shape, NO_GRAPH, gradient_norm=norm)
+            return TensorState(shape, NO_GRAPH, gradient_norm=norm, link=before)
         owners = {self.owner.get(id(leaf(node))) for node in graph}
         reaches = tuple(owner for owner in dict.fromkeys(self.owner.values()) if owner in owners)
         node = self.failing([tensor.grad_fn])
         if node is None:
-            return TensorState(shape, ALIVE, reaches)
+            return TensorState(shape, ALIVE, reaches, link=before)
         note = self.notes[node]
-        return TensorState(shape, note.state, reaches, note.culprit or self.graph_of(node), numbers[note.changed])
-
-
-def storage(tensor: Tensor) -> int:
-    """Where a tensor's memory begins; views share it."""
-    return tensor.untyped_storage().data_ptr()
+        culprit = note.culprit or self.graph_of(node)
+        return TensorState(shape, note.state, reaches, culprit, numbers[note.changed], link=before)
 
 
 def prefixed(network: str, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

@@ -30,7 +30,7 @@ def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
         recorder = Recorder(source, twin, counter)
         watch = Watch(source, device_of(twin), recorder.after, recorder.before_backward)
         try:
-            with watch.on():
+            with recorder.values.watch(recorder.networks), watch.on():
                 result = step(twin, *twin_batch)
         except Exception as raised:
             error = raised.with_traceback(None)  # which would keep every frame, and so every graph, alive

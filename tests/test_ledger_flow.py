@@ -1,0 +1,118 @@
+"""Where a tensor comes from: the networks and the named tensors before it, checked against what autograd reaches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers import NETWORKS, build, draw
+from torch import Tensor
+
+from gantutor.gan import GAN
+from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Link, Trace, trace
+from gantutor.pitfalls import PITFALLS
+from gantutor.steps import STEPS, Step
+
+ALL: dict[str, Step] = {**STEPS, **{name: pitfall.step for name, pitfall in PITFALLS.items()}}
+
+
+def traced(step: Callable[..., Any], networks: str = "points", **options: Any) -> Trace:
+    return trace(step, build(networks, **options), *draw(networks)[0])
+
+
+def at(record: Trace, text: str) -> Line:
+    return next(line for line in record.lines if line.text.startswith(text))
+
+
+def behind(name: str, line: Line) -> set[str]:
+    """The networks through which a backward from a tensor goes, by the links alone."""
+    link = line.tensors[name].link
+    return set() if link is None else set(link.through).union(*(behind(source, line) for source in link.made_from))
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("step", ALL)
+def test_links_lead_to_the_networks_that_autograd_reaches(step: str, networks: str) -> None:
+    loss = "minimax" if step == "one_stage" else "non-saturating"
+    record = traced(ALL[step], networks, loss=loss)
+    seen = 0
+    for line in record.lines:
+        for name, state in line.tensors.items():
+            if state.state != NO_GRAPH:
+                assert behind(name, line) == set(state.reaches), (line.number, name)
+                seen += 1
+    assert seen > 10
+
+
+def test_detach_cuts_the_link_and_g_loss_keeps_it() -> None:
+    tensors = at(traced(STEPS["d_first_detach"]), "g_loss =").tensors
+    assert tensors["real"].link is tensors["z"].link is None
+    assert tensors["fake"].link == Link(("G",), (), ("z",), ALIVE)
+    assert tensors["logits_real"].link == Link(("D",), (), ("real",), FREED)
+    assert tensors["logits_fake"].link == Link(("D",), (), ("fake",), FREED)
+    assert tensors["d_loss"].link == Link((), ("logits_real", "logits_fake"), (), FREED)
+    assert tensors["g_loss"].link == Link(("D",), ("fake",), (), ALIVE)
+
+
+def test_a_leaf_made_by_detach_comes_from_the_tensor_whose_memory_it_shares() -> None:
+    tensors = traced(STEPS["one_stage"]).lines[-1].tensors
+    assert tensors["received"].link == Link((), (), ("fake",), NO_GRAPH)
+    assert tensors["logits_fake"].link == Link(("D",), ("received",), (), FREED)
+
+
+def test_a_value_made_under_no_grad_comes_from_its_network() -> None:
+    tensors = at(traced(STEPS["d_first_regenerate"]), "gan.opt_D.zero_grad").tensors
+    assert tensors["fake"].link == Link(("G",), (), ("z",), NO_GRAPH)
+
+
+def test_a_part_of_a_graph_has_a_state_of_its_own() -> None:
+    tensors = at(traced(PITFALLS["d_first_same_logits"].step), "g_loss =").tensors
+    states = {name: state.link.state for name, state in tensors.items() if state.link}
+    wanted = {"logits_real": STALE, "logits_fake": STALE, "d_loss": ALIVE, "g_loss": ALIVE, "fake": ALIVE}
+    assert states == wanted
+
+
+def test_in_a_joint_batch_both_logits_come_from_the_fake() -> None:
+    tensors = at(traced(STEPS["d_first_retain_graph"], "dcgan-batch", batching="joint"), "d_loss =").tensors
+    for name in ("logits_real", "logits_fake"):
+        link = tensors[name].link
+        assert link is not None
+        assert (link.through, link.made_from) == (("D",), ("fake",))
+
+
+def a_frozen_D(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    gan.D.requires_grad_(False)
+    fake = gan.G(z)
+    g_loss = gan.D(fake).mean()
+    (g_loss + fake.mean()).backward()
+    return {"g_loss": g_loss}
+
+
+def test_a_frozen_network_is_still_on_the_way() -> None:
+    record = traced(a_frozen_D)
+    state = at(record, "g_loss =").tensors["g_loss"]
+    assert state.link == Link(("D",), ("fake",), (), ALIVE)
+    assert state.reaches == ("G",)
+    assert at(record, "(g_loss").backwards == ()  # the sum has no name
+
+
+def test_a_line_names_what_it_called_backward_on() -> None:
+    called = {
+        line.text: line.backwards for line in traced(STEPS["simultaneous"], loss="wgan-gp").lines if line.backwards
+    }
+    assert list(called.values()) == [("d_loss",), ("g_loss",)]  # and not what the penalty differentiates
+    assert traced(PITFALLS["d_first_rescored"].step).lines[-1].backwards == ("g_loss",)  # the one that raised
+
+
+def test_hooks_do_not_stay() -> None:
+    record = traced(STEPS["d_first_regenerate"])
+    assert not any(module._forward_hooks for module in [*record.model.G.modules(), *record.model.D.modules()])
+
+
+def test_the_step_goes_as_it_goes_without_a_trace() -> None:
+    """What is kept of networks' values must not change what is computed."""
+    record = traced(STEPS["d_first_regenerate"])
+    gan = build("points")
+    STEPS["d_first_regenerate"](gan, *draw("points")[0])
+    for mine, theirs in zip(record.model.G.parameters(), gan.G.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
