@@ -26,18 +26,22 @@ class Frame(NamedTuple):
     lanes: Sequence[Sequence[Shot]]
 
 
-def compose(frame: Frame) -> Image.Image:
-    """The frame as one picture: lanes side by side."""
+def compose(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
+    """The frame as one picture: lanes side by side, and below each lane its lines of `notes`, if there are any."""
     lanes = [compose_lane(lane) for lane in frame.lanes]
     gap, head = 12, 18
     width = sum(lane.width for lane in lanes) + gap * (len(lanes) + 1)
-    picture = Image.new("RGB", (width, max(lane.height for lane in lanes) + head + gap), "white")
+    below = max(lane.height for lane in lanes) + head + gap
+    picture = Image.new("RGB", (width, below + 14 * max(map(len, notes), default=0)), "white")
     draw = ImageDraw.Draw(picture)
     x = gap
     for name, lane in zip(LABELS, lanes, strict=False):
         draw.text((x, 3), f"{name}   step {frame.step}" if len(lanes) > 1 else f"step {frame.step}", fill="black")
         picture.paste(lane, (x, head))
         x += lane.width + gap
+    for i, lines in enumerate(notes):
+        left = gap + sum(lane.width + gap for lane in lanes[:i])
+        draw.multiline_text((left, below - gap // 2), "\n".join(lines), fill="black", spacing=2)
     return picture
 
 

@@ -8,8 +8,10 @@ import ipywidgets as W
 from gantutor.experiment import Data, Experiment
 from gantutor.lab.canvas import View, panel_style
 from gantutor.lab.controls import Controls
+from gantutor.lab.costmeter import CostMeter
 from gantutor.lab.film import Shot
 from gantutor.lab.pictures import ImagePicture, PointPicture
+from gantutor.steps import Step
 from gantutor.training import Run
 
 
@@ -18,8 +20,9 @@ class Lane:
 
     CHARTS_EVERY_S = 0.5  # the charts move slowly and cost most
 
-    def __init__(self, experiment: Experiment, label: str) -> None:
+    def __init__(self, experiment: Experiment, label: str, cost_meter: bool = False) -> None:
         self.experiment, self.label = experiment, label
+        self.meter = CostMeter() if cost_meter else None
         self.controls = Controls(experiment)
         self.pictures = W.Box(layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px"))
         self.pngs: dict[str, bytes] = {}
@@ -39,6 +42,8 @@ class Lane:
     def restart(self, experiment: Experiment, data: Data, run: Run) -> None:
         """Go over to that run, for `paint` to show; views are built anew only if what they show has another form."""
         self.experiment, self.data, self.run = experiment, data, run
+        if self.meter is not None:
+            self.meter.restart()
         looks_like = (self.data, experiment.z_dim)
         if looks_like != self._looks_like:
             self._looks_like = looks_like
@@ -69,6 +74,13 @@ class Lane:
         self.pngs.update(fresh)
         for name, data in fresh.items():
             self.images[name].value = data
+        if "charts" in names:  # after the pictures: a new setting is measured, which takes some steps' time
+            self.follow()
+
+    def follow(self, step: Step | None = None) -> None:
+        """Let the cost meter, if there is one, know how far the run is, and that `step` comes next."""
+        if self.meter is not None:
+            self.meter.follow(self.experiment, self.data, self.run, step)
 
     def views(self) -> list[Shot]:
         return [Shot(view.title, self.pngs[view.name], view.width, view.height) for view in self.picture.views]

@@ -27,15 +27,18 @@ class Lab:
     >>> lab                                             # the panel; without a front end a picture
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
-    `keep_frames` keeps every frame shown in `film`, to be exported.
+    `keep_frames` keeps every frame shown in `film`, to be exported. `cost_meter` shows what a step of each setting
+    tried costs, and what the run has spent.
     """
 
-    def __init__(self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False) -> None:
+    def __init__(
+        self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False, cost_meter: bool = False
+    ) -> None:
         experiments = experiments or (Experiment(),)
         if len(experiments) > len(LABELS):
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(experiments)}")
         self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
-        self.lanes = [Lane(e, label) for e, label in zip(experiments, LABELS, strict=False)]
+        self.lanes = [Lane(e, label, cost_meter) for e, label in zip(experiments, LABELS, strict=False)]
         self.runner.share = self._share()
         self.film = Film()
         self.keep_frames = keep_frames
@@ -75,7 +78,8 @@ class Lab:
 
     def snapshot(self) -> Any:
         """The panel's views as one PIL image."""
-        return compose(Frame(self.run.t, [lane.views() for lane in self.lanes]))
+        notes = [lane.meter.lines() for lane in self.lanes if lane.meter is not None]
+        return compose(Frame(self.run.t, [lane.views() for lane in self.lanes]), notes)
 
     def close(self) -> None:
         """End the thread and take the panel off the page."""
@@ -108,8 +112,9 @@ class Lab:
         for lane in self.lanes:
             lane.controls.on_change(partial(self._changed, lane))
             title = [W.HTML(f"<b>{lane.label}</b>")] if len(self.lanes) > 1 else []
+            meter = [lane.meter.widget] if lane.meter is not None else []
             box = W.VBox(
-                [*title, lane.controls.widget, lane.pictures], layout=W.Layout(flex="1 1 380px", padding="4px")
+                [*title, lane.controls.widget, *meter, lane.pictures], layout=W.Layout(flex="1 1 380px", padding="4px")
             )
             box.add_class("gt-lane")
             boxes.append(box)
@@ -155,6 +160,8 @@ class Lab:
 
     def _one(self, step: Any) -> None:
         self.runner.pause_now()
+        for lane in self.lanes:
+            lane.follow(step)
         self._tick(step)
         self._frame(last=True)
 
@@ -163,6 +170,7 @@ class Lab:
         return 0.25 if all(lane.data.kind == "points" for lane in self.lanes) else 0.05
 
     def _apply(self, lane: Lane, field: str, value: Any) -> None:
+        lane.follow()  # what was done until now is the old setting's
         lane.experiment = lane.experiment.replace(**{field: value})
         lane.experiment.apply(lane.run)
         self._say(f"{self._of(lane)}{field} = {value} from step {lane.run.t + 1} on")

@@ -44,11 +44,11 @@ class StepView:
         self.image = W.Image(format="png", layout=W.Layout(width="99%", max_width=f"{self.drawing.WIDTH}px"))
         self.image.add_class(f"gt-view-{name}")
         heading = W.HTML(f"<b>{html.escape(title)}</b>")
-        left = W.VBox([heading, self.source], layout=W.Layout(flex="1 1 380px", min_width="0"))
-        right = W.VBox([self.image, self.ledger], layout=W.Layout(flex="1 1 440px", min_width="0"))
-        self.widget = W.Box(
-            [left, right], layout=W.Layout(flex="1 1 440px", flex_flow="row wrap", min_width="0", padding="4px")
-        )
+        code = W.VBox([self.source], layout=W.Layout(flex="1 1 380px", min_width="0"))
+        state = W.VBox([self.image, self.ledger], layout=W.Layout(flex="1 1 390px", min_width="0"))
+        # Beside each other; where there is no room, the state comes above the code, nearer to the buttons.
+        both = W.Box([code, state], layout=W.Layout(flex_flow="row wrap-reverse", align_items="flex-end"))
+        self.widget = W.VBox([heading, both], layout=W.Layout(flex="1 1 390px", min_width="0", padding="4px"))
         self.widget.add_class("gt-lane")
 
     @property

@@ -4,11 +4,11 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-# Lab draws only the cells in view, and a panel's cell is found by its place among those tagged `browser`.
-SHOW = """async (number) => {
+# Lab draws only the cells in view, and a panel's cell is found by its place among those with its tag.
+SHOW = """async ([tag, number]) => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     const tagged = [...notebook.model.cells].map((cell, index) => ({ cell, index }))
-        .filter(({ cell }) => (cell.getMetadata('tags') ?? []).includes('browser'));
+        .filter(({ cell }) => (cell.getMetadata('tags') ?? []).includes(tag));
     const index = tagged[number].index;
     notebook.activeCellIndex = index;
     await notebook.scrollToItem(index, 'start');
@@ -28,11 +28,11 @@ FINGERPRINT = """img => {
 
 
 class PanelPage:
-    """The `number`-th panel of an open notebook that has run."""
+    """The panel in the `number`-th cell tagged `tag` of an open notebook that has run."""
 
-    def __init__(self, page: Page, number: int) -> None:
+    def __init__(self, page: Page, number: int, tag: str = "browser") -> None:
         self.page = page
-        page.evaluate(SHOW, number)
+        page.evaluate(SHOW, [tag, number])
         self.panel = page.locator(".jp-Cell.jp-mod-active .gt-panel")
         expect(self.panel.locator("img").first).to_be_visible(timeout=60_000)
         self.status = self.panel.locator("[role=status]")

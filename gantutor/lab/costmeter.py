@@ -1,0 +1,125 @@
+"""The panel's cost meter: what a step of each setting tried costs, and what the run has spent so far."""
+
+import html
+import itertools
+from dataclasses import dataclass
+
+import ipywidgets as W
+import torch
+
+from gantutor.experiment import Data, Experiment, KStep
+from gantutor.ledger import Cost, cost
+from gantutor.ledger.text import count
+from gantutor.plots import COLOURS
+from gantutor.steps import STEPS, Step
+from gantutor.training import Run
+
+SHADES = {"forward": 0.45, "backward": 1.0}
+
+
+@dataclass
+class Spent:
+    """What a setting costs a step (None where a step raises), and the steps taken with it."""
+
+    cost: Cost | None
+    steps: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Of all these steps."""
+        return self.steps * self.cost.flops if self.cost else 0
+
+
+class CostMeter:
+    """Counts a run's operations: `spent` by setting, which is a strategy, and whatever else a step's cost depends on.
+
+    A setting is measured once, on copies of the model, when it is met. D's extra updates (`d_steps`) count with it.
+    """
+
+    def __init__(self) -> None:
+        self.widget = W.HTML()
+        self.spent: dict[str, Spent] = {}
+        self.now = ""
+        self.t = 0
+
+    def restart(self) -> None:
+        """Another run begins."""
+        self.spent.clear()
+        self.now, self.t = "", 0
+
+    def follow(self, experiment: Experiment, data: Data, run: Run, step: Step | None = None) -> None:
+        """Charge the steps since the last call to the setting of then; now it is that of `experiment`, or `step`."""
+        if self.now:
+            self.spent[self.now].steps += run.t - self.t
+        self.t = run.t
+        self.now = step.__name__ if step else setting(experiment)
+        if self.now not in self.spent:
+            self.spent[self.now] = Spent(measured(experiment, data, run, step))
+        self.widget.value = self._table()
+
+    def lines(self) -> list[str]:
+        """The meter in words, for a picture."""
+        return [f"{name}: {', '.join(cells(spent))}" for name, spent in self.spent.items()] + [self._total()]
+
+    def _total(self) -> str:
+        return f"so far {count(sum(spent.flops for spent in self.spent.values()))} FLOPs in {self.t} steps"
+
+    def _table(self) -> str:
+        most = max((spent.cost.flops for spent in self.spent.values() if spent.cost), default=1)
+        body = "".join(self._row(name, spent, most) for name, spent in self.spent.items())
+        heads = ("", "a step: G, D; forward pale, backward full", "FLOPs", "kept", "time", "steps")
+        head = "".join(f'<th scope="col" style="text-align:left;padding:0 6px">{text}</th>' for text in heads)
+        table = f'<table class="gt-meter" style="font-size:12px;line-height:1.4"><tr>{head}</tr>{body}</table>'
+        return f"{table}<small>{self._total()}</small>"
+
+    def _row(self, name: str, spent: Spent, most: int) -> str:
+        weight = "bold" if name == self.now else "normal"
+        bar = bars(spent.cost, most) if spent.cost else ""
+        inner = "".join(f'<td style="padding:0 6px;white-space:nowrap">{cell}</td>' for cell in (bar, *cells(spent)))
+        return f'<tr style="font-weight:{weight}"><td style="padding:0 6px">{html.escape(name)}</td>{inner}</tr>'
+
+
+def cells(spent: Spent) -> tuple[str, ...]:
+    """FLOPs, bytes and milliseconds of a step, and how many were taken."""
+    if spent.cost is None:
+        return ("raises", "", "", f"{spent.steps} steps")
+    c = spent.cost
+    return f"{count(c.flops)}", f"{count(c.saved_bytes, 'B')}", f"{c.milliseconds:.3g} ms", f"{spent.steps} steps"
+
+
+def bars(cost: Cost, most: int) -> str:
+    """A step's operations as one bar, by network and direction."""
+    parts = [
+        (getattr(share, f"{direction}_flops"), COLOURS.get(name, COLOURS["ink"]), shade)
+        for name, share in cost.networks.items()
+        for direction, shade in SHADES.items()
+    ]
+    spans = "".join(
+        f'<span style="width:{110 * flops / most:.1f}px;background:{colour};opacity:{shade};height:9px"></span>'
+        for flops, colour, shade in parts
+    )
+    return f'<span style="display:inline-flex;width:112px;vertical-align:middle">{spans}</span>'
+
+
+def setting(experiment: Experiment) -> str:
+    """What a step's cost depends on, as far as it can change in a run; what is as usual is left out."""
+    usual = Experiment()
+    parts = [
+        f"{name} {getattr(experiment, name)}"
+        for name in ("loss", "batching", "d_steps")
+        if getattr(experiment, name) != getattr(usual, name)
+    ]
+    return ", ".join([experiment.strategy, *parts])
+
+
+def measured(experiment: Experiment, data: Data, run: Run, step: Step | None) -> Cost | None:
+    """The cost of one step of this experiment, or of `step`, on copies; None if it raises."""
+    generator = torch.Generator(data.device).manual_seed(0)
+    real = data.sample(experiment.batch_size, generator)
+    z = torch.randn(len(real), experiment.z_dim, generator=generator, device=data.device)
+    k_step = KStep(itertools.repeat((real, z)))
+    k_step.last, k_step.d_steps = STEPS[experiment.strategy], experiment.d_steps
+    try:
+        return cost(step or k_step, run.model, real, z, repeats=3)
+    except (RuntimeError, ValueError):
+        return None
