@@ -14,8 +14,8 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 # Inside a package (data/, models/, lab/) the files may import each other.
 FLOORS = (
     ("__init__",),
-    ("losses", "models", "data", "parts"),
-    ("gan",),
+    ("losses", "models", "data", "parts", "image_pool"),
+    ("gan", "translation"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training"),
     ("plots", "checks", "experiment"),

@@ -1,0 +1,102 @@
+"""The generator of CycleGAN: a few halvings, residual blocks at the small size, as many doublings.
+
+Sources: Johnson et al., "Perceptual Losses for Real-Time Style Transfer", 2016; Zhu et al., "Unpaired Image-to-Image
+Translation using Cycle-Consistent Adversarial Networks", 2017, section 7.2; and the reference implementation, whose
+parameter names these are (models/reference.py).
+"""
+
+import functools
+
+from torch import Tensor, nn
+
+from gantutor.models.dcgan import dcgan_init
+from gantutor.models.layers import check_reference_norm, reference_bias, reference_norm, upsampling_layer
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), (B, C, H, W) -> (B, C, H, W); f is two 3x3 convolutions on reflected borders."""
+
+    def __init__(self, channels: int, norm: str, dropout: float) -> None:
+        super().__init__()
+        bias = reference_bias(norm)
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            reference_norm(norm, channels),
+            nn.ReLU(),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            reference_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class ResNet(nn.Module):
+    """A (B, C, H, W) -> B (B, C', H, W) in [-1, 1]; H and W are multiples of `multiple`, 2 to the number of halvings.
+
+    Raises: ValueError for another size.
+    """
+
+    def __init__(self, layers: list[nn.Module], multiple: int) -> None:
+        super().__init__()
+        self.model, self.multiple = nn.Sequential(*layers), multiple
+
+    def forward(self, A: Tensor) -> Tensor:
+        if A.dim() != 4 or A.shape[2] % self.multiple or A.shape[3] % self.multiple:
+            raise ValueError(
+                f"this ResNet takes images (B, C, H, W) with H and W multiples of {self.multiple}, got {tuple(A.shape)}"
+            )
+        return self.model(A)
+
+
+def resnet(
+    n_blocks: int = 9,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    width: int = 64,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    downsamplings: int = 2,
+    upsampling: str = "transposed",
+    end_kernel: int = 7,
+) -> ResNet:
+    """The generator of CycleGAN; the defaults are the paper's for 256 pixels, with 6 blocks for 128.
+
+    `width` channels double with each of the `downsamplings`. `norm` is "instance", "batch" or "none"; `upsampling` is
+    "transposed", as in the paper, or "nearest", which leaves no checkerboard; `end_kernel`, odd, is the side of the
+    first and the last kernel. Weights start as `dcgan_init` says.
+    Raises: ValueError for an argument out of range, with what is expected.
+    """
+    check_reference_norm(norm)
+    if n_blocks < 0 or downsamplings < 0:
+        raise ValueError(f"n_blocks and downsamplings must be at least 0, got {n_blocks} and {downsamplings}")
+    if end_kernel < 1 or end_kernel % 2 == 0:
+        raise ValueError(f"end_kernel must be odd and positive, got {end_kernel}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+    bias, border = reference_bias(norm), end_kernel // 2
+
+    layers: list[nn.Module] = [nn.ReflectionPad2d(border), nn.Conv2d(in_channels, width, end_kernel, bias=bias)]
+    layers += [reference_norm(norm, width), nn.ReLU()]
+    wide = width
+    for _ in range(downsamplings):
+        layers += [nn.Conv2d(wide, 2 * wide, 3, stride=2, padding=1, bias=bias), reference_norm(norm, 2 * wide)]
+        layers += [nn.ReLU()]
+        wide *= 2
+    layers += [ResidualBlock(wide, norm, dropout) for _ in range(n_blocks)]
+    for _ in range(downsamplings):
+        transposed = nn.ConvTranspose2d(wide, wide // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        layers += [upsampling_layer(upsampling, transposed, "reflect")]
+        layers += [reference_norm(norm, wide // 2), nn.ReLU()]
+        wide //= 2
+    layers += [nn.ReflectionPad2d(border), nn.Conv2d(width, out_channels, end_kernel), nn.Tanh()]
+    network = ResNet(layers, 2**downsamplings)
+    dcgan_init(network)
+    return network
+
+
+resnet_6 = functools.partial(resnet, 6)
+resnet_9 = functools.partial(resnet, 9)

@@ -1,0 +1,75 @@
+"""Networks and images of known numbers, for the tests of image-to-image translation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantutor.cyclegan import CycleGAN
+from gantutor.image_pool import ImagePool
+from gantutor.models import patchgan, resnet, unet
+from gantutor.pix2pix import Pix2Pix
+
+UNET = {"width": 2, "multipliers": (1, 2, 2), "dropout": 0.0}
+RESNET = {"width": 2, "downsamplings": 1, "end_kernel": 3}
+
+
+def filled(network: nn.Module, scale: float = 0.1) -> nn.Module:
+    """The network in float64 and evaluation mode, every number in its state dict a sine of its place."""
+    network = network.double().eval()
+    for number, (name, tensor) in enumerate(network.state_dict().items()):
+        if tensor.is_floating_point():
+            wave = torch.sin(0.7 * torch.arange(tensor.numel(), dtype=torch.float64) + number).view(tensor.shape)
+            offset = 0 if name.endswith(("bias", "running_mean")) else 1
+            tensor.copy_(scale * wave if tensor.dim() > 1 else offset + 0.2 * wave)
+    return network
+
+
+def wave_image(channels: int, side: int) -> Tensor:
+    """(1, channels, side, side) in [-1, 1], float64."""
+    places = torch.arange(channels * side * side, dtype=torch.float64)
+    return torch.sin(0.3 * places + 0.001 * places.square() / side).view(1, channels, side, side)
+
+
+def fingerprint(images: Tensor) -> list[float]:
+    """Mean, standard deviation, and two pixels: enough to tell two functions apart."""
+    return [images.mean().item(), images.std().item(), images[0, 0, 1, 2].item(), images[0, -1, -3, -2].item()]
+
+
+def spread(*networks: nn.Module) -> None:
+    """Ten times larger weights: the papers' small start leaves networks this narrow all but deaf."""
+    for network in networks:
+        for parameter in network.parameters():
+            parameter.data *= 10 if parameter.dim() == 4 else 1
+
+
+def build_pix2pix(norm: str = "batch", norm_G: str = "", dropout: float = 0.0, **settings: Any) -> Pix2Pix:
+    """A small float64 model for pictures of 8 pixels, A with two channels and B with three."""
+    torch.manual_seed(0)
+    G = unet(8, 2, 3, norm=norm_G or norm, **{**UNET, "dropout": dropout})
+    D = patchgan(5 if settings.get("conditional", True) else 3, 1, 4, norm)
+    spread(G, D)
+    return Pix2Pix.with_adam(G.double(), D.double(), lr_G=1e-3, lr_D=1e-3, **settings)
+
+
+def build_cyclegan(norm: str = "instance", pool: int = 3, **settings: Any) -> CycleGAN:
+    """A small float64 model for pictures of 8 pixels with two channels in both domains."""
+    torch.manual_seed(0)
+    G_AB, G_BA = (resnet(1, 2, 2, norm=norm, **RESNET) for _ in range(2))
+    D_A, D_B = (patchgan(2, 1, 4, norm) for _ in range(2))
+    networks = [network.double() for network in (G_AB, G_BA, D_A, D_B)]
+    spread(*networks)
+    return CycleGAN.with_adam(
+        *networks, lr_G=1e-3, lr_D=1e-3, pool_A=ImagePool(pool, 0), pool_B=ImagePool(pool, 1), **settings
+    )
+
+
+def pictures(count: int, channels: int, side: int = 8, seed: int = 1) -> Tensor:
+    """(count, channels, side, side) in [-1, 1], float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, channels, side, side, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def gradients(network: nn.Module) -> list[Tensor]:
+    """What a network's parameters hold, zeros where they hold nothing."""
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
