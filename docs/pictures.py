@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from gantutor.lab import Experiment, Lab
+from gantutor.lab import Debugger, Experiment, Lab
+from gantutor.ledger import trace
+from gantutor.pitfalls import PITFALLS
+from gantutor.steps import STEPS
 
 HERE = Path(__file__).parent
 
@@ -33,7 +36,19 @@ def saturation() -> None:
     lab.close()
 
 
+def debugger() -> None:
+    """Notebook 02: a step as an article prints it, at its error, and its mended twin."""
+    run = Experiment(data="digits", device="cpu").start()
+    batch = next(run.batches)
+    pitfall = PITFALLS["d_first_same_logits"]
+    traces = [trace(step, run.model, *batch) for step in (pitfall.step, STEPS[pitfall.mended])]
+    debugger = Debugger(*traces, titles=("as printed", "corrected")).to_error()
+    debugger.snapshot().save(HERE / "02_detach_or_retain_graph.png", optimize=True)
+    debugger.close()
+
+
 if __name__ == "__main__":
     digits()
     plane()
     saturation()
+    debugger()
