@@ -3,6 +3,8 @@
 A file for each notebook, and `verdict` for what they share.
 """
 
+from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
+from gantutor.checks.detach_or_retain_graph import k_steps, ledger, mend_d_first, mend_g_first, mend_simultaneous
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.start_here import image_range, who_moves
 from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
@@ -10,12 +12,20 @@ from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
 __all__ = [
     "NOT_YET",
     "Verdict",
+    "dependence",
     "expect_error",
     "g_loss",
     "image_range",
     "jsd_from_d_loss",
+    "k_steps",
     "keras_batchnorm",
+    "ledger",
+    "mend_d_first",
+    "mend_g_first",
+    "mend_simultaneous",
+    "one_view",
     "optimal_D",
     "prediction",
+    "safe_score",
     "who_moves",
 ]

@@ -1,4 +1,4 @@
-"""Scores of what a generator makes."""
+"""Scores of points in the plane: which modes of a mixture a generator covers."""
 
 import torch
 from torch import Tensor

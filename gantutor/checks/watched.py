@@ -1,0 +1,95 @@
+"""What a learner's training step did, on two tiny networks whose gradients are known, each loss's share apart."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantutor.checks.verdict import Function
+from gantutor.gan import GAN
+from gantutor.losses import LOSSES
+
+LEFT_OVER = 0.05  # what every parameter's .grad holds before the step
+RATE = 0.5  # both players': large, so that a step that came too early shows
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a step did: `updates` are the players in the order in which they moved, with the gradient each was given."""
+
+    updates: tuple[tuple[str, Tensor], ...]
+    gan: GAN
+
+    @property
+    def order(self) -> str:
+        return "".join(player for player, _ in self.updates)
+
+    def given(self, player: str) -> Tensor:
+        return next(gradient for name, gradient in self.updates if name == player)
+
+    def numbers(self) -> Tensor:
+        """All gradients in their order, and the weights that are left."""
+        return torch.cat([*[gradient for _, gradient in self.updates], weights(self.gan.D), weights(self.gan.G)])
+
+
+def small_gan(loss: str) -> GAN:
+    """Two float64 networks and SGD, the same every time; every parameter's `.grad` holds LEFT_OVER."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        G, D = (nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, out)) for out in (2, 1))
+    G, D = G.double(), D.double()
+    return GAN(G, D, torch.optim.SGD(G.parameters(), RATE), torch.optim.SGD(D.parameters(), RATE), LOSSES[loss])
+
+
+def batch(seed: int, size: int = 4) -> tuple[Tensor, Tensor]:
+    """(real, z), each (size, 2) in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    real, z = torch.randn(2, size, 2, generator=generator, dtype=torch.float64)
+    return real + 1, z
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def watch(step: Function, gan: GAN, *inputs: Any) -> Watched:
+    """Take the step once on a copy whose gradients hold something left over. Raises: what the step raises."""
+    gan, inputs = copy.deepcopy((gan, inputs))
+    updates: list[tuple[str, Tensor]] = []
+
+    def record(player: str, network: nn.Module) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+            updates.append((player, torch.cat([part.flatten() for part in parts]).clone()))
+
+        return hook
+
+    for player, network, optimizer in (("G", gan.G, gan.opt_G), ("D", gan.D, gan.opt_D)):
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, LEFT_OVER)
+        optimizer.register_step_pre_hook(record(player, network))
+    step(gan, *inputs)
+    return Watched(tuple(updates), gan)
+
+
+def shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """Each loss's gradient in each player, by name, before either moves: "d in D", "g in G", and the strays."""
+    fake = gan.G(z)
+    d_loss, g_loss = gan.loss.d_loss(gan.D(real), gan.D(fake)), gan.loss.g_loss(gan.D(fake))
+    found = {}
+    for name, loss in (("d", d_loss), ("g", g_loss)):
+        for player, network in (("D", gan.D), ("G", gan.G)):
+            parts = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
+            found[f"{name} in {player}"] = torch.cat([part.flatten() for part in parts])
+    return found
+
+
+def after(gan: GAN, player: str, gradient: Tensor) -> GAN:
+    """The GAN when `player` has moved along this gradient."""
+    moved = copy.deepcopy(gan)
+    network = moved.G if player == "G" else moved.D
+    nn.utils.vector_to_parameters(weights(network) - RATE * gradient, network.parameters())
+    return moved

@@ -1,0 +1,188 @@
+"""The checks of notebook 03, as those of 01 in test_checks.py; what `dependence` takes for true, autograd finds."""
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers import build, draw
+from test_checks import NOTEBOOKS, read, verdict_of
+from torch import Tensor, nn
+
+from gantutor import checks
+from gantutor.checks.batchnorm_batching import ASKED, true_dependence
+from gantutor.gan import GAN
+from gantutor.models import dcgan
+
+NOTEBOOK = "03_batchnorm_batching.ipynb"
+CELLS = {"ex-one-view": checks.one_view, "ex-score": checks.safe_score, "ex-dependence": checks.dependence}
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_the_solution_passes_and_the_learners_cell_does_not(cell: str) -> None:
+    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
+    learners_setup, learners = read(NOTEBOOKS / NOTEBOOK)
+    assert set(solved) == set(learners) == set(CELLS)
+    with torch.random.fork_rng():
+        assert verdict_of(setup, solved[cell]).passed
+        verdict = verdict_of(learners_setup, learners[cell])
+    assert not verdict.passed
+    assert not verdict.answered
+
+
+@pytest.mark.parametrize("check", CELLS.values())
+def test_no_answer_and_an_error(check: Callable[..., Any]) -> None:
+    for empty in (..., None, lambda *_: ...) if check is not checks.one_view else (..., None):
+        assert check(empty) == checks.NOT_YET
+    verdict = check(lambda *_: 1 / 0)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert "ZeroDivisionError" in verdict.message
+
+
+def step(in_D: str, in_G: str, moves: str = "GD", noise: float = 0.0) -> Callable[..., dict]:
+    """A training step whose batches are split or joint in each player's step."""
+
+    def logits(gan: GAN, batching: str, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if batching == "split":
+            return gan.D(real), gan.D(fake)
+        both = gan.D(torch.cat([real, fake]))
+        return both[: len(real)], both[len(real) :]
+
+    def taken(gan: GAN, real: Tensor, z: Tensor) -> dict:
+        fake = gan.G(z)
+        gan.opt_D.zero_grad()
+        d_loss = gan.loss.d_loss(*logits(gan, in_D, real, fake.detach() + noise))
+        d_loss.backward()
+        if "D" in moves:
+            gan.opt_D.step()
+        gan.opt_G.zero_grad()
+        g_loss = gan.loss.g_loss(logits(gan, in_G, real, fake)[1])
+        g_loss.backward()
+        if "G" in moves:
+            gan.opt_G.step()
+        return {"d_loss": d_loss.detach()}
+
+    return taken
+
+
+@pytest.mark.parametrize("batching", ["split", "joint"])
+def test_one_kind_of_batch_in_both_steps_passes(batching: str) -> None:
+    assert checks.one_view(step(batching, batching)).passed
+
+
+def test_the_pitfall_unchanged_is_not_answered_yet() -> None:
+    verdict = checks.one_view(step("joint", "split"))
+    assert (verdict.passed, verdict.answered) == (False, False)
+    assert "asked about fakes alone" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (step("split", "joint"), "now it is crossed"),
+        (step("split", "split", noise=1.0), "D's gradient is neither"),
+        (step("split", "split", moves="D"), "G was not updated"),
+        (step("joint", "joint", moves="G"), "D was not updated"),
+    ],
+)
+def test_a_wrong_step_gets_its_message(answer: Callable[..., Any], message: str) -> None:
+    verdict = checks.one_view(answer)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert message in verdict.message, verdict.message
+
+
+def test_a_step_with_another_loss_for_g_gets_its_message() -> None:
+    def minimax(gan: GAN, real: Tensor, z: Tensor) -> dict:
+        fake = gan.G(z)
+        gan.opt_D.zero_grad()
+        gan.loss.d_loss(gan.D(real), gan.D(fake.detach())).backward()
+        gan.opt_D.step()
+        gan.opt_G.zero_grad()
+        nn.functional.logsigmoid(-gan.D(fake)).mean().backward()
+        gan.opt_G.step()
+        return {}
+
+    assert "G's gradient is another" in checks.one_view(minimax).message
+
+
+def in_evaluation(D: nn.Module, images: Tensor) -> Tensor:
+    was_training = D.training
+    D.eval()
+    with torch.no_grad():
+        scores = D(images)
+    D.train(was_training)
+    return scores
+
+
+@pytest.mark.parametrize("answer", [in_evaluation, lambda D, images: copy.deepcopy(D).eval()(images)])
+def test_a_safe_score_passes(answer: Callable[..., Any]) -> None:
+    assert checks.safe_score(answer).passed
+
+
+def trains_afterwards(D: nn.Module, images: Tensor) -> Tensor:
+    scores = D.eval()(images)
+    D.train()
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda D, images: D(images), "has moved D's running statistics"),
+        (lambda D, images: copy.deepcopy(D)(images), "depends on its company"),
+        (lambda D, images: torch.cat([copy.deepcopy(D)(image[None]) for image in images]), "they are not D's"),
+        (lambda D, images: D.eval()(images), "left in evaluation mode"),
+        (trains_afterwards, "left in training mode"),
+        (lambda D, images: in_evaluation(D, images).mean(), r"yours is \(\)"),
+        (lambda D, images: 0.5, "yours is float"),
+    ],
+)
+def test_an_unsafe_score_gets_its_message(answer: Callable[..., Any], message: str) -> None:
+    verdict = checks.safe_score(answer)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert re.search(message, verdict.message), verdict.message
+
+
+def always(matrix: Tensor) -> Callable[[str, str], Tensor]:
+    return lambda norm, batching: matrix
+
+
+BLOCKS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (always(torch.eye(4)), "BatchNorm uses the mean of the batch"),
+        (always(torch.ones(4, 4)), "split gives D two batches"),
+        (always(1 - BLOCKS), "exchanged"),
+        (always(BLOCKS), "reals and fakes share the mean"),
+        (always(torch.ones(2, 2)), r"yours has shape \(2, 2\)"),
+        (always(torch.triu(torch.ones(4, 4))), "row 0, column 2 is wrong"),
+        (lambda norm, batching: BLOCKS if "joint_" in batching else true_dependence(norm, batching), "G's step sees"),
+        (lambda norm, batching: true_dependence("batch", batching), "only the diagonal"),
+    ],
+)
+def test_a_wrong_matrix_gets_its_message(answer: Callable[..., Any], message: str) -> None:
+    verdict = checks.dependence(answer)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert re.search(message, verdict.message), verdict.message
+
+
+def test_a_matrix_of_lists_or_booleans_passes() -> None:
+    assert checks.dependence(lambda norm, batching: true_dependence(norm, batching).bool().tolist()).passed
+
+
+@pytest.mark.parametrize(("norm", "batching"), ASKED)
+def test_the_true_matrix_is_what_autograd_finds(norm: str, batching: str) -> None:
+    gan = build("dcgan-batch", batching=batching)
+    torch.manual_seed(0)
+    _, D = dcgan(width_D=4, norm_D=norm)
+    gan.D = D.double()
+    real, _ = draw("dcgan-batch", size=2)[0]
+    images = torch.cat([real, 1 - 2 * real.flip(0)]).requires_grad_()
+    logits = torch.cat(gan.logits(images[:2], images[2:]))
+    rows = [torch.autograd.grad(logit, images, retain_graph=True)[0].flatten(1).norm(dim=1) for logit in logits[:, 0]]
+    assert torch.equal((torch.stack(rows) > 1e-12).float(), true_dependence(norm, batching))

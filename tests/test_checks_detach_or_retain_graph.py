@@ -1,0 +1,292 @@
+"""The checks of notebook 02, as those of 01 in test_checks.py: each misconception is told apart."""
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+from helpers import build, draw
+from test_checks import NOTEBOOKS, read, verdict_of
+from torch import Tensor
+
+from gantutor import checks
+from gantutor.checks import Verdict
+from gantutor.checks.detach_or_retain_graph import FAULTS, PUZZLE, critic_steps
+from gantutor.gan import GAN
+from gantutor.ledger import trace
+from gantutor.pitfalls import PITFALLS
+from gantutor.steps import STEPS
+
+NOTEBOOK = "02_detach_or_retain_graph.ipynb"
+EXERCISES = {  # cell: check
+    "ex-mend-d-first": checks.mend_d_first,
+    "ex-mend-g-first": checks.mend_g_first,
+    "ex-mend-simultaneous": checks.mend_simultaneous,
+    "ex-ledger": checks.ledger,
+    "ex-k-steps": checks.k_steps,
+}
+MENDS = list(EXERCISES)[:3]
+
+
+@pytest.mark.parametrize("cell", EXERCISES)
+def test_the_solution_passes_and_the_empty_cell_is_not_yet_answered(cell: str) -> None:
+    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
+    _, empty = read(NOTEBOOKS / NOTEBOOK)
+    assert set(solved) == set(empty) == set(EXERCISES)
+    with torch.random.fork_rng():
+        assert verdict_of(setup, solved[cell]).passed
+        verdict = verdict_of(setup, empty[cell])
+    assert (verdict.passed, verdict.answered) == (False, False)
+    if cell not in MENDS:  # a broken step is as printed, and the verdict says what it does
+        assert verdict == checks.NOT_YET
+
+
+@pytest.mark.parametrize("check", EXERCISES.values())
+def test_no_answer_is_not_yet(check: Callable[..., Verdict]) -> None:
+    assert check(...) == check(None) == checks.NOT_YET
+
+
+@pytest.mark.parametrize("cell", [*MENDS, "ex-k-steps"])
+def test_a_check_leaves_the_random_state_alone(cell: str) -> None:
+    def nothing(*_: object) -> None: ...
+
+    def raises(*_: object) -> None:
+        raise NotImplementedError
+
+    before = torch.random.get_rng_state()
+    EXERCISES[cell](nothing)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert EXERCISES[cell](raises) == checks.NOT_YET
+    verdict = EXERCISES[cell](lambda *_: 1 / 0)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert verdict.message == "your answer raised ZeroDivisionError: division by zero"
+
+
+# A step in a few letters, in the order of its lines:
+#   F: make the fake (f: already detached); d, g: clear D, clear G; D, G: move D, move G;
+#   L: d_loss (l: on the detached fake); M: g_loss (m: on the detached fake; n: on d_loss's logits);
+#   B: backward of d_loss (b: keeping the graph); C, c: of g_loss; X, Y: of d_loss and of g_loss, with inputs=.
+def step(word: str) -> Callable[[GAN, Tensor, Tensor], None]:
+    def run(gan: GAN, real: Tensor, z: Tensor) -> None:
+        of: dict[str, Any] = {}
+
+        def score(loss: str, fake: Tensor) -> None:
+            of["logits"] = gan.D(fake)
+            of[loss] = gan.loss.d_loss(gan.D(real), of["logits"]) if loss == "d" else gan.loss.g_loss(of["logits"])
+
+        for letter in word:
+            match letter:
+                case "d":
+                    gan.opt_D.zero_grad()
+                case "g":
+                    gan.opt_G.zero_grad()
+                case "F":
+                    of["fake"] = gan.G(z)
+                case "f":
+                    of["fake"] = gan.G(z).detach()
+                case "L" | "l":
+                    score("d", of["fake"] if letter == "L" else of["fake"].detach())
+                case "M" | "m":
+                    score("g", of["fake"] if letter == "M" else of["fake"].detach())
+                case "n":
+                    of["g"] = gan.loss.g_loss(of["logits"])
+                case "B" | "b":
+                    of["d"].backward(retain_graph=letter == "b")
+                case "C" | "c":
+                    of["g"].backward(retain_graph=letter == "c")
+                case "X":
+                    of["d"].backward(retain_graph=True, inputs=list(gan.D.parameters()))
+                case "Y":
+                    of["g"].backward(retain_graph=True, inputs=list(gan.G.parameters()))
+                case "D":
+                    gan.opt_D.step()
+                case "G":
+                    gan.opt_G.step()
+                case _:
+                    raise AssertionError(letter)
+
+    return run
+
+
+RIGHT = {
+    "ex-mend-d-first": ["FdlBDgMCG", "FdLbDgMCG", "FdgLXDMCG", "FdlBDFgMCG", "FdLBDFgMCG", "dFlBDMgCG"],
+    "ex-mend-g-first": ["FgMCGdlBD", "FgMcGdlBD", "FgMCGldBD"],
+    "ex-mend-simultaneous": ["FdgLnXYDG", "FdgLnXYGD", "FgMCdlBGD", "FdlBMYgYDG", "FgMCGdlBD"],
+}
+
+
+@pytest.mark.parametrize(("cell", "word"), [(cell, word) for cell, words in RIGHT.items() for word in words])
+def test_any_way_to_mend_it_passes(cell: str, word: str) -> None:
+    verdict = EXERCISES[cell](step(word))
+    assert verdict.passed, verdict.message
+
+
+# cell: (word, a part of the message that it must get, and no other of these parts)
+WRONG: dict[str, list[tuple[str, str]]] = {
+    "ex-mend-d-first": [
+        ("FdgLbDMCG", "G's gradient holds d_loss's share"),
+        ("FdlBDMCG", "opt_G.zero_grad() is missing"),
+        ("FlBDgMCG", "opt_D.zero_grad() is missing"),
+        ("FdLbDMCG", "on top"),
+        ("FdlBdDgMCG", "clear before d_loss.backward()"),
+        ("FdlBDgmCG", "works on a detached fake"),
+        ("FdlBDMCgG", "works on a detached fake"),
+        ("fdlBDgmCG", "works on a detached fake"),
+        ("FdLbMgCDG", "D's gradient holds g_loss's share"),
+        ("FdLbDgnCG", "a kept graph holds weights"),
+        ("FdgMYlBDG", "scored by the D of before"),
+        ("FgMCGdlBD", "a mend keeps the order"),
+        ("FdlBD", "each player must move once"),
+        ("FdlBDDgMCG", "each player must move once"),
+    ],
+    "ex-mend-g-first": [
+        ("FgMCGdFLBD", "D judges a new fake"),
+        ("FdgMCGlBD", "D's gradient holds g_loss's share"),
+        ("FgMCGlBD", "on top"),
+        ("FgMCGdlBdD", "clear before d_loss.backward()"),
+        ("FMCGdlBD", "opt_G.zero_grad() is missing"),
+        ("FdlBDgMCG", "a mend keeps the order"),
+        ("FgMCGdLBD", "an earlier backward has freed"),
+        ("FgmCGdlBD", "works on a detached fake"),
+    ],
+    "ex-mend-simultaneous": [
+        ("FdgLnbgCDG", "D's gradient holds g_loss's share"),
+        ("FdgLnbdCDG", "its own was cleared after d_loss.backward()"),
+        ("FdLnbdgCDG", "its own was cleared after d_loss.backward()"),
+        ("FdgLnBCDG", "an earlier backward has freed"),
+        ("FdlBDgMCG", "by a D that has moved already"),
+        ("FdgLnbXgYDG", "another gradient"),
+        ("FLnXgYDG", "opt_D.zero_grad() is missing"),
+        ("FdgLnXYD", "each player must move once"),
+    ],
+}
+
+
+@pytest.mark.parametrize("cell", WRONG)
+def test_a_wrong_mend_gets_its_own_message(cell: str) -> None:
+    parts = {part for _, part in WRONG[cell]}
+    for word, part in WRONG[cell]:
+        verdict = EXERCISES[cell](step(word))
+        assert (verdict.passed, word) == (False, word)
+        assert {other for other in parts if other in verdict.message} == {part}, (word, verdict.message)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pitfall", "mended"),
+    [
+        ("ex-mend-d-first", "d_first_rescored", "d_first_detach"),
+        ("ex-mend-g-first", "g_first_retain_graph", "g_first_detach"),
+        ("ex-mend-simultaneous", "", "one_stage"),
+    ],
+)
+def test_the_packages_steps_are_judged_as_they_should_be(cell: str, pitfall: str, mended: str) -> None:
+    assert EXERCISES[cell](STEPS[mended]).passed
+    if pitfall:
+        verdict = EXERCISES[cell](PITFALLS[pitfall].step)
+        assert (verdict.passed, verdict.answered) == (False, False)
+
+
+# The ledger
+
+
+def test_the_truth_of_the_puzzle_is_what_a_trace_of_the_cell_shows() -> None:
+    cells = {cell.id: cell.source for cell in nbformat.read(NOTEBOOKS / NOTEBOOK, as_version=4).cells}
+    source = cells["ex-ledger"].partition("\n\n\n")[0]
+    marks = {number: line[-1] for number, line in enumerate(source.splitlines(), start=1) if line[-3:-1] == "# "}
+    names: dict[str, Any] = {}
+    linecache.cache["<puzzle>"] = (len(source), None, source.splitlines(keepends=True), "<puzzle>")
+    exec(compile(source, "<puzzle>", "exec"), names)
+    record = trace(names["puzzle"], build("points"), *draw("points")[0])
+    texts = {line.number: line.text for line in record.lines}
+    seen = {
+        marks[line.number]: {
+            name: {texts[part.line].partition(".")[0] for part in line.networks[name].contributions} for name in "GD"
+        }
+        for line in record.lines
+        if line.number in marks
+    }
+    assert seen == PUZZLE
+
+
+def changed(line: str, network: str, to: set[str]) -> dict[str, dict[str, set[str]]]:
+    return {each: {**PUZZLE[each], **({network: to} if each == line else {})} for each in PUZZLE}
+
+
+@pytest.mark.parametrize(
+    ("line", "network", "to", "part"),
+    [
+        ("A", "D", set(), "backward fills every parameter that it passes"),
+        ("B", "G", set(), "opt_D knows nothing of G's"),
+        ("B", "D", {"g_loss"}, "is cleared here"),
+        ("C", "G", {"d_loss"}, "it does not take its place"),
+        ("C", "G", {"g_loss"}, "the fake is not detached"),
+        ("C", "D", {"d_loss", "g_loss"}, "which is empty since line B"),
+        ("D", "D", set(), "and clears none"),
+        ("D", "G", {"adam"}, "answer with sets of the names"),
+    ],
+)
+def test_a_wrong_ledger_gets_its_message(line: str, network: str, to: set[str], part: str) -> None:
+    verdict = checks.ledger(changed(line, network, to))
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert part in verdict.message
+
+
+def test_a_ledger_may_be_written_with_lists_and_is_not_yet_answered_while_a_place_is_empty() -> None:
+    assert checks.ledger({line: {name: sorted(PUZZLE[line][name]) for name in "GD"} for line in PUZZLE}).passed
+    assert checks.ledger({**PUZZLE, "C": {"G": ..., "D": set()}}) == checks.NOT_YET
+
+
+# k steps
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_each_fault_of_the_critic_gets_its_message(text: str) -> None:
+    verdict = checks.k_steps(lambda *inputs: critic_steps(*inputs, fault=FAULTS[text]))
+    assert (verdict.passed, verdict.answered, verdict.message) == (False, True, text)
+
+
+def my_k_steps(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip: float, say: str = "") -> None:
+    """As a learner may write it; `say` is what to do otherwise."""
+    for i, (real, z_for_D) in enumerate(zip(reals, zs, strict=True)):
+        if say == "one too few" and i == 0:
+            continue
+        gan.opt_D.zero_grad()
+        (gan.D(gan.G(z_for_D).detach()).mean() - gan.D(real).mean()).backward()
+        gan.opt_D.step()
+        if say != "never clips":
+            torch.nn.utils.vector_to_parameters(
+                torch.nn.utils.parameters_to_vector(gan.D.parameters()).detach().clamp(-clip, clip), gan.D.parameters()
+            )
+        if say == "G each time" or (say == "G in between" and i == 1):
+            gan.opt_G.zero_grad()
+            (-gan.D(gan.G(z)).mean()).backward()
+            gan.opt_G.step()
+    if say in ("", "never clips", "one too few", "cross-entropy"):
+        gan.opt_G.zero_grad()
+        logits = gan.D(gan.G(z))
+        (-torch.nn.functional.logsigmoid(logits).mean() if say == "cross-entropy" else -logits.mean()).backward()
+        gan.opt_G.step()
+
+
+@pytest.mark.parametrize(
+    ("say", "part"),
+    [
+        ("never clips", "the weights are not clipped"),
+        ("one too few", "not 2 and 1"),
+        ("G each time", "G moves after each of D's updates"),
+        ("G in between", "G moves before D's updates are done"),
+        ("no G", "not 3 and 0"),
+        ("cross-entropy", "the order is right, but the gradients are not"),
+    ],
+)
+def test_a_learners_critic_gets_its_message(say: str, part: str) -> None:
+    verdict = checks.k_steps(lambda *inputs: my_k_steps(*inputs, say=say))
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert part in verdict.message
+
+
+def test_a_learners_critic_passes() -> None:
+    verdict = checks.k_steps(my_k_steps)
+    assert verdict.passed, verdict.message
