@@ -95,10 +95,10 @@ def bars(cost: Cost, most: int) -> str:
         for direction, shade in SHADES.items()
     ]
     spans = "".join(
-        f'<span style="width:{110 * flops / most:.1f}px;background:{colour};opacity:{shade};height:9px"></span>'
+        f'<span style="width:{220 * flops / most:.1f}px;background:{colour};opacity:{shade};height:9px"></span>'
         for flops, colour, shade in parts
     )
-    return f'<span style="display:inline-flex;width:112px;vertical-align:middle">{spans}</span>'
+    return f'<span style="display:inline-flex;width:222px;vertical-align:middle">{spans}</span>'
 
 
 def setting(experiment: Experiment) -> str:
