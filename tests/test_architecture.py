@@ -17,7 +17,7 @@ FLOORS = (
     ("losses", "models", "data", "parts", "image_pool"),
     ("gan", "translation"),
     ("steps", "pix2pix", "cyclegan"),
-    ("pitfalls", "ledger", "metrics", "training"),
+    ("pitfalls", "ledger", "metrics", "training", "replicas"),
     ("plots", "checks", "experiment"),
     ("lab", "__main__"),
 )
