@@ -5,19 +5,32 @@
 
 Every set draws with replacement, from the `torch.Generator` that it is given and from nothing else: the same seed gives
 the same samples, bit for bit on a CPU. The generator lives on the data's device.
+
+For image-to-image translation there are pairs, A the input and B the target, and domains without pairs:
+
+    A, B = load_pairs("facades_mini").sample(4, generator)  # each float32 (4, 3, 64, 64) in [-1, 1]
+    A, B = load_unpaired("horse2zebra_mini").sample(4, generator)  # each float32 (4, 3, 48, 48): A[i] is not B[i]'s
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from gantutor.data.common import DataError
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
+from gantutor.data.emoji import edges2emoji
 from gantutor.data.images import Images
+from gantutor.data.official import CYCLEGAN, PIX2PIX, official_pairs, official_unpaired
+from gantutor.data.own_pictures import paired_folder, unpaired_folders
+from gantutor.data.paired_sets import facades_mini, maps_mini
+from gantutor.data.pairs import Label, Pairs
 from gantutor.data.pictures import Folder, image_folder
 from gantutor.data.points import Points, grid, moons, ring, spiral
 from gantutor.data.uci_digits import digits
+from gantutor.data.unpaired import Unpaired
+from gantutor.data.unpaired_sets import apple2orange_mini, horse2zebra_mini, summer2winter_mini, unpaired_maps_mini
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 
@@ -27,6 +40,21 @@ DATA: dict[str, Callable[..., Points | Images]] = {
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "kmnist": kmnist,
+}
+
+PAIRED: dict[str, Callable[..., Pairs]] = {
+    "facades_mini": facades_mini,
+    "maps_mini": maps_mini,
+    "edges2emoji": edges2emoji,
+    **{name: partial(official_pairs, name) for name in PIX2PIX},
+}
+
+UNPAIRED: dict[str, Callable[..., Unpaired]] = {
+    "horse2zebra_mini": horse2zebra_mini,
+    "summer2winter_mini": summer2winter_mini,
+    "apple2orange_mini": apple2orange_mini,
+    "maps_mini": unpaired_maps_mini,
+    **{name: partial(official_unpaired, name) for name in CYCLEGAN},
 }
 
 
@@ -44,4 +72,50 @@ def load(name: str, device: str | torch.device = "cpu", **options: Any) -> Point
     return DATA[name](device=device, **options)
 
 
-__all__ = ["DATA", "POINT_SETS", "DataError", "Folder", "Images", "Points", "image_folder", "load"]
+def load_pairs(name: str, device: str | torch.device = "cpu", **options: Any) -> Pairs:
+    """The paired set called `name`, on `device`; `options` are those of the function in PAIRED.
+
+    Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
+    files.
+    """
+    if name not in PAIRED:
+        raise ValueError(
+            f"paired set {name!r} is unknown; choose one of {', '.join(PAIRED)}; "
+            "paired_folder(path) is for your own pictures"
+        )
+    return PAIRED[name](device=device, **options)
+
+
+def load_unpaired(name: str, device: str | torch.device = "cpu", **options: Any) -> Unpaired:
+    """The unpaired set called `name`, on `device`; `options` are those of the function in UNPAIRED.
+
+    Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
+    files.
+    """
+    if name not in UNPAIRED:
+        raise ValueError(
+            f"unpaired set {name!r} is unknown; choose one of {', '.join(UNPAIRED)}; "
+            "unpaired_folders(path_A, path_B) is for your own pictures"
+        )
+    return UNPAIRED[name](device=device, **options)
+
+
+__all__ = [
+    "DATA",
+    "PAIRED",
+    "POINT_SETS",
+    "UNPAIRED",
+    "DataError",
+    "Folder",
+    "Images",
+    "Label",
+    "Pairs",
+    "Points",
+    "Unpaired",
+    "image_folder",
+    "load",
+    "load_pairs",
+    "load_unpaired",
+    "paired_folder",
+    "unpaired_folders",
+]

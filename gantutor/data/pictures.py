@@ -153,21 +153,37 @@ def read_picture(path: Path, size: int, channels: int) -> Tensor:
 
     Raises: DataError naming the file that is no picture, or only a part of one.
     """
+    return square(decode(path, channels, (2 * size, 2 * size)), size)
+
+
+def decode(path: Path, channels: int, enough: tuple[int, int] | None = None) -> Any:
+    """One picture as Pillow's Image: upright, RGB (`channels` 3) or grey (1), what is transparent on white.
+
+    Where (width, height) is `enough`, a larger JPEG is decoded at a half, a quarter or an eighth.
+    Raises: DataError naming the file that is no picture, or only a part of one.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
-            file.draft(file.mode, (2 * size, 2 * size))  # a big JPEG is decoded at a half, a quarter or an eighth
+            if enough is not None:
+                file.draft(file.mode, enough)
             picture = ImageOps.exif_transpose(file)
             if picture.has_transparency_data:
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
             if picture.mode.startswith("I"):  # 16 bits a pixel: `convert` would cut off what is above 255
                 picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
-            picture = picture.convert("RGB" if channels == 3 else "L")
-            picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+            return picture.convert("RGB" if channels == 3 else "L")
     except Exception as error:  # Pillow raises whatever the bytes lead it into
         raise DataError(
             f"{path} is not a readable picture ({error}). Replace it or take it out of the folder"
         ) from error
-    return torch.from_numpy(np.array(picture)).view(size, size, channels).permute(2, 0, 1).contiguous()
+
+
+def square(picture: Any, size: int) -> Tensor:
+    """The middle square of a picture (Pillow's Image), resized: uint8 (channels, size, size)."""
+    from PIL import Image, ImageOps
+
+    fitted = np.array(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
+    return torch.from_numpy(fitted).view(size, size, -1).permute(2, 0, 1).contiguous()

@@ -1,0 +1,127 @@
+"""What the drawn data sets share: a canvas several times too large, materials, and the way to a small picture.
+
+A scene is laid out in the unit square (x to the right, y downwards), so that one seed gives the same scene in every
+size. It is painted at SUPERSAMPLING times the size and then averaged, which smooths the edges.
+"""
+
+import colorsys
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gantutor.data.arrays import read_arrays
+from gantutor.data.common import embedded_file
+
+SUPERSAMPLING = 3
+TEXTURES_SHA256 = "b35f72ec1eef736a4880051426df25579d4c81645a685935269484b65d221efd"
+
+Floats = NDArray[np.floating[Any]]
+Bytes = NDArray[np.uint8]
+Point = tuple[float, float]
+
+
+class Layout:
+    """A label map under construction: shapes in the unit square, drawn with class numbers, later ones on top."""
+
+    def __init__(self, side: int, fill: int = 0) -> None:
+        from PIL import Image, ImageDraw
+
+        self.side = side
+        self.picture = Image.new("L", (side, side), fill)
+        self.pencil = ImageDraw.Draw(self.picture)
+
+    def rectangle(self, label: int, left: float, top: float, right: float, bottom: float) -> None:
+        """The pixels whose centres lie inside; at least one pixel wide and high, so that no thin part is lost."""
+        x0, y0 = round(left * self.side), round(top * self.side)
+        x1, y1 = max(round(right * self.side) - 1, x0), max(round(bottom * self.side) - 1, y0)
+        self.pencil.rectangle([x0, y0, x1, y1], fill=label)
+
+    def ellipse(self, label: int, left: float, top: float, right: float, bottom: float) -> None:
+        self.pencil.ellipse([value * self.side for value in (left, top, right, bottom)], fill=label)
+
+    def polygon(self, label: int, points: Iterable[Point]) -> None:
+        self.pencil.polygon([(x * self.side, y * self.side) for x, y in points], fill=label)
+
+    def line(self, label: int, points: Iterable[Point], width: float) -> None:
+        path = [(x * self.side, y * self.side) for x, y in points]
+        self.pencil.line(path, fill=label, width=max(round(width * self.side), 1), joint="curve")
+
+    def array(self) -> Bytes:
+        """Class numbers (side, side)."""
+        return np.array(self.picture)
+
+
+@functools.cache
+def textures() -> dict[str, Bytes]:
+    """The embedded grey pictures: brick, grass and gravel (256, 256), and the silhouette horse (128, 160).
+
+    Raises: DataError for a missing or damaged file.
+    """
+    path = embedded_file("textures.npz")
+    return read_arrays(path, TEXTURES_SHA256)
+
+
+def material(name: str, rng: np.random.Generator, side: int, share: float) -> Floats:
+    """A random square cut of a texture, `share` of its width, enlarged to (side, side): mean about 0, within ±0.6."""
+    from PIL import Image
+
+    texture = textures()[name]
+    width = texture.shape[0] * share
+    left, top = rng.uniform(0, texture.shape[0] - width, size=2)
+    box = (left, top, left + width, top + width)
+    cut = Image.fromarray(texture).resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(cut, np.float32) / 255 - np.float32(texture.mean() / 255)
+
+
+def soft_noise(rng: np.random.Generator, side: int, cells: int) -> Floats:
+    """Smooth random values in [0, 1], (side, side): `cells` x `cells` random numbers, interpolated."""
+    from PIL import Image
+
+    coarse = Image.fromarray(rng.integers(0, 256, (cells, cells), dtype=np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
+
+
+def silhouette(side: int, left: float, top: float, width: float, height: float, angle: float, mirrored: bool) -> Floats:
+    """The horse's cover of each pixel, (side, side) in [0, 1]. Its box is in parts of the side, `angle` in degrees."""
+    from PIL import Image
+
+    stamp = Image.fromarray(textures()["horse"]).resize((round(width * side), round(height * side)))
+    if mirrored:
+        stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    stamp = stamp.rotate(angle, Image.Resampling.BILINEAR, expand=True)
+    sheet = Image.new("L", (side, side))
+    sheet.paste(stamp, (round(left * side), round(top * side)))
+    return np.asarray(sheet, np.float32) / 255
+
+
+def ramp(start: float, end: float, side: int) -> Floats:
+    """(side,) from `start` to `end`."""
+    return np.linspace(start, end, side, dtype=np.float32)
+
+
+def colour(hue: float, saturation: float, value: float) -> Floats:
+    """Red, green, blue in [0, 1] of a colour in HSV, its hue taken modulo 1."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
+
+
+def cast_shadow(raised: NDArray[np.bool_], right: int, down: int) -> NDArray[np.bool_]:
+    """Where the shadow of `raised` (H, W) falls beside it, `right` and `down` pixels away."""
+    shadow = np.zeros_like(raised)
+    shadow[down:, right:] = raised[: raised.shape[0] - down, : raised.shape[1] - right]
+    return shadow & ~raised
+
+
+def small_picture(image: Floats) -> Bytes:
+    """Floats (3 s, 3 s, 3) in [0, 1] (what is beyond is cut off), averaged down to uint8 (s, s, 3)."""
+    from PIL import Image
+
+    large = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
+    return np.array(large.reduce(SUPERSAMPLING))
+
+
+def small_labels(labels: Bytes) -> Bytes:
+    """Class numbers (3 s, 3 s) to those of the middle pixel of each block, (s, s)."""
+    return labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING].copy()

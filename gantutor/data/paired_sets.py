@@ -1,0 +1,70 @@
+"""The embedded paired sets: drawn on first use from a seed, kept in a cache, the same for everyone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gantutor.data import facade_paint, facades, maps
+from gantutor.data.common import check_choice, check_positive, usable_device
+from gantutor.data.pairs import Label, Pairs, draw_labels
+from gantutor.data.scenes import Drawer, channels_first, scenes
+
+SIZES = (64, 128, 256)
+SPLITS = {"train": 400, "val": 100, "test": 100}  # how many pairs each has, unless `number` says otherwise
+
+FACADE_SOURCES = (facades.__file__, facade_paint.__file__)
+
+
+def facades_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
+    """Label map → house front, drawn; options as in `drawn_pairs`."""
+    return drawn_pairs("facades_mini", facade_paint.draw_facade, FACADE_SOURCES, facades.CLASSES, device, **options)
+
+
+def maps_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
+    """Aerial view → street map, drawn; options as in `drawn_pairs`. `.reversed()` is the way back."""
+    return drawn_pairs("maps_mini", maps.draw_map, [maps.__file__], maps.CLASSES, device, **options)
+
+
+def drawn_pairs(
+    name: str,
+    draw: Drawer,
+    sources: Sequence[str],
+    classes: tuple[Label, ...],
+    device: str | torch.device,
+    split: str = "train",
+    size: int = 64,
+    number: int | None = None,
+    seed: int = 0,
+    flip: bool = True,
+    jitter: bool = False,
+) -> Pairs:
+    """`number` pairs of one split ("train", "val" or "test"), 64, 128 or 256 pixels high and wide.
+
+    The train set is augmented (`flip`, `jitter`) and has the test set with it as `held_out`; the others are as drawn.
+    A pair depends on the seed, the split and its place in it alone: more pairs begin with the fewer, and another size
+    shows the same scenes.
+    Raises: ValueError for another split, size or a number below 1.
+    """
+    check_choice("split", split, tuple(SPLITS))
+    check_choice("size", size, SIZES)
+    number = SPLITS[split] if number is None else number
+    check_positive("number", number)
+    device = usable_device(device)
+    is_train = split == "train"
+    held_out = drawn_pairs(name, draw, sources, classes, device, "test", size, None, seed) if is_train else None
+    columns = scenes(name, draw, sources, split, size, number, seed)
+    labels = torch.from_numpy(columns[0])
+    pictures = [channels_first(column) for column in columns[1:]]
+    A, B = pictures if len(pictures) == 2 else (draw_labels(labels, classes), pictures[0])
+    return Pairs(
+        name,
+        A.to(device),
+        B.to(device),
+        labels.to(device),
+        classes,
+        label_map="" if len(pictures) == 2 else "A",
+        flip=flip and is_train,
+        jitter=jitter and is_train,
+        held_out=held_out,
+    )

@@ -1,0 +1,165 @@
+"""`Pairs`: images that belong together, two by two, on the device as two tensors; and the augmentation of pix2pix."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gantutor.data.common import check_choice, check_draw
+from gantutor.data.images import to_float
+
+JITTER = 286 / 256  # a picture of 256 is enlarged to 286, and 256 of it are cut out
+
+
+class Label(NamedTuple):
+    """A class of a label map: its name, and the red, green and blue (0 ... 255) that it is drawn in."""
+
+    name: str
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of a set: the inputs `A` and the targets `B`, uint8 (N, C, H, W) of one height and width.
+
+    `labels` uint8 (N, H, W) holds the class of each pixel where it is known, an index into `classes`. `label_map` says
+    which of the two is the drawing of the labels ("A", "B", or "" for neither): it is never interpolated between two
+    colours. `flip` and `jitter` are the augmentation that `sample` applies. `held_out` are pairs for judging.
+    Raises: ValueError for tensors of another dtype or shape, or on two devices.
+    """
+
+    name: str
+    A: Tensor
+    B: Tensor
+    labels: Tensor | None = None
+    classes: tuple[Label, ...] = ()
+    label_map: str = ""
+    flip: bool = False
+    jitter: bool = False
+    held_out: "Pairs | None" = None
+
+    kind: ClassVar[str] = "pairs"
+
+    def __post_init__(self) -> None:
+        check_choice("label_map", self.label_map, ("", "A", "B"))
+        for which, images in (("A", self.A), ("B", self.B)):
+            check_images(f"{self.name}, {which}", images)
+        if len(self.A) != len(self.B) or self.A.shape[2:] != self.B.shape[2:] or self.A.device != self.B.device:
+            raise ValueError(
+                f"{self.name}: A is {tuple(self.A.shape)} on {self.A.device}, B is {tuple(self.B.shape)} on "
+                f"{self.B.device}; expected as many of both, of one size, on one device"
+            )
+        if self.labels is None:
+            return
+        expected = (len(self), *self.A.shape[2:])
+        if self.labels.dtype != torch.uint8 or self.labels.shape != expected or self.labels.device != self.device:
+            raise ValueError(
+                f"{self.name}: expected labels uint8 {expected} on {self.device}, "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)} on {self.labels.device}"
+            )
+        highest = int(self.labels.max())
+        if highest >= len(self.classes):
+            raise ValueError(f"{self.name}: a label is {highest}, but there are {len(self.classes)} classes")
+
+    def __len__(self) -> int:
+        return len(self.A)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (C, H, W)."""
+        return tuple(self.A.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        return self.A.device
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`n` pairs (A, B) drawn with replacement and augmented, float32 (n, C, H, W) in [-1, 1].
+
+        Raises: ValueError for n < 1 or a generator on another device.
+        """
+        check_draw(n, generator, self.device)
+        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device)
+        images = [to_float(self.A[chosen]), to_float(self.B[chosen])]
+        hard = [self.label_map == "A", self.label_map == "B"]
+        A, B = augment(images, hard, generator, flip=self.flip, jitter=self.jitter)
+        return A, B
+
+    def first(self, n: int) -> tuple[Tensor, Tensor]:
+        """The first `n` pairs as they are, float32 (n, C, H, W) in [-1, 1]: for judging and for showing."""
+        return to_float(self.A[:n]), to_float(self.B[:n])
+
+    def reversed(self) -> "Pairs":
+        """The same pairs the other way round: B is the input, A the target; the held-out pairs, too."""
+        return dataclasses.replace(
+            self,
+            A=self.B,
+            B=self.A,
+            label_map={"A": "B", "B": "A", "": ""}[self.label_map],
+            held_out=self.held_out and self.held_out.reversed(),
+        )
+
+
+def check_images(name: str, images: Tensor) -> None:
+    """Raises: ValueError for what is not uint8 (N, C, H, W) with something in it."""
+    if images.dtype != torch.uint8 or images.dim() != 4 or not images.numel():
+        raise ValueError(
+            f"{name}: expected images uint8 (N, C, H, W), none of them 0, got {images.dtype} {tuple(images.shape)}"
+        )
+
+
+def augment(
+    images: Sequence[Tensor], hard: Sequence[bool], generator: torch.Generator, flip: bool, jitter: bool
+) -> list[Tensor]:
+    """Flip and jitter several batches (n, C, H, W) alike: the i-th of each is cut and mirrored in the same place.
+
+    `jitter` enlarges to 286/256 and cuts the old size out of it at a random place; `flip` mirrors left and right with
+    probability 1/2. A `hard` batch is enlarged by its nearest pixels, so that no new values arise (float labels too).
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017, section 6.2.
+    """
+    n, _, height, width = images[0].shape
+    device = generator.device
+    if jitter:
+        tall, wide = round(height * JITTER), round(width * JITTER)
+        top = torch.randint(tall - height + 1, (n,), generator=generator, device=device)
+        left = torch.randint(wide - width + 1, (n,), generator=generator, device=device)
+        images = [
+            cut(enlarge(batch, (tall, wide), is_hard), top, left, height, width)
+            for batch, is_hard in zip(images, hard, strict=True)
+        ]
+    if flip:
+        mirrored = (torch.rand(n, generator=generator, device=device) < 0.5)[:, None, None, None]
+        images = [torch.where(mirrored, batch.flip(3), batch) for batch in images]
+    return list(images)
+
+
+def enlarge(batch: Tensor, size: tuple[int, int], hard: bool) -> Tensor:
+    """(n, C, H, W) to (n, C, *size): bicubic, as the reference implementation does, or the nearest pixels."""
+    if hard:
+        return F.interpolate(batch, size, mode="nearest-exact")
+    return F.interpolate(batch, size, mode="bicubic", align_corners=False).clamp_(-1, 1)
+
+
+def cut(batch: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """From each image of (n, C, H, W) its own window, with the upper left corner (top[i], left[i])."""
+    rows = top[:, None] + torch.arange(height, device=top.device)
+    columns = left[:, None] + torch.arange(width, device=left.device)
+    which = torch.arange(len(batch), device=top.device)[:, None, None]
+    return batch.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def draw_labels(labels: Tensor, classes: Sequence[Label]) -> Tensor:
+    """Class numbers (..., H, W) to pictures uint8 (..., 3, H, W)."""
+    colours = torch.tensor([label.colour for label in classes], dtype=torch.uint8, device=labels.device)
+    return colours[labels.long()].movedim(-1, -3).contiguous()
+
+
+def read_labels(pictures: Tensor, classes: Sequence[Label]) -> Tensor:
+    """Pictures uint8 (..., 3, H, W) to class numbers uint8 (..., H, W): the class whose colour is nearest."""
+    colours = torch.tensor([label.colour for label in classes], dtype=torch.float32, device=pictures.device)
+    pixels = pictures.movedim(-3, -1).float()
+    return torch.cdist(pixels.flatten(0, -2), colours).argmin(1).byte().view(pixels.shape[:-1])
