@@ -47,8 +47,18 @@ def debugger() -> None:
     debugger.close()
 
 
+def batching() -> None:
+    """Notebook 03: two ways of batching from one seed."""
+    a = Experiment(data="digits", device="cpu")
+    lab = Lab(a, a.replace(batching="joint_in_D_step"), name="batching")
+    lab.advance(300)
+    lab.snapshot().save(HERE / "03_batchnorm_batching.png", optimize=True)
+    lab.close()
+
+
 if __name__ == "__main__":
     digits()
     plane()
     saturation()
     debugger()
+    batching()

@@ -290,7 +290,7 @@ def test_a_damaged_file_is_named_or_changes_nothing(
         arrays, message = attempt(lambda: uci_digits.read_arrays(path))
         if arrays is None:
             assert str(path) in message
-            assert "git checkout data/digits.npz, or python data/build_digits.py" in message
+            assert "git checkout data/digits.npz" in message
         else:
             assert uci_digits.checksum(arrays) == uci_digits.SHA256
             assert len(content) == len(INTACT)

@@ -59,7 +59,7 @@ def one_view(answer: Function) -> Verdict:
         return a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9)
 
     def check(answer: Function) -> str:
-        found = applied(lambda *inputs: ask(answer, *inputs), small_gan())
+        found = applied(answer, small_gan())  # a step need not return anything
         right = {batching: applied(d_first_detach, small_gan(batching)) for batching in BATCHINGS}
         in_D = [name for name in ("split", "joint") if same(found["D"], right[name]["D"])]
         if len(found["D"]) == 1 or len(found["G"]) == 1:
@@ -69,9 +69,7 @@ def one_view(answer: Function) -> Verdict:
         if same(found["G"], right[in_D[0]]["G"]):
             return ""
         if in_D == ["joint"] and same(found["G"], right["joint_in_D_step"]["G"]):
-            return (
-                "D is still trained on real and fake in one batch, and asked about fakes alone. One of the two must go."
-            )
+            return STILL
         if in_D == ["split"]:
             crossed = applied(crossed_step, small_gan())
             if same(found["G"], crossed["G"]):

@@ -35,7 +35,7 @@ def how_to_restore(name: str) -> str:
     """The sentence that ends the error about an embedded file."""
     if not in_checkout():
         return "It is part of gantutor: install it again."
-    return f"Get it again: git checkout data/{name}, or python data/build_{Path(name).stem}.py"
+    return f"Get it again: git checkout data/{name} (README.md says what made it)"
 
 
 def downloads_folder() -> Path:

@@ -1,0 +1,188 @@
+"""The BatchNorm batching pitfall over seeds: which norm in D, network, loss and batching trains, how often it fails.
+
+    python benchmarks/batchnorm_seeds.py [--json FILE] [--fresh]
+
+About half an hour of CPU time on one thread. Each run is written to the table as it ends; started again, the script
+goes on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 03 loads the table
+and recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantutor.data import Images, load
+from gantutor.experiment import Experiment
+from gantutor.gan import BATCHINGS
+from gantutor.metrics import Judge, classes_covered, frechet_distance, train_judge
+from gantutor.models import NORMS_D
+from gantutor.models.virtual import virtual_batchnorm
+from gantutor.training import DivergedError
+
+TABLE = Path(__file__).parent.parent / "data" / "batchnorm_seeds.json"
+SETTINGS: dict[str, Any] = {
+    "dcgan": {"size": 28, "steps": 300, "batch_size": 48, "model_options": {"width_G": 16, "width_D": 8}},
+    "classic": {"size": 8, "steps": 300, "batch_size": 64, "model_options": {}},
+    "lr": 1e-3,  # both players'
+    "samples": 1000,
+    "seed_of_z": 10000,
+    "references": 48,  # virtual batch norm's
+    # The tutorials' MLP at the size and rate for which they wrote it.
+    "classic 28": {"size": 28, "steps": 300, "batch_size": 64, "model_options": {}, "model": "classic", "lr": 2e-4},
+}
+SEEDS = range(5)
+LOSSES = ("non-saturating", "hinge")
+BATCH_SIZES = (4, 16, 256)  # besides those of the settings
+NAMES = ("model", "norm_D", "loss", "batching", "batch_size", "seed")  # what a row is called by
+
+Row = dict[str, Any]
+
+
+def wanted() -> Iterator[tuple[Any, ...]]:
+    """Every run of the table, the ones with BatchNorm first.
+
+    Where D scores each image by itself the three batchings are the same function, so two of them are enough to show it;
+    virtual batch norm, which costs more, is run with one.
+    """
+    for norm, model, loss in itertools.product((*NORMS_D, "virtual"), ("dcgan", "classic"), LOSSES):
+        if (model, norm) != ("classic", "instance"):  # it would turn each of an MLP's features into 0
+            batchings = (
+                BATCHINGS if norm == "batch" else ("split",) if norm == "virtual" else ("split", "joint_in_D_step")
+            )
+            for batching, seed in itertools.product(batchings, SEEDS):
+                yield model, norm, loss, batching, SETTINGS[model]["batch_size"], seed
+    for batching, seed in itertools.product(BATCHINGS, SEEDS):
+        yield "classic 28", "batch", LOSSES[0], batching, SETTINGS["classic 28"]["batch_size"], seed
+    for size, batching, seed in itertools.product(BATCH_SIZES, BATCHINGS, SEEDS):
+        yield "classic", "batch", LOSSES[0], batching, size, seed
+
+
+class Scores:
+    """The data of one size, and the judge of what is made from them."""
+
+    def __init__(self, size: int) -> None:
+        data = load("digits", size=size)
+        assert isinstance(data, Images)
+        assert data.labels is not None
+        self.data = data
+        images = data.images.float() / 127.5 - 1
+        self.judge: Judge = train_judge(images, data.labels)
+        self.real = self.judge.features(images)
+
+    def of(self, fake: Tensor) -> tuple[float, int]:
+        """The Frechet distance to all reals, and the classes covered."""
+        return frechet_distance(self.judge.features(fake), self.real), classes_covered(self.judge(fake))
+
+
+def trained(name: tuple[Any, ...], scores: Scores) -> Row:
+    """Train one GAN and score it; `d_accuracy` is D's in the first 100 steps, on the batches it is trained on."""
+    row: Row = dict(zip(NAMES, name, strict=True))
+    settings = SETTINGS[row["model"]]
+    virtual = row["norm_D"] == "virtual"
+    rate = settings.get("lr", SETTINGS["lr"])
+    experiment = Experiment(
+        scores.data,
+        model=settings.get("model", row["model"]),
+        norm_D="batch" if virtual else row["norm_D"],
+        **{name: row[name] for name in ("loss", "batching", "batch_size", "seed")},
+        lr_G=rate,
+        lr_D=rate,
+        device="cpu",
+        model_options=settings["model_options"],
+    )
+    run = experiment.start(scores.data)
+    if virtual:
+        reference = scores.data.sample(SETTINGS["references"], torch.Generator().manual_seed(row["seed"]))
+        run.model.D = virtual_batchnorm(run.model.D, reference)
+    generator = torch.Generator().manual_seed(SETTINGS["seed_of_z"])
+    z = torch.randn(SETTINGS["samples"], experiment.z_dim, generator=generator)
+    start, accuracies, diverged = scores.of(run.model.sample(z))[0], [], False
+    try:
+        for _ in range(settings["steps"]):
+            report = run.tick()
+            right = torch.cat([report["logits_real"] > 0, report["logits_fake"] < 0])
+            accuracies.append(right.float().mean().item())
+    except DivergedError:
+        diverged = True
+    distance, classes = scores.of(run.model.sample(z))
+    figures = {"distance_at_start": start, "distance": distance, "d_accuracy": statistics.mean(accuracies[:100])}
+    return {**row, **{key: round(value, 4) for key, value in figures.items()}, "classes": classes, "diverged": diverged}
+
+
+def failed(row: Row) -> bool:
+    """A run fails if it diverged, covers fewer than half of the ten classes, or stays beyond a quarter of the distance
+    that its untrained G had."""
+    return row["diverged"] or row["classes"] < 5 or row["distance"] > row["distance_at_start"] / 4
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
+    if not path.exists():
+        return []
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if any(SETTINGS.get(name) != value for name, value in table["settings"].items()):
+        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
+    return list(table["rows"])
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """In one piece, so that whoever stops the script leaves a whole table."""
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    head = f' "made_by": "benchmarks/batchnorm_seeds.py",\n "torch": {json.dumps(torch.__version__)}'
+    text = f'{{\n{head},\n "settings": {json.dumps(SETTINGS)},\n "rows": [\n{lines}\n ]\n}}\n'
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def show(rows: list[Row]) -> None:
+    """A line for each condition: the middle seed and the spread."""
+    print(f"{'':60}{'distance, median (all seeds)':>34}{'classes':>16}{'fail':>6}{'D early':>9}")
+    for condition, group in itertools.groupby(rows, key=lambda row: [row[name] for name in NAMES[:-1]]):
+        runs = list(group)
+        distances = sorted(row["distance"] for row in runs)
+        classes = sorted(row["classes"] for row in runs)
+        spread = f"{statistics.median(distances):.0f} ({distances[0]:.0f} to {distances[-1]:.0f})"
+        covered = f"{statistics.median(classes):g} ({classes[0]} to {classes[-1]})"
+        accuracy = statistics.mean(row["d_accuracy"] for row in runs)
+        words = "{:11}{:10}{:16}{:17}{:6}".format(*map(str, condition))
+        print(f"{words:60}{spread:>34}{covered:>16}{sum(map(failed, runs)):>4}/{len(runs)}{accuracy:9.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
+
+    rows = [] if arguments.fresh else read(arguments.json)
+    place = {name: number for number, name in enumerate(wanted())}
+    there = {called(row) for row in rows}
+    missing = [name for name in place if name not in there]
+    scores = {size: Scores(size) for size in {SETTINGS[name[0]]["size"] for name in missing}}
+    for done, name in enumerate(missing, start=1):
+        start = time.process_time()
+        rows.append(trained(name, scores[SETTINGS[name[0]]["size"]]))
+        rows.sort(key=lambda row: place[called(row)])
+        write(arguments.json, rows)
+        print(f"{done}/{len(missing)} {' '.join(map(str, name))}: {time.process_time() - start:.1f} s", flush=True)
+    show(rows)
+
+
+def called(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in NAMES)
+
+
+if __name__ == "__main__":
+    main()
