@@ -372,9 +372,11 @@ def test_an_interrupt_while_advance_waits_for_the_thread_leaves_it_playing() -> 
     r.runner.play()
     assert inside.wait(LIMIT_S)
     main = threading.main_thread().ident
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
     threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         r.runner.advance(5)  # cannot begin: the thread is within a tick that the gate holds
+    signal.signal(signal.SIGINT, handler)
     gate.set()
     goal = r.ticks + 50
     until(lambda: r.ticks > goal)
