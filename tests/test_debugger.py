@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from helpers import build, draw
 from ipywidgets import Widget
 from PIL import Image
@@ -108,10 +109,25 @@ def test_nothing_is_broken_in_a_step_that_runs() -> None:
     assert Flowchart(traced("d_first_detach")).broken() == ("", ALIVE)
 
 
-def test_losses_have_the_colours_of_their_players() -> None:
-    assert colour_of("d_loss", ["d_loss"]) == COLOURS["D"]
-    assert colour_of("g_loss", ["g_loss"]) == COLOURS["G"]
+@pytest.mark.parametrize("player", "DG")
+def test_losses_have_the_colours_of_their_players(player: str) -> None:
+    for name in ("{}_loss", "loss_{}", "err{}", "loss_{}_A"):
+        for letter in (player, player.lower()):
+            assert colour_of(name.format(letter), []) == COLOURS[player], name
+    assert colour_of("gradient", ["gradient"]) not in (COLOURS["D"], COLOURS["G"])
     assert colour_of("loss", ["d_loss", "loss"]) not in (COLOURS["D"], COLOURS["G"])
+
+
+def own_noise(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    noise = torch.randn_like(z)
+    fake = gan.G(noise)
+    return {"fake": fake}
+
+
+def test_before_the_first_line_only_what_is_given_is_there() -> None:
+    chart = Flowchart(trace(own_noise, build("points"), *draw("points")[0]))
+    assert "noise" in chart.layout.at
+    assert set(chart.data) == {"real", "z"}
 
 
 # Moving ---------------------------------------------------------------------------------------------------------------
@@ -169,6 +185,8 @@ def test_what_cannot_be_shown_is_refused() -> None:
         Debugger()
     with pytest.raises(ValueError, match="1 traces need as many titles, got 2"):
         Debugger(traced("d_first_detach"), titles=("a", "b"))
+    with pytest.raises(ValueError, match=r"not one line of d_first_detach was run: .* missing 1 required"):
+        Debugger(trace(ALL["d_first_detach"], build("points"), draw("points")[0][0]))
 
 
 # What it shows --------------------------------------------------------------------------------------------------------
@@ -248,6 +266,27 @@ def test_loops_and_statements_over_several_lines() -> None:
     assert view.source.value.count("background:") == 3  # the whole statement is lit
     debugger.to_end()
     assert view.ledger.value.count("loss (line") == 3  # G's gradient was cleared in between, D's was not
+
+
+def test_a_step_inside_a_function_whose_text_reaches_the_margin() -> None:
+    def step(gan: GAN, real: Tensor, z: Tensor) -> str:
+        """Explained
+        at the margin."""
+        match len(real):
+            case 0:
+                text = "none"
+            case _:
+                text = """some
+at the margin"""
+        return text
+
+    record = trace(step, build("points"), *draw("points")[0])
+    (view,) = Debugger(record).next().views
+    assert record.lines[0].text.startswith("match")
+    assert view.source.value.count("background:") == 1  # the header and not its block
+    assert "Explained" not in view.source.value
+    assert "at the margin" in view.source.value
+    view.picture()
 
 
 @pytest.mark.parametrize("networks", ["points", "dcgan-batch"])

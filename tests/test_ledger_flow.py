@@ -104,6 +104,23 @@ def test_a_line_names_what_it_called_backward_on() -> None:
     assert traced(PITFALLS["d_first_rescored"].step).lines[-1].backwards == ("g_loss",)  # the one that raised
 
 
+def from_a_passing_value(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        fake = gan.G(z + 1)
+    same_size = [torch.zeros_like(z) for _ in range(8)]
+    D = torch.ones(3, dtype=z.dtype, requires_grad=True)
+    scaled = D * D
+    empty, other = torch.empty(0), torch.empty(0)
+    return {"fake": fake, "scaled": scaled, "empty": empty, "other": other, "zeros": same_size[0]}
+
+
+def test_no_source_is_made_up() -> None:
+    tensors = trace(from_a_passing_value, build("points"), *draw("points")[0]).lines[-1].tensors
+    assert tensors["fake"].link == Link(("G",), (), (), NO_GRAPH)  # z + 1 has no name, and its memory no new owner
+    assert tensors["scaled"].link == Link((), ("D",), (), ALIVE)  # a tensor of that name, and not the network
+    assert tensors["empty"].link is tensors["other"].link is None
+
+
 def test_hooks_do_not_stay() -> None:
     record = traced(STEPS["d_first_regenerate"])
     assert not any(module._forward_hooks for module in [*record.model.G.modules(), *record.model.D.modules()])

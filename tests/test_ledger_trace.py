@@ -25,6 +25,7 @@ from gantutor.gan import BATCHINGS, GAN
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
 from gantutor.ledger.lines import Watch
 from gantutor.ledger.source import Source
+from gantutor.ledger.text import count
 from gantutor.models import dcgan
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
@@ -803,3 +804,25 @@ def test_a_dcgan_step_is_traced_in_a_second() -> None:
     start = time.process_time()
     trace(d_first_detach, gan, torch.rand(64, 1, 28, 28), torch.randn(64, 64))
     assert time.process_time() - start < 1
+
+
+def raising_from_another(gan: GAN, real: Tensor, z: Tensor) -> None:
+    try:
+        raise KeyError("first")
+    except KeyError as error:
+        raise ValueError("second") from error
+
+
+def test_an_error_keeps_no_frame_alive_nor_do_those_that_led_to_it() -> None:
+    error: BaseException | None = traced(raising_from_another).error
+    kinds = []
+    while error is not None:
+        assert error.__traceback__ is None
+        kinds.append(type(error))
+        error = error.__cause__
+    assert kinds == [ValueError, KeyError]
+
+
+def test_numbers_are_rounded_before_their_power_is_chosen() -> None:
+    shown = {999.4: "999", 999.7: "1 k", 999_400: "999 k", 999_700: "1 M", 0: "0"}
+    assert {number: count(number) for number in shown} == shown

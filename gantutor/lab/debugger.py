@@ -25,8 +25,11 @@ class Debugger:
     """
 
     def __init__(self, *traces: Trace, titles: Sequence[str] = ()) -> None:
-        if not traces or not all(trace.lines for trace in traces):
-            raise ValueError("a debugger needs a trace, with at least one line")
+        if not traces:
+            raise ValueError("a debugger needs a trace")
+        for trace in traces:
+            if not trace.lines:
+                raise ValueError(f"not one line of {trace.name} was run: {trace.error or 'it has none'}")
         if titles and len(titles) != len(traces):
             raise ValueError(f"{len(traces)} traces need as many titles, got {len(titles)}")
         scale = Scale.of(*traces)

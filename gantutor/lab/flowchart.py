@@ -1,5 +1,6 @@
 """The drawing of the step debugger: tensors and networks, graphs alive and dead, and gradients on their way."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,10 +23,10 @@ LINE = {
 
 
 def colour_of(loss: str, order: Sequence[str]) -> str:
-    """The colour of what a loss sends back: D's for d_loss, G's for g_loss, others by their place in `order`."""
-    first = loss[:1].lower()
-    if first in ("d", "g"):
-        return COLOURS[first.upper()]
+    """The colour of what a loss sends back: D's for d_loss or errD, G's likewise, others by their place in `order`."""
+    player = re.match(r"(?i)([dg])_?(?:loss|err)|.*(?:loss|err|cost)_?([dg])(?:_|$)", loss)
+    if player:
+        return COLOURS[(player[1] or player[2]).upper()]
     return (COLOURS["fake"], COLOURS["real"], COLOURS["ink"])[list(order).index(loss) % 3]
 
 
@@ -43,7 +44,11 @@ class Flowchart:
             self.axes = self.canvas.plain_axes()
             rows = self.layout.height / 2
             self.axes.set(xlim=(-0.5, self.layout.width - 0.5), ylim=(-rows - 0.45, rows + 0.45))
-        self.data = {name: state for name, state in trace.lines[0].tensors.items() if state.link is None}
+        self.data = {  # what is there before the first line
+            name: state
+            for name, state in trace.lines[0].tensors.items()
+            if re.split(r"[.\[]", name)[0] in trace.arguments
+        }
         self.losses = list(dict.fromkeys(name for line in trace.lines for name in line.backwards))
         self.sent_by = {line.number: line.backwards[0] for line in trace.lines if line.backwards}
 

@@ -1,6 +1,5 @@
 """One trace in the step debugger: the source with a line lit, the drawing, the gradients and what they cost so far."""
 
-import ast
 import html
 import io
 import textwrap
@@ -38,8 +37,8 @@ class StepView:
         self.position = 0
         self.drawing = Flowchart(trace)
         self.pngs = [self.drawing.paint(position) for position in range(len(trace.lines) + 1)]  # now, not at a click
-        self.ends = statement_ends(trace)
-        self.code = [line for line in numbered(trace) if line[0] not in docstring(trace)]
+        numbered = enumerate(trace.source.rstrip().splitlines(), trace.first_line)
+        self.code = [(number, text) for number, text in numbered if number not in trace.docstring]  # it would take room
         self.source, self.ledger = W.HTML(), W.HTML()
         self.image = W.Image(format="png", layout=W.Layout(width="99%", max_width=f"{self.drawing.WIDTH}px"))
         self.image.add_class(f"gt-view-{name}")
@@ -66,6 +65,10 @@ class StepView:
         self.source.value = self._source()
         self.ledger.value = self._ledger()
         self.image.value = self.pngs[self.position]
+
+    def lit(self) -> range:
+        """The numbers of the lines of the statement that has just run."""
+        return range(self.line.number, self.line.last + 1) if self.line else range(0)
 
     # In words --------------------------------------------------------------------------------------------------------
 
@@ -103,9 +106,7 @@ class StepView:
     # As HTML ---------------------------------------------------------------------------------------------------------
 
     def _source(self) -> str:
-        lit = range(0)
-        if self.line is not None:
-            lit = range(self.line.number, self.ends.get(self.line.number, self.line.number) + 1)
+        lit = self.lit()
         lines = []
         for number, text in self.code:
             colour = f";background:{FAULT if self.raised else LIT};color:#000" if number in lit else ""
@@ -169,38 +170,13 @@ class StepView:
         draw = ImageDraw.Draw(page)
         draw.text((8, 4), self.title, fill="black", font=font)
         for i, (number, text) in enumerate(self.code):
-            if self.line is not None and number == self.line.number:
+            if number in self.lit():
                 draw.rectangle((4, 23 + 16 * i, left - 6, 39 + 16 * i), fill=FAULT if self.raised else LIT)
             draw.text((8, 24 + 16 * i), f"{number:>4}  {text}", fill="black", font=font)
         page.paste(shown, (left, 24))
         for i, text in enumerate(notes):
             draw.text((left + 8, 24 + shown.height + 16 * i), text, fill="black", font=font)
         return page
-
-
-def numbered(trace: Trace) -> list[tuple[int, str]]:
-    """The lines of the source with their numbers."""
-    return list(enumerate(trace.source.rstrip().splitlines(), trace.first_line))
-
-
-def docstring(trace: Trace) -> range:
-    """The numbers of the docstring's lines, which would push the code off the screen."""
-    function = next(node for node in ast.walk(ast.parse(trace.source)) if isinstance(node, ast.FunctionDef))
-    first = function.body[0]
-    if ast.get_docstring(function) is None:
-        return range(0)
-    offset = trace.first_line - 1
-    return range(first.lineno + offset, (first.end_lineno or first.lineno) + offset + 1)
-
-
-def statement_ends(trace: Trace) -> dict[int, int]:
-    """The last line of each simple statement by its first, so that all its lines are lit."""
-    offset = trace.first_line - 1
-    return {
-        node.lineno + offset: (node.end_lineno or node.lineno) + offset
-        for node in ast.walk(ast.parse(trace.source))
-        if isinstance(node, ast.stmt) and not hasattr(node, "body")
-    }
 
 
 def bar(label: str, value: float, most: float, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -26,15 +27,16 @@ def link(
     if tensor.grad_fn is None:
         value = values.get(storage(tensor))
         if value is not None:
-            inputs = [places[p] for p in value.inputs if p in places]
+            inputs = [places[storage(each)] for each in value.inputs if storage(each) in places]
             return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
         source = places[storage(tensor)]
-        return None if source == name else Link((), (), (source,), NO_GRAPH)
+        shared = storage(tensor) and source != name  # all empty tensors are at 0
+        return Link((), (), (source,), NO_GRAPH) if shared else None
 
     segment, sources = walk(name, tensors)
     read = {text for node in segment for text in notes[node].names}
     found = {owner[id(leaf(node))] for node in segment if id(leaf(node)) in owner}
-    found |= {text.partition(".")[0] for text in read}
+    found |= {text.partition(".")[0] for text in read if text not in tensors}  # `D.0.weight`
     through = tuple(network for network in dict.fromkeys(owner.values()) if network in found)
     reached = {storage(tensors[source]) for source in sources} | {storage(tensor)}
     cut = [key for key in tensors if key in read and storage(tensors[key]) not in reached]
@@ -66,11 +68,12 @@ def walk(name: str, tensors: Mapping[str, Tensor]) -> tuple[list[Node], tuple[st
     return list(segment), tuple(key for key in tensors if key in sources and key != name)
 
 
-class Value:
-    """What a network has returned without a graph; it is kept, so that its memory is not given to another tensor."""
+class Value(NamedTuple):
+    """What a network has made without a graph, and of what; kept, so that their memory goes to no other tensor."""
 
-    def __init__(self, network: str, inputs: tuple[int, ...], output: Tensor) -> None:
-        self.network, self.inputs, self.output = network, inputs, output
+    network: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
 
 
 class Values(dict[int, Value]):
@@ -88,8 +91,7 @@ class Values(dict[int, Value]):
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
         def keep(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             if isinstance(output, Tensor) and output.grad_fn is None:
-                places = tuple(storage(each) for each in inputs if isinstance(each, Tensor))
-                self[storage(output)] = Value(name, places, output)
+                self[storage(output)] = Value(name, tuple(x for x in inputs if isinstance(x, Tensor)), output)
 
         return keep
 

@@ -38,6 +38,7 @@ class Recorder:
         self.lines.append(
             Line(
                 number=number,
+                last=self.source.last_line(number),
                 text=self.source.statement_text(number),
                 networks={name: self._network(name) for name in self.networks},
                 tensors={name: scene.state(name, self.numbers, self.values) for name in scene.tensors},

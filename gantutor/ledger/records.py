@@ -90,7 +90,7 @@ class TensorState:
 class Line:
     """A statement that was executed, and all that was true after it.
 
-    `number` is its first line in its file or cell, `text` is the statement without its comment.
+    `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
     the names of those whose `backward()` the line has called.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
@@ -98,20 +98,22 @@ class Line:
     """
 
     number: int
+    last: int
     text: str
     networks: dict[str, NetworkState]
     tensors: dict[str, TensorState]
     saved_bytes: int
     flops: int
     milliseconds: float
-    backwards: tuple[str, ...] = ()
+    backwards: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Trace:
     """A step, statement by statement, in the order of execution.
 
-    `source` is its text, whose first line has the number `first_line`; `before` are the networks at its start.
+    `source` is its text, whose first line has the number `first_line`, and `docstring` the numbers of the lines of its
+    docstring. `arguments` are its parameters by name, `before` are the networks at its start.
     If it raised, `error` is the exception, `lines[-1]` is the line that raised, as it left things, and `diagnosis`
     explains autograd's two famous errors in a sentence. `model` is the copy that the step ran on, `result` what it
     returned.
@@ -120,6 +122,8 @@ class Trace:
     name: str
     source: str
     first_line: int
+    docstring: range
+    arguments: tuple[str, ...]
     before: dict[str, NetworkState]
     lines: tuple[Line, ...]
     result: Any

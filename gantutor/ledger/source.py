@@ -35,7 +35,12 @@ class Source:
         self._nodes: dict[int, ast.stmt] = {}  # by the first line
         self._shared: set[int] = set()  # lines on which several statements begin
         self._first: dict[int, int] = {}  # every line of a statement -> its first line
-        for node in statements(parse(lines, self.first_line).body):
+        body = parse(lines, self.first_line).body
+        self.docstring = range(0)  # the numbers of its lines
+        if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and len(body) > 1:
+            self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
+        self.arguments = self.code.co_varnames[: self.code.co_argcount]
+        for node in statements(body):
             first, last = extent(node)
             self._shared |= {first} & set(self._nodes)
             self._nodes.setdefault(first, node)
@@ -44,6 +49,10 @@ class Source:
     def statement(self, line: int) -> int:
         """The first line of the statement that `line` is in. A compound statement (`with`, `for`) is its header."""
         return self._first.get(line, line)
+
+    def last_line(self, line: int) -> int:
+        """The last line of the statement that begins at `line`; of a compound one, of its header."""
+        return max((each for each, first in self._first.items() if first == line), default=line)
 
     def ends_with_block(self, line: int, current: int) -> bool:
         """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""

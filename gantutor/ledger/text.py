@@ -23,6 +23,6 @@ def html_table(header: list[str], rows: list[list[str]]) -> str:
 def count(number: float, unit: str = "") -> str:
     """`1.22 G`, `350 k`, `12`: three digits and a power of 1000."""
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= factor:
+        if abs(number) >= 0.9995 * factor:  # else 999,700 would be rounded to 1e+03 k
             return f"{number / factor:.3g} {letter}{unit}"
     return f"{number:.3g} {unit}".strip()

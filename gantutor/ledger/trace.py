@@ -33,13 +33,15 @@ def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
             with recorder.values.watch(recorder.networks), watch.on():
                 result = step(twin, *twin_batch)
         except Exception as raised:
-            error = raised.with_traceback(None)  # which would keep every frame, and so every graph, alive
+            error = without_frames(raised)
     if watch.fault is not None:
         raise watch.fault  # the ledger's own
     return Trace(
         name=source.name,
         source=source.text,
         first_line=source.first_line,
+        docstring=source.docstring,
+        arguments=source.arguments,
         before=recorder.before,
         lines=timed(recorder.lines, times(source, step, model, batch)),
         result=result,
@@ -47,6 +49,15 @@ def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
         error=error,
         diagnosis=recorder.diagnosis(error),
     )
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error and what led to it, without tracebacks: those would keep every frame, and so every graph, alive."""
+    inner: BaseException | None = error
+    while inner is not None:
+        inner.__traceback__ = None
+        inner = inner.__cause__ or inner.__context__
+    return error
 
 
 def times(source: Source, step: Callable[..., Any], model: Any, batch: tuple[Any, ...]) -> list[tuple[int, float]]:
