@@ -81,7 +81,7 @@ def test_a_setting_that_raises_says_so_and_costs_nothing() -> None:
     try:
         with pytest.raises(ValueError, match="one_stage is not exact"):
             lab.advance(1)
-        assert "one_stage: raises" in lab.lanes[0].meter.lines()[0]
+        assert "one_stage: raises ValueError" in lab.lanes[0].meter.lines()[0]
         assert lab.lanes[0].meter.spent["one_stage"].flops == 0
     finally:
         lab.close()

@@ -364,7 +364,7 @@ def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) ->
         "norm_G": NORMS_G,
         "norm_D": NORMS_D,
         "model": MODELS,
-        "data": [(name, name) for name in DATA],
+        "data": DATA,
         "device": ["auto", *devices()],
     }
     for name, options in offered.items():

@@ -28,7 +28,11 @@ def panel_style() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class View:
-    """One picture of the panel: its name, its title, what a screen reader says, its size in CSS pixels."""
+    """One picture of the panel: its name, its title, what a screen reader says, its size in CSS pixels.
+
+    `columns` are headings above equal parts of its width. A `still` one does not change within a run; one that stands
+    `beside` is right of the view before it where there is room, and not below.
+    """
 
     name: str
     title: str
@@ -36,6 +40,9 @@ class View:
     width: int
     height: int
     pixelated: bool = False
+    columns: tuple[str, ...] = ()
+    still: bool = False
+    beside: bool = False
 
 
 class Canvas:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from torch import Tensor
 
@@ -18,29 +19,44 @@ def power_of_ten(value: float, _: int) -> str:
 
 
 class Charts:
-    """Losses, D's logits and gradient norms of a run."""
+    """Losses, D's logits and gradient norms of a run; `terms` are further losses that its steps report.
 
-    view = View(
-        "charts",
-        "The losses; D's scores in its latest update; the gradients applied",
-        "Loss curves, histograms of D's logits on real and fake, and gradient norms",
-        340,
-        340,
-    )
+    The losses of the players and the terms, `x_loss` each, have axes of their own, since their sizes differ. Logits of
+    several discriminators (`logits_real_A`, `logits_real_B`) are counted together; `reach` is how far their axis goes
+    at the least.
+    """
+
+    WIDTH, ROW, FOOT = 340, 100, 40  # CSS pixels: across, of each chart, and below them all
     BINS = 30
     POINTS = 300  # a curve's, at the most: more are averaged
 
-    def __init__(self) -> None:
+    def __init__(self, *terms: str, reach: float = 5.0) -> None:
+        rows = 4 if terms else 3
+        said = f", of the terms {', '.join(terms)}" if terms else ""
+        self.view = View(
+            "charts",
+            "The losses; D's scores in its latest update; the gradients applied",
+            f"Loss curves{said}, histograms of D's logits on real and fake, and gradient norms",
+            self.WIDTH,
+            rows * self.ROW + self.FOOT,
+        )
         self.canvas = Canvas(self.view.width, self.view.height, colours=48)
-        self.losses, self.logits, self.norms = self.canvas.subplots(3)
-        self.lines = {}
-        for axes, names in ((self.losses, ("d_loss", "g_loss")), (self.norms, ("grad_D", "grad_G"))):
+        self.losses, *between, self.logits, self.norms = self.canvas.subplots(rows)
+        self.lines, self.curves = {}, {"losses": ["d_loss", "g_loss"], "norms": ["grad_D", "grad_G"]}
+        above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.9), "ncols": 2, "frameon": False}
+        for axes, names in ((self.losses, self.curves["losses"]), (self.norms, self.curves["norms"])):
             for name in names:
                 player = "D" if name in ("d_loss", "grad_D") else "G"
                 (self.lines[name],) = axes.plot([], [], lw=1, color=COLOURS[player], label=player)
         self.losses.set_ylabel("loss")
-        above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.9), "ncols": 2, "frameon": False}
         self.losses.legend(**above)
+        if terms:
+            (self.terms,) = between
+            self.curves["terms"] = [f"{term.lower()}_loss" for term in terms]
+            for term, name, colour in zip(terms, self.curves["terms"], (COLOURS["G"], COLOURS["ink"]), strict=False):
+                (self.lines[name],) = self.terms.plot([], [], lw=1, color=colour, label=term)
+            self.terms.set_ylabel("G's terms")
+            self.terms.legend(**above)
         self.norms.set(ylabel="‖gradient‖", xlabel="step", yscale="log")
         # A log axis would write 10² by mathtext, whose parser is shared and not thread safe: a cell may draw meanwhile.
         self.norms.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
@@ -53,7 +69,7 @@ class Charts:
         self.logits.set(ylabel="share", xlabel="D's logits", ylim=(0, 1))
         self.logits.legend(**above)
         self.limits: dict[str, tuple[float, float]] = {}
-        self.reach = 5.0  # of the axis of the logits
+        self.reach = self.least_reach = reach  # of the axis of the logits
         self._length = 0
         self.canvas.moving = [*self.lines.values(), *self.bars.values()]
         self._limit("steps", 0, 200.0)
@@ -73,8 +89,8 @@ class Charts:
             self.lines[name].set_data(steps, values)
         for name in self.lines.keys() - curves.keys():
             self.lines[name].set_data([], [])
-        self._fit("losses", [curves[name][1] for name in ("d_loss", "g_loss") if name in curves])
-        self._fit("norms", [curves[name][1] for name in ("grad_D", "grad_G") if name in curves], log=True)
+        for which, names in self.curves.items():
+            self._fit(which, [curves[name][1] for name in names if name in curves], log=which == "norms")
         self._histograms(run.last)
         return self.canvas.paint()
 
@@ -85,13 +101,15 @@ class Charts:
         return np.arange(1, len(parts) + 1) * every, parts.mean(axis=1)
 
     def _histograms(self, report: dict[str, Tensor]) -> None:
-        scores = {
-            name: report[f"logits_{name}"].flatten().cpu().numpy() for name in self.bars if f"logits_{name}" in report
-        }
+        scores = {}
+        for name in self.bars:
+            parts = [value.flatten() for key, value in report.items() if key.startswith(f"logits_{name}")]
+            if parts:
+                scores[name] = torch.cat(parts).cpu().numpy()
         far = max((float(np.abs(values).max()) for values in scores.values() if len(values)), default=1.0)
         while self.reach < far and self.reach < 1e6:
             self.reach *= 2
-        while self.reach > 5.0 and far < self.reach / 4:
+        while self.reach > self.least_reach and far < self.reach / 4:
             self.reach /= 2
         self._limit("logits", -self.reach, self.reach)
         edges = np.linspace(-self.reach, self.reach, self.BINS + 1)
@@ -110,7 +128,7 @@ class Charts:
             high = 10.0 ** math.ceil(math.log10(everything.max())) if len(everything) else 10.0
             self._grow(which, low, max(high, low * 10))
             return
-        high, low = 2.5, 0.0
+        high, low = (0.5 if which == "terms" else 2.5), 0.0
         while len(everything) and high < everything.max():
             high *= 2
         while len(everything) and low > everything.min():
@@ -128,6 +146,8 @@ class Charts:
         if which == "steps":
             self.losses.set_xlim(low, high)
             self.norms.set_xlim(low, high)
+            if "terms" in self.curves:
+                self.terms.set_xlim(low, high)
         elif which == "logits":
             self.logits.set_xlim(low, high)
         else:

@@ -1,17 +1,16 @@
 """The panel's cost meter: what a step of each setting tried costs, and what the run has spent so far."""
 
 import html
-import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as W
-import torch
 
-from gantutor.experiment import Data, Experiment, KStep
+from gantutor.experiment import Record
+from gantutor.experiment.record import Step
 from gantutor.ledger import Cost, cost
 from gantutor.ledger.text import count
 from gantutor.plots import COLOURS
-from gantutor.steps import STEPS, Step
 from gantutor.training import Run
 
 SHADES = {"forward": 0.45, "backward": 1.0}
@@ -19,9 +18,10 @@ SHADES = {"forward": 0.45, "backward": 1.0}
 
 @dataclass
 class Spent:
-    """What a setting costs a step (None where a step raises), and the steps taken with it."""
+    """What a setting costs a step, or the name of the error that it raises, and the steps taken with it."""
 
     cost: Cost | None
+    error: str = ""
     steps: int = 0
 
     @property
@@ -47,14 +47,14 @@ class CostMeter:
         self.spent.clear()
         self.now, self.t = "", 0
 
-    def follow(self, experiment: Experiment, data: Data, run: Run, step: Step | None = None) -> None:
+    def follow(self, experiment: Record, data: Any, run: Run, step: Step | None = None) -> None:
         """Charge the steps since the last call to the setting of then; now it is that of `experiment`, or `step`."""
         if self.now:
             self.spent[self.now].steps += run.t - self.t
         self.t = run.t
-        self.now = step.__name__ if step else setting(experiment)
+        self.now = getattr(step, "__name__", "the step") if step else setting(experiment)
         if self.now not in self.spent:
-            self.spent[self.now] = Spent(measured(experiment, data, run, step))
+            self.spent[self.now] = measured(experiment, data, run, step)
         self.widget.value = self._table()
 
     def lines(self) -> list[str]:
@@ -65,7 +65,7 @@ class CostMeter:
         return f"so far {count(sum(spent.flops for spent in self.spent.values()))} FLOPs in {self.t} steps"
 
     def _table(self) -> str:
-        most = max((spent.cost.flops for spent in self.spent.values() if spent.cost), default=1)
+        most = max([1, *(spent.cost.flops for spent in self.spent.values() if spent.cost)])
         body = "".join(self._row(name, spent, most) for name, spent in self.spent.items())
         heads = ("", "a step: G, D; forward pale, backward full", "FLOPs", "kept", "time", "steps")
         head = "".join(f'<th scope="col" style="text-align:left;padding:0 6px">{text}</th>' for text in heads)
@@ -82,7 +82,7 @@ class CostMeter:
 def cells(spent: Spent) -> tuple[str, ...]:
     """FLOPs, bytes and milliseconds of a step, and how many were taken."""
     if spent.cost is None:
-        return ("raises", "", "", f"{spent.steps} steps")
+        return (f"raises {spent.error}", "", "", f"{spent.steps} steps")
     c = spent.cost
     return f"{count(c.flops)}", f"{count(c.saved_bytes, 'B')}", f"{c.milliseconds:.3g} ms", f"{spent.steps} steps"
 
@@ -90,7 +90,7 @@ def cells(spent: Spent) -> tuple[str, ...]:
 def bars(cost: Cost, most: int) -> str:
     """A step's operations as one bar, by network and direction."""
     parts = [
-        (getattr(share, f"{direction}_flops"), COLOURS.get(name, COLOURS["ink"]), shade)
+        (getattr(share, f"{direction}_flops"), COLOURS.get(name[0], COLOURS["ink"]), shade)
         for name, share in cost.networks.items()
         for direction, shade in SHADES.items()
     ]
@@ -101,25 +101,21 @@ def bars(cost: Cost, most: int) -> str:
     return f'<span style="display:inline-flex;width:222px;vertical-align:middle">{spans}</span>'
 
 
-def setting(experiment: Experiment) -> str:
+def setting(experiment: Record) -> str:
     """What a step's cost depends on, as far as it can change in a run; what is as usual is left out."""
-    usual = Experiment()
+    usual = type(experiment)()
     parts = [
         f"{name} {getattr(experiment, name)}"
-        for name in ("loss", "batching", "d_steps")
+        for name in experiment.COSTS
         if getattr(experiment, name) != getattr(usual, name)
     ]
     return ", ".join([experiment.strategy, *parts])
 
 
-def measured(experiment: Experiment, data: Data, run: Run, step: Step | None) -> Cost | None:
-    """The cost of one step of this experiment, or of `step`, on copies; None if it raises."""
-    generator = torch.Generator(data.device).manual_seed(0)
-    real = data.sample(experiment.batch_size, generator)
-    z = torch.randn(len(real), experiment.z_dim, generator=generator, device=data.device)
-    k_step = KStep(itertools.repeat((real, z)))
-    k_step.last, k_step.d_steps = STEPS[experiment.strategy], experiment.d_steps
+def measured(experiment: Record, data: Any, run: Run, step: Step | None) -> Spent:
+    """What one step of this experiment, or `step`, costs, on copies; or what it raises."""
+    usual, batch = experiment.trial(data)
     try:
-        return cost(step or k_step, run.model, real, z, repeats=3)
-    except (RuntimeError, ValueError):
-        return None
+        return Spent(cost(step or usual, run.model, *batch, repeats=3))
+    except (RuntimeError, ValueError) as error:
+        return Spent(None, type(error).__name__)

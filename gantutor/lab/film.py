@@ -11,12 +11,14 @@ LABELS = "ABCDEFGH"  # of lanes
 
 
 class Shot(NamedTuple):
-    """A view at one moment: PNG bytes, and its size on the screen in CSS pixels."""
+    """A view at one moment: PNG bytes, and its size on the screen in CSS pixels; the rest as View has it."""
 
     title: str
     png: bytes
     width: int
     height: int
+    columns: tuple[str, ...] = ()
+    beside: bool = False
 
 
 class Frame(NamedTuple):
@@ -45,28 +47,48 @@ def compose(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
     return picture
 
 
-def compose_lane(shots: Sequence[Shot], gap: int = 8, line: int = 14) -> Image.Image:
-    """All shots but the last in a column, each below its title; the charts beside them."""
-    *column, charts = shots
-    left = max(shot.width for shot in column)
-    tall = sum(shot.height + line for shot in column) + gap * (len(column) - 1)
-    lane = Image.new("RGB", (left + gap + charts.width, max(tall, charts.height + line)), "white")
-    draw = ImageDraw.Draw(lane)
-    y = 0
-    for shot in column:
-        draw.text((0, y), shot.title, fill="black")
-        lane.paste(picture_of(shot), (0, y + line))
-        y += line + shot.height + gap
-    draw.text((left + gap, 0), charts.title, fill="black")
-    lane.paste(picture_of(charts), (left + gap, line))
-    return lane
+def compose_lane(shots: Sequence[Shot], gap: int = 8) -> Image.Image:
+    """All shots but the last, the charts, below each other or beside; the charts right of them."""
+    *column, charts = map(framed, shots)
+    rows: list[list[Image.Image]] = []
+    for shot, picture in zip(shots, column, strict=False):
+        rows = [*rows[:-1], [*rows[-1], picture]] if shot.beside and rows else [*rows, [picture]]
+    lane = stacked([stacked(row, gap, across=True) for row in rows], gap, across=False)
+    return stacked([lane, charts], gap, across=True)
+
+
+def framed(shot: Shot, line: int = 14) -> Image.Image:
+    """The shot's pixels below its title, and below the headings of its columns if it has any."""
+    head = line * (2 if shot.columns else 1)
+    page = Image.new("RGB", (shot.width, shot.height + head), "white")
+    draw = ImageDraw.Draw(page)
+    draw.text((0, 0), shot.title, fill="black")
+    for i, column in enumerate(shot.columns):
+        middle = round((i + 0.5) * shot.width / len(shot.columns))
+        draw.text((middle, line), column, fill="black", anchor="ma")
+    page.paste(picture_of(shot), (0, head))
+    return page
+
+
+def stacked(pictures: Sequence[Image.Image], gap: int, across: bool) -> Image.Image:
+    """Pictures side by side (`across`) or below each other, on white."""
+    wide, tall = [picture.width for picture in pictures], [picture.height for picture in pictures]
+    spare = gap * (len(pictures) - 1)
+    size = (sum(wide) + spare, max(tall)) if across else (max(wide), sum(tall) + spare)
+    page = Image.new("RGB", size, "white")
+    at = 0
+    for picture in pictures:
+        page.paste(picture, (at, 0) if across else (0, at))
+        at += (picture.width if across else picture.height) + gap
+    return page
 
 
 def picture_of(shot: Shot) -> Image.Image:
     """The shot's pixels, at its size on the screen."""
     image = Image.open(io.BytesIO(shot.png)).convert("RGB")
     size = (shot.width, shot.height)
-    return image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
+    whole = not shot.width % image.width  # then it stays pixels, as on the screen
+    return image.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC)
 
 
 class Film:

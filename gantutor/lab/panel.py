@@ -3,19 +3,22 @@
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import ipywidgets as W
 
-from gantutor.experiment import Experiment
+from gantutor.experiment import Experiment, Record
+from gantutor.experiment.record import Step
 from gantutor.lab.a11y import Accessibility
 from gantutor.lab.film import LABELS, Film, Frame, compose
 from gantutor.lab.lane import Lane
+from gantutor.lab.page import Panel, close_widgets
 from gantutor.lab.runner import Runner
-from gantutor.steps import d_only, g_only
 from gantutor.training import DivergedError
+
+__all__ = ["Lab", "close_widgets"]
 
 
 class Lab:
@@ -23,6 +26,7 @@ class Lab:
 
     >>> lab = Lab(Experiment(data="ring"))              # one
     >>> lab = Lab(a, a.replace(loss="minimax"))         # A/B
+    >>> lab = Lab(Pix2PixExperiment())                  # or CycleGANExperiment: any record of gantutor.experiment
     >>> lab.advance(200)                                # in a cell what Play does live
     >>> lab                                             # the panel; without a front end a picture
 
@@ -32,13 +36,14 @@ class Lab:
     """
 
     def __init__(
-        self, *experiments: Experiment, name: str = "lab", keep_frames: bool = False, cost_meter: bool = False
+        self, *experiments: Record, name: str = "lab", keep_frames: bool = False, cost_meter: bool = False
     ) -> None:
         experiments = experiments or (Experiment(),)
         if len(experiments) > len(LABELS):
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(experiments)}")
         self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
-        self.lanes = [Lane(e, label, cost_meter) for e, label in zip(experiments, LABELS, strict=False)]
+        narrow = len(experiments) > 1
+        self.lanes = [Lane(e, label, cost_meter, narrow) for e, label in zip(experiments, LABELS, strict=False)]
         self.runner.share = self._share()
         self.film = Film()
         self.keep_frames = keep_frames
@@ -94,9 +99,11 @@ class Lab:
         self.progress = W.HTML()
         buttons: list[W.Widget] = [self.play]
         actions: tuple[tuple[str, str, str, Callable[[], None]], ...] = (
-            ("Step", "step-forward", "One update of D and G", lambda: self._one(None)),
-            ("D only", "", "One update of D alone", lambda: self._one(d_only)),
-            ("G only", "", "One update of G alone", lambda: self._one(g_only)),
+            ("Step", "step-forward", "One update of D and G", partial(self._one, None)),
+            *(
+                (name, "", f"One update of {name.split()[0]} alone", partial(self._one, step))
+                for name, step in self._half_steps().items()
+            ),
             ("Reset", "refresh", "Start again from the seed, as the controls say", self._restart),
         )
         for description, icon, tooltip, action in actions:
@@ -131,6 +138,11 @@ class Lab:
         self.widget.runner = self.runner
         self.widget.add_class("gt-panel")
 
+    def _half_steps(self) -> dict[str, Step]:
+        """The updates of one player alone that every lane's experiment has."""
+        first, *others = [lane.experiment.HALF_STEPS for lane in self.lanes]
+        return {name: step for name, step in first.items() if all(other.get(name) is step for other in others)}
+
     def _post(self, action: Callable[[], None], _: W.Button) -> None:
         self.runner.post(action)
 
@@ -140,10 +152,10 @@ class Lab:
             (self.runner.play if change["new"] else self.runner.pause)()
 
     def _changed(self, lane: Lane, field: str, value: Any) -> None:
-        if field in Experiment.LIVE:
+        if field in lane.experiment.LIVE:
             self.runner.post(lambda: self._apply(lane, field, value))
         else:
-            self._say(f"{self._of(lane)}{field} = {getattr(value, 'name', value)} applies at Reset")
+            self._say_later(lane, field, value)
 
     # What the training thread does -----------------------------------------------------------------------------------
 
@@ -157,6 +169,9 @@ class Lab:
                 except DivergedError:
                     lane.experiment.apply(lane.run)  # the run went back to a state older than what the controls say
                     raise
+        if self.runner.playing and behind + 1 in {lane.experiment.steps for lane in self.lanes}:
+            self.runner.pause_now()
+            self._say(f"paused: step {behind + 1} is the last that was planned")
 
     def _one(self, step: Any) -> None:
         self.runner.pause_now()
@@ -170,6 +185,9 @@ class Lab:
         return 0.25 if all(lane.data.kind == "points" for lane in self.lanes) else 0.05
 
     def _apply(self, lane: Lane, field: str, value: Any) -> None:
+        if not lane.experiment.is_live(field, value):
+            self._say_later(lane, field, value)
+            return
         lane.follow()  # what was done until now is the old setting's
         lane.experiment = lane.experiment.replace(**{field: value})
         lane.experiment.apply(lane.run)
@@ -199,6 +217,9 @@ class Lab:
     def _of(self, lane: Lane) -> str:
         return f"{lane.label}: " if len(self.lanes) > 1 else ""
 
+    def _say_later(self, lane: Lane, field: str, value: Any) -> None:
+        self._say(f"{self._of(lane)}{field} = {getattr(value, 'name', value)} applies at Reset")
+
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status">{html.escape(text)}</div>'
 
@@ -210,7 +231,9 @@ class Lab:
 
     def _show_progress(self) -> None:
         rate = f" · {self.runner.steps_per_second:.0f} steps/s" if self.runner.playing else ""
-        self.progress.value = f"step {self.run.t}{rate} · {self.lanes[0].data.device}"
+        first = self.lanes[0]
+        said = " ".join(["step", str(self.run.t), first.experiment.progress(self.run)]).strip()
+        self.progress.value = f"{said}{rate} · {first.data.device}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
@@ -218,24 +241,3 @@ class Lab:
         self.snapshot().save(out, "PNG")
         bundle = dict(self.widget._repr_mimebundle_())
         return {**bundle, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": "gantutor lab"}
-
-
-class Panel(W.VBox):
-    """The widget on the page; closing it ends the training thread."""
-
-    runner: Runner
-
-    def close(self) -> None:
-        self.runner.close()
-        if self.comm is not None:  # not yet closed
-            close_widgets(self.children)
-        super().close()
-
-
-def close_widgets(widgets: Sequence[W.Widget]) -> None:
-    """Close widgets and all that is theirs: each would stay registered, with what its callbacks hold."""
-    for widget in widgets:
-        close_widgets(getattr(widget, "children", ()))
-        for part in (getattr(widget, "style", None), widget.layout, widget):
-            if isinstance(part, W.Widget):
-                part.close()

@@ -1,9 +1,13 @@
-"""What the panel shows of a run, by the kind of its data. Painting changes nothing in the run."""
+"""What the panel shows of a GAN's run, by the kind of its data. Painting changes nothing in the run.
+
+A picture is made for a data set and for those fields of a record that are in its FIELDS. Its views are the charts, the
+last, and whatever else there is to see; `paint(run, names, experiment)` gives the views in `names` as PNG bytes.
+"""
 
 import numpy as np
 import torch
 
-from gantutor.experiment import Data
+from gantutor.experiment import Data, Record
 from gantutor.lab.canvas import Canvas, View
 from gantutor.lab.charts import Charts
 from gantutor.plots import COLOURS, SURFACE, png, tile
@@ -13,6 +17,7 @@ from gantutor.training import Run
 class ImagePicture:
     """G's images of fixed z, real images beside them, and the charts."""
 
+    FIELDS = ("z_dim",)
     COLUMNS, ROWS = 8, 4
 
     def __init__(self, data: Data, z_dim: int) -> None:
@@ -26,11 +31,11 @@ class ImagePicture:
         size = (320, round(self.ROWS * height * scale))
         self.views = [
             View("fake", f"G(z) of the same {n} z", f"{n} images that G makes of the same z", *size, pixelated=True),
-            View("real", "Real images", f"{n} real images", *size, pixelated=True),
-            Charts.view,
+            View("real", "Real images", f"{n} real images", *size, pixelated=True, still=True),
+            self.charts.view,
         ]
 
-    def paint(self, run: Run, names: set[str]) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], experiment: Record) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         painters = {
             "fake": lambda: png(tile(run.model.sample(self.z), self.COLUMNS)),
@@ -43,6 +48,7 @@ class ImagePicture:
 class PointPicture:
     """Real and fake points on D's decision surface, where G's loss pushes the fakes, and what G does to a grid of z."""
 
+    FIELDS = ("z_dim",)
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 17, 3.0
 
     def __init__(self, data: Data, z_dim: int) -> None:
@@ -89,10 +95,10 @@ class PointPicture:
                 480,
                 255,
             ),
-            Charts.view,
+            self.charts.view,
         ]
 
-    def paint(self, run: Run, names: set[str]) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], experiment: Record) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         painters = {"plane": lambda: self._paint_plane(run), "charts": lambda: self.charts.paint(run)}
         return {name: painters[name]() for name in names}

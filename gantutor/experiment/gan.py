@@ -1,26 +1,28 @@
-"""An experiment by name: everything that decides a run, in one record."""
+"""The record of a GAN's run."""
 
-import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
+from gantutor.experiment.controls import SEED, Choice, Control, Rate, Whole
+from gantutor.experiment.record import Record, check_finite, check_names, check_whole
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
-from gantutor.models import MODELS
+from gantutor.models import MODELS, NORMS_D, NORMS_G
 from gantutor.models.norms import check_norms
-from gantutor.steps import STEPS, Report, Step, d_only
-from gantutor.training import Batch, Run, batches, pick_device
+from gantutor.steps import STEPS, Report, Step, d_only, g_only
+from gantutor.training import Batch, Run, batches, devices, pick_device
 
 Data = Points | Images | Folder
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Record):
     """What to train, on what, and how. `start()` gives a Run; the same record gives the same run, bit for bit on a CPU.
 
     `data` is a name of `gantutor.data.DATA` or a data set; `model` a name of `gantutor.models.MODELS`, by default
@@ -47,6 +49,8 @@ class Experiment:
     model_options: dict[str, Any] = field(default_factory=dict)
 
     LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps")
+    COSTS = ("loss", "batching", "d_steps")
+    HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Record says that it is the class's
 
     def __post_init__(self) -> None:
         is_points = isinstance(self.data, Points) or (isinstance(self.data, str) and self.data in POINT_SETS)
@@ -62,24 +66,13 @@ class Experiment:
         choices: dict[str, Iterable[str]] = {"strategy": STEPS, "loss": LOSSES, "batching": BATCHINGS, "model": MODELS}
         if isinstance(self.data, str):
             choices["data"] = DATA
-        for name, valid in choices.items():
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
+        check_names(self, choices)
         check_norms(self.norm_G, self.norm_D)
-        for name, lowest in (("d_steps", 1), ("batch_size", 2), ("z_dim", 1), ("seed", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < lowest:
-                raise ValueError(f"{name} must be a whole number of at least {lowest}, got {getattr(self, name)!r}")
-        for name in ("lr_G", "lr_D"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(self, name)!r}")
+        check_whole(self, {"d_steps": 1, "batch_size": 2, "z_dim": 1, "seed": 0})
+        check_finite(self, "lr_G", "lr_D")
 
-    def replace(self, **changes: Any) -> "Experiment":
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
-    def load(self) -> Data:
-        """The data set, on the device."""
-        return load(self.data, pick_device(self.device)) if isinstance(self.data, str) else self.data
+    def named_data(self, device: str) -> Data:
+        return load(str(self.data), device)
 
     def start(self, data: Data | None = None) -> Run:
         """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
@@ -108,6 +101,41 @@ class Experiment:
                 group["lr"] = lr
         k_step: Any = run.step
         k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
+
+    def trial(self, data: Data) -> tuple["KStep", Batch]:
+        """A step and a batch to measure the step's cost with; no run's own."""
+        batch = next(batches(data, self.batch_size, self.z_dim, seed=0))
+        k_step = KStep(itertools.repeat(batch))
+        k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
+        return k_step, batch
+
+    def controls(self) -> tuple[Control, ...]:
+        """The fields that a learner may choose, in the order in which they stand in the panel."""
+        return (
+            Choice("strategy", "strategy", tuple(STEPS)),
+            Choice("loss", "loss", tuple(LOSSES)),
+            Choice("batching", "batching", BATCHINGS),
+            Whole("d_steps", "D steps", 1, 5, slider=True),
+            Rate("lr_G", "lr G"),
+            Rate("lr_D", "lr D"),
+            Choice("norm_G", "norm in G", NORMS_G),
+            Choice("norm_D", "norm in D", NORMS_D),
+            Choice("model", "networks", tuple(MODELS)),
+            Choice("data", "data", tuple(DATA) if isinstance(self.data, str) else (self.data,)),
+            Choice("device", "device", ("auto", *devices())),
+            SEED,
+        )
+
+    def suited_to(self, data: str | Data) -> dict[str, Any]:
+        """The networks and the norms that go with other data."""
+        suited = Experiment(data=data)
+        return {name: getattr(suited, name) for name in ("model", "norm_G", "norm_D")}
+
+    def chosen(self, **fields: Any) -> Self:
+        """This record with what the controls say; other networks get z and options of their own."""
+        if fields["model"] != self.model:
+            fields |= {"z_dim": 0, "model_options": {}}
+        return self.replace(**fields)
 
 
 class KStep:

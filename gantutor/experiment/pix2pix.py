@@ -1,0 +1,166 @@
+"""The record of a run of pix2pix."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gantutor.data import PAIRED, Pairs, load_pairs
+from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
+from gantutor.experiment.record import Record, Step, check_finite, check_names, check_whole
+from gantutor.experiment.translation import FallingRate, domain_batches, own_dropout, rate_of
+from gantutor.models import N_LAYERS, output_side, patchgan, unet
+from gantutor.models.layers import REFERENCE_NORMS
+from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.training import Run, devices, pick_device
+from gantutor.translation import TRANSLATION_LOSSES
+
+SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
+UPSAMPLINGS = ("nearest", "transposed")
+MODES = ("train", "eval")
+
+
+@dataclass(frozen=True)
+class Pix2PixExperiment(Record):
+    """Which pairs to learn from, and how: as `Experiment`, for `gantutor.pix2pix`.
+
+    `data` is a name of `gantutor.data.PAIRED` or a `Pairs`. `objective` is a name of OBJECTIVES: it says which terms G
+    minimises and what D is shown, `lambda_L1` how much the L1 term weighs where there is one. `generator` is "unet" or
+    "encoder_decoder"; `multipliers`, one for each halving, are by default 1, 2, 4, 4, ... `patch` is the receptive
+    field of D in pixels, a key of N_LAYERS. `norm` is G's and D's. `lr` is both players' rate; in the second half of
+    `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's pictures are made: "train",
+    as the paper does at test time, by the statistics of the pictures shown and with dropout; or "eval".
+    The fields in LIVE can change between two steps, an objective if D is shown the same (A and B, or B alone).
+    The defaults are a recipe for 64 pixels and two minutes on two CPU cores; the paper's for 256 pixels are width_G and
+    width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
+    Raises: ValueError for an unknown name or a number out of range.
+    """
+
+    data: str | Pairs = "facades_mini"
+    strategy: str = "d_first_detach"
+    objective: str = "L1 + cGAN"
+    loss: str = "non-saturating"
+    lambda_L1: float = 100.0
+    lr: float = 5e-4
+    steps: int = 1800
+    mode: str = "train"
+    generator: str = "unet"
+    patch: int = 34
+    norm: str = "batch"
+    dropout: float = 0.5
+    upsampling: str = "nearest"
+    width_G: int = 24
+    width_D: int = 24
+    multipliers: tuple[int, ...] = ()
+    batch_size: int = 4
+    seed: int = 0
+    device: str = "auto"
+
+    LIVE = ("strategy", "objective", "loss", "lambda_L1", "lr", "steps", "mode")
+    COSTS = ("loss",)
+
+    def __post_init__(self) -> None:
+        check_names(
+            self,
+            {
+                "strategy": PIX2PIX_STEPS,
+                "objective": OBJECTIVES,
+                "loss": TRANSLATION_LOSSES,
+                "mode": MODES,
+                "generator": SKIPS,
+                "patch": N_LAYERS,
+                "norm": REFERENCE_NORMS,
+                "upsampling": UPSAMPLINGS,
+                **({"data": PAIRED} if isinstance(self.data, str) else {}),
+            },
+        )
+        check_whole(self, {"steps": 0, "width_G": 1, "width_D": 1, "batch_size": 1, "seed": 0})
+        check_finite(self, "lambda_L1", "lr", "dropout")
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What the objective and its weight come to, as settings of Pix2Pix."""
+        settings = OBJECTIVES[self.objective]
+        return {**settings, "lambda_L1": self.lambda_L1 if settings["lambda_L1"] else 0.0}
+
+    def named_data(self, device: str) -> Pairs:
+        return load_pairs(str(self.data), device)
+
+    def start(self, data: Pairs | None = None) -> Run:
+        """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
+
+        The global random state is left alone, by the run's steps, too: its dropout has generators of its own.
+        Raises: ValueError for pictures that the networks do not take.
+        """
+        device = pick_device(self.device)
+        data = data or self.load()
+        channels_A, channels_B = data.A.shape[1], data.B.shape[1]
+        height, width = data.A.shape[2:]
+        side = 1
+        while math.gcd(height, width) % (2 * side) == 0:
+            side *= 2
+        multipliers = self.multipliers or [min(2**level, 4) for level in range(side.bit_length() - 1)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            G = unet(
+                side, channels_A, channels_B, self.width_G, multipliers, self.norm, self.dropout, self.upsampling,
+                SKIPS[self.generator],
+            )  # fmt: skip
+            shown = channels_A + channels_B if self.terms["conditional"] else channels_B
+            D = patchgan(shown, N_LAYERS[self.patch], self.width_D, self.norm)
+        output_side(D, min(height, width))
+        own_dropout(G, self.seed)
+        model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
+        step = FallingRate(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
+        return Run(model, step, domain_batches(data, self.batch_size, self.seed))
+
+    def apply(self, run: Run) -> None:
+        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+
+        Raises: ValueError for an objective that shows D something else than the run's does.
+        """
+        model, step = run.model, run.step
+        if self.terms["conditional"] != model.conditional:
+            raise ValueError(f"objective={self.objective!r} needs another D than this run has: it needs a new start")
+        model.loss = TRANSLATION_LOSSES[self.loss]
+        model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
+        falling: Any = step
+        falling.last, falling.lr, falling.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
+
+    def is_live(self, field: str, value: Any) -> bool:
+        """Whether a run of this record can take over that value between two steps."""
+        if field == "objective":
+            return bool(OBJECTIVES[value]["conditional"] == self.terms["conditional"])
+        return super().is_live(field, value)
+
+    def trial(self, data: Pairs) -> tuple[Step, tuple[Any, ...]]:
+        """A step and a batch to measure the step's cost with; no run's own."""
+        return PIX2PIX_STEPS[self.strategy], next(domain_batches(data, self.batch_size, seed=0))
+
+    def progress(self, run: Run) -> str:
+        """How many steps are planned, and the rate of the next one."""
+        return rate_of(run)
+
+    def controls(self) -> tuple[Control, ...]:
+        """The fields that a learner may choose, in the order in which they stand in the panel."""
+        drawn = [name for name in PAIRED if name.endswith("_mini")]  # a click must not start a download
+        named = dict.fromkeys([*drawn, self.data])
+        return (
+            Choice("strategy", "strategy", tuple(PIX2PIX_STEPS)),
+            Choice("objective", "objective", tuple(OBJECTIVES)),
+            Choice("loss", "loss", tuple(TRANSLATION_LOSSES)),
+            Weight("lambda_L1", "λ L1", 0, 200, 5),
+            Rate("lr", "lr"),
+            Whole("steps", "lr falls to 0 at", 0, 10**6),
+            Choice("mode", "test mode", MODES, 150),
+            Choice("generator", "generator", tuple(SKIPS)),
+            Choice("patch", "patch", tuple(N_LAYERS), 110),
+            Choice("norm", "norm", REFERENCE_NORMS, 130),
+            Weight("dropout", "dropout", 0, 0.9, 0.05, 180),
+            Choice("upsampling", "upsampling", UPSAMPLINGS),
+            Choice("data", "data", tuple(named) if isinstance(self.data, str) else (self.data,)),
+            Whole("batch_size", "batch", 1, 256, width=110),
+            Choice("device", "device", ("auto", *devices()), 140),
+            SEED,
+        )

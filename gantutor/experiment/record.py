@@ -1,0 +1,95 @@
+"""What the records of all experiments have in common, and what the live panel asks of them."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Self
+
+from gantutor.experiment.controls import Control
+from gantutor.training import Run, pick_device
+
+Step = Callable[..., dict[str, Any]]
+
+
+class Record:
+    """The base of the frozen dataclasses that say what to train, on what, and how.
+
+    The fields in LIVE can change between two steps of a run (`apply`), the others need a new start. COSTS are those
+    that the cost of a step depends on, besides `strategy`; HALF_STEPS the updates of one player alone, by name;
+    `steps` is the length of the run that the record plans, 0 for one without an end.
+    """
+
+    LIVE: ClassVar[tuple[str, ...]] = ()
+    COSTS: ClassVar[tuple[str, ...]] = ()
+    HALF_STEPS: ClassVar[dict[str, Step]] = {}
+    data: Any
+    strategy: str
+    device: str
+    seed: int
+    steps: int = 0
+
+    def load(self) -> Any:
+        """The data set, on the device."""
+        return self.named_data(str(pick_device(self.device))) if isinstance(self.data, str) else self.data
+
+    def named_data(self, device: str) -> Any:
+        """The data set whose name `data` is."""
+        raise NotImplementedError
+
+    def start(self, data: Any = None) -> Run:
+        """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives."""
+        raise NotImplementedError
+
+    def apply(self, run: Run) -> None:
+        """Make a run that `start` has made go on with this record's LIVE fields from its next step on."""
+        raise NotImplementedError
+
+    def trial(self, data: Any) -> tuple[Step, tuple[Any, ...]]:
+        """A step and a batch to measure the step's cost with; no run's own."""
+        raise NotImplementedError
+
+    def controls(self) -> tuple[Control, ...]:
+        """The fields that a learner may choose, in the order in which they stand in the panel."""
+        raise NotImplementedError
+
+    def suited_to(self, data: Any) -> dict[str, Any]:
+        """The fields that go with other data."""
+        return {}
+
+    def is_live(self, field: str, value: Any) -> bool:
+        """Whether a run of this record can take over that value between two steps."""
+        return field in self.LIVE
+
+    def chosen(self, **fields: Any) -> Self:
+        """This record with what the controls say."""
+        return self.replace(**fields)
+
+    def progress(self, run: Run) -> str:
+        """What is worth saying about how far the run is, besides its step."""
+        return ""
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def check_names(record: Any, choices: dict[str, Iterable[Any]]) -> None:
+    """Raises: ValueError for a field whose value is none of its choices, with those that exist."""
+    for name, valid in choices.items():
+        if getattr(record, name) not in valid:
+            listed = ", ".join(map(str, valid))
+            raise ValueError(f"{name}={getattr(record, name)!r} is unknown; choose one of {listed}")
+
+
+def check_whole(record: Any, lowest: dict[str, int]) -> None:
+    """Raises: ValueError for a field that is not a whole number, or below its lowest."""
+    for name, low in lowest.items():
+        if not isinstance(getattr(record, name), int) or getattr(record, name) < low:
+            raise ValueError(f"{name} must be a whole number of at least {low}, got {getattr(record, name)!r}")
+
+
+def check_finite(record: Any, *names: str) -> None:
+    """Raises: ValueError for a field that is not a finite number of at least 0."""
+    for name in names:
+        if not 0 <= getattr(record, name) < math.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(record, name)!r}")

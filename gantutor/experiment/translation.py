@@ -1,0 +1,93 @@
+"""What the runs of pix2pix and CycleGAN share: batches of two domains, a rate that falls, dropout with a memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantutor.data import Pairs, Unpaired
+from gantutor.experiment.record import Step
+from gantutor.parts import optimizers
+from gantutor.training import Batch, Run
+
+
+def domain_batches(data: Pairs | Unpaired, batch_size: int, seed: int) -> Iterator[Batch]:
+    """(real_A, real_B) without end; the same seed gives the same batches, bit for bit on a CPU."""
+    generator = torch.Generator(data.device).manual_seed(seed)
+    while True:
+        yield data.sample(batch_size, generator)
+
+
+def falling(t: int, steps: int) -> float:
+    """The share of the rate that is left for step t, from 0 on: 1 for the first half of `steps`, then down to 0.
+
+    What `translation.linear_decay` gives for both halves; with `steps` = 0 the rate stays.
+    """
+    constant = steps // 2
+    return max(0.0, 1 - max(0, t + 1 - constant) / (steps - constant + 1)) if steps else 1.0
+
+
+class FallingRate:
+    """`last`, a step, with all optimizers at the rate `lr` times what `falling` leaves of it.
+
+    The optimizers are told their rate at every step, since a run that diverges goes on with copies of them. A step that
+    raises does not count.
+    """
+
+    def __init__(self, last: Step, lr: float, steps: int) -> None:
+        self.last, self.lr, self.steps = last, lr, steps
+        self.t = 0
+
+    @property
+    def __name__(self) -> str:
+        return getattr(self.last, "__name__", "the step")
+
+    @property
+    def rate(self) -> float:
+        """Of the next step."""
+        return self.lr * falling(self.t, self.steps)
+
+    def __call__(self, model: Any, *batch: Tensor) -> dict[str, Tensor]:
+        for optimizer in optimizers(model).values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+        report = self.last(model, *batch)
+        self.t += 1
+        return report
+
+
+def rate_of(run: Run) -> str:
+    """What the panel says of the learning rate."""
+    step: Any = run.step
+    length = f"of {step.steps} · " if step.steps else ""
+    return f"{length}lr {step.rate:.1e}" if step.rate else f"{length}lr 0: it has fallen to its end"
+
+
+class OwnDropout(nn.Module):
+    """Dropout that draws from a generator of its own, and not from torch's global one.
+
+    In a panel the lanes take turns and a cell may draw meanwhile: each run keeps its own sequence. A copy of the
+    network goes on as the original does. The numbers are drawn on the CPU: the same masks on every device.
+    """
+
+    def __init__(self, p: float, seed: int) -> None:
+        super().__init__()
+        self.p = p
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with each number set to 0 with probability p and divided by 1 − p otherwise; in evaluation mode x."""
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator) >= self.p
+        return x * kept.to(x.device) / (1 - self.p)
+
+
+def own_dropout(network: nn.Module, seed: int) -> None:
+    """Put an OwnDropout in the place of each nn.Dropout, in place."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Dropout):
+            parent, _, last = name.rpartition(".")
+            setattr(network.get_submodule(parent), last, OwnDropout(module.p, seed))
+            seed += 1

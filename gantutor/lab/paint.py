@@ -1,0 +1,235 @@
+"""Paint: draw a label map with the mouse, and see the picture that a generator makes of it while you draw.
+
+The browser holds the drawing and sends it as class numbers, one map at a time: the next one leaves when the picture of
+the last one has come. The kernel keeps the history, colours the map, asks the generator and sends a PNG.
+"""
+
+import base64
+import io
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gantutor.data import Label
+from gantutor.data.images import to_float
+from gantutor.data.pairs import draw_labels
+from gantutor.lab.paint_canvas import Canvas
+from gantutor.lab.panel import close_widgets
+
+MAX_EXAMPLES = 12  # as many as the strip below the pictures shows
+MAX_UNDO = 200  # drawings of 4 kB each, at 64 pixels
+ENLARGED = 384  # pixels a side of each half of the picture without a front end
+
+Labels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Paint:
+    """Draw a label map, and see what a generator makes of it.
+
+    >>> Paint(model.translate, data.classes, data.held_out.labels, side=64)
+
+    `translate` takes A (1, 3, side, side), the coloured label map in [-1, 1], to B of the same form; any trained or
+    loaded generator will do. `classes` are the names and colours it was trained with; the first one is the background.
+    `examples` uint8 (N, side, side) are label maps to start from. The methods do in a cell what the mouse does live.
+    The generator is asked from the kernel's main thread: a panel that plays must not train it meanwhile; copy it.
+    Raises: ValueError for examples or an answer of `translate` that do not fit.
+    """
+
+    def __init__(
+        self,
+        translate: Callable[[Tensor], Tensor],
+        classes: Sequence[Label],
+        examples: Tensor | None = None,
+        side: int = 64,
+    ) -> None:
+        self.translate, self.classes = translate, tuple(Label(*label) for label in classes)
+        self.examples = check_examples(examples, len(self.classes), side)[:MAX_EXAMPLES]
+        self._labels: Labels = self.examples[0].copy() if len(self.examples) else np.zeros((side, side), np.uint8)
+        self._undo: list[Labels] = []
+        self._redo: list[Labels] = []
+        self._stroke = 0
+        self.milliseconds = 0.0
+        self.output = self._translated()  # raises what is wrong with `translate` before anything is shown
+        self.canvas = Canvas(
+            shape=[side, side],
+            classes=[[label.name, "#{:02x}{:02x}{:02x}".format(*label.colour)] for label in self.classes],
+            examples=self.examples.tobytes(),
+        )
+        self.widget = W.VBox([self.canvas])
+        self.widget.add_class("gt-panel")
+        self.widget.add_class("gt-painting")
+        self.canvas.observe(self._on_drawn, "sent")
+        self.canvas.on_msg(self._on_message)
+        self._show()
+
+    # What a cell calls, and the mouse too ----------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> Labels:
+        """The class of each pixel, uint8 (side, side); a copy."""
+        return self._labels.copy()
+
+    def paint_rectangle(self, label: str | int, x: int, y: int, w: int, h: int) -> "Paint":
+        """Paint `w` by `h` pixels of a class, by name or number, from column `x` and row `y` on; cut off at the edge.
+
+        Raises: ValueError for an unknown class, or a rectangle without a pixel on the map.
+        """
+        side, number = len(self._labels), self._number(label)
+        if min(w, h) < 1 or not (-w < x < side and -h < y < side):
+            raise ValueError(f"a rectangle {w} x {h} at ({x}, {y}) has no pixel on a map of {side} x {side}")
+        labels = self.labels
+        labels[max(y, 0) : y + h, max(x, 0) : x + w] = number
+        return self._put(labels)
+
+    def example(self, i: int) -> "Paint":
+        """Start from the i-th example. Raises: ValueError where there is none."""
+        if not 0 <= i < len(self.examples):
+            raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
+        return self._put(self.examples[i].copy())
+
+    def clear(self) -> "Paint":
+        """All background."""
+        return self._put(np.zeros_like(self._labels))
+
+    def undo(self) -> "Paint":
+        """Take back the last stroke; nothing happens where there is none."""
+        return self._step(self._undo, self._redo)
+
+    def redo(self) -> "Paint":
+        return self._step(self._redo, self._undo)
+
+    def snapshot(self) -> Image.Image:
+        """The map and the picture beside each other."""
+        page = Image.new("RGB", (2 * ENLARGED + 8, ENLARGED), "white")
+        drawing = to_image(draw_labels(torch.from_numpy(self._labels), self.classes))
+        nearest, smooth = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
+        for left, picture, how in ((0, drawing, nearest), (ENLARGED + 8, self.output, smooth)):
+            page.paste(picture.resize((ENLARGED, ENLARGED), how), (left, 0))
+        return page
+
+    def close(self) -> None:
+        """Take it off the page."""
+        close_widgets([self.widget])
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    def _number(self, label: str | int) -> int:
+        names = [known.name for known in self.classes]
+        if label in names:
+            return names.index(str(label))
+        if isinstance(label, int) and 0 <= label < len(names):
+            return label
+        raise ValueError(f"class {label!r} is unknown; choose one of {', '.join(names)} or 0 to {len(names) - 1}")
+
+    def _put(self, labels: Labels) -> "Paint":
+        """A new drawing, which can be undone."""
+        if not np.array_equal(labels, self._labels):
+            self._remember()
+            self._labels = labels
+            self._update()
+        return self
+
+    def _remember(self) -> None:
+        self._undo = [*self._undo[1 - MAX_UNDO :], self._labels]
+        self._redo.clear()
+
+    def _step(self, source: list[Labels], target: list[Labels]) -> "Paint":
+        if source:
+            target.append(self._labels)
+            self._labels = source.pop()
+            self._update()
+        return self
+
+    def _update(self) -> None:
+        self.output = self._translated()
+        self._show()
+
+    def _translated(self) -> Image.Image:
+        """The generator's picture of the map. Raises: ValueError for an answer of another form."""
+        start = time.perf_counter()
+        A = to_float(draw_labels(torch.from_numpy(self._labels), self.classes))[None]
+        with torch.no_grad():
+            B = self.translate(A)
+        self.milliseconds = 1000 * (time.perf_counter() - start)
+        if not isinstance(B, Tensor) or B.shape != A.shape or not B.isfinite().all() or B.abs().max() > 1.001:
+            shape = tuple(B.shape) if isinstance(B, Tensor) else type(B).__name__
+            raise ValueError(f"translate must give finite pictures {tuple(A.shape)} in [-1, 1]; got {shape}")
+        return to_image((B[0].float().cpu() + 1) * 127.5)
+
+    def _shares(self) -> str:
+        """The map in words, the largest part first."""
+        counts = np.bincount(self._labels.ravel(), minlength=len(self.classes)) / self._labels.size
+        order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > 0]
+        return ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
+
+    def _show(self, message: str = "") -> None:
+        """Bring the front end up to date, all in one message."""
+        with self.canvas.hold_sync():
+            self.canvas.map = self._labels.tobytes()
+            self.canvas.picture = png(self.output)
+            self.canvas.alt = f"The generator's picture of a label map with {self._shares()}"
+            self.canvas.milliseconds, self.canvas.message = self.milliseconds, message
+            self.canvas.answered = self.canvas.sent
+
+    # From the browser ------------------------------------------------------------------------------------------------
+
+    def _on_drawn(self, change: Any) -> None:
+        drawn = np.frombuffer(self.canvas.drawn, np.uint8)
+        if drawn.size != self._labels.size or drawn.max() >= len(self.classes):
+            return self._show(f"The browser sent a map of {drawn.size} pixels that does not fit.")
+        if self.canvas.stroke != self._stroke:
+            self._remember()
+            self._stroke = self.canvas.stroke
+        self._labels = drawn.reshape(self._labels.shape).copy()
+        self._guarded(self._update)
+
+    def _on_message(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
+        actions: dict[str, Callable[[], Any]] = {
+            "undo": self.undo,
+            "redo": self.redo,
+            "clear": self.clear,
+            "example": lambda: self.example(int(content.get("number", 0))),
+        }
+        if content.get("do") in actions:
+            self._guarded(actions[content["do"]])
+
+    def _guarded(self, action: Callable[[], Any]) -> None:
+        """An error has no cell to appear below: it stands in the status line, and the map is kept."""
+        try:
+            action()
+        except Exception as error:
+            self._show(f"{type(error).__name__}: {error}")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
+        bundle = dict(self.widget._repr_mimebundle_())
+        return {**bundle, "image/png": base64.b64encode(png(self.snapshot())).decode(), "text/plain": "gantutor paint"}
+
+
+def png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """(3, H, W), 0 ... 255, to a picture."""
+    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
+
+
+def check_examples(examples: Tensor | None, classes: int, side: int) -> Labels:
+    """The examples as an array. Raises: ValueError for another shape, type or number of classes."""
+    if examples is None:
+        return np.zeros((0, side, side), np.uint8)
+    found = np.asarray(examples.cpu() if isinstance(examples, Tensor) else examples)
+    if found.dtype != np.uint8 or found.shape[1:] != (side, side):
+        raise ValueError(f"expected examples uint8 (N, {side}, {side}), got {found.dtype} {found.shape}")
+    if found.size and found.max() >= classes:
+        raise ValueError(f"an example has class {found.max()}, but there are {classes} classes")
+    return found

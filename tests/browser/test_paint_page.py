@@ -1,0 +1,176 @@
+"""The painting canvas in a real JupyterLab: mouse, keyboard and buttons draw, and the generator's picture follows."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+from labserver import LabServer
+from notebookpage import run_whole, screenshot, write_notebook
+from panelpage import PanelPage
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+SETUP = """import torch
+
+from gantutor.data import load_pairs
+from gantutor.lab import Paint
+from gantutor.models import unet_64
+
+torch.manual_seed(0)
+data = load_pairs("facades_mini", split="test", number=4)
+G = unet_64(width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest")
+with torch.no_grad():
+    for _ in range(20):  # or else its BatchNorm would not know what an untrained net's features are like
+        G(data.first(4)[0])
+G = G.eval()"""
+PAINT = "paint = Paint(G, data.classes, data.labels, side=64)\npaint"
+
+# The share of each class on the map that the learner sees, by its colour.
+COUNT = """(canvas, colour) => {
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4)
+        count += data[i] === colour[0] && data[i + 1] === colour[1] && data[i + 2] === colour[2];
+    return count;
+}"""
+
+# From one pointer event of a stroke to the picture of it, in ms: a brush of one pixel, a new place each time.
+LATENCY = """async (panel) => {
+    const over = panel.querySelector('.gt-paint-over'), image = panel.querySelector('.gt-paint-output');
+    const box = over.getBoundingClientRect(), times = [];
+    const event = (type, i) => over.dispatchEvent(new PointerEvent(type, { pointerId: 1, button: 0, bubbles: true,
+        clientX: box.left + (i + 0.5) * box.width / 64, clientY: box.top + 10.5 * box.height / 64 }));
+    over.setPointerCapture = () => {};
+    event('pointerdown', 20);
+    for (let i = 21; i < 32; i++) {
+        await new Promise(resolve => setTimeout(resolve, 400));
+        const before = image.src, start = performance.now();
+        event('pointermove', i);
+        while (image.src === before || !image.complete) {
+            await new Promise(resolve => setTimeout(resolve, 1));
+            if (performance.now() - start > 5000) break;
+        }
+        times.push(performance.now() - start);
+    }
+    event('pointerup', 31);
+    return times;
+}"""
+WINDOW, DOOR, ROOF = [0, 85, 255], [0, 170, 255], [255, 170, 0]
+
+
+class PaintPage(PanelPage):
+    def __init__(self, page: Page) -> None:
+        super().__init__(page, 0, "paint")
+        self.over = self.panel.locator(".gt-paint-over")
+        self.map = self.panel.locator(".gt-paint-map")
+        self.over.scroll_into_view_if_needed()
+
+    def count(self, colour: list[int]) -> int:
+        return self.map.evaluate(COUNT, colour)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """The middle of a pixel of the map, on the page."""
+        box = self.over.bounding_box()
+        return box["x"] + (x + 0.5) * box["width"] / 64, box["y"] + (y + 0.5) * box["height"] / 64
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=8)
+        self.page.mouse.up()
+
+
+@pytest.fixture
+def painting(page: Page, lab: LabServer, tmp_path: Path) -> PaintPage:
+    notebook = write_notebook(tmp_path / "painting.ipynb", ("setup", SETUP), ("paint", PAINT), ("after", "1 + 1"))
+    run_whole(page, lab, notebook)
+    return PaintPage(page)
+
+
+def test_a_rectangle_painted_with_the_mouse_changes_the_picture(painting: PaintPage, page: Page) -> None:
+    opened = painting.settled()
+    painting.press("Clear")
+    empty = painting.wait_until(opened)
+    assert painting.count([0, 0, 170]) == 64 * 64
+    painting.press("roof")
+    painting.drag((20, 10), (39, 24))
+    painted = painting.wait_until(empty)
+    assert painting.count(ROOF) == 20 * 15
+    expect(painting.panel.locator("img")).to_have_attribute(
+        "alt", "The generator's picture of a label map with background 93%, roof 7%"
+    )
+    painted = painting.settled()
+    painting.press("Undo")
+    painting.wait_until(empty, same=True)
+    assert painting.count(ROOF) == 0
+    painting.press("Redo")
+    painting.wait_until(painted, same=True)
+    assert painting.count(ROOF) == 20 * 15
+    screenshot(page, "paint_rectangle")
+    assert page.errors == []
+
+
+def test_every_tool(painting: PaintPage, page: Page) -> None:
+    painting.press("Clear")
+    painting.press("door")
+    painting.press("Brush")
+    painting.drag((10, 10), (50, 10))
+    assert 41 * 3 <= painting.count(DOOR) <= 43 * 3, "a line without gaps, three pixels wide"
+    painting.press("Eraser")
+    painting.drag((10, 10), (50, 10))
+    assert painting.count(DOOR) == 0
+    painting.press("Rectangle")
+    painting.press("window")
+    painting.press("Mirror")
+    painting.drag((5, 5), (9, 9))
+    assert painting.count(WINDOW) == 2 * 25
+    painting.press("Mirror")
+    painting.press("Fill")
+    painting.press("roof")
+    painting.drag((7, 7))
+    assert (painting.count(WINDOW), painting.count(ROOF)) == (25, 25)
+    before = painting.settled()
+    painting.press("Example 2")
+    painting.wait_until(before)
+    assert painting.count([0, 0, 255]) > 500, "walls"
+    screenshot(page, "paint_example")
+    assert page.errors == []
+
+
+def test_the_keyboard_draws_too_and_lab_does_not_listen(painting: PaintPage, page: Page) -> None:
+    number_of_cells = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
+    before = page.evaluate(number_of_cells)
+    painting.press("Clear")
+    seen = painting.settled()
+    painting.over.focus()
+    for key in ("8", "r", " ", *["ArrowRight"] * 3, "Shift+ArrowDown", " "):
+        page.keyboard.press(key)
+    painting.wait_until(seen)
+    assert painting.count(ROOF) == 4 * 5
+    expect(painting.panel.locator(".gt-paint-took")).to_contain_text("ms")
+    page.keyboard.press("ArrowLeft")
+    expect(painting.status).to_have_text("Column 35, row 37: roof")
+    for key in ("b", "+", "]", "[", "f", "e", "-", "m", "m", "Control+z"):
+        page.keyboard.press(key)
+    painting.wait_until(seen, same=True)
+    painting.button("Brush").focus()
+    page.keyboard.press("b")  # in Lab's command mode: a new cell below
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    assert page.evaluate(number_of_cells) == before
+    for name in ("Rectangle", "Brush", "Fill", "Eraser", "Undo", "Redo", "Clear", "wall", "Example 1"):
+        expect(painting.panel.get_by_role("button", name=name, exact=True)).to_be_visible()
+    assert painting.panel.get_by_role("button", name="Eraser").get_attribute("aria-pressed") == "true"
+    expect(painting.panel.get_by_role("slider", name="Brush size")).to_be_visible()
+    assert page.errors == []
+
+
+def test_the_picture_follows_within_300_ms(painting: PaintPage, page: Page) -> None:
+    """One pointer event to picture, kernel and browser together, on a CPU at 64 pixels."""
+    painting.press("Brush")
+    painting.settled()
+    times = page.evaluate(LATENCY, painting.panel.element_handle())
+    print("ms from stroke to picture:", [round(time) for time in times])
+    assert statistics.median(times) < 300

@@ -1,0 +1,378 @@
+"""The records of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import torch
+from helpers import weights
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
+from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
+from gantutor.experiment import CycleGANExperiment, Pix2PixExperiment, Record
+from gantutor.experiment.translation import OwnDropout, falling, own_dropout
+from gantutor.image_pool import ImagePool
+from gantutor.models import N_LAYERS, patchgan, resnet, unet
+from gantutor.parts import networks, optimizers
+from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.training import DivergedError, Run
+from gantutor.translation import TRANSLATION_LOSSES, linear_decay
+
+
+def noise(n: int, seed: int, size: int = 16, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+PAIRS = Pairs("noise", noise(9, 0), noise(9, 1), flip=True)
+HEAPS = Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes"), flip=True)
+P2P = Pix2PixExperiment(data=PAIRS, width_G=4, width_D=4, patch=16, batch_size=2, steps=0)
+CYC = CycleGANExperiment(data=HEAPS, width_G=4, width_D=4, blocks=1, patch=16, pool_size=3, steps=0)
+RECORDS: dict[str, Any] = {"pix2pix": P2P, "cyclegan": CYC}
+OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes effect in the third step
+    "pix2pix": {
+        "strategy": "g_first_detach",
+        "objective": "cGAN",
+        "loss": "hinge",
+        "lambda_L1": 1.0,
+        "lr": 1e-2,
+        "steps": 6,
+    },
+    "cyclegan": {
+        "strategy": "d_first_shared",
+        "loss": "hinge",
+        "lambda_gan": 3.0,
+        "lambda_cycle": 1.0,
+        "lambda_identity": 0.0,
+        "pool_size": 0,
+        "lr": 1e-2,
+        "steps": 6,
+    },
+}
+CHANGES = [(name, field) for name in RECORDS for field in OTHER[name]]
+both = pytest.mark.parametrize("name", RECORDS)
+
+
+def state(run: Run) -> list[Tensor]:
+    """All that the next step depends on: weights, statistics, moments, pools, chance."""
+    tensors = [tensor for network in networks(run.model).values() for tensor in network.state_dict().values()]
+    for network in networks(run.model).values():
+        tensors += [m.generator.get_state() for m in network.modules() if isinstance(m, OwnDropout)]
+    for optimizer in optimizers(run.model).values():
+        tensors += [torch.as_tensor(x) for moments in optimizer.state.values() for x in moments.values()]
+    for pool in (value for value in vars(run.model).values() if isinstance(value, ImagePool)):
+        tensors += [*pool.images, pool.generator.get_state()]
+    return [tensor.clone() for tensor in tensors]
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) > 0 and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+NAMES: list[tuple[type[Record], str, Any]] = [
+    (Pix2PixExperiment, "data", PAIRED),
+    (Pix2PixExperiment, "strategy", PIX2PIX_STEPS),
+    (Pix2PixExperiment, "objective", OBJECTIVES),
+    (Pix2PixExperiment, "loss", TRANSLATION_LOSSES),
+    (Pix2PixExperiment, "mode", ("train", "eval")),
+    (Pix2PixExperiment, "generator", ("unet", "encoder_decoder")),
+    (Pix2PixExperiment, "patch", N_LAYERS),
+    (Pix2PixExperiment, "norm", ("batch", "instance", "none")),
+    (Pix2PixExperiment, "upsampling", ("nearest", "transposed")),
+    (CycleGANExperiment, "data", UNPAIRED),
+    (CycleGANExperiment, "strategy", CYCLEGAN_STEPS),
+    (CycleGANExperiment, "loss", TRANSLATION_LOSSES),
+    (CycleGANExperiment, "norm", ("batch", "instance", "none")),
+    (CycleGANExperiment, "patch", N_LAYERS),
+    (CycleGANExperiment, "upsampling", ("nearest", "transposed")),
+]
+
+
+@pytest.mark.parametrize(("record", "field", "valid"), NAMES, ids=lambda x: x if isinstance(x, str) else "")
+def test_an_unknown_name_lists_the_valid_ones(record: Any, field: str, valid: Any) -> None:
+    listed = ", ".join(map(str, valid))
+    with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
+        record(**{field: "gna"})
+    for name in valid:
+        assert getattr(record(**{field: name}), field) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("pix2pix", "steps", -1, "steps must be a whole number of at least 0, got -1"),
+        ("pix2pix", "batch_size", 0, "batch_size must be a whole number of at least 1, got 0"),
+        ("pix2pix", "width_G", 2.5, "width_G must be a whole number of at least 1, got 2.5"),
+        ("pix2pix", "lambda_L1", -1, "lambda_L1 must be a finite number of at least 0, got -1"),
+        ("pix2pix", "lr", float("nan"), "lr must be a finite number of at least 0, got nan"),
+        ("cyclegan", "pool_size", -1, "pool_size must be a whole number of at least 0, got -1"),
+        ("cyclegan", "blocks", "3", "blocks must be a whole number of at least 0, got '3'"),
+        ("cyclegan", "lambda_cycle", float("inf"), "lambda_cycle must be a finite number of at least 0, got inf"),
+    ],
+)
+def test_a_number_out_of_range_says_what_came_and_what_was_expected(
+    name: str, field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        RECORDS[name].replace(**{field: value})
+
+
+@both
+def test_a_patch_that_does_not_fit_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(ValueError, match="images of 16 pixels are too small: this discriminator has no logit left"):
+        RECORDS[name].replace(patch=286).start()
+
+
+def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
+    tall = Pairs("tall", torch.cat([noise(5, 0), noise(5, 2)], dim=2), torch.cat([noise(5, 1), noise(5, 3)], dim=2))
+    run = P2P.replace(data=tall).start()
+    run.tick()
+    assert run.model.G.side == 16
+    grey = Pairs("grey", noise(5, 0, channels=1), noise(5, 1))
+    P2P.replace(data=grey).start().tick()
+    with pytest.raises(ValueError, match="side must be a power of two of at least 8, got 4"):
+        P2P.replace(data=Pairs("odd", noise(5, 0, size=20), noise(5, 1, size=20))).start()
+
+
+# What is built --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_pix2pix_is_the_loop_that_one_writes_by_hand() -> None:
+    record = P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0, seed=3)
+    run = record.start()
+    for _ in range(7):
+        run.tick()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        G = unet(16, width=4, multipliers=[1, 2, 4, 4], dropout=0.0, upsampling="nearest")
+        D = patchgan(6, 1, 4)
+    model = Pix2Pix.with_adam(G, D, "lsgan", 5e-4, 5e-4, lambda_L1=10.0)
+    schedules = [linear_decay(optimizer, 3, 4) for optimizer in (model.opt_G, model.opt_D)]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(7):
+        PIX2PIX_STEPS["simultaneous"](model, *PAIRS.sample(2, generator))
+        for schedule in schedules:
+            schedule.step()
+    assert torch.equal(weights(run.model.G), weights(G))
+    assert torch.equal(weights(run.model.D), weights(D))
+
+
+def test_a_run_of_cyclegan_is_the_loop_that_one_writes_by_hand() -> None:
+    run = CYC.replace(steps=5, seed=2).start()
+    for _ in range(5):
+        run.tick()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        settings: Any = {"width": 4, "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
+        generators = [resnet(1, **settings) for _ in range(2)]
+        discriminators = [patchgan(3, 1, 4, "instance") for _ in range(2)]
+    model = CycleGAN.with_adam(*generators, *discriminators, lr_G=4e-4, lr_D=4e-4)
+    model.pool_A, model.pool_B = ImagePool(3, seed=4), ImagePool(3, seed=5)
+    schedules = [linear_decay(optimizer, 2, 3) for optimizer in (model.opt_G, model.opt_D)]
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(5):
+        CYCLEGAN_STEPS["g_first_shared"](model, *HEAPS.sample(1, generator))
+        for schedule in schedules:
+            schedule.step()
+    for player, network in networks(model).items():
+        assert torch.equal(weights(getattr(run.model, player)), weights(network)), player
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_is_its_terms_at_the_records_weight(objective: str) -> None:
+    model = P2P.replace(objective=objective, lambda_L1=7.0).start().model
+    settings = OBJECTIVES[objective]
+    assert model.conditional == settings["conditional"]
+    assert model.lambda_gan == settings["lambda_gan"]
+    assert model.lambda_L1 == (7.0 if "L1" in objective else 0.0)
+    assert model.D.model[0].in_channels == (6 if settings["conditional"] else 3)
+
+
+@pytest.mark.parametrize(("generator", "skips"), [("unet", True), ("encoder_decoder", False)])
+def test_the_generator_has_skips_or_not(generator: str, skips: bool) -> None:
+    model = P2P.replace(generator=generator).start().model
+    blocks = [module.skip for module in model.G.modules() if hasattr(module, "skip")]
+    assert blocks == [skips] * len(blocks) != []
+
+
+@both
+def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
+    """Though pix2pix has dropout: a cell may draw, and set its seed, while a panel plays."""
+    record = RECORDS[name]
+    torch.manual_seed(1)
+    run = record.start()
+    before = torch.get_rng_state()
+    for _ in range(3):
+        run.tick()
+    assert torch.equal(torch.get_rng_state(), before)
+    again = record.start()
+    for seed in range(3):
+        torch.manual_seed(100 + seed)
+        again.tick()
+    assert equal(state(run), state(again))
+    assert not equal(state(run), state(record.replace(seed=1).start()))
+
+
+def test_own_dropout_keeps_its_share_and_goes_on_in_a_copy() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.25), nn.Sequential(nn.Dropout(0.5)))
+    own_dropout(network, seed=1)
+    assert not any(isinstance(module, nn.Dropout) for module in network.modules())
+    first, second = (module for module in network.modules() if isinstance(module, OwnDropout))
+    ones = torch.ones(200, 200)
+    twin = copy.deepcopy(first)
+    out = first(ones)
+    assert torch.equal(twin(ones), out)
+    assert not torch.equal(first(ones), out), "another mask each time"
+    assert {round(x, 4) for x in out.unique().tolist()} == {0.0, round(1 / 0.75, 4)}
+    assert (out == 0).float().mean() == pytest.approx(0.25, abs=0.01)
+    assert not torch.equal((second(ones) == 0), out == 0)
+    assert torch.equal(network.eval()[1](ones), ones)
+
+
+# The rate that falls --------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60))
+def test_the_rate_falls_as_the_papers_schedule_does(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = linear_decay(optimizer, steps // 2, steps - steps // 2)
+    for t in range(steps + 3):
+        assert falling(t, steps) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert falling(steps, steps) == 0
+    assert falling(steps - 1, steps) > 0
+    assert falling(10**6, 0) == 1
+
+
+@both
+def test_a_live_rate_falls_from_where_it_is(name: str) -> None:
+    record = RECORDS[name].replace(steps=10, lr=1e-3)
+    run = record.start()
+    seen = []
+    for t in range(12):
+        if t == 7:
+            record.replace(lr=2e-3).apply(run)
+        run.tick()
+        seen.append({group["lr"] for opt in optimizers(run.model).values() for group in opt.param_groups})
+    wanted = [(1e-3 if t < 7 else 2e-3) * falling(t, 10) for t in range(12)]
+    assert seen == [{rate} for rate in wanted]
+    assert record.progress(run) == "of 10 · lr 0: it has fallen to its end"
+    before = [weights(network) for network in networks(run.model).values()]
+    run.tick()
+    assert equal(before, [weights(network) for network in networks(run.model).values()]), "at rate 0 nothing moves"
+
+
+@both
+def test_a_run_that_diverges_goes_on_at_the_rate_it_has_come_to(name: str) -> None:
+    run = RECORDS[name].replace(steps=10, lr=1e-3).start()
+    for _ in range(6):
+        run.tick()
+    bad = next(iter(networks(run.model).values()))
+    next(bad.parameters()).data.fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        run.tick()
+    run.tick()
+    rates = {group["lr"] for opt in optimizers(run.model).values() for group in opt.param_groups}
+    assert rates == {1e-3 * falling(7, 10)}
+
+
+def test_a_step_that_raises_does_not_count() -> None:
+    run = P2P.replace(strategy="one_stage", steps=10).start()
+    with pytest.raises(ValueError, match="one_stage is not exact"):
+        run.tick()
+    step: Any = run.step
+    assert step.t == 0
+    P2P.replace(strategy="one_stage", loss="minimax", steps=10).apply(run)
+    run.tick()
+    assert step.t == 1
+    assert step.__name__ == "one_stage"
+
+
+# What may change between two steps ------------------------------------------------------------------------------------
+
+
+def test_every_live_field_is_tested() -> None:
+    assert set(OTHER["pix2pix"]) | {"mode"} == set(Pix2PixExperiment.LIVE)
+    assert set(OTHER["cyclegan"]) == set(CycleGANExperiment.LIVE)
+
+
+@pytest.mark.parametrize(("name", "field"), CHANGES)
+def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: str) -> None:
+    record = RECORDS[name]
+    kept, changed = record.start(), record.start()
+    for t in range(9):
+        if t == 4:
+            assert record.is_live(field, OTHER[name][field])
+            record.replace(**{field: OTHER[name][field]}).apply(changed)
+        kept.tick()
+        changed.tick()
+        if t == 3:
+            assert equal(state(kept), state(changed))
+    assert not equal(state(kept), state(changed))
+
+
+@pytest.mark.parametrize(("name", "field"), CHANGES)
+def test_a_run_that_starts_with_a_field_is_one_that_was_given_it_at_once(name: str, field: str) -> None:
+    record = RECORDS[name].replace(**{field: OTHER[name][field]})
+    run, given_it = record.start(), RECORDS[name].start()
+    record.apply(given_it)
+    for _ in range(4):
+        run.tick()
+        given_it.tick()
+    assert equal(state(run), state(given_it))
+
+
+def test_an_objective_that_shows_d_something_else_needs_a_new_start() -> None:
+    run = P2P.start()
+    live = {objective for objective in OBJECTIVES if P2P.is_live("objective", objective)}
+    assert live == {"L1", "cGAN", "L1 + cGAN"}
+    assert {o for o in OBJECTIVES if P2P.replace(objective="GAN").is_live("objective", o)} == {"GAN", "L1 + GAN"}
+    assert not P2P.is_live("patch", 1)
+    before = (run.model.lambda_L1, run.model.conditional)
+    with pytest.raises(ValueError, match="objective='GAN' needs another D than this run has: it needs a new start"):
+        P2P.replace(objective="GAN").apply(run)
+    assert (run.model.lambda_L1, run.model.conditional) == before
+
+
+def test_a_smaller_pool_forgets_what_it_has_no_room_for() -> None:
+    run = CYC.start()
+    for _ in range(5):
+        run.tick()
+    assert len(run.model.pool_A) == 3
+    kept = run.model.pool_A.images[:2]
+    CYC.replace(pool_size=2).apply(run)
+    assert len(run.model.pool_A) == len(run.model.pool_B) == 2
+    assert all(x is y for x, y in zip(run.model.pool_A.images, kept, strict=True))
+
+
+@both
+def test_the_trial_is_a_step_of_this_setting_on_a_batch_of_its_own(name: str) -> None:
+    record = RECORDS[name].replace(strategy=OTHER[name]["strategy"])
+    run, alone = record.start(), record.start()
+    step, batch = record.trial(record.data)
+    assert step.__name__ == record.strategy
+    assert [len(images) for images in batch] == [record.batch_size] * 2
+    run.model.check(*batch)
+    run.tick()
+    alone.tick()
+    assert equal(state(run), state(alone)), "it took a batch of the run"
+
+
+@both
+def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
+    record = type(RECORDS[name])()
+    (control,) = [control for control in record.controls() if control.field == "data"]
+    assert all(option.endswith("_mini") for option in control.options)
+    assert record.data in control.options
+    official = record.replace(data="maps")  # unless one has asked for it
+    (control,) = [control for control in official.controls() if control.field == "data"]
+    assert "maps" in control.options
