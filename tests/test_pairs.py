@@ -364,5 +364,5 @@ def test_damaged_textures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     content[len(content) // 2] ^= 1
     (tmp_path / "textures.npz").write_bytes(content)
     monkeypatch.setattr(drawing, "embedded_file", lambda name: tmp_path / name)
-    with pytest.raises(DataError, match=r"textures\.npz .*git checkout data/textures\.npz, or python data/build_text"):
+    with pytest.raises(DataError, match=r"textures\.npz .*git checkout data/textures\.npz"):
         drawing.textures.__wrapped__()
