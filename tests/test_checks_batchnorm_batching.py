@@ -15,6 +15,7 @@ from gantutor import checks
 from gantutor.checks.batchnorm_batching import ASKED, true_dependence
 from gantutor.gan import GAN
 from gantutor.models import dcgan
+from gantutor.steps import simultaneous
 
 NOTEBOOK = "03_batchnorm_batching.ipynb"
 CELLS = {"ex-one-view": checks.one_view, "ex-score": checks.safe_score, "ex-dependence": checks.dependence}
@@ -45,7 +46,9 @@ def step(in_D: str, in_G: str, moves: str = "GD", noise: float = 0.0) -> Callabl
     """A training step whose batches are split or joint in each player's step."""
 
     def logits(gan: GAN, batching: str, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        if batching == "split":
+        if batching == "eval":
+            gan.D.eval()
+        if batching in ("split", "eval"):
             return gan.D(real), gan.D(fake)
         both = gan.D(torch.cat([real, fake]))
         return both[: len(real)], both[len(real) :]
@@ -74,6 +77,15 @@ def test_one_kind_of_batch_in_both_steps_passes(batching: str) -> None:
     assert checks.one_view(lambda *inputs: [taken(*inputs), None][1]).passed, "whatever it returns"
 
 
+@pytest.mark.parametrize("batching", ["split", "joint"])
+def test_both_players_on_one_forward_of_D_pass(batching: str) -> None:
+    def taken(gan: GAN, real: Tensor, z: Tensor) -> None:
+        gan.batching = batching
+        simultaneous(gan, real, z)
+
+    assert checks.one_view(taken).passed
+
+
 def test_the_pitfall_unchanged_is_not_answered_yet() -> None:
     verdict = checks.one_view(step("joint", "split"))
     assert (verdict.passed, verdict.answered) == (False, False)
@@ -83,7 +95,9 @@ def test_the_pitfall_unchanged_is_not_answered_yet() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (step("split", "joint"), "now it is crossed"),
+        (step("split", "joint"), "that is not how this D was trained"),
+        (step("split", "eval"), "G's step asks D in evaluation mode"),
+        (step("joint", "eval"), "G's step asks D in evaluation mode"),
         (step("split", "split", noise=1.0), "D's gradient is neither"),
         (step("split", "split", moves="D"), "G was not updated"),
         (step("joint", "joint", moves="G"), "D was not updated"),
@@ -129,9 +143,24 @@ def trains_afterwards(D: nn.Module, images: Tensor) -> Tensor:
     return scores
 
 
+def freezes(D: nn.Module, images: Tensor) -> Tensor:
+    return in_evaluation(D.requires_grad_(False), images)
+
+
+def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
+    with torch.enable_grad():
+        D.eval()
+        scores = D(images)
+        D.train()
+    scores.sum().backward()
+    return scores.detach()
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
+        (freezes, "restore requires_grad"),
+        (leaves_gradients, "has left gradients in D"),
         (lambda D, images: D(images), "has moved D's running statistics"),
         (lambda D, images: copy.deepcopy(D)(images), "depends on its company"),
         (lambda D, images: torch.cat([copy.deepcopy(D)(image[None]) for image in images]), "they are not D's"),

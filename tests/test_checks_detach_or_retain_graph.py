@@ -173,6 +173,11 @@ def test_a_wrong_mend_gets_its_own_message(cell: str) -> None:
         assert {other for other in parts if other in verdict.message} == {part}, (word, verdict.message)
 
 
+def test_the_unanswered_third_step_does_not_give_the_answer_of_the_next_section_away() -> None:
+    verdict = checks.mend_simultaneous(step("FdgLnbCDG"))
+    assert (verdict.answered, verdict.message) == (False, "it is as printed.")
+
+
 @pytest.mark.parametrize(
     ("cell", "pitfall", "mended"),
     [
@@ -210,7 +215,7 @@ def test_the_truth_of_the_puzzle_is_what_a_trace_of_the_cell_shows() -> None:
     assert seen == PUZZLE
 
 
-def changed(line: str, network: str, to: set[str]) -> dict[str, dict[str, set[str]]]:
+def changed(line: str, network: str, to: Any) -> dict[str, dict[str, Any]]:
     return {each: {**PUZZLE[each], **({network: to} if each == line else {})} for each in PUZZLE}
 
 
@@ -233,9 +238,29 @@ def test_a_wrong_ledger_gets_its_message(line: str, network: str, to: set[str], 
     assert part in verdict.message
 
 
+@pytest.mark.parametrize(
+    ("answer", "parts"),
+    [
+        ({line: PUZZLE[line] for line in "ABD"}, ("line C", "nothing is found for G")),
+        ({**PUZZLE, "B": {"G": {"g_loss"}}}, ("line B", "nothing is found for D")),
+        ({**PUZZLE, "B": 3}, ("line B", "nothing is found for G")),
+        ("g_loss", ("line A", "nothing is found for G")),
+        (3, ("line A", "nothing is found for G")),
+        (changed("B", "G", "g_loss"), ("line B: for G there is 'g_loss'", "answer with sets of the names")),
+        (changed("D", "D", 0), ("line D: for D there is 0", "answer with sets of the names")),
+        (changed("A", "D", [["g_loss"]]), ("line A: for D there is [['g_loss']]",)),
+    ],
+)
+def test_an_answer_that_is_no_ledger_gets_a_clear_verdict(answer: Any, parts: tuple[str, ...]) -> None:
+    verdict = checks.ledger(answer)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert all(part in verdict.message for part in parts), verdict.message
+
+
 def test_a_ledger_may_be_written_with_lists_and_is_not_yet_answered_while_a_place_is_empty() -> None:
     assert checks.ledger({line: {name: sorted(PUZZLE[line][name]) for name in "GD"} for line in PUZZLE}).passed
     assert checks.ledger({**PUZZLE, "C": {"G": ..., "D": set()}}) == checks.NOT_YET
+    assert checks.ledger({**PUZZLE, "C": ...}) == checks.NOT_YET
 
 
 # k steps
@@ -252,7 +277,8 @@ def my_k_steps(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip:
     for i, (real, z_for_D) in enumerate(zip(reals, zs, strict=True)):
         if say == "one too few" and i == 0:
             continue
-        gan.opt_D.zero_grad()
+        if say != "never clears D":
+            gan.opt_D.zero_grad()
         (gan.D(gan.G(z_for_D).detach()).mean() - gan.D(real).mean()).backward()
         gan.opt_D.step()
         if say != "never clips":
@@ -263,8 +289,9 @@ def my_k_steps(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip:
             gan.opt_G.zero_grad()
             (-gan.D(gan.G(z)).mean()).backward()
             gan.opt_G.step()
-    if say in ("", "never clips", "one too few", "cross-entropy"):
-        gan.opt_G.zero_grad()
+    if say in ("", "never clips", "one too few", "cross-entropy", "never clears D", "never clears G"):
+        if say != "never clears G":
+            gan.opt_G.zero_grad()
         logits = gan.D(gan.G(z))
         (-torch.nn.functional.logsigmoid(logits).mean() if say == "cross-entropy" else -logits.mean()).backward()
         gan.opt_G.step()
@@ -274,6 +301,8 @@ def my_k_steps(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip:
     ("say", "part"),
     [
         ("never clips", "the weights are not clipped"),
+        ("never clears D", "opt_D.zero_grad() is never called"),
+        ("never clears G", "opt_G.zero_grad() is missing"),
         ("one too few", "not 2 and 1"),
         ("G each time", "G moves after each of D's updates"),
         ("G in between", "G moves before D's updates are done"),

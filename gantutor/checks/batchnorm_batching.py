@@ -9,9 +9,19 @@ from torch import Tensor, nn
 
 from gantutor.checks.verdict import Function, Verdict, ask, judge
 from gantutor.gan import BATCHINGS, GAN
-from gantutor.steps import d_first_detach
+from gantutor.steps import d_first_detach, simultaneous
 
 STILL = "D is still trained on real and fake in one batch, and asked about fakes alone. One of the two must change."
+
+
+CROSSED = (
+    "now it is crossed: D is trained on separate batches, and G asks it with a joint one; that is not how this D was "
+    "trained."
+)
+EVALUATED = (
+    "G's step asks D in evaluation mode, with its running statistics: that is not how D was trained, either. Change "
+    "the batches, not the mode."
+)
 
 
 def small_gan(batching: str = "split") -> GAN:
@@ -66,14 +76,17 @@ def one_view(answer: Function) -> Verdict:
             return f"{'D' if len(found['D']) == 1 else 'G'} was not updated: each player needs its optimizer's step()."
         if not in_D:
             return "D's gradient is neither that of split nor that of joint batches: change the batches only."
-        if same(found["G"], right[in_D[0]]["G"]):
+        before_its_update = applied(simultaneous, small_gan(in_D[0]))  # both losses on one forward of D
+        if same(found["G"], right[in_D[0]]["G"]) or same(found["G"], before_its_update["G"]):
             return ""
         if in_D == ["joint"] and same(found["G"], right["joint_in_D_step"]["G"]):
             return STILL
         if in_D == ["split"]:
             crossed = applied(crossed_step, small_gan())
             if same(found["G"], crossed["G"]):
-                return "now it is crossed: D is trained on separate batches, and G asks it with a joint one."
+                return CROSSED
+        if same(found["G"], applied(in_evaluation_mode, small_gan(in_D[0]))["G"]):
+            return EVALUATED
         return (
             "D is trained as it should be, but G's gradient is another: G's loss is that of the fakes, after D's step."
         )
@@ -94,8 +107,22 @@ def crossed_step(gan: GAN, real: Tensor, z: Tensor) -> None:
     gan.opt_G.step()
 
 
+def in_evaluation_mode(gan: GAN, real: Tensor, z: Tensor) -> None:
+    """D's step as `gan.batching` says; in G's step D uses its running statistics."""
+    fake = gan.G(z)
+    gan.opt_D.zero_grad()
+    gan.loss.d_loss(*gan.logits(real, fake.detach())).backward()
+    gan.opt_D.step()
+    gan.opt_G.zero_grad()
+    gan.loss.g_loss(gan.D.eval()(fake)).backward()
+    gan.opt_G.step()
+
+
 def safe_score(answer: Function) -> Verdict:
-    """`answer(D, images)` scores each image by itself (N, 1), and leaves D as it was."""
+    """`answer(D, images)` scores each image by itself, with D's running statistics, (N, 1), and leaves D as it was.
+
+    As it was: its weights and statistics, its mode, which parameters ask for a gradient, and what gradients they hold.
+    """
 
     def check(answer: Function) -> str:
         D, (images, _) = small_gan().D.train(), small_batch()
@@ -110,6 +137,10 @@ def safe_score(answer: Function) -> Verdict:
         moved = [name for name, value in D.state_dict().items() if not torch.equal(value, before[name])]
         if moved:
             return f"scoring has moved D's running statistics ({moved[0]}): a look must not change what is looked at."
+        if not all(p.requires_grad for p in D.parameters()):
+            return "D's parameters no longer require a gradient, so D would not learn any more: restore requires_grad."
+        if any(p.grad is not None for p in D.parameters()):
+            return "scoring has left gradients in D: the next step would start with them. A score needs no backward."
         modes = [module.training for module in D.modules()]
         alone = torch.cat([answer(D.train(), images[:1].clone()), answer(D.train(), images[1:3].clone())])
         if not torch.allclose(alone, scores[:3], rtol=1e-6, atol=1e-9):

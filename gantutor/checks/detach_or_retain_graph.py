@@ -4,6 +4,7 @@ A step is run on two tiny networks whose gradients are known, each loss's share 
 left over. What its optimizers were given then tells which line is missing, misplaced or too much.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ def mend(answer: Function, order: str, praise: str) -> Verdict:
             return f"{order[0]} was to move first, and here {found.order[0]} does: a mend keeps the order."
         sums = {"D": old["d in D"] + old["g in D"], "G": old["g in G"] + old["d in G"]}
         if not order and all(is_(found.given(player), sums[player]) for player in "DG"):
-            return "it is as printed: each player is given the sum of both losses' gradients."
+            return "it is as printed."
         for player in "DG":
             gradient, wanted = found.given(player), right[player]
             if not is_(gradient, wanted):
@@ -125,22 +126,29 @@ PUZZLE = {  # after these lines of the notebook's step: whose gradients G and D 
 
 
 def ledger(answer: Any) -> Verdict:
-    """`answer` is {line: {network: set of losses}}, as PUZZLE is."""
-    if missing(answer) or any(missing(answer[line][name]) for line in PUZZLE for name in "GD"):
+    """`answer` is {line: {network: set of losses}}, as PUZZLE is; lists and tuples are sets, too."""
+    if missing(answer):
         return NOT_YET
-    told = {line: {name: set(answer[line][name]) for name in "GD"} for line in PUZZLE}
-    if not set().union(*[told[line][name] for line in PUZZLE for name in "GD"]) <= {"d_loss", "g_loss"}:
-        return Verdict(False, 'answer with sets of the names "d_loss" and "g_loss"; nothing is set().')
+    wanted = 'answer with sets of the names "d_loss" and "g_loss", for G and for D after each line; nothing is set().'
+    told: dict[str, dict[str, set[str]]] = {line: {} for line in PUZZLE}
+    for line, name in [(line, name) for line in PUZZLE for name in "GD"]:
+        try:
+            place = answer[line] if missing(answer[line]) else answer[line][name]
+        except (KeyError, IndexError, TypeError):
+            return Verdict(False, f"line {line}: nothing is found for {name}; {wanted}")
+        if missing(place):
+            return NOT_YET
+        several = isinstance(place, set | frozenset | list | tuple)
+        if not several or any(loss not in ("d_loss", "g_loss") for loss in place):
+            return Verdict(False, f"line {line}: for {name} there is {place!r}; {wanted}")
+        told[line][name] = set(place)
     faults = {
         "line A: the way from g_loss to G leads through D, and backward fills every parameter that it passes.": (
             told["A"] != PUZZLE["A"]
         ),
-        "line B: an optimizer clears the parameters that it was given; opt_D knows nothing of G's.": (
-            told["B"]["G"] != PUZZLE["B"]["G"]
-        ),
-        "line B: what g_loss.backward() left in D is cleared here, before D's own gradient comes.": (
-            told["B"]["D"] != PUZZLE["B"]["D"]
-        ),
+        "line B: an optimizer clears its own parameters; opt_D knows nothing of G's.": told["B"]["G"]
+        != PUZZLE["B"]["G"],
+        "line B: what g_loss left in D is cleared here, before D's own comes.": told["B"]["D"] != PUZZLE["B"]["D"],
         "line C: backward adds to what a parameter holds; it does not take its place.": told["C"]["G"] == {"d_loss"},
         "line C: the fake is not detached, so d_loss.backward() runs on into G.": told["C"]["G"] == {"g_loss"},
         "line C: d_loss's gradient reaches D, which is empty since line B, and G, which still holds g_loss's.": (
@@ -149,9 +157,8 @@ def ledger(answer: Any) -> Verdict:
         "line D: step() moves parameters along their gradients, and clears none.": told["D"] != PUZZLE["D"],
     }
     fault = next((text for text, wrong in faults.items() if wrong), "")
-    return Verdict(
-        not fault, fault or "backward adds wherever it passes, zero_grad clears its own, step clears nothing."
-    )
+    praise = "backward adds wherever it passes, zero_grad clears its own, step clears nothing."
+    return Verdict(not fault, fault or praise)
 
 
 FAULTS = {
@@ -160,6 +167,9 @@ FAULTS = {
     "the gradients are clipped; the paper clips the weights.": "clip gradients",
     "G is clipped, too; only the critic must be Lipschitz.": "clip G",
     "D's gradients are not cleared between its updates: each holds those of all before it.": "no zero_grad D",
+    "D's gradients are never cleared, not even at the start: opt_D.zero_grad() is never called.": "never clear D",
+    "G is given what was left over from before the step, too: opt_G.zero_grad() is missing.": "never clear G",
+    "G's gradients are never cleared: they hold left-overs, and D's losses' share on top.": "never clear G, stray",
     "D sees the same batch in all its updates; each is to have one of its own.": "same batch",
     "D's fakes are made once, for all updates, from the first z.": "same fakes",
     "G is given what D's losses left in it, too: detach D's fakes, or clear G after them.": "stray",
@@ -179,14 +189,15 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         for tensor in tensors:
             tensor.data.clamp_(-clip, clip)
 
-    gan.opt_D.zero_grad()
-    gan.opt_G.zero_grad()
+    for never, optimizer in (("never clear D", gan.opt_D), ("never clear G", gan.opt_G)):
+        if never not in fault:
+            optimizer.zero_grad()
     for real, z_d in zip(reals, zs, strict=True):
-        if fault != "no zero_grad D":
+        if fault not in ("no zero_grad D", "never clear D"):
             gan.opt_D.zero_grad()
         fake = gan.G(zs[0] if fault == "same fakes" else z_d)
         logits_real = gan.D(reals[0] if fault == "same batch" else real)
-        logits_fake = gan.D(fake if fault == "stray" else fake.detach())
+        logits_fake = gan.D(fake if "stray" in fault else fake.detach())
         d_loss = gan.loss.d_loss(logits_real, logits_fake) * (-1 if fault == "sign D" else 1)
         d_loss.backward()
         if fault == "clip before":
@@ -196,7 +207,7 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         gan.opt_D.step()
         if fault not in ("no clip", "clip before", "clip gradients"):
             clamp(gan.D.parameters())
-    if fault != "stray":
+    if fault != "stray" and "never clear G" not in fault:
         gan.opt_G.zero_grad()
     g_loss = gan.loss.g_loss(gan.D(gan.G(zs[-1] if fault == "last z" else z))) * (-1 if fault == "sign G" else 1)
     g_loss.backward()
@@ -211,10 +222,8 @@ def k_steps(answer: Function) -> Verdict:
     rounds = [batch(seed) for seed in (2, 3, 4)]
     z = batch(5)[1]
 
-    def run(step: Function, fault: str = "") -> Any:
-        extra = {"fault": fault} if fault else {}
-        reals, zs = zip(*rounds, strict=True)
-        return watch(lambda gan, *inputs: step(gan, *inputs, clip, **extra), gan, list(reals), list(zs), z)
+    def run(step: Function) -> Any:
+        return watch(lambda gan, *inputs: step(gan, *inputs, clip), gan, *map(list, zip(*rounds, strict=True)), z)
 
     def check(answer: Function) -> str:
         right, found = run(critic_steps), run(answer)
@@ -232,12 +241,10 @@ def k_steps(answer: Function) -> Verdict:
         same = (
             text
             for text, fault in FAULTS.items()
-            if torch.allclose(found.numbers(), run(critic_steps, fault).numbers(), atol=1e-9)
+            if torch.allclose(found.numbers(), run(partial(critic_steps, fault=fault)).numbers(), atol=1e-9)
         )
         off = (weights(found.gan.G) - weights(right.gan.G)).norm() / weights(right.gan.G).norm()
         return next(same, f"the order is right, but the gradients are not: G's weights end {off:.0%} off.")
 
-    praise = (
-        f"{len(rounds)} updates of a clipped critic, each on its own batch, then one of G against the newest critic."
-    )
+    praise = f"{len(rounds)} updates of a clipped critic, each on its own batch, then one of G on the newest critic."
     return judge(answer, check, praise)
