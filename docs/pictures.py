@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gantutor.lab import Debugger, Experiment, Lab
+from gantutor.lab import Debugger, Experiment, Lab, Pix2PixExperiment
 from gantutor.ledger import trace
 from gantutor.pitfalls import PITFALLS
 from gantutor.steps import STEPS
@@ -56,9 +56,18 @@ def batching() -> None:
     lab.close()
 
 
+def facades() -> None:
+    """Notebook 04: pix2pix on held-out pairs."""
+    lab = Lab(Pix2PixExperiment("facades_mini", steps=600, device="cpu"), name="facades")
+    lab.advance(600)
+    lab.snapshot().save(HERE / "04_pix2pix.png", optimize=True)
+    lab.close()
+
+
 if __name__ == "__main__":
     digits()
     plane()
     saturation()
     debugger()
     batching()
+    facades()

@@ -6,6 +6,7 @@ A file for each notebook, and `verdict` for what they share.
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
 from gantutor.checks.detach_or_retain_graph import k_steps, ledger, mend_d_first, mend_g_first, mend_simultaneous
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
+from gantutor.checks.pix2pix import paper_test_time, pix2pix_g_loss, receptive_field
 from gantutor.checks.start_here import image_range, who_moves
 from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
 
@@ -25,7 +26,10 @@ __all__ = [
     "mend_simultaneous",
     "one_view",
     "optimal_D",
+    "paper_test_time",
+    "pix2pix_g_loss",
     "prediction",
+    "receptive_field",
     "safe_score",
     "who_moves",
 ]

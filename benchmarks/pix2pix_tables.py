@@ -1,0 +1,177 @@
+"""Tables 1 to 3 of the pix2pix paper in miniature: a segmentation score by objective, generator and patch size.
+
+    python benchmarks/pix2pix_tables.py [--json FILE] [--fresh]
+
+About 12 minutes of CPU time on one thread. Each run is written to the table as it ends; started again, the script goes
+on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 04 loads the table and
+recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantutor.data import Pairs, load_pairs
+from gantutor.data.images import to_float
+from gantutor.experiment import Pix2PixExperiment
+from gantutor.metrics import Segmenter, l1, segmentation_score, train_segmenter
+from gantutor.pix2pix import OBJECTIVES, Pix2Pix, l1_only
+from gantutor.training import DivergedError
+
+TABLE = Path(__file__).parent.parent / "data" / "pix2pix_tables.json"
+SETTINGS: dict[str, Any] = {
+    "experiment": {"data": "facades_mini", "steps": 300},  # the rest are Pix2PixExperiment's defaults
+    "mode": "eval",  # how G is asked
+}
+SEEDS = range(3)
+PATCH = 34  # of tables 1 and 2, in pixels of 64
+NAMES = ("objective", "generator", "patch", "seed")  # what a row is called by
+
+Row = dict[str, Any]
+
+
+def wanted() -> Iterator[tuple[Any, ...]]:
+    """Every run, seed by seed, so that a table that was stopped early has something of everything."""
+    conditions = [
+        *((objective, "unet", PATCH) for objective in OBJECTIVES),
+        *((objective, "encoder_decoder", PATCH) for objective in ("L1", "L1 + cGAN")),
+        *(("L1 + cGAN", "unet", patch) for patch in (1, 16, 70)),
+    ]
+    for seed, condition in itertools.product(SEEDS, conditions):
+        yield (*condition, seed)
+
+
+class Reader:
+    """The data, and the network that reads pictures: trained on true ones, asked about generated ones."""
+
+    def __init__(self) -> None:
+        self.data: Pairs = load_pairs(SETTINGS["experiment"]["data"])
+        assert self.data.labels is not None
+        assert self.data.held_out is not None
+        assert self.data.held_out.labels is not None
+        self.held_out, self.labels = self.data.held_out, self.data.held_out.labels
+        self.A, self.B = self.held_out.first(len(self.held_out))
+        self.segmenter: Segmenter = train_segmenter(to_float(self.data.B), self.data.labels, len(self.data.classes))
+
+    def scores(self, pictures: Tensor) -> Row:
+        """Of pictures made from the held-out label maps. `sharpness` is the size of the differences between
+        neighbours, as a share of that in the true pictures."""
+        found = segmentation_score(self.segmenter, pictures, self.labels)._asdict()
+        return {**found, "l1": l1(pictures, self.B), "sharpness": contrast(pictures) / contrast(self.B)}
+
+
+def contrast(pictures: Tensor) -> float:
+    """The mean difference between neighbouring pixels, across and down."""
+    return sum(pictures.diff(dim=axis).abs().mean().item() for axis in (2, 3)) / 2
+
+
+def experiment(objective: str, generator: str, patch: int, seed: int) -> Pix2PixExperiment:
+    """The run of a row."""
+    return Pix2PixExperiment(
+        **SETTINGS["experiment"], objective=objective, generator=generator, patch=patch, seed=seed, device="cpu"
+    )
+
+
+def trained(name: tuple[Any, ...], reader: Reader) -> Row:
+    """Train one model and score what it makes of the held-out label maps."""
+    row: Row = dict(zip(NAMES, name, strict=True))
+    run, diverged = experiment(*name).start(reader.data), False
+    if row["objective"] == "L1":
+        step: Any = run.step
+        step.last = l1_only  # for G the same as any step without an adversarial term, and cheaper
+    try:
+        for _ in range(SETTINGS["experiment"]["steps"]):
+            run.tick()
+    except DivergedError:
+        diverged = True
+    figures = {key: round(value, 4) for key, value in reader.scores(translated(run.model, reader.A)).items()}
+    return {**row, **figures, "diverged": diverged}
+
+
+def translated(model: Pix2Pix, A: Tensor) -> Tensor:
+    return torch.cat([model.translate(some, SETTINGS["mode"]) for some in A.split(25)])
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
+    if not path.exists():
+        return []
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if table["settings"] != SETTINGS:
+        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
+    return list(table["rows"])
+
+
+def write(path: Path, rows: list[Row], truth: Row, untrained: Row) -> None:
+    """In one piece, so that whoever stops the script leaves a whole table.
+
+    `truth` is what the reader finds in the true pictures, `untrained` what it finds in those of a fresh generator.
+    """
+    head = {
+        "made_by": "benchmarks/pix2pix_tables.py",
+        "torch": torch.__version__,
+        "settings": SETTINGS,
+        "truth": truth,
+        "untrained": untrained,
+    }
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    entries = "".join(f' "{name}": {json.dumps(value)},\n' for name, value in head.items())
+    part = path.with_suffix(".part")
+    part.write_text(f'{{\n{entries} "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    os.replace(part, path)
+
+
+def show(rows: list[Row]) -> None:
+    """A line for each condition: the mean over seeds, and from lowest to highest."""
+    print(f"{'':36}{'pixel accuracy':>22}{'class IoU':>22}{'L1':>8}{'sharpness':>11}")
+    order = sorted(rows, key=lambda row: [str(row[name]) for name in NAMES])
+    for condition, group in itertools.groupby(order, key=lambda row: [row[name] for name in NAMES[:-1]]):
+        runs = list(group)
+        cells = []
+        for score in ("pixel_accuracy", "class_iou"):
+            values = [row[score] for row in runs]
+            cells.append(f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+        plain = [statistics.mean(row[score] for row in runs) for score in ("l1", "sharpness")]
+        words = "{:11}{:17}{:>4}".format(*map(str, condition))
+        print(f"{words:36}{cells[0]:>22}{cells[1]:>22}{plain[0]:8.3f}{plain[1]:11.2f}")
+
+
+def called(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in NAMES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
+
+    rows = [] if arguments.fresh else read(arguments.json)
+    there = {called(row) for row in rows}
+    missing = [name for name in wanted() if name not in there]
+    if missing:
+        reader = Reader()
+        truth = {key: round(value, 4) for key, value in reader.scores(reader.B).items()}
+        fresh = translated(experiment("L1", "unet", PATCH, 0).start(reader.data).model, reader.A)
+        untrained = {key: round(value, 4) for key, value in reader.scores(fresh).items()}
+    for done, name in enumerate(missing, start=1):
+        start = time.process_time()
+        rows.append(trained(name, reader))
+        write(arguments.json, rows, truth, untrained)
+        print(f"{done}/{len(missing)} {' '.join(map(str, name))}: {time.process_time() - start:.1f} s", flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
