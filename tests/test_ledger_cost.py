@@ -253,3 +253,17 @@ def test_a_cost_shows_as_text_and_as_html() -> None:
     assert "FLOPs, " in str(found)
     assert "D        3         3  " in str(found)
     assert "<th scope='col' style='text-align:left'>backwards</th>" in found._repr_html_()
+
+
+def makes_and_drops(gan: GAN, real: Tensor, z: Tensor) -> None:
+    for _ in range(4):
+        gan.G(z).tanh()  # saves its own output
+
+
+def makes_once(gan: GAN, real: Tensor, z: Tensor) -> None:
+    gan.G(z).tanh()
+
+
+def test_a_graph_that_is_dropped_is_not_counted_on() -> None:
+    gan, batch = build("points"), draw("points")[0]
+    assert cost(makes_and_drops, gan, *batch).saved_bytes == cost(makes_once, gan, *batch).saved_bytes > 0

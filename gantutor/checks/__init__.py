@@ -4,6 +4,7 @@ A file for each notebook, and `verdict` for what they share.
 """
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
+from gantutor.checks.cyclegan import cycle_loss, pool_exchange, reaches, reference_names
 from gantutor.checks.detach_or_retain_graph import k_steps, ledger, mend_d_first, mend_g_first, mend_simultaneous
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.pix2pix import paper_test_time, pix2pix_g_loss, receptive_field
@@ -13,6 +14,7 @@ from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
 __all__ = [
     "NOT_YET",
     "Verdict",
+    "cycle_loss",
     "dependence",
     "expect_error",
     "g_loss",
@@ -28,8 +30,11 @@ __all__ = [
     "optimal_D",
     "paper_test_time",
     "pix2pix_g_loss",
+    "pool_exchange",
     "prediction",
+    "reaches",
     "receptive_field",
+    "reference_names",
     "safe_score",
     "who_moves",
 ]

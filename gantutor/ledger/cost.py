@@ -128,7 +128,7 @@ class Scales:
 
     def pack(self, tensor: Tensor) -> Held:
         place, size = storage(tensor), tensor.untyped_storage().nbytes()
-        held = Held(tensor)
+        held = Held(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
         if tensor.dim() and place not in self.not_counted:
             if not self.holders[place]:
                 self.now += size
