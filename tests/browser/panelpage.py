@@ -76,6 +76,12 @@ class PanelPage:
     def choose(self, control: str, option: str, lane: int = 0) -> None:
         self.panel.get_by_label(control, exact=True).nth(lane).select_option(option)
 
+    def another(self, control: str, *options: str) -> str:
+        """The first of the options that the control has and does not show."""
+        select = self.panel.get_by_label(control, exact=True).first
+        offered = select.evaluate("select => [...select.options].map(option => option.value)")
+        return next(option for option in options if option in offered and option != select.input_value())
+
     def reset(self, first: list[int]) -> None:
         self.press("Reset")
         self.wait_until(first, same=True)

@@ -44,8 +44,9 @@ def drive(panel: PanelPage) -> None:
     panel.wait_until(stepped, same=True)
 
     panel.reset(first)
-    panel.choose("loss", "lsgan")
-    expect(panel.status).to_contain_text("loss = lsgan from step 1 on")
+    loss = panel.another("loss", "lsgan", "hinge")
+    panel.choose("loss", loss)
+    expect(panel.status).to_contain_text(f"loss = {loss} from step 1 on")
     panel.press("Step")
     panel.wait_until(first)
     assert panel.settled() != stepped  # the toggle took effect
@@ -55,8 +56,9 @@ def drive(panel: PanelPage) -> None:
     expect(pause).to_be_visible()
     expect(pause).to_have_attribute("aria-pressed", "true")
     panel.wait_until(panel.look())
-    panel.choose("strategy", "simultaneous")
-    expect(panel.status).to_contain_text("strategy = simultaneous from step")
+    strategy = panel.another("strategy", "simultaneous", "d_first_shared")
+    panel.choose("strategy", strategy)
+    expect(panel.status).to_contain_text(f"strategy = {strategy} from step")
     panel.wait_until(panel.look())
     panel.press("Pause")
     expect(panel.status).to_have_text("paused")
