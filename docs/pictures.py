@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gantutor.lab import Debugger, Experiment, Lab, Pix2PixExperiment
+from gantutor.lab import CycleGANExperiment, Debugger, Experiment, Lab, Pix2PixExperiment
 from gantutor.ledger import trace
 from gantutor.pitfalls import PITFALLS
 from gantutor.steps import STEPS
@@ -64,6 +64,14 @@ def facades() -> None:
     lab.close()
 
 
+def horses() -> None:
+    """Notebook 05: CycleGAN on held-out pictures."""
+    lab = Lab(CycleGANExperiment("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
+    lab.advance(1000)
+    lab.snapshot().save(HERE / "05_cyclegan.png", optimize=True)
+    lab.close()
+
+
 if __name__ == "__main__":
     digits()
     plane()
@@ -71,3 +79,4 @@ if __name__ == "__main__":
     debugger()
     batching()
     facades()
+    horses()
