@@ -2,12 +2,12 @@
 
 import copy
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gantutor.checks.verdict import Function, Verdict, ask, judge
+from gantutor.checks.watched import recorded
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
@@ -46,17 +46,9 @@ def small_batch() -> tuple[Tensor, Tensor]:
 def applied(step: Function, gan: GAN) -> dict[str, Tensor]:
     """The gradients that a step hands to each player's optimizer, flat; 0 for a player that it does not move."""
     gan = copy.deepcopy(gan)
-    found = {"G": torch.zeros(1), "D": torch.zeros(1)}
-    hooks = []
-    for player, network, optimizer in (("G", gan.G, gan.opt_G), ("D", gan.D, gan.opt_D)):
-
-        def hook(*_: Any, player: str = player, network: nn.Module = network) -> None:
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
-            found[player] = torch.cat([gradient.flatten() for gradient in gradients]).clone()
-
-        hooks.append(optimizer.register_step_pre_hook(hook))
+    updates = recorded(gan)
     step(gan, *small_batch())
-    return found
+    return {"G": torch.zeros(1), "D": torch.zeros(1), **dict(updates)}
 
 
 def one_view(answer: Function) -> Verdict:

@@ -58,6 +58,15 @@ def weights(network: nn.Module) -> Tensor:
 def watch(step: Function, gan: GAN, *inputs: Any) -> Watched:
     """Take the step once on a copy whose gradients hold something left over. Raises: what the step raises."""
     gan, inputs = copy.deepcopy((gan, inputs))
+    for parameter in [*gan.G.parameters(), *gan.D.parameters()]:
+        parameter.grad = torch.full_like(parameter, LEFT_OVER)
+    updates = recorded(gan)
+    step(gan, *inputs)
+    return Watched(tuple(updates), gan)
+
+
+def recorded(gan: GAN) -> list[tuple[str, Tensor]]:
+    """A list that from now on gains an entry whenever an optimizer steps: the player, and its gradient, flat."""
     updates: list[tuple[str, Tensor]] = []
 
     def record(player: str, network: nn.Module) -> Callable[..., None]:
@@ -68,11 +77,8 @@ def watch(step: Function, gan: GAN, *inputs: Any) -> Watched:
         return hook
 
     for player, network, optimizer in (("G", gan.G, gan.opt_G), ("D", gan.D, gan.opt_D)):
-        for parameter in network.parameters():
-            parameter.grad = torch.full_like(parameter, LEFT_OVER)
         optimizer.register_step_pre_hook(record(player, network))
-    step(gan, *inputs)
-    return Watched(tuple(updates), gan)
+    return updates
 
 
 def shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ For image-to-image translation there are pairs, A the input and B the target, an
     A, B = load_unpaired("horse2zebra_mini").sample(4, generator)  # each float32 (4, 3, 48, 48): A[i] is not B[i]'s
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -64,11 +64,7 @@ def load(name: str, device: str | torch.device = "cpu", **options: Any) -> Point
     Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
     files.
     """
-    if name not in DATA:
-        raise ValueError(
-            f"data set {name!r} is unknown; choose one of {', '.join(DATA)}; "
-            "image_folder(path) is for your own pictures"
-        )
+    check_name("data set", name, DATA, "image_folder(path)")
     return DATA[name](device=device, **options)
 
 
@@ -78,11 +74,7 @@ def load_pairs(name: str, device: str | torch.device = "cpu", **options: Any) ->
     Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
     files.
     """
-    if name not in PAIRED:
-        raise ValueError(
-            f"paired set {name!r} is unknown; choose one of {', '.join(PAIRED)}; "
-            "paired_folder(path) is for your own pictures"
-        )
+    check_name("paired set", name, PAIRED, "paired_folder(path)")
     return PAIRED[name](device=device, **options)
 
 
@@ -92,12 +84,16 @@ def load_unpaired(name: str, device: str | torch.device = "cpu", **options: Any)
     Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
     files.
     """
-    if name not in UNPAIRED:
-        raise ValueError(
-            f"unpaired set {name!r} is unknown; choose one of {', '.join(UNPAIRED)}; "
-            "unpaired_folders(path_A, path_B) is for your own pictures"
-        )
+    check_name("unpaired set", name, UNPAIRED, "unpaired_folders(path_A, path_B)")
     return UNPAIRED[name](device=device, **options)
+
+
+def check_name(what: str, name: str, names: Iterable[str], own: str) -> None:
+    """Raises: ValueError with the names that exist, and what is there for one's own pictures."""
+    if name not in names:
+        raise ValueError(
+            f"{what} {name!r} is unknown; choose one of {', '.join(names)}; {own} is for your own pictures"
+        )
 
 
 __all__ = [

@@ -1,8 +1,6 @@
 """The step debugger: a trace to go through line by line, forwards and backwards; or two, side by side."""
 
-import base64
 import html
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +8,8 @@ import ipywidgets as W
 from PIL import Image
 
 from gantutor.lab.a11y import Accessibility
-from gantutor.lab.panel import close_widgets
+from gantutor.lab.film import stacked
+from gantutor.lab.page import close_widgets, mimebundle
 from gantutor.lab.stepview import Scale, StepView
 from gantutor.ledger import Trace
 
@@ -75,13 +74,7 @@ class Debugger:
 
     def snapshot(self) -> Image.Image:
         """All of it as one picture."""
-        pictures = [view.picture() for view in self.views]
-        page = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
-        top = 0
-        for picture in pictures:
-            page.paste(picture, (0, top))
-            top += picture.height
-        return page
+        return stacked([view.picture() for view in self.views], gap=0, across=False)
 
     def close(self) -> None:
         """Take it off the page."""
@@ -131,8 +124,4 @@ class Debugger:
         self.accessibility.alt = {view.name: view.alt() for view in self.views}
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
-        out = io.BytesIO()
-        self.snapshot().save(out, "PNG")
-        bundle = dict(self.widget._repr_mimebundle_())
-        return {**bundle, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": "gantutor debugger"}
+        return mimebundle(self.widget, self.snapshot(), "gantutor debugger")

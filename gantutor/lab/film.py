@@ -3,11 +3,21 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from PIL import Image, ImageDraw
 
 LABELS = "ABCDEFGH"  # of lanes
+
+
+class MayStandBeside(Protocol):
+    """A View or a Shot."""
+
+    @property
+    def beside(self) -> bool: ...
+
+
+Placed = TypeVar("Placed", bound=MayStandBeside)
 
 
 class Shot(NamedTuple):
@@ -49,12 +59,19 @@ def compose(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
 
 def compose_lane(shots: Sequence[Shot], gap: int = 8) -> Image.Image:
     """All shots but the last, the charts, below each other or beside; the charts right of them."""
-    *column, charts = map(framed, shots)
-    rows: list[list[Image.Image]] = []
-    for shot, picture in zip(shots, column, strict=False):
-        rows = [*rows[:-1], [*rows[-1], picture]] if shot.beside and rows else [*rows, [picture]]
-    lane = stacked([stacked(row, gap, across=True) for row in rows], gap, across=False)
-    return stacked([lane, charts], gap, across=True)
+    *column, charts = [stacked([framed(shot) for shot in row], gap, across=True) for row in rows_of(shots)]
+    return stacked([stacked(column, gap, across=False), charts], gap, across=True)
+
+
+def rows_of(views: Sequence[Placed]) -> list[list[Placed]]:
+    """Below each other or beside, as they say; the charts, the last, for themselves."""
+    rows: list[list[Placed]] = []
+    for view in views:
+        if view.beside:
+            rows[-1].append(view)
+        else:
+            rows.append([view])
+    return rows
 
 
 def framed(shot: Shot, line: int = 14) -> Image.Image:

@@ -1,7 +1,6 @@
 """A lane of the panel: one experiment with its run, its controls and its views."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from gantutor.experiment.record import Step
 from gantutor.lab.canvas import View, panel_style
 from gantutor.lab.controls import Controls
 from gantutor.lab.costmeter import CostMeter
-from gantutor.lab.film import Shot
+from gantutor.lab.film import Shot, rows_of
 from gantutor.lab.pair_picture import PairPicture
 from gantutor.lab.pictures import ImagePicture, PointPicture
 from gantutor.lab.unpaired_picture import UnpairedPicture
@@ -111,17 +110,6 @@ class Lane:
             for row in self.rows
             for view in row
         ]
-
-
-def rows_of(views: Sequence[View]) -> list[list[View]]:
-    """The views below each other or beside, as they say; the charts, the last, for themselves."""
-    rows: list[list[View]] = []
-    for view in views:
-        if view.beside:
-            rows[-1].append(view)
-        else:
-            rows.append([view])
-    return rows
 
 
 def narrowed(row: list[View], room: int) -> list[View]:

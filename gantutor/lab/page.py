@@ -1,8 +1,12 @@
-"""What stands on the page, and how it is taken off."""
+"""What stands on the page, with or without a front end, and how it is taken off."""
 
+import base64
+import io
 from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets as W
+from PIL import Image
 
 from gantutor.lab.runner import Runner
 
@@ -26,3 +30,11 @@ def close_widgets(widgets: Sequence[W.Widget]) -> None:
         for part in (getattr(widget, "style", None), widget.layout, widget):
             if isinstance(part, W.Widget):
                 part.close()
+
+
+def mimebundle(widget: W.Widget, picture: Image.Image, text: str) -> dict[str, Any]:
+    """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    live = dict(widget._repr_mimebundle_())
+    return {**live, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": text}

@@ -4,7 +4,6 @@ The browser holds the drawing and sends it as class numbers, one map at a time: 
 the last one has come. The kernel keeps the history, colours the map, asks the generator and sends a PNG.
 """
 
-import base64
 import io
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from torch import Tensor
 from gantutor.data import Label
 from gantutor.data.images import to_float
 from gantutor.data.pairs import draw_labels
+from gantutor.lab.page import close_widgets, mimebundle
 from gantutor.lab.paint_canvas import Canvas
-from gantutor.lab.panel import close_widgets
 
 MAX_EXAMPLES = 12  # as many as the strip below the pictures shows
 MAX_UNDO = 200  # drawings of 4 kB each, at 64 pixels
@@ -207,9 +206,7 @@ class Paint:
             self._show(f"{type(error).__name__}: {error}")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
-        bundle = dict(self.widget._repr_mimebundle_())
-        return {**bundle, "image/png": base64.b64encode(png(self.snapshot())).decode(), "text/plain": "gantutor paint"}
+        return mimebundle(self.widget, self.snapshot(), "gantutor paint")
 
 
 def png(picture: Image.Image) -> bytes:

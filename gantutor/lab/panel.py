@@ -1,8 +1,6 @@
 """The live panel: one lane, or several in lock step, and the buttons that drive them."""
 
-import base64
 import html
-import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +12,7 @@ from gantutor.experiment.record import Step
 from gantutor.lab.a11y import Accessibility
 from gantutor.lab.film import LABELS, Film, Frame, compose
 from gantutor.lab.lane import Lane
-from gantutor.lab.page import Panel, close_widgets
+from gantutor.lab.page import Panel, close_widgets, mimebundle
 from gantutor.lab.runner import Runner
 from gantutor.training import DivergedError
 
@@ -236,8 +234,4 @@ class Lab:
         self.progress.value = f"{said}{rate} · {first.data.device}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
-        out = io.BytesIO()
-        self.snapshot().save(out, "PNG")
-        bundle = dict(self.widget._repr_mimebundle_())
-        return {**bundle, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": "gantutor lab"}
+        return mimebundle(self.widget, self.snapshot(), "gantutor lab")
