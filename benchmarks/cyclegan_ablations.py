@@ -25,12 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantutor.batches import Batches
 from gantutor.data import Pairs, Unpaired, horses, load_unpaired
 from gantutor.data.images import to_float
 from gantutor.data.scenes import channels_first, scenes
 from gantutor.data.unpaired_sets import draw_domains
 from gantutor.experiment import CycleGANExperiment
-from gantutor.experiment.translation import FallingRate, domain_batches
+from gantutor.experiment.translation import FallingRate
 from gantutor.metrics import Judge, l1, train_judge
 from gantutor.models import N_LAYERS, patchgan, resnet
 from gantutor.pix2pix import Pix2Pix, d_first_detach
@@ -147,7 +148,7 @@ def trained_pix2pix(seed: int, scores: Scores) -> Row:
             G = resnet(3, width=16, downsamplings=1, upsampling="nearest", end_kernel=5)
             model = Pix2Pix.with_adam(G, patchgan(6, N_LAYERS[34], 32, "instance"), "lsgan")
         step = FallingRate(d_first_detach, SETTINGS["lr"], SETTINGS["steps"])
-        row["diverged"] |= ticked(run := Run(model, step, domain_batches(data, 1, seed)))
+        row["diverged"] |= ticked(run := Run(model, step, Batches(data, 1, 0, seed)))
         fake = run.model.translate(start)
         row |= {f"{direction}_{name}": value for name, value in scores.of(direction, fake).items()}
     return row

@@ -9,7 +9,7 @@ import math
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm.auto import tqdm
 
+from gantutor.batches import Batch
 from gantutor.parts import networks, optimizers
-
-Batch = tuple[Tensor, ...]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -40,26 +39,6 @@ def devices() -> list[str]:
     there = ["cuda"] if torch.cuda.is_available() else []
     there += ["mps"] if torch.backends.mps.is_available() else []
     return [*there, "cpu"]
-
-
-class Source(Protocol):
-    """What `batches` draws from: the data sets of `gantutor.data`."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
-
-
-def batches(data: Source, batch_size: int, z_dim: int, seed: int) -> Iterator[Batch]:
-    """(real, z) without end: `batch_size` samples of `data`, and z (batch_size, z_dim) from N(0, 1).
-
-    The same seed gives the same batches, bit for bit on a CPU, whatever else the program draws.
-    """
-    generator = torch.Generator(data.device).manual_seed(seed)
-    while True:
-        real = data.sample(batch_size, generator)
-        yield real, torch.randn(batch_size, z_dim, generator=generator, device=data.device)
 
 
 class History:
@@ -125,7 +104,7 @@ class Run:
     Between two ticks anything may change: `step`, and whatever the step reads in `model`. `history` gains a row a tick:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
     `last` is the whole report of the newest step. On a CPU every loss is looked at; on a GPU that would make it wait,
-    so there the losses are looked at every 50 steps.
+    so there the losses are looked at every 50 steps. `take` takes the steps; a speed-up may put another in its place.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU
@@ -135,6 +114,7 @@ class Run:
         self.model, self.step, self.batches = model, step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}
+        self.take: Callable[..., dict[str, Tensor]] = measured
         self.t = 0
         self.good, self.good_step = copy.deepcopy(model), 0
         self._batch: Batch | None = None  # a step that raises leaves its batch for the next try
@@ -150,12 +130,11 @@ class Run:
             self.model.check(*batch)
         step = step or self.step
         strategy = getattr(step, "__name__", "the step")
-        with gradient_norms(self.model) as norms:
-            report = step(self.model, *batch)
+        report = self.take(self.model, step, *batch)
         self._batch = None
         self.t += 1
         self.last = report
-        self.history.append({**report, **norms})
+        self.history.append(report)
         losses = {name: value for name, value in report.items() if name.endswith("loss")}
         self._unchecked += [(self.t, strategy, name, value) for name, value in losses.items()]
         if batch[0].device.type == "cpu" or self.t % self.CHECK_EVERY == 0:
@@ -168,7 +147,10 @@ class Run:
         Raises: DivergedError, the model set back to the good state.
         """
         unchecked, self._unchecked = self._unchecked, []
-        for t, strategy, name, value in unchecked:
+        values = (
+            torch.stack([value.float() for *_, value in unchecked]).tolist() if unchecked else []
+        )  # one wait for all
+        for (t, strategy, name, _), value in zip(unchecked, values, strict=True):
             if not math.isfinite(value):
                 self.model = copy.deepcopy(self.good)
                 raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
@@ -181,7 +163,14 @@ def is_finite(model: Any) -> bool:
     numbers = [tensor for network in networks(model).values() for tensor in network.state_dict().values()]
     for optimizer in optimizers(model).values():
         numbers += [x for state in optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
-    return all(bool(tensor.isfinite().all()) for tensor in numbers)
+    return bool(torch.stack([tensor.isfinite().all().to(numbers[0].device) for tensor in numbers]).all())
+
+
+def measured(model: Any, step: Callable[..., dict[str, Tensor]], *batch: Tensor) -> dict[str, Tensor]:
+    """Take the step: its report, and `grad_X` as `gradient_norms` has it."""
+    with gradient_norms(model) as norms:
+        report = step(model, *batch)
+    return {**report, **norms}
 
 
 @contextlib.contextmanager

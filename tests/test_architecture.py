@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 # Inside a package (data/, models/, lab/) the files may import each other.
 FLOORS = (
     ("__init__",),
-    ("losses", "models", "data", "parts", "image_pool"),
+    ("losses", "models", "data", "parts", "image_pool", "batches"),
     ("gan", "translation"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training", "replicas"),

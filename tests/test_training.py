@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gantutor.batches import Batches
 from gantutor.data import load
 from gantutor.experiment import Experiment
 from gantutor.gan import GAN
@@ -25,7 +26,6 @@ from gantutor.training import (
     DivergedError,
     History,
     Run,
-    batches,
     devices,
     gradient_norms,
     is_finite,
@@ -84,10 +84,10 @@ def test_another_seed_gives_another_run(name: str) -> None:
 
 def test_batches_are_a_function_of_the_seed() -> None:
     ring = load("ring")
-    first = list(itertools.islice(batches(ring, 6, 3, seed=5), 4))
+    first = list(itertools.islice(Batches(ring, 6, 3, seed=5), 4))
     torch.manual_seed(1)
-    again = list(itertools.islice(batches(ring, 6, 3, seed=5), 4))
-    other = list(itertools.islice(batches(ring, 6, 3, seed=6), 4))
+    again = list(itertools.islice(Batches(ring, 6, 3, seed=5), 4))
+    other = list(itertools.islice(Batches(ring, 6, 3, seed=6), 4))
     assert all(equal(list(a), list(b)) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(x, y) for a, b in zip(first, other, strict=True) for x, y in zip(a, b, strict=True))
     assert {(real.shape, z.shape) for real, z in first} == {((6, 2), (6, 3))}

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
+from gantutor.batches import Batches
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
 from gantutor.experiment.pix2pix import UPSAMPLINGS
 from gantutor.experiment.record import Record, Step, check_finite, check_names, check_whole
-from gantutor.experiment.translation import FallingRate, domain_batches, rate_of
+from gantutor.experiment.translation import FallingRate, rate_of
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
@@ -95,7 +96,7 @@ class CycleGANExperiment(Record):
         output_side(D_A, min(height, width))
         model = CycleGAN.with_adam(G_AB, G_BA, D_A, D_B, self.loss)
         model.pool_A, model.pool_B = (ImagePool(self.pool_size, 2 * self.seed + i) for i in range(2))
-        run = Run(model, FallingRate(self.last, self.lr, self.steps), domain_batches(data, self.batch_size, self.seed))
+        run = Run(model, FallingRate(self.last, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
         self.apply(run)
         return run
 
@@ -117,7 +118,7 @@ class CycleGANExperiment(Record):
 
     def trial(self, data: Unpaired) -> tuple[Step, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return self.last, next(domain_batches(data, self.batch_size, seed=0))
+        return self.last, next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from gantutor.batches import Batch, Batches
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Whole
 from gantutor.experiment.record import Record, check_finite, check_names, check_whole
@@ -16,7 +17,7 @@ from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
 from gantutor.models.norms import check_norms
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
-from gantutor.training import Batch, Run, batches, devices, pick_device
+from gantutor.training import Run, devices, pick_device
 
 Data = Points | Images | Folder
 
@@ -87,8 +88,8 @@ class Experiment(Record):
                 data.shape, z_dim=self.z_dim, norm_G=self.norm_G, norm_D=self.norm_D, **self.model_options
             )
         gan = GAN.with_adam(G.to(device), D.to(device))
-        extra_batches = batches(data, self.batch_size, self.z_dim, self.seed + 1)
-        run = Run(gan, KStep(extra_batches), batches(data, self.batch_size, self.z_dim, self.seed))
+        extra_batches = Batches(data, self.batch_size, self.z_dim, self.seed + 1)
+        run = Run(gan, KStep(extra_batches), Batches(data, self.batch_size, self.z_dim, self.seed))
         self.apply(run)
         return run
 
@@ -104,7 +105,7 @@ class Experiment(Record):
 
     def trial(self, data: Data) -> tuple["KStep", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        batch = next(batches(data, self.batch_size, self.z_dim, seed=0))
+        batch = next(Batches(data, self.batch_size, self.z_dim, seed=0))
         k_step = KStep(itertools.repeat(batch))
         k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
         return k_step, batch

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from gantutor.batches import Batches
 from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
 from gantutor.experiment.record import Record, Step, check_finite, check_names, check_whole
-from gantutor.experiment.translation import FallingRate, domain_batches, own_dropout, rate_of
+from gantutor.experiment.translation import FallingRate, own_dropout, rate_of
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
@@ -113,7 +114,7 @@ class Pix2PixExperiment(Record):
         own_dropout(G, self.seed)
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
         step = FallingRate(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
-        return Run(model, step, domain_batches(data, self.batch_size, self.seed))
+        return Run(model, step, Batches(data, self.batch_size, 0, self.seed))
 
     def apply(self, run: Run) -> None:
         """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
@@ -136,7 +137,7 @@ class Pix2PixExperiment(Record):
 
     def trial(self, data: Pairs) -> tuple[Step, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return PIX2PIX_STEPS[self.strategy], next(domain_batches(data, self.batch_size, seed=0))
+        return PIX2PIX_STEPS[self.strategy], next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""

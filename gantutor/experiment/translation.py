@@ -1,22 +1,13 @@
-"""What the runs of pix2pix and CycleGAN share: batches of two domains, a rate that falls, dropout with a memory."""
+"""What the runs of pix2pix and CycleGAN share: a rate that falls, dropout with a memory."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gantutor.data import Pairs, Unpaired
 from gantutor.experiment.record import Step
 from gantutor.parts import optimizers
-from gantutor.training import Batch, Run
-
-
-def domain_batches(data: Pairs | Unpaired, batch_size: int, seed: int) -> Iterator[Batch]:
-    """(real_A, real_B) without end; the same seed gives the same batches, bit for bit on a CPU."""
-    generator = torch.Generator(data.device).manual_seed(seed)
-    while True:
-        yield data.sample(batch_size, generator)
+from gantutor.training import Run
 
 
 def falling(t: int, steps: int) -> float:
