@@ -15,10 +15,11 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 FLOORS = (
     ("__init__",),
     ("losses", "models", "data", "parts", "image_pool", "batches"),
-    ("gan", "translation"),
+    ("gan", "translation", "speed"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training", "replicas"),
-    ("plots", "checks", "experiment"),
+    ("plots", "checks", "experiment", "checkpoint", "distributed", "limits"),
+    ("runs",),
     ("lab", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
