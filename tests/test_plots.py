@@ -1,6 +1,7 @@
 """Figures: pixels where they are expected, and axes that hold the data they were given."""
 
 import io
+import itertools
 
 import matplotlib
 import numpy as np
@@ -11,14 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
+from gantutor.ledger import Share, Traffic
+from gantutor.limits import Limits
 from gantutor.plots import (
     COLOURS,
+    LIMITS,
     SURFACE,
+    apart,
     house_style,
+    plot_bounds,
     plot_losses,
     png,
+    roofline,
     show_images,
     show_points,
     smooth,
@@ -169,6 +177,106 @@ def test_plot_losses_takes_what_a_player_did_not_report() -> None:
     ax.figure.canvas.draw()
 
 
+# The machine's limits -------------------------------------------------------------------------------------------------
+
+MACHINE = Limits("machine", {"float32": 1e11, "bfloat16": 4e11}, bandwidth=1e10, overhead=1e-6, overlaps=False)
+STEPS = {  # traffic, and seconds; the one that was not run has none
+    "small": (Traffic("small", {"matrix product": Share(200, 10**5, 10**6)}), 4e-4),
+    "wide": (Traffic("wide", {"convolution": Share(200, 10**8, 10**10)}), 0.2),
+    "thin": (Traffic("thin", {"pointwise": Share(200, 10**8, 10**8)}), 0.02),
+    "the paper's": (Traffic("the paper's", {"convolution": Share(500, 10**10, 10**12)}), None),
+}
+
+
+def test_a_roofline_holds_the_roofs_and_each_step() -> None:
+    ax = axes()
+    roofline(ax, MACHINE, STEPS)
+    lines = {line.get_label(): line for line in ax.lines}
+    for numbers, flops in MACHINE.flops.items():
+        x, y = lines[numbers].get_data()
+        np.testing.assert_allclose(y, np.minimum(flops, x * 1e10))
+        assert x[0] < flops / 1e10 < x[-1], "the ridge is to be seen"
+    for name, limit in (("small", "launches"), ("wide", "arithmetic"), ("thin", "memory")):
+        (traffic, seconds), line = STEPS[name], lines[name]
+        np.testing.assert_allclose(line.get_xydata(), [[traffic.intensity, traffic.flops / seconds]])
+        assert (line.get_color(), line.get_marker(), line.get_markerfacecolor()) == (*LIMITS[limit], LIMITS[limit][0])
+    bars = {tuple(xy) for line in ax.lines if line.get_marker() == "_" for xy in line.get_xydata()}
+    assert bars == {(traffic.intensity, traffic.flops / MACHINE.predicted(traffic)) for traffic, _ in STEPS.values()}
+    hollow = lines["the paper's"]
+    assert hollow.get_markerfacecolor() == "white"
+    assert tuple(hollow.get_xydata()[0]) in bars
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_title()) == ("log", "log", "machine")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        *(f"limited by {limit}" for limit in ("launches", "arithmetic", "memory")),
+        "allowed by the limits",
+        "counted, not run",
+    ]
+
+
+def test_a_roofline_by_other_numbers() -> None:
+    ax = axes()
+    roofline(ax, MACHINE, {"wide": STEPS["wide"]}, "bfloat16")
+    bar = next(line for line in ax.lines if line.get_marker() == "_")
+    assert bar.get_ydata()[0] == 10**10 / MACHINE.predicted(STEPS["wide"][0], "bfloat16")
+    colours = {line.get_label(): line.get_color() for line in ax.lines}
+    assert (colours["bfloat16"], colours["float32"]) == (COLOURS["ink"], COLOURS["faint"])
+
+
+def test_a_roofline_of_the_machine_alone() -> None:
+    ax = axes()
+    roofline(ax, Limits("machine", {"float32": 1e11}, 1e10, 1e-6, False), {})
+    assert ax.get_xlim() == pytest.approx((10 / 3, 40))
+    assert ax.get_ylim()[1] == 2e11
+
+
+def test_labels_of_steps_that_lie_together_do_not_overlap() -> None:
+    """Ten steps of one speed, and one that is faster than the machine: it was busy when it was measured."""
+    steps = {f"step {i}": (Traffic("", {"convolution": Share(1, 10**8, 10**9 + i)}), 0.05) for i in range(10)}
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    ax = figure.subplots()
+    roofline(ax, MACHINE, {**steps, "top": (Traffic("", {"convolution": Share(1, 10**6, 10**10)}), 0.02)})
+    figure.savefig(io.BytesIO())
+    labels = [text for text in ax.texts if text.get_text() in steps]
+    boxes = sorted((Text.get_window_extent(label) for label in labels), key=lambda box: box.y0)  # without the line
+    assert len(boxes) == 10
+    assert all(lower.y1 <= upper.y0 for lower, upper in itertools.pairwise(boxes))
+    (top,) = [text for text in ax.texts if text.get_text() == "top"]
+    assert Text.get_window_extent(top).y0 > boxes[-1].y1
+    assert top.xy[1] < ax.get_ylim()[1]
+
+
+@given(st.lists(st.floats(-0.5, 1.5), max_size=15))
+def test_apart_keeps_the_order_and_the_gap(heights: list[float]) -> None:
+    given_ones = {str(i): height for i, height in enumerate(heights)}
+    moved = apart(given_ones, gap=0.05)
+    assert moved.keys() == given_ones.keys()
+    order = sorted(given_ones, key=lambda name: given_ones[name])
+    assert all(moved[b] - moved[a] > 0.0499 for a, b in itertools.pairwise(order))
+    assert max(moved.values(), default=0) <= 1
+    fits = all(b - a >= 0.0501 for a, b in itertools.pairwise(sorted(heights))) and min(heights, default=0) >= 0
+    if fits and max(heights, default=0) <= 1:
+        assert moved == pytest.approx(given_ones), "what fits is left where it is"
+
+
+def test_plot_bounds() -> None:
+    ax = axes()
+    plot_bounds(ax, MACHINE, STEPS, data={"small": 3e-5})
+    rows = [text.get_text() for text in ax.get_yticklabels()]
+    assert rows == list(STEPS)
+    found = {(line.get_label(), rows[int(line.get_ydata()[0])]): line.get_xdata() for line in ax.lines}
+    for name, (traffic, seconds) in STEPS.items():
+        bounds = MACHINE.bounds(traffic, data=3e-5 if name == "small" else 0.0)
+        for limit, bound in bounds.items():
+            assert ((limit, name) in found) == (bound > 0), "what takes no time has no mark"
+            np.testing.assert_allclose(found.get((limit, name), 0.0), 1000 * bound)
+        assert (("measured", name) in found) == (seconds is not None)
+    np.testing.assert_allclose(found["measured", "wide"], 200)
+    (line,) = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 0]
+    np.testing.assert_allclose(line.get_xdata(), [1000 * MACHINE.predicted(STEPS["small"][0], data=3e-5), 0.4])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*LIMITS, "measured"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is at the top"
+
+
 # The house style ------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +286,7 @@ def test_house_style_is_valid_and_every_colour_is_another() -> None:
         assert matplotlib.rcParams["figure.constrained_layout.use"]
         assert not matplotlib.rcParams["axes.spines.top"]
     assert len({to_hex(colour) for colour in COLOURS.values()}) == len(COLOURS)
+    assert all(len(set(column)) == len(LIMITS) for column in zip(*LIMITS.values(), strict=True))
     assert SURFACE in matplotlib.colormaps
 
 

@@ -18,6 +18,7 @@ from gantutor.ledger.records import (
     Trace,
 )
 from gantutor.ledger.trace import trace
+from gantutor.ledger.traffic import Share, Traffic, traffic
 
 __all__ = [
     "ALIVE",
@@ -33,10 +34,13 @@ __all__ = [
     "Link",
     "NetworkCost",
     "NetworkState",
+    "Share",
     "TensorState",
     "Trace",
+    "Traffic",
     "activations",
     "compare",
     "cost",
     "trace",
+    "traffic",
 ]

@@ -1,0 +1,216 @@
+"""What a step asks of the machine: operations launched, bytes moved, arithmetic; by kind of operation."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from gantutor.ledger.copies import copied, device_of
+from gantutor.ledger.text import count, html_table, table
+from gantutor.parts import optimizers
+
+# What an operation's name contains, in this order. What an optimizer does is counted as "optimizer", whatever it is;
+# "pointwise" is all the rest: activations, losses and their sums, random numbers.
+KINDS = {
+    "convolution": ("convolution",),
+    "matrix product": ("mm", "matmul", "mv", "dot"),
+    "norm": ("batch_norm", "layer_norm", "group_norm"),
+    "padding, upsampling": ("pad", "upsample", "pool"),
+    "copy": ("copy", "clone", "cat", "stack", "repeat", "index", "gather"),
+    "pointwise": ("",),
+    "optimizer": (),
+}
+
+RANDOM = ("bernoulli_", "exponential_", "normal_", "random_", "uniform_")
+OVERWRITES = ("copy_", "fill_", "zero_", *RANDOM)  # in place, and not read before
+PICKS = ("index", "index_select", "gather", "embedding")  # read as much as they give
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the operations of one kind come to."""
+
+    launches: int
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one step asks of the machine, by kind of operation.
+
+    `launches` are the operations handed to the device; a list operation (`_foreach_`, `_fused_`) is one on an
+    accelerator and one for each tensor on a CPU. Views and allocations are none.
+    `bytes` are what moves if each operation reads each of its inputs from memory once and writes each of its outputs
+    once: the least without any cache between two operations. A cache that keeps what the last operation wrote makes it
+    less; an operation that goes through its input twice, as BatchNorm does, makes it more.
+    `flops` are as in `Cost`: matrix products and convolutions, a multiplication and an addition as two.
+    """
+
+    name: str
+    kinds: dict[str, Share]
+
+    @property
+    def launches(self) -> int:
+        return sum(share.launches for share in self.kinds.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(share.bytes for share in self.kinds.values())
+
+    @property
+    def flops(self) -> int:
+        return sum(share.flops for share in self.kinds.values())
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
+    def _summary(self) -> str:
+        return (
+            f"{self.name}: {self.launches} launches, {count(self.bytes, 'B')} moved, {count(self.flops)} FLOPs, "
+            f"{self.intensity:.3g} FLOPs per byte"
+        )
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        rows = [
+            [
+                kind,
+                str(share.launches),
+                count(share.bytes, "B"),
+                f"{share.bytes / (self.bytes or 1):.0%}",
+                count(share.flops),
+            ]
+            for kind, share in self.kinds.items()
+        ]
+        return ["kind", "launches", "moved", "of all", "FLOPs"], rows
+
+    def __str__(self) -> str:
+        return f"{self._summary()}\n{table(*self._cells())}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self._summary()}</div>{html_table(*self._cells())}"
+
+
+def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
+    """Count what `step(model, *batch)` asks of the machine, on a copy; the model stays as it is.
+
+    The copy takes a first step that does not count, in which the optimizers make their moments. A model and a batch on
+    torch's meta device, which have shapes and no values, are counted as on a CPU, and nothing is computed.
+    Raises: what the step raises.
+    """
+    with copied(model, batch) as (twin, twin_batch):
+        step(twin, *twin_batch)
+        with Counter(device_of(twin)) as counter, counter.watching(twin):
+            step(twin, *twin_batch)
+    return Traffic(
+        getattr(step, "__name__", repr(step)),
+        {kind: Share(*counter.kinds[kind]) for kind in KINDS if kind in counter.kinds},
+    )
+
+
+class Counter(TorchDispatchMode):
+    """Counts every operation that runs inside it on `device`: `kinds[kind]` is [launches, bytes, flops]."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.accelerated = device.type not in ("cpu", "meta")
+        self.kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self.optimizing = False
+
+    @contextlib.contextmanager
+    def watching(self, model: Any) -> Iterator[None]:
+        """While this lasts, what the model's optimizers do is counted as theirs."""
+        with contextlib.ExitStack() as stack:
+            for optimizer in optimizers(model).values():
+                stack.callback(optimizer.register_step_pre_hook(lambda *_: self._optimize(True)).remove)
+                stack.callback(optimizer.register_step_post_hook(lambda *_: self._optimize(False)).remove)
+            yield
+
+    def _optimize(self, begins: bool) -> None:
+        self.optimizing = begins
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, func._overloadpacket.__name__
+        if func.namespace == "prim":
+            return func(*args, **kwargs)
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            with self:  # under inference_mode a composite operation arrives whole
+                return func.decompose(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if not name.startswith(("empty", "new_empty")):
+            self._count(func, name, args, kwargs, result)
+        return result
+
+    def _count(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        reads, writes = read(name, given, result), written(func, given, result)
+        if not writes and tensors_in(result):
+            return  # a view
+        here = [x for x in (*reads, *writes) if not self.accelerated or x.device.type == self.device.type]
+        if not here:
+            return
+        kind = "optimizer" if self.optimizing else next(k for k, w in KINDS.items() if any(word in name for word in w))
+        formula = flop_registry.get(func._overloadpacket)
+        in_lists = name.startswith(("_foreach_", "_fused_")) and not self.accelerated
+        total = self.kinds[kind]
+        total[0] += next(len(x) for x in given.values() if isinstance(x, list | tuple)) if in_lists else 1
+        total[1] += sum(size(x) for x in here)
+        total[2] += formula(*args, **kwargs, out_val=result) if formula else 0
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in a value, in its lists, too; each once."""
+    return list({id(x): x for x in tree_leaves(value) if isinstance(x, Tensor)}.values())
+
+
+def read(name: str, given: dict[str, Any], result: Any) -> list[Tensor]:
+    """The tensors that an operation has to read, of those that it is given by name."""
+    name = name.removeprefix("_foreach")
+    skipped = {"out"}
+    if name.lstrip("_") in OVERWRITES or name.endswith("_like") or name.startswith("new_"):
+        skipped.add("self")
+    if name == "convolution_backward":
+        of_input, of_weight, _ = given["output_mask"]
+        skipped |= ({"weight"} if not of_input else set()) | ({"input"} if not of_weight else set())
+    if name in PICKS:
+        skipped |= {"self", "weight"}
+        return tensors_in([*(x for key, x in given.items() if key not in skipped), result])
+    return tensors_in([x for key, x in given.items() if key not in skipped])
+
+
+def written(func: Any, given: dict[str, Any], result: Any) -> list[Tensor]:
+    """The tensors that an operation writes: new ones, and those that it changes in place."""
+    changed = tensors_in(
+        [
+            given.get(argument.name)
+            for argument in func._schema.arguments
+            if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
+        ]  # the fused optimizers may unscale `grads`, and do so for a GradScaler only
+    )
+    known = {storage(x) for x in tensors_in(given)}
+    return [*changed, *(x for x in tensors_in(result) if storage(x) not in known)]
+
+
+def storage(tensor: Tensor) -> int:
+    """Which storage holds a tensor; on the meta device all addresses are 0."""
+    return tensor.untyped_storage()._cdata
+
+
+def size(tensor: Tensor) -> int:
+    """The bytes of a tensor's elements; what `expand` repeats lies in memory once."""
+    elements = 1
+    for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        elements *= length if stride else min(length, 1)
+    return elements * tensor.element_size()

@@ -1,0 +1,168 @@
+"""The machine's limits, measured, and what they say of a step: which one it meets first, how long it takes at least.
+
+What is measured are the two roofs of the roofline model, and one thing that the model leaves out: the time that an
+operation takes however little there is to do.
+Source: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
+Architectures", 2009.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantutor.ledger import Traffic, traffic
+from gantutor.ledger.copies import wait
+from gantutor.training import pick_device
+
+SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
+COPIED = {"cpu": 2**27, "cuda": 2**30}  # bytes that are copied, more than a cache holds; 2**27 on another device
+NUMBERS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device can do at most: FLOP/s of a large matrix product by kind of numbers, bytes/s of a large copy, read
+    and written, and the seconds that an operation of a step takes where it has next to nothing to do.
+
+    "tf32" is what a CUDA device makes of float32 numbers where it may round them to 10 bits, which torch lets it do in
+    convolutions and not in matrix products. `overlaps`: the device works while the program hands over what comes next.
+    """
+
+    device: str
+    flops: dict[str, float]
+    bandwidth: float
+    overhead: float
+    overlaps: bool
+
+    def bounds(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> dict[str, float]:
+        """The seconds that each limit alone would make a step take: the largest is what limits the step.
+
+        `numbers` is a key of `flops`; `data` the seconds that a batch takes to draw (`drawing`). What a cache keeps for
+        the next operation takes less than "memory" says.
+        """
+        return {
+            "launches": traffic.launches * self.overhead,
+            "arithmetic": traffic.flops / self.flops[numbers],
+            "memory": traffic.bytes / self.bandwidth,
+            "data": data,
+        }
+
+    def limited_by(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> str:
+        """The limit that a step meets first: "launches", "arithmetic", "memory" or "data"."""
+        bounds = self.bounds(traffic, numbers, data)
+        return max(bounds, key=lambda limit: bounds[limit])
+
+    def predicted(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> float:
+        """The seconds that a step takes at least, if every operation is as fast as the limits let it be.
+
+        An operation takes as long as its arithmetic or its bytes do, whichever is longer, and the kinds of operations
+        follow each other. Where the device `overlaps`, launches and data cost only what the work does not hide.
+        """
+        work = sum(
+            max(share.flops / self.flops[numbers], share.bytes / self.bandwidth) for share in traffic.kinds.values()
+        )
+        launches = traffic.launches * self.overhead
+        return max(work, launches, data) if self.overlaps else work + launches + data
+
+    def roof(self, intensity: float, numbers: str = "float32") -> float:
+        """The FLOP/s that a step of so many FLOPs per byte can reach."""
+        return min(self.flops[numbers], intensity * self.bandwidth)
+
+
+def measure(device: str = "auto") -> Limits:
+    """Measure the device's limits, a quarter of a second each.
+
+    On a CPU they are those of `torch.get_num_threads()` threads. Raises: ValueError for a device that is not there.
+    """
+    place = pick_device(device)
+    kinds = ("float32", "tf32", "bfloat16") if place.type == "cuda" else ("float32", "bfloat16")
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type.upper()
+    return Limits(
+        device=f"{name}, {threads} thread{'s' * (threads > 1)}" if place.type == "cpu" else name,
+        flops={kind: matmul_flops(place, kind) for kind in kinds},
+        bandwidth=copy_bandwidth(place),
+        overhead=launch_overhead(place),
+        overlaps=place.type != "cpu",
+    )
+
+
+def matmul_flops(device: torch.device, numbers: str) -> float:
+    """FLOP/s of a product of two large square matrices."""
+    side = SIDES.get(device.type, 2048)
+    a = torch.ones(side, side, dtype=NUMBERS[numbers], device=device)
+    product = torch.empty_like(a)
+    with rounding("tf32" if numbers == "tf32" else "ieee"):
+        return 2 * side**3 / best(lambda: torch.mm(a, a, out=product), device)
+
+
+@contextlib.contextmanager
+def rounding(precision: str) -> Iterator[None]:
+    """How a CUDA device's matrix products take float32 numbers for a while: "ieee" as they are, "tf32" rounded."""
+    settings: Any = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = precision
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes/s of a large copy, those read and those written."""
+    source = torch.ones(COPIED.get(device.type, 2**27), dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return 2 * source.nbytes / best(lambda: target.copy_(source), device)
+
+
+class Tiny:
+    """A network of 32 layers whose numbers are next to none, and its optimizer."""
+
+    def __init__(self, device: torch.device) -> None:
+        layers = [layer for _ in range(16) for layer in (nn.Linear(1, 1, device=device), nn.ReLU())]
+        self.network = nn.Sequential(*layers)
+        self.optimizer = torch.optim.Adam(self.network.parameters())
+
+
+def tiny_step(model: Tiny, x: Tensor) -> None:
+    """One update with nothing to compute; as in a step of a GAN's D, three forwards and backwards go to an update."""
+    model.optimizer.zero_grad()
+    sum(model.network(x) for _ in range(3)).backward()
+    model.optimizer.step()
+
+
+def launch_overhead(device: torch.device) -> float:
+    """Seconds for each operation of a training step in which no operation has anything to do.
+
+    Python, autograd and the allocator are in it: a bare operation in a loop takes less, but no step is made of those.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model, x = Tiny(device), torch.ones(1, 1, device=device)
+    return best(lambda: tiny_step(model, x), device) / traffic(tiny_step, model, x).launches
+
+
+def best(work: Callable[[], Any], device: torch.device, seconds: float = 0.25) -> float:
+    """The shortest time of `work` in seconds, of as many runs as there is time for and one at least, after a first."""
+    work()
+    wait(device)
+    times: list[float] = []
+    while sum(times) < seconds:
+        start = perf_counter()
+        work()
+        wait(device)
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def drawing(batches: Any, device: torch.device, seconds: float = 0.25) -> float:
+    """The shortest time in seconds that `gantutor.batches.Batches` take to draw a batch; what comes next stays."""
+    state = batches.state_dict()
+    try:
+        return best(lambda: next(batches), device, seconds)
+    finally:
+        batches.load_state_dict(state)

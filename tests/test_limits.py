@@ -1,0 +1,177 @@
+"""The limits of a machine: what they say of a step, by numbers to be checked in the head; and their measurement."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gantutor import limits
+from gantutor.batches import Batches
+from gantutor.data import load
+from gantutor.experiment import Experiment
+from gantutor.ledger import Share, Traffic, traffic
+from gantutor.limits import Limits, best, drawing, measure
+
+CPU = torch.device("cpu")
+MACHINE = Limits("machine", {"float32": 100.0, "bfloat16": 400.0}, bandwidth=10.0, overhead=0.5, overlaps=False)
+STEP = Traffic("step", {"convolution": Share(2, 20, 1000), "pointwise": Share(4, 60, 0)})
+
+
+# What they say
+
+
+def test_the_bounds_of_a_step() -> None:
+    assert MACHINE.bounds(STEP) == {"launches": 6 * 0.5, "arithmetic": 10.0, "memory": 8.0, "data": 0.0}
+    assert MACHINE.bounds(STEP, "bfloat16", data=1.5)["arithmetic"] == 2.5
+    assert MACHINE.bounds(STEP, data=1.5)["data"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        ({}, "arithmetic"),
+        ({"numbers": "bfloat16"}, "memory"),
+        ({"data": 11.0}, "data"),
+    ],
+)
+def test_the_largest_bound_limits(options: dict[str, Any], first: str) -> None:
+    assert MACHINE.limited_by(STEP, **options) == first
+    slow = Limits("slow", MACHINE.flops, MACHINE.bandwidth, overhead=2.0, overlaps=True)
+    assert slow.limited_by(STEP, **options) == "launches"
+
+
+def test_the_prediction_adds_what_cannot_overlap() -> None:
+    """Convolutions: 10 s of arithmetic, which hide 2 s of memory. The pointwise operations: 6 s of memory."""
+    assert MACHINE.predicted(STEP) == (10 + 6) + 6 * 0.5
+    assert MACHINE.predicted(STEP, "bfloat16", data=1.5) == (2.5 + 6) + 6 * 0.5 + 1.5
+    overlapping = Limits("GPU", MACHINE.flops, MACHINE.bandwidth, MACHINE.overhead, overlaps=True)
+    assert overlapping.predicted(STEP) == 10 + 6
+    assert overlapping.predicted(STEP, data=20.0) == 20
+    slow = Limits("slow", MACHINE.flops, MACHINE.bandwidth, overhead=5.0, overlaps=True)
+    assert slow.predicted(STEP) == 6 * 5
+
+
+@pytest.mark.parametrize("numbers", MACHINE.flops)
+def test_no_bound_is_above_the_prediction(numbers: str) -> None:
+    for overlaps in (True, False):
+        machine = Limits("machine", MACHINE.flops, MACHINE.bandwidth, MACHINE.overhead, overlaps)
+        assert max(machine.bounds(STEP, numbers, 1.0).values()) <= machine.predicted(STEP, numbers, 1.0)
+
+
+def test_the_roof_has_its_ridge_where_memory_and_arithmetic_meet() -> None:
+    assert [MACHINE.roof(intensity) for intensity in (1.0, 10.0, 40.0)] == [10, 100, 100]
+    assert [MACHINE.roof(intensity, "bfloat16") for intensity in (1.0, 10.0, 40.0)] == [10, 100, 400]
+
+
+def test_numbers_that_were_not_measured() -> None:
+    with pytest.raises(KeyError, match="tf32"):
+        MACHINE.bounds(STEP, "tf32")
+
+
+# Their measurement
+
+
+@pytest.fixture(scope="module")
+def here() -> Limits:
+    """This machine, by the time that it gives to this process: others may use it, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "perf_counter", time.process_time)
+        return measure("cpu")
+
+
+def seconds_here(work: Callable[[], Any]) -> float:
+    """By the same clock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "perf_counter", time.process_time)
+        return best(work, CPU)
+
+
+def test_this_machine(here: Limits) -> None:
+    assert here.device.startswith(f"CPU, {torch.get_num_threads()} thread")
+    assert set(here.flops) == {"float32", "bfloat16"}
+    assert not here.overlaps
+    assert min(*here.flops.values(), here.bandwidth) > 1e8
+    assert 1e-7 < here.overhead < 1e-3
+
+
+class Model:
+    """Without networks or optimizers."""
+
+
+WORK: dict[str, tuple[Callable[[torch.Tensor], Any], int, int]] = {  # what it does to x, bytes, FLOPs
+    "memory": (lambda x: x.mul_(1.0), 2 * 2**26, 0),
+    "arithmetic": (lambda x: torch.mm(x[:1024], x[1024:2048].t(), out=x[2048:3072]), 3 * 2**22, 2**31),
+}
+SHARED = 5  # how much slower a machine may be from one moment to the next, if others use its memory, too
+
+
+@pytest.mark.parametrize("limit", WORK)
+def test_what_was_measured_predicts_other_work_of_its_kind(here: Limits, limit: str) -> None:
+    work, bytes_moved, flops = WORK[limit]
+    x = torch.ones(2**14, 1024)
+    found = traffic(lambda model, x: work(x), Model(), x)
+    assert (found.bytes, found.flops) == (bytes_moved, flops)
+    assert here.limited_by(found) == limit
+    assert 1 / SHARED < seconds_here(lambda: work(x)) / here.predicted(found) < SHARED
+
+
+def test_a_step_on_few_numbers_is_limited_by_its_launches(here: Limits) -> None:
+    run = Experiment("ring", device="cpu", batch_size=8).start()
+    batch = next(run.batches)
+    found = traffic(run.step, run.model, *batch)
+    assert here.limited_by(found) == "launches"
+    assert 1 / SHARED < seconds_here(lambda: run.step(run.model, *batch)) / here.predicted(found) < SHARED
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="device 'gpu' is not on this machine"):
+        measure("gpu")
+
+
+def test_best_is_the_shortest_after_a_first_run_that_does_not_count() -> None:
+    pauses = iter([0.0, 0.03, 0.01, 0.02])
+    runs = []
+
+    def work() -> None:
+        pause = next(pauses)
+        runs.append(pause)
+        time.sleep(pause)
+
+    assert 0.01 <= best(work, CPU, seconds=0.055) < 0.02
+    assert runs == [0.0, 0.03, 0.01, 0.02]
+
+
+def test_drawing_leaves_what_comes_next() -> None:
+    ours, theirs = (Batches(load("ring", "cpu"), 16, 2, seed=3) for _ in range(2))
+    next(ours), next(theirs)
+    assert 0 < drawing(ours, CPU, seconds=0.01) < 0.1
+    for mine, other in zip(next(ours), next(theirs), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_rounding_is_given_back() -> None:
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    with limits.rounding("tf32"):
+        assert settings.fp32_precision == "tf32"
+    with pytest.raises(RuntimeError, match="in between"), limits.rounding("ieee"):
+        raise RuntimeError("in between")
+    assert settings.fp32_precision == before
+
+
+def test_measuring_leaves_the_random_state() -> None:
+    state = torch.get_rng_state()
+    limits.launch_overhead(CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.cuda
+def test_a_gpu() -> None:
+    found = measure("cuda")
+    assert found.device == torch.cuda.get_device_name()
+    assert set(found.flops) == {"float32", "tf32", "bfloat16"}
+    assert found.flops["bfloat16"] > found.flops["float32"] > 1e11
+    assert found.bandwidth > 1e10
+    assert found.overlaps

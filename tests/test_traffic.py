@@ -1,0 +1,270 @@
+"""`traffic` against counts by hand, against `cost`, and against itself on tensors that have no values."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from helpers import build, draw, same_state
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
+from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
+from gantutor.gan import GAN
+from gantutor.ledger import Share, Traffic, cost, traffic
+from gantutor.ledger.traffic import KINDS, Counter
+from gantutor.models import dcgan, patchgan, resnet, unet
+from gantutor.pix2pix import PIX2PIX_STEPS, Pix2Pix
+from gantutor.steps import STEPS
+
+B, IN, OUT = 5, 7, 3
+
+
+@dataclass
+class Model:
+    net: nn.Module
+
+
+def counted(run: Callable[[], Any], device: str = "cpu") -> tuple[int, int, int]:
+    """Launches, bytes and FLOPs of what `run` does, of all kinds."""
+    with Counter(torch.device(device)) as counter:
+        run()
+    launches, size, flops = map(sum, zip(*counter.kinds.values(), strict=True)) if counter.kinds else (0, 0, 0)
+    return launches, size, flops
+
+
+# By hand: layers
+
+
+def test_a_linear_layer() -> None:
+    """Forward: one addmm. Backward: a product for the weight's gradient, a sum for the bias's; x asks for none."""
+    x, received = torch.randn(B, IN), torch.randn(B, OUT)
+
+    def step(model: Model, x: Tensor) -> None:
+        model.net.zero_grad()
+        model.net(x).backward(received)
+
+    found = traffic(step, Model(nn.Linear(IN, OUT)), x)
+    forward = B * IN + OUT * IN + OUT + B * OUT
+    of_weight, of_bias = B * OUT + B * IN + OUT * IN, B * OUT + OUT
+    assert found.kinds["matrix product"] == Share(2, 4 * (forward + of_weight), 2 * 2 * B * IN * OUT)
+    assert found.kinds["pointwise"] == Share(1, 4 * of_bias, 0)
+    assert (found.launches, found.bytes) == (3, 4 * (forward + of_weight + of_bias))
+    assert found.intensity == found.flops / found.bytes
+
+
+@pytest.mark.parametrize(("weights", "image"), [(True, False), (False, True), (True, True)])
+def test_a_convolution_reads_what_the_gradients_asked_for_need(weights: bool, image: bool) -> None:
+    """The weights' gradient needs the input, the input's needs the weights: a frozen D moves less."""
+    x = torch.randn(2, 3, 8, 8, requires_grad=image)
+    layer = nn.Conv2d(3, 4, 3, padding=1, bias=False).requires_grad_(weights)
+    received = torch.randn(2, 4, 8, 8)
+    inputs, outputs, kernel = 2 * 3 * 8 * 8, 2 * 4 * 8 * 8, 3 * 4 * 9
+    y = layer(x)
+    assert counted(lambda: layer(x)) == (1, 4 * (inputs + kernel + outputs), 2 * outputs * 3 * 9)
+    backward = weights * (inputs + kernel) + image * (kernel + inputs) + outputs
+    assert counted(lambda: y.backward(received)) == (1, 4 * backward, (weights + image) * 2 * outputs * 3 * 9)
+
+
+# By hand: single operations on x (6, 4), 24 elements of 4 bytes
+
+OPERATIONS: dict[str, tuple[Callable[[Tensor], Any], int, int]] = {  # what it does, launches, elements moved
+    "out of place": (lambda x: x.relu(), 1, 24 + 24),
+    "in place": (lambda x: x.relu_(), 1, 24 + 24),
+    "with itself": (lambda x: x.add_(x), 1, 24 + 24),
+    "two inputs": (lambda x: x + torch.ones(6, 4), 2, 24 + 3 * 24),
+    "a row for all": (lambda x: x + x[0], 1, 24 + 4 + 24),
+    "expanded": (lambda x: x * x[:, :1].expand(6, 4), 1, 24 + 6 + 24),
+    "a copy by reshape": (lambda x: x.t().reshape(24), 1, 24 + 24),
+    "views alone": (lambda x: x.view(4, 6)[1].unsqueeze(0).expand(3, 6).detach(), 0, 0),
+    "split": (lambda x: x.split(3)[0].unbind(), 0, 0),
+    "an empty one": (lambda x: torch.empty_like(x), 0, 0),
+    "zeros": (lambda x: torch.zeros_like(x), 1, 24),
+    "zeros in place": (lambda x: x.zero_(), 1, 24),
+    "random in place": (lambda x: x.normal_(), 1, 24),
+    "overwritten": (lambda x: x.copy_(torch.empty(4)), 1, 24 + 4),
+    "into an output": (lambda x: torch.neg(x, out=torch.empty(6, 4)), 1, 24 + 24),
+    "picked": (lambda x: x[torch.empty(2, dtype=torch.int64).fill_(5)], 2, 2 * 2 + (2 * 2 + 8 + 8)),
+    "another type": (lambda x: x.half(), 1, 24 + 12),
+    "a number read": (lambda x: x[0, 0].item(), 1, 1),
+    "one list, one kernel": (lambda x: torch.cat([x, x[:1]]), 1, 24 + 4 + 28),
+    "a list, kernel by kernel": (lambda x: torch._foreach_mul_([x, x[0]], 2.0), 2, 2 * (24 + 4)),
+    "a list of new ones": (lambda x: torch._foreach_neg([x, x[0]]), 2, 2 * (24 + 4)),
+    "a list set to zero": (lambda x: torch._foreach_zero_([x, x[0]]), 2, 24 + 4),
+    "a list's powers": (lambda x: torch._foreach_pow(2.0, [x, x[0]]), 2, 2 * (24 + 4)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_an_operation_moves(name: str) -> None:
+    run, launches, elements = OPERATIONS[name]
+    x = torch.ones(6, 4)
+    assert counted(lambda: run(x)) == (launches, 4 * elements, 0)
+
+
+def test_under_inference_mode_a_composite_operation_is_counted_by_its_parts() -> None:
+    x, layer = torch.randn(B, IN), nn.Linear(IN, OUT)
+
+    def run() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    assert counted(run) == counted(lambda: layer(x))
+
+
+# By hand: Adam
+
+ADAMS = {  # options; launches; elements moved for each of the parameters' n, and for the two step counters
+    "loop": ({"foreach": False}, 2 * 9, 18, 2 * 3),
+    "lists": ({"foreach": True}, 2 * 10, 18, 2 * 4 + 1),
+    "fused": ({"fused": True}, 2 * 2, 7, 2 * 3),
+}
+
+
+@pytest.mark.parametrize("name", ADAMS)
+def test_adam(name: str) -> None:
+    """Loop and lists: lerp_ moves 3 n, mul_ 2 n, addcmul_ 3 n, sqrt 2 n, div 2 n, add_ 2 n, addcdiv_ 4 n.
+
+    Fused, it reads parameters, gradients and both moments, and writes all but the gradients: 7 n.
+    """
+    options, launches, each, of_counters = ADAMS[name]
+    model = SimpleNamespace(net=nn.Linear(IN, OUT))
+    model.opt = torch.optim.Adam(model.net.parameters(), **options)
+    for parameter in model.net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    found = traffic(lambda model: model.opt.step(), model)
+    assert found.kinds == {"optimizer": Share(launches, 4 * (each * (OUT * IN + OUT) + of_counters), 0)}
+
+
+def test_the_step_that_makes_the_moments_does_not_count() -> None:
+    """A new optimizer's first step fills its moments with zeros; the count is that of a step in the middle of a run."""
+    gan, batch = build("points"), draw("points")[0]
+    new = traffic(STEPS["d_first_detach"], gan, *batch)
+    STEPS["d_first_detach"](gan, *batch)
+    assert traffic(STEPS["d_first_detach"], gan, *batch) == new
+
+
+# Accelerators, by tensors that only say that they are on one
+
+
+def test_on_an_accelerator_a_list_is_one_launch_and_the_cpu_is_not_counted() -> None:
+    with FakeTensorMode():
+        xs = [torch.empty(6, 4, device="cuda"), torch.empty(4, device="cuda")]
+        here = torch.empty(4)
+        assert counted(lambda: torch._foreach_mul_(xs, 2.0), "cuda") == (1, 4 * 2 * (24 + 4), 0)
+        assert counted(lambda: here.add_(1), "cuda") == (0, 0, 0)
+        assert counted(lambda: xs[1].copy_(here), "cuda") == (1, 4 * 4, 0)
+
+
+@pytest.mark.cuda
+def test_launches_are_the_kernels_that_the_profiler_sees() -> None:
+    x = torch.randn(64, 64, device="cuda")
+
+    def run() -> None:
+        y = x.relu().mul_(2).tanh() + x
+        y.view(-1)[:10].exp_()
+
+    run()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profile:
+        run()
+        torch.cuda.synchronize()
+    kernels = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert len(kernels) == counted(run, "cuda")[0] == 5
+
+
+# Whole steps
+
+RECORDS: dict[str, Record] = {
+    "points": Experiment("ring", device="cpu", loss="wgan-gp"),
+    "dcgan": Experiment(device="cpu", batch_size=4, model_options={"width_G": 4, "width_D": 4}),
+    "pix2pix": Pix2PixExperiment(device="cpu", width_G=4, width_D=4),
+    "cyclegan": CycleGANExperiment(device="cpu", width_G=4, width_D=4),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_step_has_the_flops_that_its_cost_has(name: str) -> None:
+    run = RECORDS[name].start()
+    batch = next(run.batches)
+    found = traffic(run.step, run.model, *batch)
+    assert found.flops == cost(run.step, run.model, *batch, repeats=1).flops
+    assert found.bytes > found.launches > 100
+    assert set(found.kinds) <= set(KINDS)
+
+
+MODELS: dict[str, tuple[Callable[..., Any], Callable[[], Any], list[tuple[int, ...]]]] = {
+    "dcgan": (STEPS["d_first_detach"], lambda: GAN.with_adam(*dcgan(width_G=4, width_D=4)), [(4, 1, 28, 28), (4, 64)]),
+    "pix2pix": (
+        PIX2PIX_STEPS["d_first_detach"],
+        lambda: Pix2Pix.with_adam(unet(32, width=4, multipliers=[1, 2, 2, 2, 2]), patchgan(6, width=4)),
+        2 * [(2, 3, 32, 32)],
+    ),
+    "cyclegan": (
+        CYCLEGAN_STEPS["g_first_shared"],
+        lambda: CycleGAN.with_adam(*(resnet(1, width=4) for _ in "AB"), *(patchgan(3, width=4) for _ in "AB")),
+        2 * [(1, 3, 32, 32)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_on_shapes_alone_is_counted_as_on_a_cpu(name: str) -> None:
+    """As little is computed as can be: on the meta device a tensor has no values."""
+    step, make, shapes = MODELS[name]
+    with torch.device("meta"):
+        model = make()
+    found = traffic(step, model, *(torch.zeros(shape, device="meta") for shape in shapes))
+    assert found == traffic(step, make(), *(torch.zeros(shape) for shape in shapes))
+    assert found.flops > 1e5
+
+
+def test_a_step_of_minutes_is_counted_in_moments() -> None:
+    """Almost 40 TFLOPs: on a CPU minutes."""
+    layers, images = 4, torch.empty(64, 512, 64, 64, device="meta")
+    net = nn.Sequential(*[nn.Conv2d(512, 512, 5, padding=2, device="meta") for _ in range(layers)])
+
+    def step(model: Model, x: Tensor) -> None:
+        model.net.zero_grad()
+        model.net(x).sum().backward()
+
+    forward = layers * 2 * images.numel() * 512 * 25
+    of_first = forward // layers  # its input asks for no gradient
+    assert traffic(step, Model(net), images).flops == 3 * forward - of_first > 35e12
+
+
+def test_model_and_random_state_stay_as_they_are() -> None:
+    gan, batch = build("points-batch"), draw("points-batch")[0]
+    kept, state = copy.deepcopy(gan), torch.get_rng_state()
+    traffic(STEPS["simultaneous"], gan, *batch)
+    assert same_state(gan, kept)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not gan.opt_G._optimizer_step_pre_hooks
+
+
+def test_the_kinds_of_a_step() -> None:
+    """BatchNorm is a norm, whatever the optimizer does is the optimizer's, and losses are pointwise."""
+    found = traffic(STEPS["d_first_detach"], build("dcgan-batch"), *draw("dcgan-batch")[0])
+    assert list(found.kinds) == ["convolution", "norm", "pointwise", "optimizer"]
+    assert found.kinds["convolution"].flops == found.flops
+    norms = {"G": 2, "D": 1}  # the layers of each; D is called three times, G once, there and back
+    assert found.kinds["norm"].launches == 2 * (norms["G"] + 3 * norms["D"])
+    assert found.kinds["optimizer"].bytes > 0.1 * found.bytes
+
+
+def test_traffic_shows_as_text_and_as_html() -> None:
+    found = Traffic("step", {"convolution": Share(2, 3000, 6000), "pointwise": Share(1, 1000, 0)})
+    assert str(found).splitlines() == [
+        "step: 3 launches, 4 kB moved, 6 k FLOPs, 1.5 FLOPs per byte",
+        "kind         launches  moved  of all  FLOPs",
+        "convolution  2         3 kB   75%     6 k",
+        "pointwise    1         1 kB   25%     0",
+    ]
+    assert "<td style='text-align:left'>75%</td>" in found._repr_html_()
+    nothing = Traffic("step", {})
+    assert (nothing.launches, nothing.intensity) == (0, 0.0)
+    assert str(nothing).startswith("step: 0 launches, 0 B moved")
