@@ -1,5 +1,7 @@
 """A store of fakes, so that a discriminator is not trained on the newest ones alone."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,3 +53,12 @@ class ImagePool:
             else:
                 returned.append(image)
         return torch.stack(returned)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is stored and what chance does next: the queries to come depend on nothing else."""
+        return {"size": self.size, "images": list(self.images), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.size, self.images = state["size"], list(state["images"])
+        self.generator.set_state(state["generator"])

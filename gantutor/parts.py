@@ -1,9 +1,17 @@
-"""The parts of a model that training and its ledger look for: any object that has networks and optimizers."""
+"""The parts of a model that training and its ledger look for: any object that has networks and optimizers.
+
+And what they remember from step to step, to be saved and loaded: where a part is. What it is (its width, its kernels,
+its device) is decided where it is built.
+"""
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+
+KERNELS = ("foreach", "fused", "capturable")  # how an optimizer computes, which is no part of where it is
 
 
 def attributes(model: Any) -> dict[str, Any]:
@@ -20,3 +28,74 @@ def networks(model: Any) -> dict[str, nn.Module]:
 def optimizers(model: Any) -> dict[str, Optimizer]:
     """The optimizers among a model's attributes."""
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
+
+
+def stateful(model: Any) -> dict[str, Any]:
+    """What has a state among a model's attributes, networks without DistributedDataParallel around them."""
+    parts = {name: value for name, value in attributes(model).items() if hasattr(value, "state_dict")}
+    return {name: part.module if isinstance(part, DistributedDataParallel) else part for name, part in parts.items()}
+
+
+def generators(model: Any) -> dict[str, torch.Generator]:
+    """The generators that layers inside the networks draw from, as `OwnDropout` does."""
+    return {
+        f"{name}.{inner}": module.generator
+        for name, part in stateful(model).items()
+        if isinstance(part, nn.Module)
+        for inner, module in part.named_modules()
+        if isinstance(getattr(module, "generator", None), torch.Generator)
+    }
+
+
+def state_of(model: Any) -> dict[str, Any]:
+    """All that a model's parts remember, not copied."""
+    return {
+        "parts": {name: part.state_dict() for name, part in stateful(model).items()},
+        "generators": {name: generator.get_state() for name, generator in generators(model).items()},
+    }
+
+
+def load_state(model: Any, state: dict[str, Any]) -> None:
+    """Put a model's parts into a state that `state_of` gave.
+
+    Raises: ValueError for a state of other parts; RuntimeError or ValueError for parts of other shapes, and then some
+    of them may have been loaded.
+    """
+    for what, ours in (("parts", stateful(model)), ("generators", generators(model))):
+        if ours.keys() != state[what].keys():
+            theirs, listed = ", ".join(state[what]) or "none", ", ".join(ours) or "none"
+            raise ValueError(f"the {what} saved are {theirs}; the model has {listed}")
+    for name, part in stateful(model).items():
+        if isinstance(part, Optimizer):
+            load_optimizer(part, state["parts"][name])
+        else:
+            part.load_state_dict(state["parts"][name])
+    for name, generator in generators(model).items():
+        generator.set_state(state["generators"][name])
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Put an optimizer into a saved state; it goes on with the kernels, and in the memory order, that it has now.
+
+    Raises: ValueError for other groups, or moments that are not shaped as the parameters.
+    """
+    kernels = [{name: group[name] for name in KERNELS if name in group} for group in optimizer.param_groups]
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if len(kernels) == len(state["param_groups"]):  # or else torch says so
+        groups = [{**theirs, **ours} for theirs, ours in zip(state["param_groups"], kernels, strict=True)]
+        state = {**state, "param_groups": groups}
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, Tensor) else float(group["lr"])
+        counts_on_device = group.get("fused") or group.get("capturable")
+        for parameter in group["params"]:
+            moments = optimizer.state.get(parameter, {})
+            for name, moment in moments.items():
+                if not isinstance(moment, Tensor):
+                    continue
+                if moment.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+                elif moment.dim():
+                    raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
+                elif name == "step":
+                    moments[name] = moment.to(parameter.device if counts_on_device else "cpu")

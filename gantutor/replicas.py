@@ -36,38 +36,62 @@ class SumOverReplicas(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return SumOverReplicas.forward(ctx, gradient)
+        return SumOverReplicas.apply(gradient)
 
 
-class SyncedBatchNorm(nn.Module):
-    """BatchNorm in training, with the mean and variance of all replicas' samples together.
+class SyncedBatchNorm(_BatchNorm):
+    """BatchNorm, in training with the mean and variance of all replicas' samples together.
 
-    What nn.SyncBatchNorm does on GPUs (on a CPU it raises), in few lines: each replica contributes its count, sum and
-    sum of squares per channel. Nothing is tracked for evaluation.
+    What nn.SyncBatchNorm does on GPUs (on a CPU it raises), in few lines: each replica contributes its count and sum
+    per channel, then its sum of squared deviations. It has the parameters of `batchnorm` itself, the same objects, and
+    its running statistics under the same names; in evaluation it is the same.
     """
 
     def __init__(self, batchnorm: _BatchNorm) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = batchnorm.weight, batchnorm.bias, batchnorm.eps
+        super().__init__(
+            batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine, batchnorm.track_running_stats
+        )
+        self._parameters, self._buffers = batchnorm._parameters, batchnorm._buffers
+        self.training = batchnorm.training
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes after the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        here = (0, *range(2, x.dim()))
-        shares = torch.stack([x.sum(here), x.square().sum(here), torch.ones_like(x).sum(here)])
-        total, squares, count = SumOverReplicas.apply(shares)
-        mean = total / count
-        variance = squares / count - mean.square()
-        channels = (1, -1, *[1] * (x.dim() - 2))
-        normal = (x - mean.view(channels)) / (variance + self.eps).sqrt().view(channels)
-        return normal * self.weight.view(channels) + self.bias.view(channels)
+        if not self.training and self.running_mean is not None:
+            return super().forward(x)
+        here, channels = (0, *range(2, x.dim())), (1, -1, *[1] * (x.dim() - 2))
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast a sum in bfloat16 would not do
+        total, count = SumOverReplicas.apply(torch.stack([exact.sum(here), torch.ones_like(exact).sum(here)]))
+        deviation = exact - (total / count).view(channels)
+        variance = SumOverReplicas.apply(deviation.square().sum(here)) / count
+        if self.training:
+            self.track(total / count, variance * count / (count - 1))
+        normal = deviation / (variance + self.eps).sqrt().view(channels)
+        if self.affine:
+            normal = normal * self.weight.view(channels) + self.bias.view(channels)
+        return normal.to(x.dtype)
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics, as nn.BatchNorm2d does: by `momentum`, without one to the mean of all so far."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        part = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean += part * (mean - self.running_mean)
+        self.running_var += part * (variance - self.running_var)
 
 
 def synced(network: nn.Module) -> nn.Module:
-    """A copy of a network in which each BatchNorm counts the samples of all replicas."""
-    network = copy.deepcopy(network)
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, _BatchNorm):
-                setattr(parent, name, SyncedBatchNorm(child))
+    """The network with each BatchNorm in it counting the samples of all replicas; the parameters stay its own.
+
+    In place, but for a network that is itself a BatchNorm. Take a copy to keep the original.
+    """
+    if isinstance(network, _BatchNorm):
+        return SyncedBatchNorm(network)
+    for name, child in network.named_children():
+        setattr(network, name, synced(child))
     return network
 
 
@@ -92,7 +116,7 @@ def worker(rank: int, replicas: int, folder: str) -> None:
     try:
         D, real, fake = torch.load(place / "inputs.pt", weights_only=False)  # the parent's own file
         share = [half.chunk(replicas)[rank] for half in (real, fake)]
-        networks = {"alone": copy.deepcopy(D), "synced": synced(D)}
+        networks = {"alone": copy.deepcopy(D), "synced": synced(copy.deepcopy(D))}
         outcomes = {name: averaged(d_step(network, *share), replicas) for name, network in networks.items()}
         torch.save(outcomes, place / f"{rank}.pt")
     finally:

@@ -9,7 +9,7 @@ import math
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch.nn.utils import get_total_norm
 from tqdm.auto import tqdm
 
 from gantutor.batches import Batch
-from gantutor.parts import networks, optimizers
+from gantutor.parts import load_state, networks, optimizers, state_of
+from gantutor.speed import keep_memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -89,6 +90,20 @@ class History:
                 self._read += 1
             self._waiting.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps there were, and the columns by name, float64, one value a step."""
+        with self._lock:
+            self.flush()
+            columns = {name: torch.tensor(column, dtype=torch.float64) for name, column in self._columns.items()}
+            return {"steps": self._read, "columns": columns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Hold these steps and no others."""
+        with self._lock:
+            self._waiting.clear()
+            self._read = state["steps"]
+            self._columns = {name: array("d", column.tolist()) for name, column in state["columns"].items()}
+
 
 class DivergedError(RuntimeError):
     """A loss became NaN or infinite at `step` (the first is 1); `good` is a copy of the model as after `good_step`."""
@@ -111,6 +126,7 @@ class Run:
     SNAPSHOT_EVERY = 200
 
     def __init__(self, model: Any, step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
+        keep_memory()
         self.model, self.step, self.batches = model, step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}
@@ -156,6 +172,36 @@ class Run:
                 raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
         if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
             self.good, self.good_step = copy.deepcopy(self.model), self.t
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the steps to come depend on, not copied; but for settings and torch's global random state.
+
+        Raises: AttributeError for batches that cannot say where they are.
+        """
+        step, batches = self.step, cast("Any", self.batches)
+        return {
+            "t": self.t,
+            "model": state_of(self.model),
+            "step": step.state_dict() if hasattr(step, "state_dict") else {},
+            "batches": batches.state_dict(),
+            "batch": self._batch,
+            "history": self.history.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there, which is now the good state, too.
+
+        Raises: what its parts raise for a state that does not fit; some of them may have been loaded then.
+        """
+        step, batches = cast("Any", self.step), cast("Any", self.batches)
+        load_state(self.model, state["model"])
+        if state["step"]:
+            step.load_state_dict(state["step"])
+        batches.load_state_dict(state["batches"])
+        self.history.load_state_dict(state["history"])
+        self.t, self._batch = state["t"], state["batch"]
+        self.last, self._unchecked = {}, []
+        self.good, self.good_step = copy.deepcopy(self.model), self.t
 
 
 def is_finite(model: Any) -> bool:

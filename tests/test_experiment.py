@@ -13,6 +13,7 @@ from gantutor.experiment import Experiment
 from gantutor.gan import BATCHINGS
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
+from gantutor.speed.switches import InBf16
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
@@ -26,6 +27,7 @@ OTHER: dict[str, Any] = {  # for each LIVE field a value other than the default
     "lr_G": 3e-3,
     "lr_D": 4e-3,
     "d_steps": 3,
+    "speed": ("bf16",),
 }
 
 
@@ -40,6 +42,7 @@ def live(run: Run) -> dict[str, Any]:
         "lr_G": gan.opt_G.param_groups[0]["lr"],
         "lr_D": gan.opt_D.param_groups[0]["lr"],
         "d_steps": step.d_steps,
+        "speed": ("bf16",) if isinstance(vars(gan.G).get("forward"), InBf16) else (),
     }
 
 

@@ -41,6 +41,7 @@ OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes e
         "lambda_L1": 1.0,
         "lr": 1e-2,
         "steps": 6,
+        "speed": ("bf16",),
     },
     "cyclegan": {
         "strategy": "d_first_shared",
@@ -51,6 +52,7 @@ OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes e
         "pool_size": 0,
         "lr": 1e-2,
         "steps": 6,
+        "speed": ("bf16",),
     },
 }
 CHANGES = [(name, field) for name in RECORDS for field in OTHER[name]]

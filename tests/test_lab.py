@@ -26,6 +26,7 @@ from gantutor.lab import Lab
 from gantutor.lab.pictures import ImagePicture, PointPicture
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
+from gantutor.speed import SPEED_UPS
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
@@ -355,7 +356,8 @@ def test_advance_pauses_a_playing_panel_and_its_button(make: Make) -> None:
 
 def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) -> None:
     controls = pair("ring").lanes[0].controls
-    assert set(controls.fields) == {f.name for f in fields(Experiment)} - {"batch_size", "z_dim", "model_options"}
+    without = {"batch_size", "z_dim", "speed", "model_options"}
+    assert set(controls.fields) == {f.name for f in fields(Experiment)} - without
     assert set(controls.fields) == set(OTHER)
     offered: dict[str, Any] = {
         "strategy": STEPS,
@@ -373,7 +375,7 @@ def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) ->
     assert controls.read(RING) == RING
 
 
-@pytest.mark.parametrize("field", Experiment.LIVE)
+@pytest.mark.parametrize("field", [field for field in Experiment.LIVE if field != "speed"])
 def test_a_live_control_takes_effect_at_the_next_step(field: str, pair: Pair) -> None:
     lab = pair("ring")
     lab.advance(2)
@@ -470,6 +472,107 @@ def test_toggles_while_it_plays_reach_the_run(pair: Pair) -> None:
         assert lab.runner.playing
         assert re.fullmatch(rf"A: strategy = {strategy} from step \d+ on", text(lab))
     lab.play.value = False
+
+
+# Speed-ups ------------------------------------------------------------------------------------------------------------
+
+
+def switches(lab: Lab) -> dict[str, Any]:
+    """The toggle buttons of the first lane's speed-ups."""
+    buttons: dict[str, Any] = lab.lanes[0].controls.fields["speed"].buttons
+    return buttons
+
+
+def pressed(lab: Lab) -> tuple[str, ...]:
+    return tuple(name for name, button in switches(lab).items() if button.value)
+
+
+def test_speed_ups_have_switches_where_they_are_asked_for(make: Make) -> None:
+    assert "speed" not in make(RING).lanes[0].controls.fields
+    lab = make(RING.replace(speed=("fused",)), speed_ups=True)
+    assert list(switches(lab)) == list(SPEED_UPS)
+    assert pressed(lab) == ("fused",)
+    assert all(name in button.tooltip for name, button in switches(lab).items())
+
+
+def test_a_pressed_switch_takes_effect_at_the_next_step(make: Make) -> None:
+    lab = make(RING, speed_ups=True)
+    lab.advance(2)
+    started = lab.run
+    switches(lab)["bf16"].value = True
+    switches(lab)["fused"].value = True
+    lab.runner.wait()
+    assert text(lab) == "speed = fused, bf16 from step 3 on"
+    assert lab.lanes[0].experiment == RING.replace(speed=("fused", "bf16"))
+    lab.advance(1)
+    switches(lab)["bf16"].value = False
+    switches(lab)["fused"].value = False
+    lab.runner.wait()
+    assert text(lab) == "speed = none from step 4 on"
+    lab.advance(1)
+    alone = RING.start()
+    for t in range(4):
+        RING.replace(speed=("fused", "bf16") if t == 2 else ()).apply(alone)
+        alone.tick()
+    assert lab.run is started
+    assert equal(state(lab.run), state(alone))
+
+
+def test_set_presses_switches_and_reset_keeps_them(make: Make) -> None:
+    lab = make(DIGITS, speed_ups=True)
+    speed: Any = ["bf16", "channels_last"]
+    lab.set(speed=speed)
+    lab.runner.wait()
+    assert pressed(lab) == lab.lanes[0].experiment.speed == ("channels_last", "bf16")
+    lab.set(speed=("fused",))
+    lab.reset()
+    assert pressed(lab) == lab.lanes[0].experiment.speed == ("fused",)
+    assert all(group["fused"] for group in lab.run.model.opt_G.param_groups)
+
+
+def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> None:
+    lab = make(RING.replace(device="cpu", speed=("fused",)), speed_ups=True)
+    lab.play.value = True
+    until(lambda: lab.run.t > 2)
+    switches(lab)["graph"].value = True
+    lab.runner.wait()
+    reason = "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
+    assert text(lab) == reason
+    assert pressed(lab) == lab.lanes[0].experiment.speed == ("fused",)
+    assert lab.runner.playing
+    lab.play.value = False
+    lab.runner.wait()
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        lab.set(speed=("graph",))
+    with pytest.raises(ValueError, match="speed has no 'turbo'; there are channels_last, fused, bf16, compile, graph"):
+        lab.set(speed=("turbo",))
+    assert pressed(lab) == ("fused",)
+
+
+def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks are not compiled here; that would take a while."""
+    monkeypatch.setattr("gantutor.speed.compiled.GettingReady.start", lambda self, batch: threading.current_thread())
+    lab = make(RING.replace(device="cpu", speed=("compile",)), speed_ups=True)
+    lab.advance(1)
+    assert lab.progress.value.endswith(" · compiling")
+    lab.set(loss="wgan-gp")
+    lab.runner.wait()
+    assert text(lab).startswith("compile cannot be used here: wgan-gp needs a gradient of a gradient")
+    assert lab.lanes[0].controls.fields["loss"].value == lab.lanes[0].experiment.loss == RING.loss
+    assert lab.run.model.loss is LOSSES[RING.loss]
+    lab.set(speed=())
+    lab.advance(1)
+    assert not lab.progress.value.endswith("compiling")
+
+
+def test_advance_says_how_fast_it_was(make: Make) -> None:
+    lab = make(RING)
+    assert "steps/s" not in lab.progress.value
+    began = time.perf_counter()
+    lab.advance(20)
+    slowest = 20 / (time.perf_counter() - began)
+    shown = float(re.search(r"(\d+) steps/s", lab.progress.value)[1])  # type: ignore[index]
+    assert slowest - 1 <= shown < 20 * slowest
 
 
 # A/B ------------------------------------------------------------------------------------------------------------------

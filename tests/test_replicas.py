@@ -1,14 +1,19 @@
 """Two processes that share a batch, against one; and virtual batch norm, for which the batch does not matter."""
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers import build, gradient, relative_error
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantutor.models.virtual import VirtualBatchNorm, virtual_batchnorm
-from gantutor.replicas import Outcome, on_replicas
+from gantutor.replicas import Outcome, SyncedBatchNorm, on_replicas, synced
 
 
 def halves(count: int = 8) -> tuple[Tensor, Tensor]:
@@ -49,6 +54,72 @@ def test_replicas_alone_normalise_their_own_share(outcomes: dict[str, Outcome]) 
 def test_shares_must_be_equal(reals: int, fakes: int) -> None:
     with pytest.raises(ValueError, match=f"2 samples or more; got {reals} reals and {fakes} fakes"):
         on_replicas(nn.Identity(), torch.zeros(reals, 1), torch.zeros(fakes, 1))
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A group of this process only: what is synchronised must then be what it is without."""
+    dist.init_process_group("gloo", init_method=(tmp_path / "meet").as_uri(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+LAYERS: dict[str, tuple[type[_BatchNorm], dict[str, Any], tuple[int, ...]]] = {
+    "images": (nn.BatchNorm2d, {}, (4, 3, 5, 5)),
+    "points": (nn.BatchNorm1d, {}, (4, 3)),
+    "momentum and eps": (nn.BatchNorm2d, {"momentum": 0.7, "eps": 0.3}, (4, 3, 2, 2)),
+    "the mean of all": (nn.BatchNorm2d, {"momentum": None}, (4, 3, 2, 2)),
+    "not affine": (nn.BatchNorm2d, {"affine": False}, (4, 3, 2, 2)),
+    "nothing tracked": (nn.BatchNorm2d, {"track_running_stats": False}, (4, 3, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_synced_batchnorm_stands_in_for_batchnorm(alone: None, name: str) -> None:
+    kind, options, shape = LAYERS[name]
+    layer = kind(3, **options).double()
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    ours = synced(copy.deepcopy(layer))
+    assert isinstance(ours, SyncedBatchNorm)
+    for batch in range(3):
+        x = (torch.randn(shape, dtype=torch.float64) * (batch + 1) + 10).requires_grad_()
+        twin = x.detach().clone().requires_grad_()
+        wanted, found = layer(x), ours(twin)
+        assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
+        wanted.pow(3).sum().backward()
+        found.pow(3).sum().backward()
+        assert torch.allclose(twin.grad, x.grad, rtol=1e-10, atol=1e-10)
+        for mine, theirs in zip(ours.parameters(), layer.parameters(), strict=True):
+            assert torch.allclose(mine.grad, theirs.grad, rtol=1e-12, atol=1e-12)
+    assert ours.state_dict().keys() == layer.state_dict().keys()
+    for key, value in layer.state_dict().items():
+        assert torch.allclose(ours.state_dict()[key], value, rtol=1e-12, atol=1e-12), key
+    assert torch.allclose(ours.eval()(x), layer.eval()(x), rtol=1e-12, atol=1e-12)
+
+
+def test_synced_batchnorm_keeps_small_differences_of_large_numbers(alone: None) -> None:
+    x = 1000 + torch.randn(64, 3, 8, 8)
+    assert torch.allclose(synced(nn.BatchNorm2d(3))(x), nn.BatchNorm2d(3)(x), atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = torch.randn(64, 3, 8, 8).bfloat16()
+        ours, theirs = synced(nn.BatchNorm2d(3))(coarse), nn.BatchNorm2d(3)(coarse)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    assert torch.allclose(ours, theirs, atol=2**-6)
+
+
+def test_a_synced_network_has_the_same_parameters_and_statistics() -> None:
+    D = build("dcgan-batch").D
+    parameters, state = list(D.parameters()), D.state_dict()
+    twin = synced(D)
+    assert sum(isinstance(module, SyncedBatchNorm) for module in twin.modules()) > 0
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in twin.modules())
+    assert all(ours is theirs for ours, theirs in zip(twin.parameters(), parameters, strict=True))
+    assert {key: value.data_ptr() for key, value in twin.state_dict().items()} == {
+        key: value.data_ptr() for key, value in state.items()
+    }
+    twin.eval()
+    assert not any(module.training for module in twin.modules())
 
 
 def test_virtual_batchnorm_by_hand() -> None:

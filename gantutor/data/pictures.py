@@ -87,11 +87,18 @@ class Folder:
         but what it returns would depend on all that was drawn before and not on the generator alone.
         Raises: ValueError for n < 1 or a generator on another device; DataError for a picture that cannot be read.
         """
+        return self.sample_rows(n, slice(n), generator)
+
+    def sample_rows(self, n: int, rows: slice, generator: torch.Generator) -> Tensor:
+        """`sample(n, generator)[rows]`, and no other picture is read: what one of several replicas needs.
+
+        Raises: as `sample`.
+        """
         check_draw(n, generator, self.device)
-        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device).tolist()
-        share = min(64, -(-n // self.workers))
+        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device)[rows].tolist()
+        share = min(64, -(-len(chosen) // self.workers))
         with self._lock:
-            self._requests[:] = [chosen[start : start + share] for start in range(0, n, share)]
+            self._requests[:] = [chosen[start : start + share] for start in range(0, len(chosen), share)]
             try:
                 parts = list(self._loader[0])
             except BaseException:  # interrupted, or a worker was killed: the next sample needs new ones

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from gantutor.speed import SPEED_UPS
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -49,5 +51,15 @@ class Rate:
     width: int = 190
 
 
-Control = Choice | Whole | Weight | Rate
+@dataclass(frozen=True)
+class Switches:
+    """Some of several values, a tuple of them."""
+
+    field: str
+    label: str
+    options: tuple[str, ...]
+
+
+Control = Choice | Whole | Weight | Rate | Switches
 SEED = Whole("seed", "seed", 0, 2**31 - 1)
+SPEED = Switches("speed", "speed-ups", tuple(SPEED_UPS))

@@ -10,11 +10,12 @@ from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
 from gantutor.experiment.pix2pix import UPSAMPLINGS
-from gantutor.experiment.record import Record, Step, check_finite, check_names, check_whole
+from gantutor.experiment.record import Record, Step, check_finite, check_names, check_speed, check_whole
 from gantutor.experiment.translation import FallingRate, rate_of
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
+from gantutor.speed import set_speed
 from gantutor.training import Run, devices, pick_device
 from gantutor.translation import TRANSLATION_LOSSES
 
@@ -26,6 +27,7 @@ class CycleGANExperiment(Record):
     `data` is a name of `gantutor.data.UNPAIRED` or an `Unpaired`. `patch` is the receptive field of D_A and D_B in
     pixels, a key of N_LAYERS. `norm` is that of all four networks. `lr` is everybody's rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays.
+    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
     The fields in LIVE can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 48 pixels and two minutes on two CPU cores; the paper's for 256 pixels are width_G and
     width_D 64, blocks 9, downsamplings 2, "transposed", end_kernel 7, patch 70, lr 2e-4.
@@ -52,8 +54,9 @@ class CycleGANExperiment(Record):
     batch_size: int = 1
     seed: int = 0
     device: str = "auto"
+    speed: tuple[str, ...] = ()
 
-    LIVE = ("strategy", "loss", "lambda_gan", "lambda_cycle", "lambda_identity", "pool_size", "lr", "steps")
+    LIVE = ("strategy", "loss", "lambda_gan", "lambda_cycle", "lambda_identity", "pool_size", "lr", "steps", "speed")
     COSTS = ("loss",)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,7 @@ class CycleGANExperiment(Record):
         least = {"pool_size": 0, "steps": 0, "blocks": 0, "downsamplings": 0, "seed": 0}
         check_whole(self, {**least, "end_kernel": 1, "width_G": 1, "width_D": 1, "batch_size": 1})
         check_finite(self, "lambda_gan", "lambda_cycle", "lambda_identity", "lr")
+        check_speed(self)
 
     def named_data(self, device: str) -> Unpaired:
         return load_unpaired(str(self.data), device)
@@ -105,7 +109,10 @@ class CycleGANExperiment(Record):
         return CYCLEGAN_STEPS[self.strategy]
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this record's LIVE fields from its next step on."""
+        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+
+        Raises: ValueError for a speed-up that cannot be used, with the reason.
+        """
         model = run.model
         model.loss = TRANSLATION_LOSSES[self.loss]
         model.lambda_gan, model.lambda_cycle = self.lambda_gan, self.lambda_cycle
@@ -115,6 +122,7 @@ class CycleGANExperiment(Record):
             del pool.images[self.pool_size :]
         falling: Any = run.step
         falling.last, falling.lr, falling.steps = self.last, self.lr, self.steps
+        set_speed(run, self.speed)
 
     def trial(self, data: Unpaired) -> tuple[Step, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from gantutor.batches import Batch, Batches
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Whole
-from gantutor.experiment.record import Record, check_finite, check_names, check_whole
+from gantutor.experiment.record import Record, check_finite, check_names, check_speed, check_whole
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
 from gantutor.models.norms import check_norms
+from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
 from gantutor.training import Run, devices, pick_device
 
@@ -29,6 +30,7 @@ class Experiment(Record):
     `data` is a name of `gantutor.data.DATA` or a data set; `model` a name of `gantutor.models.MODELS`, by default
     "points" for points and "dcgan" for images; `model_options` are passed to it (`width_G`, `eps`, ...).
     `d_steps` is the number of D's updates for each of G's: all but the last see batches of their own.
+    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`; without them a step takes the plain way.
     The fields in LIVE can change between two steps (`apply`), the others need a new start.
     Raises: ValueError for an unknown name or a number out of range.
     """
@@ -47,9 +49,10 @@ class Experiment(Record):
     z_dim: int = 0
     seed: int = 0
     device: str = "auto"
+    speed: tuple[str, ...] = ()
     model_options: dict[str, Any] = field(default_factory=dict)
 
-    LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps")
+    LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps", "speed")
     COSTS = ("loss", "batching", "d_steps")
     HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Record says that it is the class's
 
@@ -71,6 +74,7 @@ class Experiment(Record):
         check_norms(self.norm_G, self.norm_D)
         check_whole(self, {"d_steps": 1, "batch_size": 2, "z_dim": 1, "seed": 0})
         check_finite(self, "lr_G", "lr_D")
+        check_speed(self)
 
     def named_data(self, device: str) -> Data:
         return load(str(self.data), device)
@@ -94,7 +98,10 @@ class Experiment(Record):
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this record's LIVE fields from its next step on."""
+        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+
+        Raises: ValueError for a speed-up that cannot be used, with the reason.
+        """
         gan = run.model
         gan.loss, gan.batching = LOSSES[self.loss], self.batching
         for optimizer, lr in ((gan.opt_G, self.lr_G), (gan.opt_D, self.lr_D)):
@@ -102,6 +109,7 @@ class Experiment(Record):
                 group["lr"] = lr
         k_step: Any = run.step
         k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
+        set_speed(run, self.speed)
 
     def trial(self, data: Data) -> tuple["KStep", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""
@@ -158,3 +166,13 @@ class KStep:
         for _ in range(self.d_steps - 1):
             d_only(gan, *next(self.extra_batches))
         return self.last(gan, real, z)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the extra batches are."""
+        extra_batches: Any = self.extra_batches
+        return extra_batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        extra_batches: Any = self.extra_batches
+        extra_batches.load_state_dict(state)

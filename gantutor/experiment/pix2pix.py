@@ -9,11 +9,12 @@ import torch
 from gantutor.batches import Batches
 from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
-from gantutor.experiment.record import Record, Step, check_finite, check_names, check_whole
+from gantutor.experiment.record import Record, Step, check_finite, check_names, check_speed, check_whole
 from gantutor.experiment.translation import FallingRate, own_dropout, rate_of
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.speed import set_speed
 from gantutor.training import Run, devices, pick_device
 from gantutor.translation import TRANSLATION_LOSSES
 
@@ -32,6 +33,7 @@ class Pix2PixExperiment(Record):
     field of D in pixels, a key of N_LAYERS. `norm` is G's and D's. `lr` is both players' rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's pictures are made: "train",
     as the paper does at test time, by the statistics of the pictures shown and with dropout; or "eval".
+    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
     The fields in LIVE can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and two minutes on two CPU cores; the paper's for 256 pixels are width_G and
     width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
@@ -57,8 +59,9 @@ class Pix2PixExperiment(Record):
     batch_size: int = 4
     seed: int = 0
     device: str = "auto"
+    speed: tuple[str, ...] = ()
 
-    LIVE = ("strategy", "objective", "loss", "lambda_L1", "lr", "steps", "mode")
+    LIVE = ("strategy", "objective", "loss", "lambda_L1", "lr", "steps", "mode", "speed")
     COSTS = ("loss",)
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class Pix2PixExperiment(Record):
         )
         check_whole(self, {"steps": 0, "width_G": 1, "width_D": 1, "batch_size": 1, "seed": 0})
         check_finite(self, "lambda_L1", "lr", "dropout")
+        check_speed(self)
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -114,12 +118,15 @@ class Pix2PixExperiment(Record):
         own_dropout(G, self.seed)
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
         step = FallingRate(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
-        return Run(model, step, Batches(data, self.batch_size, 0, self.seed))
+        run = Run(model, step, Batches(data, self.batch_size, 0, self.seed))
+        set_speed(run, self.speed)
+        return run
 
     def apply(self, run: Run) -> None:
         """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
 
-        Raises: ValueError for an objective that shows D something else than the run's does.
+        Raises: ValueError for an objective that shows D something else than the run's does, and for a speed-up that
+        cannot be used, with the reason.
         """
         model, step = run.model, run.step
         if self.terms["conditional"] != model.conditional:
@@ -128,6 +135,7 @@ class Pix2PixExperiment(Record):
         model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
         falling: Any = step
         falling.last, falling.lr, falling.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
+        set_speed(run, self.speed)
 
     def is_live(self, field: str, value: Any) -> bool:
         """Whether a run of this record can take over that value between two steps."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self
 
 from gantutor.experiment.controls import Control
+from gantutor.speed import SPEED_UPS
 from gantutor.training import Run, pick_device
 
 Step = Callable[..., dict[str, Any]]
@@ -16,7 +17,8 @@ class Record:
 
     The fields in LIVE can change between two steps of a run (`apply`), the others need a new start. COSTS are those
     that the cost of a step depends on, besides `strategy`; HALF_STEPS the updates of one player alone, by name;
-    `steps` is the length of the run that the record plans, 0 for one without an end.
+    `steps` is the length of the run that the record plans, 0 for one without an end; `speed` names the speed-ups that
+    it uses, of gantutor.speed.SPEED_UPS.
     """
 
     LIVE: ClassVar[tuple[str, ...]] = ()
@@ -27,6 +29,7 @@ class Record:
     device: str
     seed: int
     steps: int = 0
+    speed: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The data set, on the device."""
@@ -86,6 +89,14 @@ def check_whole(record: Any, lowest: dict[str, int]) -> None:
     for name, low in lowest.items():
         if not isinstance(getattr(record, name), int) or getattr(record, name) < low:
             raise ValueError(f"{name} must be a whole number of at least {low}, got {getattr(record, name)!r}")
+
+
+def check_speed(record: Any) -> None:
+    """Put the record's `speed` in the order of SPEED_UPS. Raises: ValueError for a name that is none of them."""
+    names = record.speed
+    if isinstance(names, str) or not all(name in SPEED_UPS for name in names):
+        raise ValueError(f"speed={names!r} holds an unknown name; choose some of {', '.join(SPEED_UPS)}")
+    object.__setattr__(record, "speed", tuple(name for name in SPEED_UPS if name in names))
 
 
 def check_finite(record: Any, *names: str) -> None:

@@ -1,5 +1,6 @@
 """What the runs of pix2pix and CycleGAN share: a rate that falls, dropout with a memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,12 +41,27 @@ class FallingRate:
         return self.lr * falling(self.t, self.steps)
 
     def __call__(self, model: Any, *batch: Tensor) -> dict[str, Tensor]:
+        return self.around(model, lambda: self.last(model, *batch))
+
+    def around(self, model: Any, update: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What stands around an update: the rate of this step before it, and the count after it."""
         for optimizer in optimizers(model).values():
             for group in optimizer.param_groups:
-                group["lr"] = self.rate
-        report = self.last(model, *batch)
+                if isinstance(group["lr"], Tensor):  # the "graph" speed-up reads it where it lies
+                    group["lr"].fill_(self.rate)
+                else:
+                    group["lr"] = self.rate
+        report = update()
         self.t += 1
         return report
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the rate has fallen."""
+        return {"t": self.t}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self.t = state["t"]
 
 
 def rate_of(run: Run) -> str:
@@ -72,7 +88,7 @@ class OwnDropout(nn.Module):
         if not self.training:
             return x
         kept = torch.rand(x.shape, generator=self.generator) >= self.p
-        return x * kept.to(x.device) / (1 - self.p)
+        return x * kept.to(x.device, non_blocking=True) / (1 - self.p)
 
 
 def own_dropout(network: nn.Module, seed: int) -> None:

@@ -4,18 +4,49 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as W
+import traitlets
 
 from gantutor.experiment import Record
-from gantutor.experiment.controls import Choice, Control, Rate, Weight
+from gantutor.experiment.controls import SPEED, Choice, Control, Rate, Switches, Weight, Whole
+
+
+class SwitchRow(W.HBox):
+    """A row of toggle buttons; `value` is the tuple of those that are pressed."""
+
+    value = traitlets.Tuple()
+
+    def __init__(self, label: str, options: tuple[str, ...], value: tuple[str, ...]) -> None:
+        self._following = False  # the buttons are moved, and not by the reader
+        self.buttons = {name: W.ToggleButton(description=name, tooltip=f"{label}: {name}") for name in options}
+        for button in self.buttons.values():
+            button.layout.width = "auto"
+            button.observe(self._read, "value")
+        super().__init__([W.Label(label), *self.buttons.values()], value=value)
+
+    @traitlets.observe("value")
+    def _press(self, change: dict[str, Any]) -> None:
+        self._following = True
+        for name, button in self.buttons.items():
+            button.value = name in change["new"]
+        self._following = False
+
+    def _read(self, _: dict[str, Any]) -> None:
+        if not self._following:
+            self.value = tuple(name for name, button in self.buttons.items() if button.value)
 
 
 class Controls:
-    """Widgets that show an experiment; `widget` holds them all, those that apply at once apart from those at Reset."""
+    """Widgets that show an experiment; `widget` holds them all, those that apply at once apart from those at Reset.
 
-    def __init__(self, experiment: Record) -> None:
+    With `speed_ups` there is a row of switches for them, too.
+    """
+
+    def __init__(self, experiment: Record, speed_ups: bool = False) -> None:
         self.suited_to = experiment.suited_to
+        self._listener: Callable[[str, Any], None] = lambda field, value: None
+        controls = (*experiment.controls(), *((SPEED,) if speed_ups else ()))
         self.fields: dict[str, W.Widget] = {
-            control.field: made(control, getattr(experiment, control.field)) for control in experiment.controls()
+            control.field: made(control, getattr(experiment, control.field)) for control in controls
         }
         self.check({name: getattr(experiment, name) for name in self.fields})
         self.fields["data"].observe(self._suit_data, "value")
@@ -32,8 +63,15 @@ class Controls:
 
     def on_change(self, listener: Callable[[str, Any], None]) -> None:
         """Call `listener(field, value)` when a control is moved."""
+        self._listener = listener
         for name, field in self.fields.items():
-            field.observe(lambda change, name=name: listener(name, change["new"]), "value")
+            field.observe(lambda change, name=name: self._listener(name, change["new"]), "value")
+
+    def put_back(self, field: str, value: Any) -> None:
+        """Move a control to what holds in the run, which the listener knows."""
+        listener, self._listener = self._listener, lambda field, value: None
+        self.fields[field].value = value
+        self._listener = listener
 
     def set(self, **values: Any) -> None:
         """Move controls, the data's first, since that moves others.
@@ -50,6 +88,11 @@ class Controls:
             if name not in self.fields:
                 raise ValueError(f"{name!r} has no control; there are {', '.join(self.fields)}")
             field = self.fields[name]
+            if isinstance(field, SwitchRow):
+                unknown = [option for option in value if option not in field.buttons]
+                if unknown:
+                    raise ValueError(f"{name} has no {unknown[0]!r}; there are {', '.join(field.buttons)}")
+                continue
             if isinstance(field, W.Dropdown):
                 options = [option if isinstance(option, str) else option[1] for option in field.options]
                 if value not in options:
@@ -73,13 +116,15 @@ class Controls:
 
 def made(control: Control, value: Any) -> W.Widget:
     """The widget of a control, at that value."""
+    if isinstance(control, Switches):
+        return SwitchRow(control.label, control.options, value)
     widget = bare(control, value)
     widget.style.description_width = "initial"
     widget.layout.width = f"{control.width}px"
     return widget
 
 
-def bare(control: Control, value: Any) -> W.Widget:
+def bare(control: Choice | Whole | Weight | Rate, value: Any) -> W.Widget:
     if isinstance(control, Choice):
         options = [o if isinstance(o, str) else (getattr(o, "name", str(o)), o) for o in control.options]
         return W.Dropdown(options=options, value=value, description=control.label)

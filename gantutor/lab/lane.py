@@ -31,10 +31,17 @@ class Lane:
     CHARTS_EVERY_S = 0.5  # the charts move slowly and cost most
     ROOM = 400  # CSS pixels for a lane's pictures where two lanes share a page of 1,300
 
-    def __init__(self, experiment: Record, label: str, cost_meter: bool = False, narrow: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Record,
+        label: str,
+        cost_meter: bool = False,
+        narrow: bool = False,
+        speed_ups: bool = False,
+    ) -> None:
         self.experiment, self.label, self.narrow = experiment, label, narrow
         self.meter = CostMeter() if cost_meter else None
-        self.controls = Controls(experiment)
+        self.controls = Controls(experiment, speed_ups)
         self.pictures = W.Box(layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px"))
         self.pngs: dict[str, bytes] = {}
         self.images: dict[str, W.Image] = {}

@@ -1,6 +1,7 @@
 """The live panel: one lane, or several in lock step, and the buttons that drive them."""
 
 import html
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from gantutor.lab.film import LABELS, Film, Frame, compose
 from gantutor.lab.lane import Lane
 from gantutor.lab.page import Panel, close_widgets, mimebundle
 from gantutor.lab.runner import Runner
+from gantutor.speed import check_speed, is_getting_ready
 from gantutor.training import DivergedError
 
 __all__ = ["Lab", "close_widgets"]
@@ -30,18 +32,26 @@ class Lab:
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
     `keep_frames` keeps every frame shown in `film`, to be exported. `cost_meter` shows what a step of each setting
-    tried costs, and what the run has spent.
+    tried costs, and what the run has spent. `speed_ups` shows switches for them.
     """
 
     def __init__(
-        self, *experiments: Record, name: str = "lab", keep_frames: bool = False, cost_meter: bool = False
+        self,
+        *experiments: Record,
+        name: str = "lab",
+        keep_frames: bool = False,
+        cost_meter: bool = False,
+        speed_ups: bool = False,
     ) -> None:
         experiments = experiments or (Experiment(),)
         if len(experiments) > len(LABELS):
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(experiments)}")
         self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
         narrow = len(experiments) > 1
-        self.lanes = [Lane(e, label, cost_meter, narrow) for e, label in zip(experiments, LABELS, strict=False)]
+        self.lanes = [
+            Lane(experiment, label, cost_meter, narrow, speed_ups)
+            for experiment, label in zip(experiments, LABELS, strict=False)
+        ]
         self.runner.share = self._share()
         self.film = Film()
         self.keep_frames = keep_frames
@@ -62,8 +72,13 @@ class Lab:
         return [lane.run for lane in self.lanes]
 
     def advance(self, steps: int) -> None:
-        """Take `steps` steps now, and return when they are done. Raises: what a step raises."""
+        """Take `steps` steps now, return when they are done, and show how many a second that were.
+
+        Raises: what a step raises.
+        """
+        began = time.perf_counter()
         self.runner.advance(steps)
+        self._show_progress(steps / (time.perf_counter() - began))
 
     def set(self, lane: int = 0, **fields: Any) -> None:
         """Do what the controls do: `lab.set(loss="minimax")`, in lane B `lab.set(1, loss="minimax")`.
@@ -71,8 +86,10 @@ class Lab:
         Raises: ValueError for a name or value that the experiment does not take.
         """
         self.lanes[lane].controls.check(fields)  # these raise here, in the cell
-        self.lanes[lane].experiment.replace(**fields)
-        self.lanes[lane].controls.set(**fields)
+        changed = self.lanes[lane].experiment.replace(**fields)
+        if "speed" in fields:
+            check_speed(self.lanes[lane].run, changed.speed)
+        self.lanes[lane].controls.set(**{name: getattr(changed, name) for name in fields})
 
     def reset(self) -> None:
         """Start all lanes again, as their controls say; returns when it is done."""
@@ -187,9 +204,16 @@ class Lab:
             self._say_later(lane, field, value)
             return
         lane.follow()  # what was done until now is the old setting's
-        lane.experiment = lane.experiment.replace(**{field: value})
-        lane.experiment.apply(lane.run)
-        self._say(f"{self._of(lane)}{field} = {value} from step {lane.run.t + 1} on")
+        changed = lane.experiment.replace(**{field: value})
+        try:
+            changed.apply(lane.run)
+        except ValueError as refusal:
+            lane.experiment.apply(lane.run)
+            lane.controls.put_back(field, getattr(lane.experiment, field))
+            self._say(f"{self._of(lane)}{refusal}")
+            return
+        lane.experiment = changed
+        self._say(f"{self._of(lane)}{field} = {said(value)} from step {lane.run.t + 1} on")
         self.runner.want_frame()
 
     def _restart(self) -> None:
@@ -216,7 +240,7 @@ class Lab:
         return f"{lane.label}: " if len(self.lanes) > 1 else ""
 
     def _say_later(self, lane: Lane, field: str, value: Any) -> None:
-        self._say(f"{self._of(lane)}{field} = {getattr(value, 'name', value)} applies at Reset")
+        self._say(f"{self._of(lane)}{field} = {said(value)} applies at Reset")
 
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status">{html.escape(text)}</div>'
@@ -227,11 +251,21 @@ class Lab:
         self.play.description, self.play.icon = ("Pause", "pause") if playing else ("Play", "play")
         self._say(state)
 
-    def _show_progress(self) -> None:
-        rate = f" · {self.runner.steps_per_second:.0f} steps/s" if self.runner.playing else ""
+    def _show_progress(self, steps_per_second: float = 0.0) -> None:
+        rate = self.runner.steps_per_second if self.runner.playing else steps_per_second
         first = self.lanes[0]
-        said = " ".join(["step", str(self.run.t), first.experiment.progress(self.run)]).strip()
-        self.progress.value = f"{said}{rate} · {first.data.device}"
+        parts = [" ".join(["step", str(self.run.t), first.experiment.progress(self.run)]).strip()]
+        parts += [f"{rate:.0f} steps/s"] if rate else []
+        parts += [str(first.data.device)]
+        parts += ["compiling"] if any(is_getting_ready(run) for run in self.runs) else []
+        self.progress.value = " · ".join(parts)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor lab")
+
+
+def said(value: Any) -> str:
+    """A control's value in words."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return str(getattr(value, "name", value))

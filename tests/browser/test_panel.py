@@ -104,6 +104,25 @@ def test_names_for_a_screen_reader(page: Page, lab: LabServer, tmp_path: Path) -
         expect(panel.panel.get_by_label(control, exact=True)).to_be_visible()
 
 
+def test_speed_ups_are_switched_while_it_plays(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    cell = 'from gantutor.lab import Experiment, Lab\n\nLab(Experiment(data="digits", device="cpu"), speed_ups=True)'
+    run_whole(page, lab, write_notebook(tmp_path / "speed_ups.ipynb", ("browser", cell)))
+    panel = PanelPage(page, 0)
+    expect(panel.button("bf16")).to_have_attribute("aria-pressed", "false")
+    panel.press("Play")
+    for name, said in (("channels_last", "channels_last"), ("bf16", "channels_last, bf16")):
+        panel.press(name)
+        expect(panel.button(name)).to_have_attribute("aria-pressed", "true")
+        expect(panel.status).to_contain_text(f"speed = {said} from step")
+    panel.wait_until(panel.look())
+    screenshot(page, "speed_ups")
+    panel.press("graph")
+    expect(panel.status).to_contain_text("a recording (CUDA graph) is made on a CUDA device")
+    expect(panel.button("graph")).to_have_attribute("aria-pressed", "false")
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused")
+
+
 def test_what_cannot_change_at_once_says_so_and_an_error_is_shown(page: Page, lab: LabServer, tmp_path: Path) -> None:
     panel = untrained(page, lab, tmp_path)
     panel.choose("norm in D", "none")

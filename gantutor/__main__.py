@@ -1,0 +1,224 @@
+"""The command line: `python -m gantutor train dcgan|pix2pix|cyclegan` takes the same steps as the notebooks."""
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gantutor.distributed import Replicas
+    from gantutor.runs import Config, RunFolder
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+KINDS = {
+    "dcgan": "A GAN on points or small images.",
+    "pix2pix": "Pictures to pictures, learnt from pairs.",
+    "cyclegan": "Pictures to pictures and back, learnt without pairs.",
+}
+EXAMPLES = {
+    "dcgan": """
+    python -m gantutor train dcgan --data digits --strategy one_stage --norm-D none
+    python -m gantutor train dcgan --data path/to/pictures --size 64 --model-option width_G=64 --model-option width_D=64
+    torchrun --nproc-per-node 4 -m gantutor train dcgan --data mnist --download --batch-size 256 --sync-batchnorm
+    python -m gantutor train dcgan --resume runs/dcgan-digits-one_stage-1 --steps 10000""",
+    "pix2pix": """
+    python -m gantutor train pix2pix --data facades_mini
+    python -m gantutor train pix2pix --data facades --download --width-G 64 --width-D 64 --upsampling transposed \\
+        --multipliers 1,2,4,8,8,8,8,8 --patch 70 --batch-size 1 --lr 2e-4 --steps 80000
+    python -m gantutor train pix2pix --resume runs/pix2pix-facades_mini-d_first_detach-1""",
+    "cyclegan": """
+    python -m gantutor train cyclegan --data horse2zebra_mini
+    python -m gantutor train cyclegan --data path/to/pictures --size 128 --blocks 6 --downsamplings 2
+    python -m gantutor train cyclegan --resume runs/cyclegan-horse2zebra_mini-g_first_shared-1""",
+}
+ABOUT = """
+The run is a folder: config.json, history.csv, samples/, checkpoints/, and TensorBoard's events if it is installed.
+Ctrl-C ends it after the current step, and --resume goes on from there; after a crash, from the newest checkpoint.
+Either way it ends as it would have without a break, on a CPU bit for bit.
+"""
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="gantutor", prog_name="gantutor")
+def main() -> None:
+    """How GANs train. The course itself is in notebooks/; this trains the same models without one."""
+
+
+class Train(click.Group):
+    """Builds the command of a kind when it is asked for: it needs torch, and `--help` should not wait for that."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(KINDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return command(cmd_name) if cmd_name in KINDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Models"):
+            formatter.write_dl(list(KINDS.items()))
+
+
+@main.command(cls=Train)
+def train() -> None:
+    """Train a model; `train dcgan --help` and its like show what can be set."""
+
+
+def command(kind: str) -> click.Command:
+    """`train <kind>`, with an option for each field of the kind's record."""
+    from gantutor.runs.options import options_of
+
+    return click.Command(
+        kind,
+        params=options_of(kind),
+        callback=functools.partial(run_command, kind),
+        help=f"{KINDS[kind]}\n\n{ABOUT}\n\b\nExamples:{EXAMPLES[kind]}",
+        context_settings=CONTEXT,
+    )
+
+
+def run_command(kind: str, **options: Any) -> None:
+    """Train, and end with the exit status of a signal that came between: 130 for Ctrl-C, 143 for SIGTERM."""
+    from gantutor.checkpoint import CheckpointError
+    from gantutor.data import DataError
+    from gantutor.training import DivergedError
+
+    context = click.get_current_context()
+    names = [str(option.name) for option in context.command.params]  # in the order of --help
+    options = {name: options[name] for name in names if name in options}
+    given = [name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    try:
+        stopped = run(kind, options, given)
+    except DivergedError as error:
+        what = str(error).split(";")[0]
+        raise failure(f"{what}. The run's folder is as its newest checkpoint left it") from error
+    except DataError as error:
+        hint = "" if options["download"] or "download=True" not in str(error) else "; here that is --download"
+        raise failure(f"{error}{hint}") from error
+    except (CheckpointError, ValueError, OSError) as error:
+        raise failure(str(error)) from error
+    if stopped:
+        sys.exit(128 + stopped)
+
+
+def failure(message: str) -> click.ClickException:
+    """The error as it is shown: that of one of torchrun's replicas says whose it is."""
+    rank = os.environ.get("RANK", "0")
+    return click.ClickException(message if rank == "0" else f"(replica {rank}) {message}")
+
+
+def run(kind: str, options: dict[str, Any], given: list[str]) -> int:
+    """Start the run or go on with it, to its last step or a signal, which is returned.
+
+    Raises: what its parts raise; all that they expect to go wrong has a message of its own.
+    """
+    from gantutor import runs
+    from gantutor.distributed import joined
+
+    config = started(kind, options, given) if options["resume"] else new(kind, options)
+    with joined(config["device"]) as replicas:
+        folder = None
+        if not replicas.rank:
+            folder = runs.RunFolder(options["resume"] or new_folder(options["folder"], config))
+        try:
+            return trained(config, folder, replicas, resumed=options["resume"], download=options["download"])
+        finally:
+            if folder is not None:
+                folder.close()
+
+
+def trained(
+    config: "Config", folder: "RunFolder | None", replicas: "Replicas", resumed: "Path | None", download: bool
+) -> int:
+    """Build the run, put it into the state of its checkpoint, and let it go; replica 0 has a `folder` and speaks."""
+    import torch
+
+    from gantutor import checkpoint, runs
+    from gantutor.speed import suited, wait_until_ready
+
+    kind, device = config["kind"], replicas.device.type
+    data = runs.in_turn(replicas, lambda: runs.load_data(kind, config["data"], config["size"], device, download))
+    speed = suited(device) if config["speed"] == "auto" else tuple(config["speed"])
+    record = runs.record_of({**config, "device": device}, data, speed)
+    replicas.check(record)
+    config = {**runs.filled(config, record), "device": config["device"], "pictures": runs.counted(data)}
+    torch.manual_seed(record.seed)
+    try:
+        run = record.start(data)
+    except TypeError as error:  # from the networks' builder
+        raise ValueError(f"--model-option: {error}") from error
+    saved = runs.RunFolder(resumed).checkpoint if resumed else None
+    if saved and saved.exists():
+        checkpoint.load(saved, run, runs.deciding(config))
+        if folder:
+            folder.write_history(run.history)  # the run may have been killed between the two
+    replicas.share(run)
+    try:
+        wait_until_ready(run)  # before there are replicas: compiling takes a step, and they would take it together
+    except RuntimeError as error:
+        raise ValueError(f"--speed compile: {error}") from error
+    replicas.spread(run, config["sync_batchnorm"])
+    if folder:
+        click.echo(f"{folder.path}: from step {run.t} to {config['steps']}, on {device}")
+    stopped = runs.go(run, config, folder, runs.samples_of(record, data), runs.Interruptions(), replicas, click.echo)
+    if folder:
+        click.echo(f"{folder.path} is at step {run.t}")
+        if stopped:
+            click.echo(f"Go on: {launcher(replicas.count)} train {kind} --resume {folder.path}")
+    return stopped
+
+
+def new(kind: str, options: dict[str, Any]) -> "Config":
+    """The config of a new run."""
+    from gantutor import runs
+
+    config = {name: value for name, value in options.items() if name not in ("folder", "resume", "download")}
+    return {"kind": kind, **config, "data": runs.named(kind, options["data"])}
+
+
+def new_folder(path: "Path | None", config: "Config") -> "Path":
+    """`path`, or one in runs/ that is free. Raises: UsageError for a folder that has a run in it."""
+    from gantutor import runs
+
+    path = path or runs.free_folder(config["kind"], config["data"], config["strategy"])
+    if runs.RunFolder(path).has_run:
+        raise click.UsageError(f"{path} has a run in it: go on with it by --resume {path}, or name another --folder")
+    return path
+
+
+def started(kind: str, options: dict[str, Any], given: list[str]) -> "Config":
+    """The config of the run that goes on, with what may change as it was given.
+
+    Raises: UsageError for what may not change.
+    """
+    from gantutor import runs
+
+    path = options["resume"]
+    config = runs.RunFolder(path).read_config()
+    if config["kind"] != kind:
+        raise click.UsageError(f"{path} is a run of {config['kind']}: train {config['kind']} --resume {path}")
+    if "folder" in given:
+        raise click.UsageError("--resume goes on in its own folder: leave --folder out")
+    wanted = {name: options[name] for name in given if name not in ("resume", "download")}
+    if "data" in wanted:
+        wanted["data"] = runs.named(kind, wanted["data"])
+    refused = runs.contradictions(config, wanted)
+    if refused:
+        raise click.UsageError(
+            f"{'; '.join(refused)}. That would be another run than the one in {path}: leave it out to go on "
+            "with that one, or start anew without --resume"
+        )
+    return {**config, **wanted}
+
+
+def launcher(count: int) -> str:
+    """What starts that many replicas."""
+    return "python -m gantutor" if count == 1 else f"torchrun --nproc-per-node {count} -m gantutor"
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m gantutor")

@@ -1,0 +1,249 @@
+"""The same steps on several GPUs, each with its share of the batch: PyTorch's DistributedDataParallel, DDP for short.
+
+DDP waits where autograd adds up a parameter's gradient, and averages over the replicas what first arrives there after a
+forward. With equal shares that is the gradient of the whole batch, if each sample is scored alone; a BatchNorm that is
+not synchronised normalises with the statistics of the share. WGAN-GP's mixtures are spaced over the share, too.
+
+All replicas hold the same weights, optimizers, pools and generators: each draws what the whole batch needs and keeps
+its rows. So one can save for all, and a run can go on with another number of replicas. Only the running statistics of
+a BatchNorm that is not synchronised are each replica's own; training does not look at them.
+"""
+
+import contextlib
+import copy
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gantutor.batches import Batches, Share
+from gantutor.image_pool import ImagePool
+from gantutor.ledger.copies import copied
+from gantutor.parts import attributes, networks
+from gantutor.replicas import synced
+from gantutor.training import Run, pick_device
+
+# Averaging all gradients of an optimizer just before its step would do for this one, too, but that is not DDP.
+NOT_WITH_DDP = {
+    "d_first_retain_graph": (
+        "two backwards run through one forward of G. DDP averages what the first leaves in G, the gradient of D's "
+        "loss, which is thrown away; the second, which moves G, stays each replica's own, so that their generators "
+        "drift apart without an error. d_first_detach makes the same update"
+    ),
+}
+
+
+@contextlib.contextmanager
+def joined(device: str = "auto") -> Iterator["Replicas"]:
+    """Meet the other processes that torchrun has started, and part at the end; without torchrun there is one.
+
+    `device` is "auto", "cuda" or "cpu"; where there is one process, whatever `pick_device` takes. Replicas talk by NCCL
+    on GPUs, one for each, and by gloo on CPUs. After an error nobody is waited for: another replica may be waiting for
+    this one, and torchrun ends it when this one has ended.
+    Raises: ValueError for a device that replicas cannot use, or that this machine has too few of.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield Replicas(0, 1, pick_device(device))
+        return
+    rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    place = own_device(device, local)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+        dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place)
+    else:
+        dist.init_process_group("gloo", rank=rank, world_size=count)
+    yield Replicas(rank, count, place)
+    dist.destroy_process_group()
+
+
+def own_device(name: str, local: int) -> torch.device:
+    """The device of the process that is number `local` on this machine. Raises: ValueError, as `joined`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cuda", "cpu"):
+        raise ValueError(f"replicas run on cuda or cpu, not on {name}")
+    if pick_device(name).type == "cpu":
+        return torch.device("cpu")
+    if local >= torch.cuda.device_count():
+        raise ValueError(
+            f"this machine has {torch.cuda.device_count()} GPUs, and torchrun has started more processes than that: "
+            "lower --nproc-per-node"
+        )
+    return torch.device("cuda", local)
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """This process is number `rank` of `count`, on `device`; a record's own `device` is then `device.type`."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    def check(self, record: Any) -> None:
+        """Look at a record before it starts. Raises: ValueError, saying why these replicas cannot run it."""
+        if self.count == 1:
+            return
+        if record.strategy in NOT_WITH_DDP:
+            raise ValueError(f"DDP cannot run {record.strategy}: {NOT_WITH_DDP[record.strategy]}")
+        if "graph" in getattr(record, "speed", ()):
+            raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
+        self.check_batch(record.batch_size)
+
+    def check_batch(self, size: int) -> None:
+        """Raises: ValueError for a batch that cannot be shared equally."""
+        if size % self.count:
+            raise ValueError(f"{self.count} replicas need equal shares, and a batch of {size} does not divide by that")
+
+    def share(self, run: Run) -> None:
+        """Have all batches of a run give this replica's share of them. Raises: ValueError, as `check_batch`."""
+        drawn_from = [batches for batches in (run.batches, *vars(run.step).values()) if isinstance(batches, Batches)]
+        for batches in drawn_from:
+            self.check_batch(batches.batch_size)
+        for batches in drawn_from:
+            batches.share = Share(self.rank, self.count)
+
+    def spread(self, run: Run, sync_batchnorm: bool = False) -> None:
+        """Make a run that was just started, or loaded, one replica of it; if there is one, nothing changes.
+
+        DDP begins by handing out replica 0's weights. It must not go on to hand out its buffers before every forward: D
+        is called on real and on fake before its backward, which on a GPU would find statistics overwritten that the
+        first call has kept (pytorch/pytorch#175024).
+        With synchronised BatchNorm whatever calls a network in training mode, as `translate(mode="train")` does, must
+        be called by all replicas.
+        Raises: ValueError for a batch that cannot be shared equally.
+        """
+        if self.count == 1:
+            return
+        self.share(run)
+        share = Share(self.rank, self.count)
+        for name, value in attributes(run.model).items():
+            if isinstance(value, ImagePool):
+                setattr(run.model, name, SharedPool(value, share))
+        for name, network in networks(run.model).items():
+            share_noise(network, share)
+            network = synchronised(network, self.device) if sync_batchnorm else network
+            wrapped = DistributedDataParallel(network)
+            wrapped.broadcast_buffers = False  # as an argument torch 2.15 deprecates it, and older ones have no other
+            setattr(run.model, name, wrapped)
+        run.good, run.good_step = copy.deepcopy(run.model), run.t
+        run.take = Averaged(run.take)
+
+
+def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with each BatchNorm counting the samples of all replicas: torch's on a GPU, ours on a CPU."""
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return synced(network)
+
+
+def share_noise(network: nn.Module, share: Share) -> None:
+    """Have layers with a generator of their own (`OwnDropout`) draw for the whole batch, and keep the share.
+
+    They are shown the share `share.count` times over, and the rows of the result that are this replica's are taken.
+    """
+    for module in network.modules():
+        if isinstance(getattr(module, "generator", None), torch.Generator):
+            module.register_forward_pre_hook(lambda module, inputs: (torch.cat(inputs * share.count),))
+            module.register_forward_hook(lambda module, inputs, output: share.of(output))
+
+
+class SharedPool(ImagePool):
+    """`pool`, given the fakes of all replicas: each holds the whole pool and takes its share of what is returned."""
+
+    def __init__(self, pool: ImagePool, share: Share) -> None:
+        super().__init__(pool.size)
+        self.images, self.generator, self.share = pool.images, pool.generator, share
+
+    def query(self, images: Tensor) -> Tensor:
+        """As ImagePool's, for this replica's `images`."""
+        images = images.detach().contiguous()
+        parts = [torch.empty_like(images) for _ in range(self.share.count)]
+        dist.all_gather(parts, images)
+        return self.share.of(super().query(torch.cat(parts)))
+
+
+class Averaged:
+    """Takes a step as `inner` does; the scalars of its report are the means over all replicas.
+
+    So all keep the same history, and all stop at the step at which a loss is no longer a number.
+    """
+
+    def __init__(self, inner: Callable[..., dict[str, Tensor]]) -> None:
+        self.inner = inner
+
+    def __call__(self, model: Any, step: Callable[..., dict[str, Tensor]], *batch: Tensor) -> dict[str, Tensor]:
+        report = self.inner(model, step, *batch)
+        names = [name for name, value in report.items() if value.dim() == 0]
+        means = torch.stack([report[name].double() for name in names]) / dist.get_world_size()
+        dist.all_reduce(means)
+        return {**report, **dict(zip(names, means, strict=True))}
+
+
+def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str, int]:
+    """The bytes of gradients that DDP averages in one step, by network: 4 a float32 parameter for each backward there.
+
+    Counted on a copy. Gradients that a backward leaves and nobody uses, as G's loss does in a D that is not frozen, are
+    averaged all the same.
+    """
+    sent = dict.fromkeys(networks(model), 0)
+    with copied(model, batch) as (twin, twin_batch):
+        for name, network in networks(twin).items():
+
+            def count(parameter: Tensor, name: str = name) -> None:
+                sent[name] += parameter.nbytes
+
+            for parameter in network.parameters():
+                parameter.register_post_accumulate_grad_hook(count)
+        step(twin, *twin_batch)
+    return sent
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """On paper: the seconds of a step on N replicas, and how much of them is not lost.
+
+        exchange(N) = 2 · (N − 1) / N · sent / bandwidth + 2 · (N − 1) · messages · latency
+        seconds(N, share) = fixed + share · flops / speed + exchange(N)
+
+    `flops` are those of a step on the whole batch; `speed` is the FLOP/s that a GPU reaches in it, not its peak;
+    `fixed` are the seconds that no smaller share saves, those to launch the operations. `sent` bytes of gradients go
+    around a ring in `messages` averagings, by links of `bandwidth` bytes/s and `latency` seconds. What DDP hides behind
+    the backward is not counted: a real step is rather faster.
+    Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
+    """
+
+    flops: float
+    speed: float
+    sent: float
+    bandwidth: float
+    latency: float = 0.0
+    messages: int = 2
+    fixed: float = 0.0
+
+    def exchange(self, count: int) -> float:
+        """Seconds to average the gradients of `count` replicas."""
+        around = 2 * (count - 1)
+        return around / count * self.sent / self.bandwidth + around * self.messages * self.latency
+
+    def seconds(self, count: int, share: float) -> float:
+        """Seconds of a step of `count` replicas, each with that share of the batch that `flops` are counted for."""
+        return self.fixed + share * self.flops / self.speed + self.exchange(count)
+
+    def strong(self, count: int) -> float:
+        """How efficiently `count` replicas share one batch: their speed-up by their number."""
+        return self.seconds(1, 1.0) / (count * self.seconds(count, 1 / count))
+
+    def weak(self, count: int) -> float:
+        """How efficiently `count` replicas each take a whole batch: the images/s of each, by those of one alone."""
+        return self.seconds(1, 1.0) / self.seconds(count, 1.0)
+
+
+def scales_to(efficiency: Callable[[int], float], least: float = 0.5, most: int = 1024) -> int:
+    """The largest number of replicas, up to `most`, with at least that efficiency: `Scaling.strong` or `.weak`."""
+    return next((count - 1 for count in range(2, most + 1) if efficiency(count) < least), most)

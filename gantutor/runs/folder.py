@@ -1,0 +1,133 @@
+"""The folder of a run: config.json, history.csv, samples/, checkpoints/, and tensorboard/ where that is installed.
+
+Each file is whole at every moment: it is written under another name and renamed. What the history and the events say is
+what the newest checkpoint says, after any interruption.
+"""
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import itertools
+import json
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gantutor.runs.config import KINDS, Config
+from gantutor.training import History
+
+RUNS = Path("runs")  # of the current folder
+VERSIONED = ("gantutor", "torch", "torchvision")
+
+
+def free_folder(kind: str, data: str, strategy: str) -> Path:
+    """Make runs/<kind>-<data>-<strategy>-<n>, with the first n that is not there."""
+    stem = f"{kind}-{Path(data).name}-{strategy}"
+    for n in itertools.count(1):
+        path = RUNS / f"{stem}-{n}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    return path
+
+
+def versions() -> dict[str, str]:
+    """What ran, for whoever reads the config."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}}
+
+
+class RunFolder:
+    """The folder at `path`, which need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.history = path / "history.csv"
+        self.checkpoint = path / "checkpoints" / "latest.pt"
+        self.board: Any = None
+        self.told = 0  # steps that the board has heard of
+
+    @property
+    def has_run(self) -> bool:
+        return self.config.exists()
+
+    def read_config(self) -> Config:
+        """Raises: ValueError for a folder without a run, or a config that is none."""
+        if not self.has_run:
+            raise ValueError(f"{self.path} has no run in it: {self.config.name} is missing")
+        try:
+            config = json.loads(self.config.read_text(encoding="utf-8"))
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or config.get("kind") not in KINDS:
+            raise ValueError(f"{self.config} holds no run's config")
+        return config
+
+    def write_sample(self, t: int, picture: bytes) -> None:
+        """Keep the PNG of step t, and show it in TensorBoard."""
+        write(self.path / "samples" / f"step_{t:06}.png", picture)
+        if self.board is not None:
+            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+            self.board.add_image("samples", pixels, t, dataformats="HWC")
+
+    def write_history(self, history: History) -> None:
+        """Write a row for each step, `step` first; nothing where a step did not report a value."""
+        out = io.StringIO()
+        table = csv.writer(out, lineterminator="\n")
+        names = history.keys()
+        table.writerow(["step", *names])
+        columns = [history[name].tolist() for name in names]
+        for step, row in enumerate(zip(*columns, strict=True), start=1):
+            table.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
+        write(self.history, out.getvalue().encode())
+
+    def kept(self, t: int) -> Path:
+        """Where the checkpoint of step t is kept beside the newest."""
+        return self.checkpoint.with_name(f"step_{t:06}.pt")
+
+    def open(self, config: Config, t: int) -> bool:
+        """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write(self.config, (json.dumps({**config, "versions": versions()}, indent=2) + "\n").encode())
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return False
+        self.board = SummaryWriter(self.path / "tensorboard", purge_step=t + 1)  # a killed run left later events
+        self.told = t
+        return True
+
+    def tell_board(self, history: History) -> None:
+        """Give TensorBoard the steps that it has not heard of."""
+        if self.board is None:
+            return
+        for name in history.keys():  # noqa: SIM118 -- a History is no dict
+            for t, value in enumerate(history[name][self.told :], start=self.told + 1):
+                if not math.isnan(value):
+                    self.board.add_scalar(name, value, t)
+        self.told = len(history)
+        self.board.flush()
+
+    def close(self) -> None:
+        """End the events; a folder that was made for a run which took no step goes."""
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            self.path.rmdir()
+        if self.board is not None:
+            self.board.close()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

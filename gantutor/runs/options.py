@@ -1,0 +1,159 @@
+"""The options of `python -m gantutor train <kind>`: one for each field of the kind's record, and those of the run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gantutor.experiment.controls import Choice
+from gantutor.runs.config import KINDS, NAMED, OWN_SIZE, record_fields, spelled
+from gantutor.speed import SPEED_UPS
+
+HELP = {
+    "strategy": "The training step: who is updated when, and on whose graph.",
+    "loss": "The adversarial loss.",
+    "objective": "Which terms G minimises, and what D is shown.",
+    "batching": "Whether D scores real and fake apart or in one batch; with BatchNorm that matters (notebook 03).",
+    "model": "The networks.",
+    "model_options": "An option of the networks, as in width_G=64; may be given again for another.",
+    "generator": "The generator: with skips (unet) or without.",
+    "norm": "The norm in all networks.",
+    "norm_G": "The norm in G.",
+    "norm_D": "The norm in D.",
+    "lr": "Everybody's learning rate; it falls to 0 in the second half of the steps.",
+    "lr_G": "G's learning rate.",
+    "lr_D": "D's learning rate.",
+    "d_steps": "Updates of D for each of G's.",
+    "lambda_L1": "The weight of the L1 term.",
+    "lambda_gan": "The weight of the adversarial term.",
+    "lambda_cycle": "The weight of the cycle.",
+    "lambda_identity": "The weight of the identity term, as a share of the cycle's.",
+    "pool_size": "Earlier fakes of which D is shown some; 0 for none.",
+    "patch": "The receptive field of D, in pixels.",
+    "dropout": "The probability with which dropout in G sets a number to 0.",
+    "mode": "Samples by the statistics of the pictures shown and with dropout, as the paper has it (train); or not.",
+    "blocks": "Residual blocks of each generator.",
+    "downsamplings": "Halvings before the residual blocks.",
+    "upsampling": "How G makes its picture larger.",
+    "end_kernel": "The side of G's first and last kernel, in pixels.",
+    "multipliers": "Channels after each halving, as multiples of --width-G: 1,2,4,8.",
+    "width_G": "Channels of G at full resolution.",
+    "width_D": "Channels of D's first layer.",
+    "batch_size": "Samples a step; with torchrun, of all replicas together.",
+    "z_dim": "Numbers in z.",
+    "seed": "What all random draws begin from.",
+    "steps": "The length of the run.",
+    "device": "Where to train; auto takes a GPU where there is one.",
+    "speed": "Speed-ups, with commas; auto: those that change results only by rounding; none. "
+    f"There are {', '.join(SPEED_UPS)}.",
+    "data": "The data: a name or a folder of your own pictures.",
+}
+FOLDERS = {
+    "dcgan": "any pictures, in folders of folders too",
+    "pix2pix": "A and B side by side in one file, or in two folders A and B under one name",
+    "cyclegan": "two folders A and B, or trainA and trainB",
+}
+SYNC_BATCHNORM = (
+    "With torchrun: normalise by the statistics of the whole batch. BatchNorm otherwise sees only its own replica's "
+    "share, which is other training than on one device: as with split and joint batches in notebook 03, who is "
+    "normalised together decides what D can see."
+)
+STEPS = 3000  # of a DCGAN, whose record plans none
+FIRST = ("data", "strategy", "objective", "loss", "batching", "steps", "batch_size")
+
+
+def numbers(_: click.Context, param: click.Parameter, value: str) -> list[int]:
+    """ "1,2,4" as [1, 2, 4]."""
+    try:
+        return [int(part) for part in value.split(",")] if value else []
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of whole numbers such as 1,2,4,8", param=param) from None
+
+
+def speed_ups(_: click.Context, param: click.Parameter, value: str) -> list[str] | str:
+    """ "compile,bf16" as a list, "none" as an empty one, "auto" as it is."""
+    if value in ("auto", "none"):
+        return value if value == "auto" else []
+    names = value.split(",")
+    unknown = [name for name in names if name not in SPEED_UPS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is unknown; choose of {', '.join(SPEED_UPS)}; or auto or none")
+    return names
+
+
+def option_pairs(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """("width_G=64",) as {"width_G": 64}."""
+    pairs = {}
+    for value in values:
+        name, sign, given = value.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{value!r} is not of the form name=value", param=param)
+        try:
+            pairs[name] = json.loads(given)
+        except ValueError:
+            pairs[name] = given
+    return pairs
+
+
+READ: dict[str, dict[str, Any]] = {  # the fields that are no single value
+    "model_options": {"multiple": True, "metavar": "NAME=VALUE", "callback": option_pairs},
+    "multipliers": {"default": "", "show_default": "1,2,4,4,...", "metavar": "NUMBERS", "callback": numbers},
+    "speed": {"default": "auto", "show_default": True, "metavar": "NAMES", "callback": speed_ups},
+}
+
+
+def options_of(kind: str) -> list[click.Parameter]:
+    """All options of a kind: of its record, with the record's defaults and choices, and of the run."""
+    fields = record_fields(kind)
+    controls = KINDS[kind]().controls()
+    choices = {control.field: control.options for control in controls if isinstance(control, Choice)}
+    order = [name for name in dict.fromkeys([*FIRST, *fields]) if name in fields]
+    options: list[click.Parameter] = [field_option(kind, name, fields[name], choices.get(name, ())) for name in order]
+    return [*options, *run_options(kind)]
+
+
+def field_option(kind: str, name: str, default: Any, choices: tuple[Any, ...]) -> click.Option:
+    """The option of one field of the record."""
+    if name == "data":
+        names = ", ".join(NAMED[kind])
+        text = f"The data: {names}; or a folder of your own pictures ({FOLDERS[kind]})."
+        return click.Option(["--data"], default=default, show_default=True, metavar="NAME|FOLDER", help=text)
+    if name in READ:
+        return click.Option([spelled(name), name], help=HELP[name], **READ[name])
+    if name == "steps":
+        return whole(name, default, HELP[name], lowest=1)
+    shown = True if default != "" and name != "z_dim" else "by the data"
+    if choices:
+        return click.Option(
+            [spelled(name), name],
+            default=str(default) or None,
+            show_default=shown,
+            type=click.Choice([str(value) for value in choices]),
+            callback=lambda _, __, value: default if value is None else type(default)(value),
+            help=HELP[name],
+        )
+    return click.Option([spelled(name), name], default=default, show_default=shown, type=type(default), help=HELP[name])
+
+
+def run_options(kind: str) -> list[click.Parameter]:
+    """The options that are no field of the record."""
+    steps = [] if "steps" in record_fields(kind) else [whole("steps", STEPS, HELP["steps"], lowest=1)]
+    path = click.Path(file_okay=False, path_type=Path)
+    return [
+        *steps,
+        whole("size", None, f"The side of the pictures, in pixels; by default {OWN_SIZE} for a folder.", lowest=1),
+        click.Option(["--download"], is_flag=True, help="Fetch the data, where it is not here yet and can be fetched."),
+        click.Option(["--sync-batchnorm"], is_flag=True, help=SYNC_BATCHNORM),
+        click.Option(["--folder"], type=path, help="The run's folder; by default runs/KIND-DATA-STRATEGY-NUMBER."),
+        click.Option(["--resume"], type=path, help="Go on with the run in this folder, as its config.json says."),
+        whole("sample_every", 500, "Steps between two pictures; 0 for none."),
+        whole("checkpoint_every", 500, "Steps between two checkpoints.", lowest=1),
+        whole("keep_every", 0, "Steps between two checkpoints that stay beside the newest; 0 for none."),
+    ]
+
+
+def whole(name: str, default: int | None, text: str, lowest: int = 0) -> click.Option:
+    """An option that is a whole number of at least `lowest`."""
+    kind = click.IntRange(min=lowest)
+    return click.Option([spelled(name), name], default=default, show_default=True, type=kind, help=text)

@@ -1,0 +1,149 @@
+"""A whole training step as one CUDA graph: recorded once, replayed from then on.
+
+A small step on a GPU is limited by Python, which launches some hundred kernels one by one. A step changes only its
+model, and every random draw is an argument: so it does the same to the GPU each time, and that can be recorded.
+Source: Ng et al., "Accelerating PyTorch with CUDA Graphs", 2021, and the documentation of torch.cuda.CUDAGraph.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantutor.image_pool import ImagePool
+from gantutor.parts import networks, optimizers
+from gantutor.speed.compiled import wait_until_ready
+from gantutor.speed.speedup import Report, Run, SpeedUp, Take, device_of, is_shared, own_networks, without
+from gantutor.speed.switches import place_counts
+
+Update = Callable[[], Report]
+
+
+def plainly(model: Any, update: Update) -> Report:
+    """A step with nothing around its update."""
+    return update()
+
+
+class Recorded:
+    """Takes steps as `inner` does, and after the first few by replaying a recording of them.
+
+    The first steps are taken on a side stream, as a recording asks for, and count. A recording is good for the settings
+    it was made with; when the model, its settings, the optimizers' or the shapes have changed, another is made. A step
+    that is not `step`, as "D only" in the panel, is taken plainly.
+    Of a step that has `last` and `around(model, update)`, `last` is recorded, and `around` is called each time.
+    """
+
+    FIRST = 3  # steps: then the optimizers have their state, and the libraries their workspace
+
+    def __init__(self, inner: Take, step: Any) -> None:
+        self.inner, self.step = inner, step
+        self.stream = torch.cuda.Stream()
+        self.settings: list[Any] = []
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.taken = 0
+
+    def __call__(self, model: Any, step: Any, *batch: Tensor) -> Report:
+        if step is not self.step:
+            return self.inner(model, step, *batch)
+        last, around = getattr(step, "last", step), getattr(step, "around", plainly)
+        settings = [last, [tensor.shape for tensor in batch], *settings_of(model)]
+        if settings != self.settings:
+            make_recordable(model, rates_fall=around is not plainly)
+            self.settings = [last, [tensor.shape for tensor in batch], *settings_of(model)]
+            self.graph, self.taken = None, 0
+        if self.taken < self.FIRST:
+            self.taken += 1
+            report: Report = around(model, lambda: self.aside(model, last, batch))
+            return report
+        if self.graph is None:
+            self.record(model, last, batch)
+        report = around(model, lambda: self.replay(batch))
+        return report
+
+    def aside(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> Report:
+        """Take the step on the side stream."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            report = self.inner(model, last, *batch)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return report
+
+    def record(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> None:
+        """Write down what the step launches. Nothing is computed meanwhile, so no weight moves."""
+        self.batch = [tensor.clone() for tensor in batch]
+        for optimizer in optimizers(model).values():
+            optimizer.zero_grad()  # the gradients are to lie in the recording's own memory
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self.report = self.inner(model, last, *self.batch)
+        self.graph = graph
+
+    def replay(self, batch: tuple[Tensor, ...]) -> Report:
+        """The step on this batch; its report is a copy, since the next replay writes over the recording's own."""
+        assert self.graph is not None
+        for recorded, tensor in zip(self.batch, batch, strict=True):
+            recorded.copy_(tensor)
+        self.graph.replay()
+        return {name: value.clone() for name, value in self.report.items()}
+
+
+def settings_of(model: Any) -> list[Any]:
+    """All that a recording of a step on this model is made with, but for what is in tensors; to be compared."""
+    found: list[Any] = [(name, value) for name, value in vars(model).items() if not isinstance(value, Tensor)]
+    for optimizer in optimizers(model).values():
+        for group in optimizer.param_groups:
+            found += [(name, value) for name, value in group.items() if name != "params" and not torch.is_tensor(value)]
+    for network in networks(model).values():
+        found.append((network.training, vars(network).get("forward"), network._compiled_call_impl))
+    return found
+
+
+def make_recordable(model: Any, rates_fall: bool) -> None:
+    """Adam's counts, and rates that change from step to step, must be on the device to be read by a recording."""
+    for optimizer in optimizers(model).values():
+        for group in optimizer.param_groups:
+            group["capturable"] = True
+            if rates_fall and not torch.is_tensor(group["lr"]):
+                group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+        place_counts(optimizer)
+
+
+def refuse_graph(run: Run) -> str:
+    if device_of(run).type != "cuda":
+        return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {device_of(run)}"
+    if is_shared(run):
+        return "several processes train these networks, and a recording would not wait for the others"
+    if getattr(run.step, "d_steps", 1) > 1:
+        return (
+            f"with d_steps = {run.step.d_steps} the step draws batches itself, and all that changes must be given to it"
+        )
+    for module in [module for network in own_networks(run.model) for module in network.modules()]:
+        generator = vars(module).get("generator")
+        if isinstance(generator, torch.Generator) and generator.device.type == "cpu":
+            return f"{type(module).__name__} draws on the CPU in the middle of the step: set dropout to 0"
+    for pool in vars(run.model).values():
+        if isinstance(pool, ImagePool) and pool.size:
+            return "the image pool decides on the CPU, anew in each step, which fakes D is shown: set its size to 0"
+    for name, optimizer in optimizers(run.model).items():
+        if not all("capturable" in group for group in optimizer.param_groups):
+            return f"{name}, {type(optimizer).__name__}, cannot be recorded; Adam and AdamW can"
+    return ""
+
+
+def switch_graph(run: Run, on: bool) -> None:
+    """Take steps by a recording: by a new one, since what was switched before it may have moved the weights."""
+    run.take = without(run.take, Recorded)
+    if on:
+        wait_until_ready(run)  # what is compiled is to be recorded, and not what stands in for it
+        run.take = Recorded(run.take, run.step)
+        return
+    for optimizer in optimizers(run.model).values():
+        for group in optimizer.param_groups:
+            if group.get("capturable"):
+                group["capturable"] = False
+                group["lr"] = float(group["lr"])
+        place_counts(optimizer)
+
+
+GRAPH = SpeedUp(refuse_graph, switch_graph)

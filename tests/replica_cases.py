@@ -1,0 +1,245 @@
+"""What test_distributed.py has torchrun start twice: runs on replicas beside the same runs in one process.
+
+Everything is in float64 and each optimizer is plain gradient descent: Adam would make a large step of a gradient that
+is 0 but for rounding.
+"""
+
+import copy
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from helpers import build, relative_error
+from image_helpers import build_cyclegan, build_pix2pix
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.futures import Future
+
+from gantutor.batches import Batches
+from gantutor.cyclegan import CYCLEGAN_STEPS
+from gantutor.distributed import NOT_WITH_DDP, Replicas, communication, joined
+from gantutor.experiment import KStep
+from gantutor.experiment.translation import own_dropout
+from gantutor.losses import WassersteinGP, gradient_penalty
+from gantutor.parts import networks, optimizers
+from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.steps import STEPS
+from gantutor.training import DivergedError, Run
+
+TAKEN = 3  # steps; DDP puts its buckets in another order after the first
+
+
+class Numbers:
+    """Uniform numbers in [0, 1), images of one shape or of two; the last image of sample `broken` is NaN."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, *shapes: tuple[int, ...], broken: int = -1) -> None:
+        self.shapes, self.broken, self.samples = shapes, broken, 0
+
+    def sample(self, n: int, generator: torch.Generator) -> Any:
+        drawn = [torch.rand(n, *shape, generator=generator) for shape in self.shapes]
+        if self.samples == self.broken:
+            drawn[0][-1] = torch.nan
+        self.samples += 1
+        return drawn if len(drawn) > 1 else drawn[0]
+
+
+class MixedByShare(WassersteinGP):
+    """In one process the mixtures that replicas make: weights spaced over each share."""
+
+    def penalty(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        half = len(real) // 2
+        weights = (torch.arange(half, dtype=real.dtype) + 0.5) / half
+        return self.lambda_gp * gradient_penalty(D, real, fake, weights.repeat(2))
+
+
+def gan_run(strategy: str, networks: str = "dcgan", d_steps: int = 1, broken: int = -1, **options: Any) -> Run:
+    data = Numbers((1, 28, 28), broken=broken)
+    step = KStep(Batches(data, 8, 5, seed=2))
+    step.last, step.d_steps = STEPS[strategy], d_steps
+    return descending(Run(build(networks, **options), step, Batches(data, 8, 5, seed=1)))
+
+
+def pix2pix_run(strategy: str, **options: Any) -> Run:
+    model = build_pix2pix(dropout=0.5, **options)
+    own_dropout(model.G, seed=3)
+    return descending(Run(model, PIX2PIX_STEPS[strategy], Batches(Numbers((2, 8, 8), (3, 8, 8)), 8, 0, seed=1)))
+
+
+def cyclegan_run(strategy: str, **options: Any) -> Run:
+    model = build_cyclegan(pool=3, **options)
+    return descending(Run(model, CYCLEGAN_STEPS[strategy], Batches(Numbers((2, 8, 8), (2, 8, 8)), 4, 0, seed=1)))
+
+
+def descending(run: Run) -> Run:
+    for name, optimizer in optimizers(run.model).items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        setattr(run.model, name, torch.optim.SGD(parameters, 1e-3))
+    return run
+
+
+def plain_cases() -> dict[str, Callable[[], Run]]:
+    """Runs whose replicas should do what one process does, without BatchNorm."""
+    cases: dict[str, Callable[[], Run]] = {}
+    for strategy in STEPS:
+        cases[f"gan {strategy}"] = lambda s=strategy: gan_run(s)
+        cases[f"gan {strategy} d_steps"] = lambda s=strategy: gan_run(s, d_steps=3)
+        cases[f"gan {strategy} joint"] = lambda s=strategy: gan_run(s, batching="joint", loss="minimax")
+    for strategy in PIX2PIX_STEPS:
+        cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, norm="none", loss="minimax")
+    for strategy in CYCLEGAN_STEPS:
+        cases[f"cyclegan {strategy}"] = lambda s=strategy: cyclegan_run(s)
+    return cases
+
+
+def batchnorm_cases() -> dict[str, Callable[[], Run]]:
+    """Runs with BatchNorm; one_stage is exact only for a loss of constant ratio then."""
+    cases: dict[str, Callable[[], Run]] = {}
+    for strategy in STEPS:
+        cases[f"gan {strategy}"] = lambda s=strategy: gan_run(s, "dcgan-batch", loss="minimax")
+    cases["gan d_first_detach joint"] = lambda: gan_run("d_first_detach", "dcgan-batch", batching="joint")
+    for strategy in PIX2PIX_STEPS:
+        cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, loss="minimax")
+    cases["cyclegan g_first_separate"] = lambda: cyclegan_run("g_first_separate", norm="batch")
+    return cases
+
+
+def ticks(run: Run, count: int) -> list[Tensor]:
+    """`count` steps, and each gradient that an optimizer applied, whole."""
+    found: list[Tensor] = []
+
+    def hook(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        found.append(torch.cat([parameter.grad.flatten() for parameter in parameters]).clone())
+
+    handles = [optimizer.register_step_pre_hook(hook) for optimizer in optimizers(run.model).values()]
+    for _ in range(count):
+        run.tick()
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
+    return max(relative_error(ours, theirs) for ours, theirs in zip(found, wanted, strict=True))
+
+
+def columns(run: Run) -> list[Tensor]:
+    """Of the history, which keeps float32 numbers."""
+    return [torch.from_numpy(run.history[name]) for name in sorted(run.history.keys())]
+
+
+def statistics(run: Run) -> list[Tensor]:
+    """All buffers of the networks: running means and variances, and how many batches were counted."""
+    return [buffer.double() for network in networks(run.model).values() for buffer in network.buffers()]
+
+
+def compared(replicas: Replicas, new: Callable[[], Run], sync_batchnorm: bool = False) -> dict[str, float]:
+    """How far replicas are from one process."""
+    one, run = new(), new()
+    wanted = ticks(one, TAKEN)
+    replicas.spread(run, sync_batchnorm)
+    found = ticks(run, TAKEN)
+    errors = {"gradients": largest_error(found, wanted), "history": largest_error(columns(run), columns(one))}
+    if statistics(one):
+        errors["statistics"] = largest_error(statistics(run), statistics(one))
+    return errors
+
+
+def penalty(replicas: Replicas, strategy: str) -> dict[str, float]:
+    one, run = gan_run(strategy, loss="wgan-gp"), gan_run(strategy, loss="wgan-gp")
+    one.model.loss = MixedByShare()
+    replicas.spread(run)
+    return {"gradients": largest_error(ticks(run, TAKEN), ticks(one, TAKEN))}
+
+
+def copies(replicas: Replicas) -> dict[str, float]:
+    """A step on replicas; then replica 0 looks at it alone; then all go on with copies of the good state."""
+    one, run = gan_run("d_first_detach"), gan_run("d_first_detach")
+    replicas.spread(run)
+    run.SNAPSHOT_EVERY = 1  # type: ignore[misc]
+    found, wanted = ticks(run, 1), ticks(one, TAKEN)
+    z = torch.ones(2, 5)
+    if replicas.rank == 0:
+        assert torch.equal(run.model.sample(z), copy.deepcopy(run.model).sample(z))
+    run.model = copy.deepcopy(run.good)
+    return {"gradients": largest_error(found + ticks(run, TAKEN - 1), wanted), "good step": run.good_step}
+
+
+def resumed_alone(replicas: Replicas, new: Callable[[], Run]) -> dict[str, float]:
+    """Two steps on replicas; their state is taken over by a run in one process, which goes on."""
+    one, run, alone = new(), new(), new()
+    replicas.spread(run)
+    found, wanted = ticks(run, 2), ticks(one, 2 + TAKEN)
+    alone.load_state_dict(copy.deepcopy(run.state_dict()))
+    return {"gradients": largest_error(found + ticks(alone, TAKEN), wanted)}
+
+
+def diverged(replicas: Replicas) -> int:
+    """The step at which this replica stops; only the last one's share has a NaN, in the third step."""
+    run = gan_run("d_first_detach", broken=2)
+    replicas.spread(run)
+    try:
+        ticks(run, 10)
+    except DivergedError as error:
+        return error.step
+    return 0
+
+
+def sent(replicas: Replicas, new: Callable[[], Run]) -> tuple[dict[str, int], dict[str, int]]:
+    """The bytes that DDP averages in a step, by network, and what `communication` says of it."""
+    run = new()
+    run.step = getattr(run.step, "last", run.step)
+    said = communication(run.step, run.model, *next(run.batches))
+    replicas.spread(run)
+    counted = dict.fromkeys(said, 0)
+    for name, network in networks(run.model).items():
+
+        def hook(name: str, bucket: dist.GradBucket) -> Future[Tensor]:
+            counted[name] += bucket.buffer().nbytes
+            return allreduce_hook(None, bucket)
+
+        network.register_comm_hook(name, hook)
+    run.tick()
+    return counted, said
+
+
+def hands_out_buffers(replicas: Replicas) -> list[bool]:
+    """Whether each network's next forward would begin with replica 0's buffers."""
+    run = gan_run("d_first_detach", "dcgan-batch")
+    replicas.spread(run)
+    found: list[Any] = list(networks(run.model).values())
+    return [network.will_sync_module_buffers() for network in found]
+
+
+def results(replicas: Replicas) -> dict[str, Any]:
+    plain, batchnorm = plain_cases(), batchnorm_cases()
+    return {
+        "replicas": [replicas.rank, replicas.count, str(replicas.device), dist.get_backend()],
+        "plain": {name: compared(replicas, new) for name, new in plain.items()},
+        "synced": {name: compared(replicas, new, sync_batchnorm=True) for name, new in batchnorm.items()},
+        "alone": {name: compared(replicas, new) for name, new in batchnorm.items()},
+        "penalty": {name: penalty(replicas, name) for name in STEPS if name not in NOT_WITH_DDP},
+        "hands out buffers": hands_out_buffers(replicas),
+        "copies": copies(replicas),
+        "resumed": {
+            name: resumed_alone(replicas, plain[name])
+            for name in ("gan d_first_detach d_steps", "pix2pix d_first_detach", "cyclegan g_first_shared")
+        },
+        "diverged": diverged(replicas),
+        "sent": {name: sent(replicas, new) for name, new in plain.items()},
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    with joined("cpu") as replicas:
+        found = results(replicas)
+        Path(sys.argv[1], f"{replicas.rank}.json").write_text(json.dumps(found))
+    assert not dist.is_initialized()

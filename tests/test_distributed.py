@@ -1,0 +1,215 @@
+"""Two gloo processes with half of each batch, started by torchrun, do what one process does with the whole of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from helpers import build, draw
+from replica_cases import batchnorm_cases, gan_run, plain_cases
+from torch import nn
+
+from gantutor.cyclegan import CYCLEGAN_STEPS
+from gantutor.distributed import NOT_WITH_DDP, Replicas, Scaling, communication, joined, scales_to, synchronised
+from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment
+from gantutor.parts import networks
+from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.steps import STEPS
+
+ROUNDING = 1e-12  # of the norm, in float64
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of the two replicas has found."""
+    folder = tmp_path_factory.mktemp("replicas")
+    torchrun = [sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.run(
+        [*torchrun, Path(__file__).parent / "replica_cases.py", folder],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert "arning" not in process.stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def of_ddp(strategies: Any) -> list[str]:
+    return [name for name in strategies if name.split(" ")[1] not in NOT_WITH_DDP]
+
+
+def test_torchrun_makes_replicas(found: list[dict[str, Any]]) -> None:
+    assert [replica["replicas"] for replica in found] == [[0, 2, "cpu", "gloo"], [1, 2, "cpu", "gloo"]]
+
+
+@pytest.mark.parametrize("name", of_ddp(plain_cases()))
+def test_without_norm_replicas_are_one_process(found: list[dict[str, Any]], name: str) -> None:
+    for replica in found:
+        assert replica["plain"][name]["gradients"] < ROUNDING
+        assert replica["plain"][name]["history"] < 1e-6
+
+
+@pytest.mark.parametrize("name", of_ddp(batchnorm_cases()))
+def test_with_synchronised_batchnorm_replicas_are_one_process(found: list[dict[str, Any]], name: str) -> None:
+    for replica in found:
+        assert replica["synced"][name]["gradients"] < ROUNDING
+        assert replica["synced"][name]["statistics"] < ROUNDING
+        assert replica["synced"][name]["history"] < 1e-6
+
+
+@pytest.mark.parametrize("name", of_ddp(batchnorm_cases()))
+def test_with_batchnorm_alone_they_are_not(found: list[dict[str, Any]], name: str) -> None:
+    for replica in found:
+        assert replica["alone"][name]["gradients"] > 0.1
+        assert replica["alone"][name]["statistics"] > 0.01
+
+
+def test_no_forward_begins_with_another_replicas_buffers(found: list[dict[str, Any]]) -> None:
+    assert [replica["hands out buffers"] for replica in found] == [[False, False]] * 2
+
+
+@pytest.mark.parametrize("strategy", [strategy for strategy in STEPS if strategy not in NOT_WITH_DDP])
+def test_a_gradient_penalty_is_averaged(found: list[dict[str, Any]], strategy: str) -> None:
+    assert all(replica["penalty"][strategy]["gradients"] < ROUNDING for replica in found)
+
+
+@pytest.mark.parametrize("name", [name for name in plain_cases() if name not in of_ddp(plain_cases())])
+def test_what_is_refused_goes_wrong(found: list[dict[str, Any]], name: str) -> None:
+    assert all(replica["plain"][name]["gradients"] > 0.1 for replica in found)
+    assert found[0]["plain"][name]["gradients"] != found[1]["plain"][name]["gradients"], "and not alike everywhere"
+
+
+def test_every_strategy_was_tried() -> None:
+    tried = set(plain_cases())
+    kinds = {"gan": STEPS, "pix2pix": PIX2PIX_STEPS, "cyclegan": CYCLEGAN_STEPS}
+    assert {f"{kind} {strategy}" for kind, strategies in kinds.items() for strategy in strategies} <= tried
+    assert set(NOT_WITH_DDP) <= set(STEPS)
+
+
+def test_a_copy_of_a_replica_is_a_replica(found: list[dict[str, Any]]) -> None:
+    for replica in found:
+        assert replica["copies"]["gradients"] < ROUNDING
+        assert replica["copies"]["good step"] > 0
+
+
+def test_a_run_goes_on_alone_where_replicas_stopped(found: list[dict[str, Any]]) -> None:
+    for replica in found:
+        assert {name for name, errors in replica["resumed"].items() if errors["gradients"] > ROUNDING} == set()
+
+
+def test_all_replicas_stop_when_one_diverges(found: list[dict[str, Any]]) -> None:
+    assert [replica["diverged"] for replica in found] == [3, 3]
+
+
+def test_communication_is_what_ddp_sends(found: list[dict[str, Any]]) -> None:
+    for name in of_ddp(plain_cases()):
+        counted, said = found[0]["sent"][name]
+        assert counted == said, name
+
+
+# In one process -------------------------------------------------------------------------------------------------------
+
+
+def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined("cpu") as replicas:
+        assert replicas == Replicas(0, 1, CPU)
+        assert not dist.is_initialized()
+    run = gan_run("d_first_retain_graph")
+    before, take = networks(run.model), run.take
+    replicas.spread(run, sync_batchnorm=True)
+    assert networks(run.model) == before
+    assert run.take is take
+    replicas.check(Experiment(strategy="d_first_retain_graph", batch_size=3))
+
+
+def test_replicas_need_a_device_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="replicas run on cuda or cpu, not on mps"), joined("mps"):
+        pass
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(ValueError, match="has 3 GPUs, and torchrun has started more processes"), joined():
+        pass
+
+
+def test_check_says_what_ddp_cannot_run() -> None:
+    replicas = Replicas(0, 4, CPU)
+    for record in (Experiment(), Pix2PixExperiment(), CycleGANExperiment(batch_size=4)):
+        replicas.check(record)
+    with pytest.raises(ValueError, match=r"DDP cannot run d_first_retain_graph: two backwards .* one forward of G"):
+        replicas.check(Experiment(strategy="d_first_retain_graph"))
+    with pytest.raises(ValueError, match="4 replicas need equal shares, and a batch of 1 does not divide"):
+        replicas.check(CycleGANExperiment(batch_size=1))
+    with pytest.raises(ValueError, match="graph is for one process"):
+        replicas.check(Experiment(speed=("graph",)))
+
+
+def test_spread_refuses_unequal_shares_and_leaves_the_run_whole() -> None:
+    run = gan_run("d_first_detach")
+    with pytest.raises(ValueError, match="3 replicas need equal shares, and a batch of 8 does not divide"):
+        Replicas(0, 3, CPU).spread(run)
+    assert len(next(run.batches)[0]) == 8
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_synchronised_batchnorm_is_torchs() -> None:
+    D = build("dcgan-batch").D
+    parameters = list(D.parameters())
+    D = synchronised(D, torch.device("cuda"))
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in D.modules())
+    assert all(ours is theirs for ours, theirs in zip(D.parameters(), parameters, strict=True))
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_replicas_talk_by_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    with joined() as replicas:
+        assert replicas == Replicas(0, 1, torch.device("cuda", 0))
+        assert dist.get_backend() == "nccl"
+        one = torch.ones(1, device=replicas.device)
+        dist.all_reduce(one)
+        assert one.item() == 1
+    assert not dist.is_initialized()
+
+
+# On paper -------------------------------------------------------------------------------------------------------------
+
+
+def test_communication_counts_each_backward() -> None:
+    gan, (batch,) = build("points"), draw("points")
+    G, D = (sum(8 * parameter.numel() for parameter in network.parameters()) for network in (gan.G, gan.D))
+    wanted = {"d_first_detach": (G, 2 * D), "simultaneous": (G, D), "one_stage": (G, D)}
+    for strategy, (from_G, from_D) in wanted.items():
+        assert communication(STEPS[strategy], gan, *batch) == {"G": from_G, "D": from_D}, strategy
+    assert all(parameter.grad is None for parameter in gan.G.parameters()), "the model itself took no step"
+
+
+def test_scaling_by_hand() -> None:
+    paper = Scaling(flops=8e9, speed=1e12, sent=1e8, bandwidth=1e11, latency=1e-5, messages=2, fixed=1e-3)
+    exchange = 2 * 3 / 4 * 1e-3 + 6 * 2e-5
+    assert paper.exchange(1) == 0
+    assert paper.exchange(4) == pytest.approx(exchange)
+    assert paper.strong(1) == paper.weak(1) == 1
+    assert paper.strong(4) == pytest.approx(9e-3 / (4 * (1e-3 + 2e-3 + exchange)))
+    assert paper.weak(4) == pytest.approx(9e-3 / (9e-3 + exchange))
+
+
+def test_scales_to_the_last_number_that_is_efficient() -> None:
+    efficiency = {2: 0.9, 3: 0.6, 4: 0.5, 5: 0.4}
+    assert scales_to(lambda count: efficiency[count]) == 4
+    assert scales_to(lambda count: efficiency[count], least=0.95) == 1
+    assert scales_to(lambda count: 1.0, most=64) == 64
+    free = Scaling(flops=1e9, speed=1e12, sent=0, bandwidth=1e9)
+    assert scales_to(free.strong) == scales_to(free.weak) == 1024, "nothing to send and nothing fixed"

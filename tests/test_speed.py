@@ -1,0 +1,586 @@
+"""Each speed-up computes what the plain step does, can be switched in mid-run, and says where it cannot be used."""
+
+import copy
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gantutor.data import Pairs, Unpaired
+from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
+from gantutor.parts import networks, optimizers
+from gantutor.speed import SPEED_UPS, compiled, is_getting_ready, keep_memory, set_speed, suited, wait_until_ready
+from gantutor.speed.recorded import Recorded, settings_of
+from gantutor.steps import STEPS, d_first_detach
+from gantutor.training import DivergedError, Run, measured
+
+
+def noise(n: int, seed: int, size: int = 16) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, size, size), generator=generator, dtype=torch.uint8)
+
+
+RING = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu")
+RECORDS: dict[str, Any] = {
+    "gan": Experiment(data="digits", batch_size=8, model_options={"width_G": 8, "width_D": 8}, device="cpu"),
+    "pix2pix": Pix2PixExperiment(
+        data=Pairs("noise", noise(9, 0), noise(9, 1)), width_G=8, width_D=8, patch=16, batch_size=2, device="cpu"
+    ),
+    "cyclegan": CycleGANExperiment(
+        data=Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes")),
+        width_G=8, width_D=8, blocks=1, patch=16, pool_size=3, device="cpu",
+    ),
+}  # fmt: skip
+ON_ANY = ("channels_last", "fused", "bf16")  # what needs neither a compiler nor a GPU
+ROUNDING = 1e-5  # of a float32 gradient, relative to its norm, where only the order of the sums differs
+each_record = pytest.mark.parametrize("name", RECORDS)
+
+
+def after(record: Record, steps: int, *speed: str) -> Run:
+    run = record.replace(speed=speed).start()
+    for _ in range(steps):
+        run.tick()
+    return run
+
+
+def state(run: Run) -> list[Tensor]:
+    """Weights, statistics and moments, in one memory format."""
+    tensors = [tensor for network in networks(run.model).values() for tensor in network.state_dict().values()]
+    for optimizer in optimizers(run.model).values():
+        tensors += [torch.as_tensor(x) for moments in optimizer.state.values() for x in moments.values()]
+    return [tensor.detach().cpu().contiguous().clone() for tensor in tensors]
+
+
+def equal(a: Run, b: Run) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(state(a), state(b), strict=True))
+
+
+def gradients(record: Record, *speed: str) -> Tensor:
+    """All gradients that the first step gives to the optimizers, flat, in an order of their own."""
+    run = record.replace(speed=speed).start()
+    found: list[Tensor] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        found.extend(parameter.grad.contiguous().flatten().clone() for parameter in parameters)
+
+    for _, optimizer in sorted(optimizers(run.model).items()):
+        optimizer.register_step_pre_hook(keep)
+    run.tick()
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+    return torch.cat(found)
+
+
+# Equal to the plain step ----------------------------------------------------------------------------------------------
+
+
+@each_record
+@pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
+def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str) -> None:
+    plain, fast = gradients(RECORDS[name]), gradients(RECORDS[name], speed_up)
+    assert (fast - plain).norm() < ROUNDING * plain.norm()
+
+
+@each_record
+@pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
+def test_reports_stay_with_the_plain_ones(name: str, speed_up: str) -> None:
+    """Adam divides by a gradient's size, so that one close to 0 turns rounding into a whole step: hence 1e-3."""
+    plain, fast = after(RECORDS[name], 4), after(RECORDS[name], 4, speed_up)
+    assert plain.history.keys() == fast.history.keys()
+    for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
+        assert torch.allclose(torch.tensor(fast.history[key]), torch.tensor(plain.history[key]), rtol=1e-3), key
+
+
+@each_record
+def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
+    run = after(RECORDS[name], 2)
+    before = state(run)
+    set_speed(run, ("channels_last",))
+    tensors = [p for network in networks(run.model).values() for p in network.parameters() if p.dim() == 4]
+    moments = [run_state[key] for opt in optimizers(run.model).values() for run_state in opt.state.values()
+               for key in ("exp_avg", "exp_avg_sq") if run_state[key].dim() == 4]  # fmt: skip
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in [*tensors, *moments])
+    assert any(not tensor.is_contiguous() for tensor in tensors), "nothing has moved"
+    run.tick()
+    set_speed(run, ())
+    assert all(tensor.is_contiguous() for tensor in [*tensors])
+    assert len(before) == len(state(run))
+
+
+@each_record
+def test_the_fused_update_is_switched_in_every_group(name: str) -> None:
+    run = after(RECORDS[name], 1, "fused")
+    groups = [group for optimizer in optimizers(run.model).values() for group in optimizer.param_groups]
+    assert all(group["fused"] for group in groups)
+    set_speed(run, ())
+    assert not any(group["fused"] for group in groups)
+
+
+@each_record
+def test_bf16_keeps_weights_gradients_and_outputs_in_float32(name: str) -> None:
+    run = after(RECORDS[name], 2, "bf16")
+    tensors = [p for network in networks(run.model).values() for p in network.parameters()]
+    assert {p.dtype for p in tensors} == {p.grad.dtype for p in tensors if p.grad is not None} == {torch.float32}
+    assert {value.dtype for value in run.last.values()} == {torch.float32}
+    assert {x.dtype for x in state(run)} <= {torch.float32, torch.int64}
+    assert list(networks(run.model)) == list(networks(after(RECORDS[name], 0).model))
+
+
+@each_record
+def test_bf16_computes_in_bfloat16_and_points_where_float32_does(name: str) -> None:
+    """A bfloat16 has 8 bits of mantissa, so that each number is off by up to 1/256."""
+    plain, fast = gradients(RECORDS[name]), gradients(RECORDS[name], "bf16")
+    cosine = torch.nn.functional.cosine_similarity(plain, fast, dim=0)
+    assert 0.95 < cosine < 1 - 1e-7
+    x = next(RECORDS[name].start().batches)[0 if name != "gan" else 1]
+    outputs = []
+    for speed in ((), ("bf16",)):
+        run = RECORDS[name].replace(speed=speed).start()
+        outputs.append(next(iter(networks(run.model).values()))(x))
+    assert 0 < (outputs[1] - outputs[0]).abs().max() < 0.05 * outputs[0].abs().max()
+
+
+def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
+    record = RECORDS["gan"].replace(loss="wgan-gp", norm_D="none")
+    plain, fast = gradients(record), gradients(record, "bf16")
+    assert torch.nn.functional.cosine_similarity(plain, fast, dim=0) > 0.95
+
+
+# Switched between two steps -------------------------------------------------------------------------------------------
+
+
+@each_record
+def test_without_speed_ups_a_run_is_the_plain_one_bit_for_bit(name: str) -> None:
+    run = RECORDS[name].start()
+    plain = RECORDS[name].start()
+    for _ in range(3):
+        set_speed(run, ())
+        run.tick()
+        plain.tick()
+    assert run.take is measured
+    assert equal(run, plain)
+
+
+@each_record
+@pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
+def test_on_and_off_again_leaves_no_trace(name: str, speed: tuple[str, ...]) -> None:
+    run, plain = after(RECORDS[name], 2), after(RECORDS[name], 2)
+    for _ in range(2):
+        set_speed(run, speed)
+        set_speed(run, speed)
+    set_speed(run, ())
+    for _ in range(2):
+        run.tick()
+        plain.tick()
+    assert equal(run, plain)
+
+
+@each_record
+@pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
+def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str, speed: tuple[str, ...]) -> None:
+    """The good state is one; the live panel and the ledger work on others."""
+    run = after(RECORDS[name], 2, *speed)
+    model, step = copy.deepcopy((run.model, run.step))
+    batch = next(copy.deepcopy(run.batches))
+    run.tick()
+    step(model, *batch)
+    assert all(
+        torch.equal(x, y)
+        for one, other in zip(networks(run.model).values(), networks(model).values(), strict=True)
+        for x, y in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+    bf16 = [vars(network)["forward"].network for network in networks(model).values() if "forward" in vars(network)]
+    assert all(a is b for a, b in zip(bf16, networks(model).values(), strict=False)), (
+        "a copy computes with the original"
+    )
+
+
+@each_record
+def test_a_run_that_diverges_goes_on_with_its_speed_ups(name: str) -> None:
+    run = after(RECORDS[name], 2, *ON_ANY)
+    next(next(iter(networks(run.model).values())).parameters()).data.fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        run.tick()
+    RECORDS[name].replace(speed=ON_ANY).apply(run)
+    run.tick()
+    assert all("forward" in vars(network) for network in networks(run.model).values())
+
+
+def test_a_record_takes_names_in_any_order_and_as_a_list() -> None:
+    speed: Any = ["bf16", "channels_last"]
+    assert RING.replace(speed=speed) == RING.replace(speed=("channels_last", "bf16"))
+    assert RING.replace(speed=speed).speed == ("channels_last", "bf16")
+
+
+@each_record
+def test_speed_can_change_live_in_every_record(name: str) -> None:
+    assert RECORDS[name].speed == ()
+    assert RECORDS[name].is_live("speed", ("fused",))
+
+
+@each_record
+@pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
+def test_switched_off_a_run_goes_on_as_a_plain_one_in_its_state(name: str, speed: tuple[str, ...]) -> None:
+    run, plain = after(RECORDS[name], 2, *speed), RECORDS[name].start()
+    set_speed(run, ())
+    plain.load_state_dict(copy.deepcopy(run.state_dict()))
+    for _ in range(2):
+        run.tick()
+        plain.tick()
+    assert equal(run, plain)
+
+
+# Refused --------------------------------------------------------------------------------------------------------------
+
+
+@each_record
+@pytest.mark.parametrize("speed", ["bf16", ("turbo",), ("bf16", 3)])
+def test_a_record_refuses_an_unknown_speed_up(name: str, speed: Any) -> None:
+    listed = "choose some of channels_last, fused, bf16, compile, graph"
+    with pytest.raises(ValueError, match=rf"^speed=.* holds an unknown name; {listed}$"):
+        RECORDS[name].replace(speed=speed)
+
+
+def refused(record: Record, *speed: str, change: Callable[[Run], object] = lambda run: None) -> str:
+    """The reason that a run gives, having changed nothing."""
+    run = record.start()
+    change(run)
+    before, take = settings_of(run.model), run.take
+    with pytest.raises(ValueError, match="cannot be used here: ") as raised:
+        set_speed(run, speed)
+    assert settings_of(run.model) == before
+    assert run.take is take
+    run.tick()
+    return str(raised.value)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="speed-up 'turbo' is unknown; choose some of channels_last, fused, bf16, com"):
+        set_speed(RING.start(), ("turbo",))
+
+
+def test_an_optimizer_without_a_fused_update_is_refused() -> None:
+    def other(run: Run) -> None:
+        run.model.opt_D = torch.optim.RMSprop(run.model.D.parameters())
+
+    assert refused(RING, "bf16", "fused", change=other).startswith(
+        "fused cannot be used here: opt_D, RMSprop, has no update in one kernel"
+    )
+
+
+def test_compile_refuses_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "gradient of a gradient" in refused(RING.replace(loss="wgan-gp"), "compile")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "torch.compile needs a C++ compiler" in refused(RING, "compile")
+
+
+def test_a_recording_is_refused_without_cuda() -> None:
+    assert refused(RING, "channels_last", "graph") == (
+        "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (RING.replace(d_steps=2), "with d_steps = 2 the step draws batches itself"),
+        (RECORDS["pix2pix"], "OwnDropout draws on the CPU in the middle of the step: set dropout to 0"),
+        (RECORDS["cyclegan"], "the image pool decides on the CPU"),
+        (RING, ""),
+        (RECORDS["pix2pix"].replace(dropout=0.0), ""),
+        (RECORDS["cyclegan"].replace(pool_size=0), ""),
+    ],
+)
+def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
+    record: Record, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gantutor.speed.recorded.device_of", lambda run: torch.device("cuda"))
+    found = SPEED_UPS["graph"].refusal(record.start())
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
+
+
+def test_an_optimizer_that_cannot_be_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantutor.speed.recorded.device_of", lambda run: torch.device("cuda"))
+    run = RING.start()
+    run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
+    assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
+
+
+# Compiled in the background -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile without a compiler: it traces, and then runs what it has traced as it is."""
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *x, **options: original(*x, **options, backend="aot_eager"))
+
+
+def traced(test: Callable[..., None]) -> Callable[..., None]:
+    """With `quickly`; and torch looks at the .grad of what is no leaf while it traces."""
+    ignored = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+    marked: Callable[..., None] = pytest.mark.usefixtures("quickly")(ignored(test))
+    return marked
+
+
+def compiled_calls(run: Run) -> list[Any]:
+    return [network._compiled_call_impl for network in networks(run.model).values()]
+
+
+@traced
+def test_a_run_goes_on_plainly_while_it_is_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_compile = threading.Event()
+    original = compiled.compile_networks
+
+    def later(model: Any) -> None:
+        assert may_compile.wait(30)
+        original(model)
+
+    monkeypatch.setattr(compiled, "compile_networks", later)
+    run, plain = RING.replace(speed=("compile",)).start(), RING.start()
+    for _ in range(3):
+        run.tick()
+        plain.tick()
+    assert is_getting_ready(run)
+    assert compiled_calls(run) == [None, None]
+    assert equal(run, plain), "it waited, or what it compiles with has moved the run"
+    may_compile.set()
+    wait_until_ready(run)
+    assert not is_getting_ready(run)
+    assert run.take is measured
+    assert None not in compiled_calls(run)
+    run.tick()
+    plain.tick()
+    assert all(torch.allclose(x, y, rtol=1e-3, atol=1e-5) for x, y in zip(state(run), state(plain), strict=True))
+    assert [network._compiled_call_impl for network in networks(copy.deepcopy(run.model)).values()] == [None, None], (
+        "copies are to be looked at, with other shapes"
+    )
+    set_speed(run, ())
+    assert compiled_calls(run) == [None, None]
+
+
+@traced
+def test_waiting_before_the_first_step_takes_no_batch_from_the_run() -> None:
+    run, plain = RING.replace(speed=("compile",)).start(), RING.start()
+    wait_until_ready(run)
+    assert None not in compiled_calls(run)
+    assert all(torch.equal(x, y) for x, y in zip(next(run.batches), next(plain.batches), strict=True))
+    wait_until_ready(plain)  # has nothing to wait for
+
+
+@traced
+def test_what_is_compiled_is_used_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RING.replace(speed=("compile",)).start()
+    wait_until_ready(run)
+    calls: list[Tensor] = []
+
+    def counted(network: Any) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            calls.append(x)
+            found: Tensor = network._call_impl(x)
+            return found
+
+        return call
+
+    for call in compiled_calls(run):
+        monkeypatch.setattr(call, "compiled", counted(call.network))
+    real, z = next(run.batches)
+    run.model.sample(z)
+    run.model.verdict(real)
+    run.model.push(real)
+    assert calls == []
+    run.tick()
+    assert len(calls) > 1
+
+
+@traced
+def test_other_numbers_are_compiled_for_anew() -> None:
+    run = RING.replace(speed=("compile",)).start()
+    wait_until_ready(run)
+    first = compiled_calls(run)
+    set_speed(run, ("compile",))
+    assert compiled_calls(run) == first
+    set_speed(run, ("bf16", "compile"))
+    assert is_getting_ready(run)
+    assert compiled_calls(run) == [None, None]
+    wait_until_ready(run)
+    run.tick()
+    assert {value.dtype for value in run.last.values()} == {torch.float32}
+
+
+def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(model: Any) -> None:
+        raise RuntimeError("the cake fell\nin many pieces")
+
+    monkeypatch.setattr(compiled, "compile_networks", broken)
+    message = "torch.compile failed, and the run goes on without it: the cake fell$"
+    run, plain = RING.replace(speed=("compile",)).start(), after(RING, 2)
+    with pytest.raises(RuntimeError, match=message):
+        wait_until_ready(run)
+    run.tick()
+    set_speed(run, ("compile",))
+    take: Any = run.take
+    take.start(next(copy.deepcopy(run.batches))).join()
+    with pytest.raises(RuntimeError, match=message):
+        run.tick()
+    run.tick()
+    assert equal(run, plain)
+
+
+@pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
+def test_what_torch_compiles_takes_the_plain_steps() -> None:
+    """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
+    program = """
+import torch
+from gantutor.experiment import Experiment
+from gantutor.speed import wait_until_ready
+options = {"strategy": "simultaneous", "batching": "joint"}  # two graphs are all there is to compile
+record = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu", **options)
+runs = [record.start(), record.replace(speed=("compile",)).start()]
+wait_until_ready(runs[1])
+for run in runs:
+    for _ in range(3):
+        run.tick()
+a, b = (torch.cat([p.flatten() for p in [*run.model.G.parameters(), *run.model.D.parameters()]]) for run in runs)
+assert a.equal(a) and (a - b).norm() < 1e-5 * a.norm(), (a - b).norm() / a.norm()
+print("alike")
+"""
+    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # workers of its own would cost more
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert run.stdout == "alike\n", run.stderr
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def test_kept_memory_is_not_faulted_in_again_and_changes_no_bit() -> None:
+    program = """
+import hashlib, resource, sys, torch
+import gantutor.training
+from gantutor.experiment import Experiment
+from gantutor.speed import keep_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "plain":
+    gantutor.training.keep_memory = lambda: None
+run = Experiment(data="ring", device="cpu").start()
+for _ in range(5):
+    run.tick()
+weights = torch.cat([p.detach().flatten() for p in [*run.model.G.parameters(), *run.model.D.parameters()]])
+for i in range(13):
+    activations = [torch.ones(1 << 21) for _ in range(4)]
+    del activations
+    if i == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(hashlib.sha256(weights.numpy().tobytes()).hexdigest())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    pytest.importorskip("resource")
+    found = {}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    for way in ("plain", "kept"):
+        run = subprocess.run([sys.executable, "-c", program, way], capture_output=True, text=True, env=environment)
+        assert not run.returncode, run.stderr
+        found[way] = run.stdout.split()
+    assert found["plain"][0] == found["kept"][0]
+    if keep_memory():
+        assert int(found["kept"][1]) < int(found["plain"][1]) / 4
+
+
+def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keep_memory() is keep_memory()
+    monkeypatch.setattr(os, "confstr_names", {})
+    assert not keep_memory.__wrapped__(), "another system than glibc's is left alone"
+
+
+# What pays ------------------------------------------------------------------------------------------------------------
+
+
+@each_record
+def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> None:
+    assert "bf16" not in {*suited("cpu"), *suited("cuda"), *suited("mps")}
+    assert set(suited("cuda")) | set(suited("cpu")) <= set(SPEED_UPS)
+    run = after(RECORDS[name], 1, *suited("cpu"))
+    assert {value.dtype for value in run.last.values()} == {torch.float32}
+
+
+# On a GPU -------------------------------------------------------------------------------------------------------------
+
+RECORDABLE = {
+    "gan": RECORDS["gan"],
+    "pix2pix": RECORDS["pix2pix"].replace(dropout=0.0, steps=6),
+    "cyclegan": RECORDS["cyclegan"].replace(pool_size=0, steps=6),
+}
+
+
+@pytest.mark.cuda
+@each_record
+@pytest.mark.parametrize("speed", [("graph",), ("fused", "graph"), ("channels_last", "fused", "graph")])
+def test_a_recording_takes_the_steps_of_the_plain_run(name: str, speed: tuple[str, ...]) -> None:
+    """Ten steps, the last six replayed, of them some at a rate that falls; then the plain way again."""
+    record = RECORDABLE[name].replace(device="cuda")
+    run, plain = after(record, 10, *speed), after(record, 10, *speed[:-1])
+    assert isinstance(run.take, Recorded)
+    assert run.take.graph is not None
+    assert run.history.keys() == plain.history.keys()
+    for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
+        assert torch.allclose(torch.tensor(run.history[key]), torch.tensor(plain.history[key]), rtol=1e-2), key
+    assert getattr(run.step, "t", 10) == 10
+    record.apply(run)
+    run.tick()
+    assert run.take is measured
+
+
+@pytest.mark.cuda
+def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> None:
+    run = after(RECORDS["gan"].replace(device="cuda"), 6, "graph")
+    take: Any = run.take
+    first = take.graph
+    run.tick(d_first_detach)  # another step: taken plainly
+    run.tick()
+    assert take.graph is first
+    for group in run.model.opt_G.param_groups:
+        group["lr"] = 0.0
+    before = [p.clone() for p in run.model.G.parameters()]
+    for _ in range(5):
+        run.tick()
+    assert take.graph is not first
+    assert all(torch.equal(a, b) for a, b in zip(before, run.model.G.parameters(), strict=True))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("strategy", STEPS)
+def test_every_strategy_can_be_recorded(strategy: str) -> None:
+    record = RECORDS["gan"].replace(device="cuda", strategy=strategy, norm_D="none")
+    run, plain = after(record, 8, "graph"), after(record, 8)
+    assert torch.allclose(run.last["d_loss"], plain.last["d_loss"], rtol=1e-2)
+
+
+@pytest.mark.cuda
+@each_record
+@pytest.mark.parametrize("speed", [(), ("channels_last", "fused", "bf16")])
+def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
+    """40 of them: every 50 the losses are looked at. The first looks at its batch."""
+    run = RECORDS[name].replace(device="cuda", speed=speed).start()
+    run.tick()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(40):
+            run.tick()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.cuda
+def test_step_counts_lie_where_the_update_wants_them() -> None:
+    run = after(RECORDS["gan"].replace(device="cuda"), 2)
+    for speed, place in (("fused",), "cuda"), ((), "cpu"), (("fused",), "cuda"), ((), "cpu"):
+        set_speed(run, speed)
+        run.tick()
+        assert {state["step"].device.type for state in run.model.opt_G.state.values()} == {place}
