@@ -43,6 +43,7 @@ class Runner:
         self._closed = False
         self._reserved = False  # a caller waits for the models
         self._frame_wanted = False  # a command has changed what is to be seen
+        self._waiting: list[threading.Event] = []
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._play_until = 0.0
@@ -73,12 +74,12 @@ class Runner:
         self.post(self.pause_now)
 
     def wait(self, timeout: float = 30.0) -> None:
-        """Return when everything posted so far is done.
+        """Return when everything posted so far is done, and what it has changed is shown.
 
         Raises: TimeoutError; and what went wrong in the thread, if anything did.
         """
         done = threading.Event()
-        self.post(done.set)
+        self.post(lambda: self._waiting.append(done))
         if not self._closed and not done.wait(timeout):
             raise TimeoutError(f"the training thread did not answer within {timeout:g} s")
         if self.error is not None:
@@ -175,6 +176,8 @@ class Runner:
         if self._frame_wanted and not self._closed:
             self._frame_wanted = False
             self.frame(last=True)
+        while self._waiting:
+            self._waiting.pop().set()
 
     def _main(self) -> None:
         while not self._closed:

@@ -1,0 +1,113 @@
+"""Does bfloat16 train as well? DCGANs on digits, from one seed and on the same batches, in float32 and with "bf16".
+
+    python benchmarks/bf16_seeds.py [--json FILE] [--fresh]
+
+About three minutes of CPU time on one thread. Each run is written to the table as it ends; started again, the script
+goes on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 06 loads it. A run
+in float32 is determined by its row and `settings`, bit for bit on one machine with one thread; how bfloat16 rounds on
+the way depends on the processor, too.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gantutor.data import Images, load
+from gantutor.data.images import to_float
+from gantutor.experiment import Experiment
+from gantutor.metrics import Judge, classes_covered, frechet_distance, train_judge
+
+TABLE = Path(__file__).parent.parent / "data" / "bf16_seeds.json"
+SETTINGS: dict[str, Any] = {
+    "steps": 300,
+    "batch_size": 48,
+    "model_options": {"width_G": 16, "width_D": 8},
+    "samples": 1000,
+    "seed_of_z": 10000,
+}
+SEEDS = range(12)
+NUMBERS: dict[str, tuple[str, ...]] = {"float32": (), "bf16": ("bf16",)}  # the speed-ups of each
+
+Row = dict[str, Any]
+
+
+def wanted() -> list[tuple[int, str]]:
+    """Every run of the table: its seed and its numbers."""
+    return [(seed, numbers) for seed in SEEDS for numbers in NUMBERS]
+
+
+def trained(seed: int, numbers: str, data: Images, judge: Judge) -> Row:
+    """Train one GAN, and score what it makes."""
+    settings = {name: SETTINGS[name] for name in ("batch_size", "model_options")}
+    experiment = Experiment(data, seed=seed, device="cpu", speed=NUMBERS[numbers], **settings)
+    run = experiment.start(data)
+    for _ in range(SETTINGS["steps"]):
+        run.tick()
+    generator = torch.Generator().manual_seed(SETTINGS["seed_of_z"])
+    fake = run.model.sample(torch.randn(SETTINGS["samples"], experiment.z_dim, generator=generator))
+    distance = frechet_distance(judge.features(fake), judge.features(to_float(data.images)))
+    return {"seed": seed, "numbers": numbers, "distance": round(distance, 2), "classes": classes_covered(judge(fake))}
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
+    if not path.exists():
+        return []
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if table["settings"] != SETTINGS:
+        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
+    return list(table["rows"])
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """In one piece, so that whoever stops the script leaves a whole table."""
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    head = f' "made_by": "benchmarks/bf16_seeds.py",\n "torch": {json.dumps(torch.__version__)}'
+    part = path.with_suffix(".part")
+    text = f'{{\n{head},\n "settings": {json.dumps(SETTINGS)},\n "rows": [\n{lines}\n ]\n}}\n'
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def show(rows: list[Row]) -> None:
+    """The middle seed and the spread of each kind of numbers, and in how many seeds bf16 ends nearer to the data."""
+    of = {numbers: [row["distance"] for row in rows if row["numbers"] == numbers] for numbers in NUMBERS}
+    for numbers, distances in of.items():
+        spread = f"{statistics.median(distances):.0f} ({min(distances):.0f} to {max(distances):.0f})"
+        print(f"{numbers:8} distance {spread}, {len(distances)} seeds")
+    nearer = sum(bf16 < float32 for float32, bf16 in zip(of["float32"], of["bf16"], strict=True))
+    print(f"bf16 is nearer in {nearer} of {len(of['bf16'])} seeds")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
+
+    rows = [] if arguments.fresh else read(arguments.json)
+    there = {(row["seed"], row["numbers"]) for row in rows}
+    missing = [name for name in wanted() if name not in there]
+    data = load("digits")
+    assert isinstance(data, Images)
+    assert data.labels is not None
+    judge = train_judge(to_float(data.images), data.labels)
+    for done, (seed, numbers) in enumerate(missing, start=1):
+        start = time.process_time()
+        rows.append(trained(seed, numbers, data, judge))
+        rows.sort(key=lambda row: wanted().index((row["seed"], row["numbers"])))
+        write(arguments.json, rows)
+        print(f"{done}/{len(missing)} seed {seed}, {numbers}: {time.process_time() - start:.1f} s", flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

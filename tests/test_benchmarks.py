@@ -1,0 +1,370 @@
+"""The benchmarks' two sides make the same updates; tables, plots and verdicts come from the figures alone."""
+
+import copy
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+
+from gantutor.data.images import to_float
+from gantutor.experiment.translation import OwnDropout
+from gantutor.steps import STEPS
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+MACHINE = {
+    "cpu": "a CPU", "gpu": None, "cores": 2, "threads": [1], "torch": "2.11", "python": "3.11", "date": "2026-01-01",
+    "load_average": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder_of_the_scripts() -> Iterator[None]:
+    """A script finds its neighbours beside it."""
+    sys.path.insert(0, str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def tiny(name: str, tmp_path: Path) -> tuple[Any, Any, Any]:
+    """A preset with four narrow pictures, its run of the same rule, and its data; without dropout."""
+    presets = script("benchlib.presets")
+    preset = presets.dataclasses.replace(presets.PRESETS[name], batch_size=2, pictures=4)
+    preset.prepare(tmp_path)
+    narrow = {
+        "dcgan": {"model_options": {"width_G": 4, "width_D": 4}},
+        "pix2pix": {"width_G": 4, "width_D": 4, "dropout": 0.0},
+        "cyclegan": {"width_G": 4, "width_D": 4, "blocks": 1, "norm": "instance"},
+    }[preset.kind]
+    data = preset.load(tmp_path)
+    record = preset.record(data, **narrow)
+    return preset, record, record.start(data)
+
+
+# both sides -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dcgan_28", "pix2pix_64", "cyclegan_64"])
+def test_the_copied_loop_and_ours_make_the_same_updates(name: str, tmp_path: Path) -> None:
+    preset, record, run = tiny(name, tmp_path)
+    model = copy.deepcopy(run.model)
+    for networks in (model, run.model):  # float64: no rounding that training could make more of
+        for network in vars(networks).values():
+            if isinstance(network, torch.nn.Module):
+                network.double()
+    first, second = (
+        [batch.double() for batch in next(run.batches)],
+        [batch.double() for batch in next(run.batches)],
+    )
+    z_dim = getattr(record, "z_dim", 0)
+    loop, log = preset.copied_loop(model, z_dim, "cpu"), []
+    torch.set_default_dtype(torch.float64)
+    try:
+        for batch in (first, second):
+            if z_dim:
+                torch.manual_seed(0)
+                loop(iter([(batch[0], None)]), log)
+                torch.manual_seed(0)
+                batch[1] = torch.randn(len(batch[0]), z_dim)
+            else:
+                loop(iter([{"A": batch[0], "B": batch[1]}]), log)
+            report = run.step.last(run.model, *batch)  # without the rate's schedule, which the copied loop has not
+            for name_of, network in vars(run.model).items():
+                if isinstance(network, torch.nn.Module):
+                    for ours, theirs in zip(network.parameters(), getattr(model, name_of).parameters(), strict=True):
+                        assert torch.allclose(ours, theirs, rtol=1e-7, atol=1e-9), name_of
+                        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=1e-9), name_of
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert len(log) == 2
+    assert log[-1][1 if z_dim or preset.kind == "pix2pix" else 2] == pytest.approx(report["g_loss"].item())
+
+
+@pytest.mark.parametrize("name", ["dcgan_28", "pix2pix_64", "cyclegan_64"])
+def test_both_sides_see_the_same_pictures(name: str, tmp_path: Path) -> None:
+    preset, _, run = tiny(name, tmp_path)
+    real = next(iter(preset.loader(tmp_path, workers=0, items=8)))
+    real = list(real.values()) if isinstance(real, dict) else real[:1]
+    ours = next(run.batches)
+    for theirs, mine in zip(real, ours, strict=False):
+        assert theirs.shape == mine.shape
+        assert theirs.dtype == mine.dtype
+        assert theirs.min() >= -1
+        assert theirs.max() <= 1
+        assert theirs.mean().item() == pytest.approx(mine.mean().item(), abs=0.35)
+
+
+def test_the_copied_side_has_torchs_own_dropout(tmp_path: Path) -> None:
+    presets = script("benchlib.presets")
+    preset = presets.dataclasses.replace(presets.PRESETS["pix2pix_64"], batch_size=2, pictures=4)
+    preset.prepare(tmp_path)
+    data = preset.load(tmp_path)
+    run = preset.record(data, width_G=4, width_D=4).start(data)
+    assert any(isinstance(module, OwnDropout) for module in run.model.G.modules())
+    kinds = [type(module) for module in preset.common(run).G.modules()]
+    assert OwnDropout not in kinds
+    assert torch.nn.Dropout in kinds
+
+
+def test_one_turn_of_each_side(tmp_path: Path) -> None:
+    throughput, presets = script("throughput"), script("benchlib.presets")
+    preset = presets.dataclasses.replace(
+        presets.PRESETS["dcgan_28"], batch_size=4, warm=1, steps=2, settings={"model_options": {"width_G": 4}}
+    )
+    for side in throughput.SIDES:
+        assert throughput.turn(side, preset, tmp_path, "cpu") > 0
+
+
+# judged from the figures ----------------------------------------------------------------------------------------------
+
+
+def throughput_figures() -> dict[str, Any]:
+    rates = {
+        "copied": [90.0, 110.0, 100.0],
+        "copied, no workers": [50.0, 60.0, 55.0],
+        "same rule": [117.0, 132.0, 121.0],
+        "best": [120.0, 150.0, 139.0],
+    }
+    row = {
+        "preset": "dcgan_64", "label": "DCGAN 64", "kind": "dcgan", "threads": 1, "batch_size": 4, "steps": 2,
+        "workers": 2, "same": {"strategy": "simultaneous"}, "best": {"strategy": "one_stage"}, "rates": rates,
+    }  # fmt: skip
+    return {"machine": MACHINE, "device": "cpu", "rows": [row]}
+
+
+def test_throughput_is_judged_against_the_faster_copied_side(tmp_path: Path) -> None:
+    throughput = script("throughput")
+    result = throughput_figures()
+    path = tmp_path / "throughput.json"
+    path.write_text(json.dumps(result))
+    throughput.main(["--redraw", "--out", str(tmp_path)])
+    text = (tmp_path / "throughput.md").read_text()
+    assert "same rule: 1.21, target at least 1.15: reached" in text
+    assert "best: 1.36, target at least 1.4: NOT reached" in text
+    assert "(not scored)" in text
+    assert (tmp_path / "throughput.png").stat().st_size > 5000
+    result["rows"][0]["rates"]["copied, no workers"] = [200.0, 200.0, 200.0]
+    path.write_text(json.dumps(result))
+    throughput.main(["--redraw", "--out", str(tmp_path)])
+    assert re.search(r"same rule: 0\.\d+, target at least 1\.15: NOT reached", (tmp_path / "throughput.md").read_text())
+
+
+@pytest.mark.parametrize(("best", "judged"), [([9.0, 14.0, 30.0], "distance no worse"), ([16.0] * 3, "worse in")])
+def test_scores_are_judged_by_the_worst_seed(best: list[float], judged: str, tmp_path: Path) -> None:
+    rows = [
+        {"preset": "dcgan_64", "side": side, "seed": seed, "steps": 2, "distance": value}
+        for side, values in (("same rule", [10.0, 12.0, 15.0]), ("best", best))
+        for seed, value in enumerate(values)
+    ]
+    (tmp_path / "throughput_scores.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
+    (tmp_path / "throughput.json").write_text(json.dumps(throughput_figures()))
+    script("throughput_scores").main(["--redraw", "--out", str(tmp_path)])
+    script("throughput").main(["--redraw", "--out", str(tmp_path)])
+    assert judged in (tmp_path / "throughput.md").read_text()
+    assert ("NOT" in (tmp_path / "throughput_scores.md").read_text()) is (judged == "worse in")
+
+
+def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = script("throughput_scores")
+    trained: list[tuple[Any, ...]] = []
+
+    def fake(name: str, side: str, seed: int, steps: int, *_: Any) -> dict[str, Any]:
+        trained.append((name, side, seed))
+        changes = scores.changes_of(name, side)
+        return {"preset": name, "side": side, "seed": seed, "steps": steps, "changes": changes, "distance": 1.0}
+
+    monkeypatch.setattr(scores, "trained", fake)
+    monkeypatch.setattr(scores.speed, "keep_memory", lambda: None)  # of this process, for good
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
+    monkeypatch.setitem(scores.SCORES, "dcgan", lambda preset: None)
+    options = ["--presets", "dcgan_28", "--out", str(tmp_path)]
+    scores.main([*options, "--seeds", "1"])
+    scores.main([*options, "--seeds", "2"])
+    assert trained == [("dcgan_28", side, seed) for seed in (0, 1) for side in ("same rule", "best")]
+    path = tmp_path / "throughput_scores.json"
+    path.write_text(path.read_text().replace('"norm_D": "layer"', '"norm_D": "group"'))
+    scores.main([*options, "--seeds", "1"])
+    assert trained[4:] == [("dcgan_28", "best", 0)]
+
+
+def test_the_score_of_digits_is_lower_for_digits_than_for_noise() -> None:
+    scores, presets = script("throughput_scores"), script("benchlib.presets")
+    judge, record = scores.DigitScores(presets.PRESETS["dcgan_64"]), SimpleNamespace(z_dim=5)
+    images = to_float(presets.digits(64).images)
+    drawn = SimpleNamespace(model=SimpleNamespace(sample=lambda z: images[: len(z)]))
+    noise = SimpleNamespace(model=SimpleNamespace(sample=lambda z: torch.rand(len(z), 1, 64, 64) * 2 - 1))
+    assert judge.of(drawn, record)["distance"] < judge.of(noise, record)["distance"] / 20
+
+
+# what a step costs ----------------------------------------------------------------------------------------------------
+
+
+def test_the_least_is_what_one_stage_costs_and_a_little_below_the_formula(tmp_path: Path) -> None:
+    step_cost = script("step_cost")
+    _, record, run = tiny("dcgan_28", tmp_path)
+    batch = next(run.batches)
+    formula, least = step_cost.least_of_gan(run.model, *batch)
+    run.model.loss = record.replace(loss="minimax").start(record.data).model.loss
+    assert step_cost.cost(STEPS["one_stage"], run.model, *batch, repeats=1).flops == least
+    assert 0.9 * formula < least < formula
+
+
+def test_the_least_of_cyclegan_is_what_the_frozen_step_costs(tmp_path: Path) -> None:
+    step_cost = script("step_cost")
+    _, _, run = tiny("cyclegan_64", tmp_path)
+    batch = next(run.batches)
+    formula, least = step_cost.least_of_cyclegan(run.model, *batch)
+    spent = step_cost.cost(step_cost.CYCLEGAN_STEPS["g_first_shared"], run.model, *batch, repeats=1).flops
+    assert spent == pytest.approx(least, rel=0.02)
+    assert least < formula
+
+
+def test_step_cost_judges_its_targets(tmp_path: Path) -> None:
+    step_cost = script("step_cost")
+    flops = {"one_stage": 100, "simultaneous": 113, "the copied loop": 133}
+    rows = [
+        {"order": order, "flops": number, "saved_bytes": 2**20, "calls": {"G": [1, 1]}, "milliseconds": [1.0, 2.0]}
+        for order, number in flops.items()
+    ]
+    part = {
+        "preset": "dcgan_28", "label": "DCGAN 28", "kind": "dcgan", "batch_size": 4, "loss": "minimax",
+        "formula_flops": 102, "least_flops": 100, "rows": rows,
+    }  # fmt: skip
+    (tmp_path / "step_cost.json").write_text(json.dumps({"machine": MACHINE, "presets": [part]}))
+    step_cost.main(["--redraw", "--out", str(tmp_path)])
+    text = (tmp_path / "step_cost.md").read_text()
+    assert "one_stage, operations of the least: 1.00, target at most 1: reached" in text
+    assert "simultaneous, operations of the least: 1.13, target at most 1.12: NOT reached" in text
+    assert "the copied loop, operations of the least: 1.33, target 1.3 to 1.45: reached" in text
+    assert (tmp_path / "step_cost.png").stat().st_size > 5000
+
+
+def test_every_order_is_timed_as_often(tmp_path: Path) -> None:
+    step_cost = script("step_cost")
+    taken: list[str] = []
+    orders = {name: lambda model, name=name: taken.append(name) for name in ("a", "b")}
+    times = step_cost.clocked(orders, {}, (), 2)
+    assert [len(values) for values in times.values()] == [2, 2]
+    assert taken == ["b", "a", "a", "b", "b", "a"]  # there and back, the first for warming up
+
+
+# growth, start, notebooks ---------------------------------------------------------------------------------------------
+
+
+def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
+    growth = script("growth")
+    rows = growth.all_measured(["DCGAN"], 1, {"DCGAN": {"batch": [4, 8], "width": [8, 16]}})
+    by_batch, by_width = rows[:2], rows[2:]
+    assert growth.slope(by_batch, "flops") == pytest.approx(1, abs=0.01)
+    assert 1 < growth.slope(by_width, "flops") < 2  # the first and the last layers grow with the width alone
+    cubes = [{"value": value, "flops": value**3} for value in (1, 2, 4)]
+    assert growth.slope(cubes, "flops") == pytest.approx(3)
+    (tmp_path / "growth.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
+    growth.main(["--redraw", "--out", str(tmp_path)])
+    assert "slope" in (tmp_path / "growth.md").read_text()
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+
+
+def test_start_up_runs_each_in_a_process_and_divides_by_torchs(tmp_path: Path) -> None:
+    start_up = script("start_up")
+    times = start_up.measured({"nothing": ["-c", ""], "sleep": ["-c", "import time; time.sleep(0.3)"]}, 1)
+    assert times["sleep"][0] > times["nothing"][0]
+    assert all(len(values) == 1 for values in times.values())
+    figures = {start_up.TORCH: [2.0, 4.0], "import gantutor": [3.0, 4.0]}
+    (tmp_path / "start_up.json").write_text(json.dumps({"machine": MACHINE, "seconds": figures}))
+    start_up.main(["--redraw", "--out", str(tmp_path)])
+    assert "1.25 (1.00 to 1.50)" in (tmp_path / "start_up.md").read_text()
+    assert (tmp_path / "start_up.png").stat().st_size > 5000
+
+
+def test_the_first_imports_of_every_notebook_are_found() -> None:
+    start_up = script("start_up")
+    for path in start_up.notebooks():
+        lines = start_up.first_imports(path).splitlines()
+        assert lines, path.name
+        assert all(line.startswith(("import ", "from ")) for line in lines)
+
+
+def test_a_notebooks_cells_are_timed(tmp_path: Path) -> None:
+    notebook_times = script("notebook_times")
+    cells = [nbformat.v4.new_markdown_cell("# 1"), nbformat.v4.new_code_cell("import time\ntime.sleep(\n    0.3\n)")]
+    path = tmp_path / "00_short.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    row = notebook_times.measured(path, 1)
+    assert row["notebook"] == "00_short"
+    assert row["cells"] == ["", "time.sleep("]
+    assert row["seconds"][0][0] < 0.1
+    assert row["seconds"][0][1] >= 0.3
+    assert notebook_times.slowest(row)[0][1] == 1
+
+
+def test_notebooks_are_judged_by_their_budgets(tmp_path: Path) -> None:
+    notebook_times = script("notebook_times")
+    rows = [
+        {"notebook": name, "cells": ["", "run()"], "seconds": [[1.0, seconds]]}
+        for name, seconds in (("00_a", 100.0), ("01_b", 150.0), ("04_c", 150.0))
+    ]
+    (tmp_path / "notebook_times.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
+    notebook_times.main(["--redraw", "--out", str(tmp_path)])
+    text = (tmp_path / "notebook_times.md").read_text()
+    assert [line.rsplit(": ", 1)[1] for line in text.splitlines() if line.startswith("- ")] == [
+        "reached",
+        "NOT reached",
+        "reached",
+    ]
+    assert (tmp_path / "notebook_times.png").stat().st_size > 5000
+
+
+# the files of a result ------------------------------------------------------------------------------------------------
+
+
+def test_a_gpus_figures_lie_beside_the_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = script("benchlib.results")
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA H200 (SXM)")
+    assert results.stem(tmp_path, "throughput", "cuda").name == "throughput.nvidia-h200-sxm"
+    assert results.stem(tmp_path, "throughput").name == "throughput"
+    results.write(results.stem(tmp_path, "throughput", "cuda"), {"a": 1})
+    assert results.read(tmp_path / "throughput.nvidia-h200-sxm") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["throughput.nvidia-h200-sxm.json"]
+
+
+def test_without_figures_there_is_nothing_to_redraw(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"growth\.json is not there: measure first"):
+        script("growth").main(["--redraw", "--out", str(tmp_path)])
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    machine = script("benchlib.machine")
+    found = machine.machine()
+    assert found["threads"] == [torch.get_num_threads()]
+    assert found["cores"] >= 1
+    assert machine.platform.node() not in machine.described(found)
+
+
+def test_a_table_is_aligned() -> None:
+    table = script("benchlib.results").table(["", "ms"], [["a", 1], ["long", 22]])
+    assert table.splitlines() == ["|      | ms |", "| ---- | -: |", "| a    |  1 |", "| long | 22 |"]
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "judged"),
+    [
+        (1.146, {"low": 1.15}, "1.15, target at least 1.15: reached"),
+        (1.14, {"low": 1.15}, "1.14, target at least 1.15: NOT reached"),
+        (1.006, {"high": 1.0}, "1.01, target at most 1: NOT reached"),
+        (1.4, {"low": 1.3, "high": 1.45}, "1.40, target 1.3 to 1.45: reached"),
+    ],
+)
+def test_a_verdict_is_on_the_figure_that_is_printed(value: float, bounds: dict[str, float], judged: str) -> None:
+    assert script("benchlib.results").verdict("x", value, **bounds) == f"- x: {judged}\n"
