@@ -64,7 +64,7 @@ def turn_ours(preset: Preset, folder: Path, changes: dict[str, Any], bf16: bool,
     speed.keep_memory()
     record: Any = preset.record(preset.load(folder, device), device, **changes)
     run = record.start(record.data)
-    names = speed.suited(torch.device(device))
+    names = speed.suited(device, run.model)
     speed.set_speed(run, (*names, "bf16") if bf16 and "bf16" not in names else names)
     for _ in range(preset.warm):
         run.tick()

@@ -77,7 +77,7 @@ def trained(name: str, side: str, seed: int, steps: int, scores: Any, data: Any)
     preset, changes = PRESETS[name], changes_of(name, side)
     record: Any = preset.record(data, seed=seed, **changes)
     run = record.start(data)
-    speed.set_speed(run, speed.suited("cpu"))
+    speed.set_speed(run, speed.suited("cpu", run.model))
     for _ in range(steps):
         run.tick()
     found = {key: round(value, 4) for key, value in scores.of(run, record).items()}

@@ -138,11 +138,11 @@ def trained(
     import torch
 
     from gantutor import checkpoint, runs
-    from gantutor.speed import suited, wait_until_ready
+    from gantutor.speed import set_speed, suited, wait_until_ready
 
     kind, device = config["kind"], replicas.device.type
     data = runs.in_turn(replicas, lambda: runs.load_data(kind, config["data"], config["size"], device, download))
-    speed = suited(device) if config["speed"] == "auto" else tuple(config["speed"])
+    speed = () if config["speed"] == "auto" else tuple(config["speed"])
     record = runs.record_of({**config, "device": device}, data, speed)
     replicas.check(record)
     config = {**runs.filled(config, record), "device": config["device"], "pictures": runs.counted(data)}
@@ -151,6 +151,8 @@ def trained(
         run = record.start(data)
     except TypeError as error:  # from the networks' builder
         raise ValueError(f"--model-option: {error}") from error
+    if config["speed"] == "auto":
+        set_speed(run, suited(device, run.model))
     saved = runs.RunFolder(resumed).checkpoint if resumed else None
     if saved and saved.exists():
         checkpoint.load(saved, run, runs.deciding(config))

@@ -507,6 +507,7 @@ def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> N
     assert "bf16" not in {*suited("cpu"), *suited("cuda"), *suited("mps")}
     assert set(suited("cuda")) | set(suited("cpu")) <= set(SPEED_UPS)
     run = after(RECORDS[name], 1, *suited("cpu"))
+    assert suited("cpu", run.model) == (("fused",) if name == "cyclegan" else ("channels_last", "fused"))
     assert {value.dtype for value in run.last.values()} == {torch.float32}
 
 

@@ -4,12 +4,15 @@ A training step knows nothing of them. They change where numbers lie in memory, 
 "bf16" alone, how many bits they have on the way. What a step means stays as it is written in steps.py.
 """
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from gantutor.speed.compiled import COMPILED, is_getting_ready, wait_until_ready
 from gantutor.speed.memory import keep_memory
 from gantutor.speed.recorded import GRAPH
-from gantutor.speed.speedup import Run, SpeedUp
+from gantutor.speed.speedup import Run, SpeedUp, own_networks
 from gantutor.speed.switches import BF16, CHANNELS_LAST, FUSED
 
 __all__ = ["SPEED_UPS", "check_speed", "is_getting_ready", "keep_memory", "set_speed", "suited", "wait_until_ready"]
@@ -45,11 +48,19 @@ def check_speed(run: Run, names: tuple[str, ...]) -> None:
             raise ValueError(f"{name} cannot be used here: {reason}")
 
 
-def suited(device: torch.device | str) -> tuple[str, ...]:
-    """What pays on that kind of device and changes float32 results by rounding alone.
+def suited(device: torch.device | str, model: Any = None) -> tuple[str, ...]:
+    """What pays on that kind of device, for that model if one is given, and changes float32 results by rounding alone.
 
-    Chosen for a CPU by measuring each against the plain step, in turns in one process, for the three default records;
-    for CUDA by what torch's documentation says. A recording ("graph") would pay there, too, but not every step can be
-    recorded, so it has to be asked for.
+    Chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every default record.
+    On a CPU instance norm wants its images the other way round, and copies them there and back. On CUDA a recording
+    ("graph") would pay most, but not every step can be recorded, so it has to be asked for.
     """
-    return ("channels_last", "fused") if torch.device(device).type in ("cpu", "cuda") else ()
+    kind = torch.device(device).type
+    if kind == "cpu" and model is not None and has_instance_norm(model):
+        return ("fused",)
+    return ("channels_last", "fused") if kind in ("cpu", "cuda") else ()
+
+
+def has_instance_norm(model: Any) -> bool:
+    modules = [module for network in own_networks(model) for module in network.modules()]
+    return any(isinstance(module, nn.InstanceNorm2d) for module in modules)
