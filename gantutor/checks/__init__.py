@@ -8,12 +8,16 @@ from gantutor.checks.cyclegan import cycle_loss, pool_exchange, reaches, referen
 from gantutor.checks.detach_or_retain_graph import k_steps, ledger, mend_d_first, mend_g_first, mend_simultaneous
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.pix2pix import paper_test_time, pix2pix_g_loss, receptive_field
+from gantutor.checks.scale_up import averaged, limit
+from gantutor.checks.small_run import SmallRun, resumed
 from gantutor.checks.start_here import image_range, who_moves
 from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
 
 __all__ = [
     "NOT_YET",
+    "SmallRun",
     "Verdict",
+    "averaged",
     "cycle_loss",
     "dependence",
     "expect_error",
@@ -23,6 +27,7 @@ __all__ = [
     "k_steps",
     "keras_batchnorm",
     "ledger",
+    "limit",
     "mend_d_first",
     "mend_g_first",
     "mend_simultaneous",
@@ -35,6 +40,7 @@ __all__ = [
     "reaches",
     "receptive_field",
     "reference_names",
+    "resumed",
     "safe_score",
     "who_moves",
 ]
