@@ -6,14 +6,15 @@ Both sides have the same networks, batch and number of pictures (benchlib/preset
 (benchlib/copied.py) reads picture files or PIL images through torchvision's transforms and a DataLoader, with as many
 workers as the script has that it follows and with none: what counts is the faster of the two. The course's loop is
 `training.Run` with data on the device as tensors and the speed-ups that suit the device. It has two rows: "same rule"
-is a strategy with the same gradients, "best" the cheapest of the course. Whether the latter's score after as many
-pictures is no worse, benchmarks/throughput_scores.py finds out; its verdict stands in the table.
+is a strategy with the same gradients, "best" the cheapest of the course whose score after as many pictures is no worse,
+which benchmarks/throughput_scores.py finds out: a preset's candidate where it is, else that of the first row.
 
 Every turn is a process of its own, since what tells the allocator to keep memory cannot be taken back; the sides take
 turns, there and back (A B B A), and each round gives one ratio. A process is measured after its warm-up.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
@@ -91,12 +92,25 @@ def turn(side: str, preset: Preset, folder: Path, device: str) -> float:
     return turn_ours(preset, folder, changes, side == BF16, device)
 
 
-def turn_apart(side: str, name: str, folder: Path, threads: int, device: str) -> float:
+def turn_apart(side: str, name: str, folder: Path, threads: int, device: str, out: Path) -> float:
     """One turn in a process of its own."""
-    command = [sys.executable, __file__, "--turn", side, name, str(folder), "--device", device]
+    command = [sys.executable, __file__, "--turn", side, name, str(folder), "--device", device, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def settled(name: str, scores: Result) -> Preset:
+    """The preset; its `best` is `same` unless its scores are there and no worse."""
+    found = throughput_scores.no_worse(scores, name)
+    preset = PRESETS[name]
+    return preset if found and all(found.values()) else dataclasses.replace(preset, best=preset.same)
+
+
+def scores_in(out: Path) -> Result:
+    """What throughput_scores.py has found so far."""
+    path = stem(out, throughput_scores.NAME)
+    return read(path) if with_ending(path, ".json").exists() else {"rows": []}
 
 
 def sides_of(preset: Preset, device: str) -> list[str]:
@@ -106,15 +120,15 @@ def sides_of(preset: Preset, device: str) -> list[str]:
     return [side for side in (*SIDES, *([BF16] if device != "cpu" else [])) if side not in left_out]
 
 
-def measured(name: str, threads: int, repeats: int, device: str, folder: Path) -> Result:
+def measured(name: str, threads: int, repeats: int, device: str, folder: Path, out: Path) -> Result:
     """The pictures a second of each side, turn by turn."""
-    preset = PRESETS[name]
+    preset = settled(name, scores_in(out))
     preset.prepare(folder)
     sides = sides_of(preset, device)
     rates: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(repeats):
         for side in sides if number % 2 == 0 else reversed(sides):
-            rates[side].append(turn_apart(side, name, folder, threads, device))
+            rates[side].append(turn_apart(side, name, folder, threads, device, out))
     return {
         "preset": name,
         "label": preset.label,
@@ -178,9 +192,14 @@ def told(row: Result, scores: Result) -> str:
     found = throughput_scores.no_worse(scores, row["preset"])
     worse = [name for name, fine in found.items() if not fine]
     judged = f"worse in {', '.join(worse)}" if worse else f"{', '.join(found)} no worse" if found else "not scored"
-    same = row["best"] == row["same"]
-    changes = ", ".join(value if name == "strategy" else f"{name} {value}" for name, value in row["best"].items())
-    return f"{changes} ({'the same' if same else judged})"
+    candidate = PRESETS[row["preset"]].best
+    if row["best"] != row["same"]:
+        return f"{spelled(row['best'])} ({judged})"
+    return "the same" if candidate == row["same"] else f"the same ({spelled(candidate)}: {judged})"
+
+
+def spelled(changes: dict[str, Any]) -> str:
+    return ", ".join(value if name == "strategy" else f"{name} {value}" for name, value in changes.items())
 
 
 def paint(result: Result) -> Any:
@@ -219,19 +238,17 @@ def main(options: Sequence[str] | None = None) -> None:
     device = arguments.device
     if arguments.turn:
         side, name, folder = arguments.turn
-        print(json.dumps(turn(side, PRESETS[name], Path(folder), device)))
+        print(json.dumps(turn(side, settled(name, scores_in(arguments.out)), Path(folder), device)))
         return
     path = stem(arguments.out, "throughput", device)
     if not arguments.redraw:
         result: Result = {"machine": machine(device, arguments.threads), "device": device, "rows": []}
         for threads, name in itertools.product(arguments.threads, arguments.presets):
             with tempfile.TemporaryDirectory() as folder:
-                result["rows"].append(measured(name, threads, arguments.repeats, device, Path(folder)))
+                result["rows"].append(measured(name, threads, arguments.repeats, device, Path(folder), arguments.out))
             write(path, result)
             print(f"{name}, {threads} threads: done", flush=True)
-    scores = stem(arguments.out, throughput_scores.NAME)
-    there = with_ending(scores, ".json").exists()
-    draw(path, {**read(path), "scores": read(scores) if there else {"rows": []}}, text, paint)
+    draw(path, {**read(path), "scores": scores_in(arguments.out)}, text, paint)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Is the cheapest order as good? Scores after as many pictures, over seeds, of the two rows of throughput.py.
+"""Does the cheapest order train as well? Scores after as many pictures, over seeds; throughput.py goes by them.
 
     python benchmarks/throughput_scores.py [--presets NAME ...] [--seeds N] [--redraw]
 
-"same rule" has the copied loop's gradients, "best" another order with the norm or loss that it asks for. A score is no
-worse if its median over the seeds is no worse than the worst seed of the same rule. Each run is written to the figures
-as it ends; started again, the script goes on where it was stopped, and forgets runs that presets.py has since changed
-(--fresh: all). Presets whose two rows are one are left out. One thread, so that a run repeats itself bit for bit on one
-machine.
+"same rule" has the copied loop's gradients, "best" is the preset's candidate, with the norm or loss that it asks for. A
+score is no worse if its median over the seeds is no worse than the worst seed of the same rule. Each run is written to
+the figures as it ends; started again, the script goes on where it was stopped, and forgets runs that presets.py has
+since changed (--fresh: all). Presets without a candidate are left out. One thread, so that a run repeats itself bit for
+bit on one machine.
     DCGAN     the Frechet distance in the eyes of a judge of digits; 64 pixels are halved for it: lower is better
     pix2pix   of held-out label maps: L1, lower is better, and the IoU of what a segmenter reads, higher is better; 256
               pixels are brought to 64 for it

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 from gantutor.lab import CycleGANExperiment, Debugger, Experiment, Lab, Pix2PixExperiment
-from gantutor.ledger import trace
+from gantutor.ledger import cost, trace, traffic
+from gantutor.limits import measure
 from gantutor.pitfalls import PITFALLS
+from gantutor.plots import house_style, plot_bounds, roofline
 from gantutor.steps import STEPS
 
 HERE = Path(__file__).parent
@@ -72,6 +76,25 @@ def horses() -> None:
     lab.close()
 
 
+def limits() -> None:
+    """Notebook 06: four steps of the course below this machine's roofline."""
+    machine, points = measure("cpu"), {}
+    for name, record in {
+        "ring": Experiment("ring", device="cpu"),
+        "DCGAN 28": Experiment("digits", device="cpu"),
+        "pix2pix 64": Pix2PixExperiment("facades_mini", device="cpu"),
+        "CycleGAN 48": CycleGANExperiment("horse2zebra_mini", device="cpu"),
+    }.items():
+        run = record.start()
+        batch = next(run.batches)
+        points[name] = traffic(run.step, run.model, *batch), cost(run.step, run.model, *batch).milliseconds / 1000
+    house_style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), width_ratios=(1.25, 1))
+    roofline(left, machine, points)
+    plot_bounds(right, machine, points)
+    figure.savefig(HERE / "06_scale_up.png")
+
+
 if __name__ == "__main__":
     digits()
     plane()
@@ -80,3 +103,4 @@ if __name__ == "__main__":
     batching()
     facades()
     horses()
+    limits()

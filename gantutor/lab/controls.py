@@ -10,7 +10,7 @@ from gantutor.experiment import Record
 from gantutor.experiment.controls import SPEED, Choice, Control, Rate, Switches, Weight, Whole
 
 
-class SwitchRow(W.HBox):
+class SwitchRow(W.Box):
     """A row of toggle buttons; `value` is the tuple of those that are pressed."""
 
     value = traitlets.Tuple()
@@ -21,7 +21,8 @@ class SwitchRow(W.HBox):
         for button in self.buttons.values():
             button.layout.width = "auto"
             button.observe(self._read, "value")
-        super().__init__([W.Label(label), *self.buttons.values()], value=value)
+        row = W.Layout(flex_flow="row wrap", align_items="center", grid_gap="2px")
+        super().__init__([W.Label(label), *self.buttons.values()], value=value, layout=row)
 
     @traitlets.observe("value")
     def _press(self, change: dict[str, Any]) -> None:
