@@ -25,8 +25,8 @@ from gantutor.speed import SPEED_UPS, check_speed, suited, wait_until_ready
 from gantutor.training import Run, devices
 
 RECORDS: dict[str, Record] = {
-    "DCGAN 28": Experiment(strategy="simultaneous"),
-    "pix2pix 64": Pix2PixExperiment(strategy="simultaneous", dropout=0.0),  # with dropout, "graph" would be refused
+    "DCGAN 28": Experiment(),
+    "pix2pix 64": Pix2PixExperiment(dropout=0.0),  # with dropout, "graph" would be refused
     "CycleGAN 48": CycleGANExperiment(pool_size=0),  # and with a pool
 }
 TURN_S = 0.4  # a turn's length, roughly

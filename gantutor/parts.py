@@ -75,12 +75,14 @@ def load_state(model: Any, state: dict[str, Any]) -> None:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Put an optimizer into a saved state; it goes on with the kernels, and in the memory order, that it has now.
+    """Put an optimizer into a saved state; it goes on with the kernels, and in the memory, that it has now.
 
+    (A recorded step, the speed-up "graph", reads and writes its moments where they lay when it was recorded.)
     Raises: ValueError for other groups, or moments that are not shaped as the parameters.
     """
     kernels = [{name: group[name] for name in KERNELS if name in group} for group in optimizer.param_groups]
     rates = [group["lr"] for group in optimizer.param_groups]
+    kept = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
     if len(kernels) == len(state["param_groups"]):  # or else torch says so
         groups = [{**theirs, **ours} for theirs, ours in zip(state["param_groups"], kernels, strict=True)]
         state = {**state, "param_groups": groups}
@@ -89,13 +91,14 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, Tensor) else float(group["lr"])
         counts_on_device = group.get("fused") or group.get("capturable")
         for parameter in group["params"]:
-            moments = optimizer.state.get(parameter, {})
+            moments, before = optimizer.state.get(parameter, {}), kept.get(parameter, {})
             for name, moment in moments.items():
                 if not isinstance(moment, Tensor):
                     continue
                 if moment.shape == parameter.shape:
-                    moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+                    moments[name] = before.get(name, torch.empty_like(parameter, dtype=moment.dtype)).copy_(moment)
                 elif moment.dim():
                     raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
                 elif name == "step":
-                    moments[name] = moment.to(parameter.device if counts_on_device else "cpu")
+                    place = parameter.device if counts_on_device else torch.device("cpu")
+                    moments[name] = before.get(name, torch.empty_like(moment, device=place)).copy_(moment)

@@ -1,11 +1,13 @@
 """Networks and images of known numbers, for the tests of image-to-image translation."""
 
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gantutor.cyclegan import CycleGAN
+from gantutor.data import Pairs, Unpaired
 from gantutor.image_pool import ImagePool
 from gantutor.models import patchgan, resnet, unet
 from gantutor.pix2pix import Pix2Pix
@@ -73,3 +75,12 @@ def pictures(count: int, channels: int, side: int = 8, seed: int = 1) -> Tensor:
 def gradients(network: nn.Module) -> list[Tensor]:
     """What a network's parameters hold, zeros where they hold nothing."""
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+
+def on_cuda(record: Any) -> Any:
+    """The record, and its data if that is no name, on the GPU."""
+    data = record.data
+    if isinstance(data, Pairs | Unpaired):
+        halves = {name: value.cuda() for name, value in vars(data).items() if isinstance(value, Tensor)}
+        data = dataclasses.replace(data, **halves)
+    return record.replace(device="cuda", data=data)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from image_helpers import on_cuda
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -235,6 +236,17 @@ def test_it_goes_on_with_the_speed_ups_of_the_new_run(tmp_path: Path) -> None:
     assert same(back.tick()["g_loss"].isfinite(), torch.tensor(True))
 
 
+def test_a_load_leaves_the_moments_where_they_lie(tmp_path: Path) -> None:
+    """A recorded step reads and writes them there."""
+    run = ticked(RECORDS["gan"].start(), 2)
+    save(tmp_path / "latest.pt", run, CONFIG)
+    ticked(run, 1)
+    places = [moment.data_ptr() for state in run.model.opt_G.state.values() for moment in state.values()]
+    load(tmp_path / "latest.pt", run, CONFIG)
+    assert places == [moment.data_ptr() for state in run.model.opt_G.state.values() for moment in state.values()]
+    assert {int(state["step"]) for state in run.model.opt_G.state.values()} == {2}
+
+
 @pytest.fixture
 def process_group(tmp_path: Path) -> Iterator[None]:
     dist.init_process_group("gloo", init_method=(tmp_path / "meet").as_uri(), rank=0, world_size=1)
@@ -262,7 +274,7 @@ def test_the_wrapper_of_replicas_is_not_saved(kind: str, process_group: None, tm
 @pytest.mark.cuda
 @each_record
 def test_a_run_on_a_gpu_goes_on(kind: str, tmp_path: Path, seed: int) -> None:
-    record = RECORDS[kind].replace(device="cuda", **({} if kind == "gan" else {"data": on_cuda(RECORDS[kind].data)}))
+    record = on_cuda(RECORDS[kind])
     run = ticked(record.start(), 4)
     save(tmp_path / "latest.pt", run, CONFIG)
     wanted, drawn = state(ticked(run, 4)), torch.rand(3, device="cuda")
@@ -276,13 +288,6 @@ def test_a_run_on_a_gpu_goes_on(kind: str, tmp_path: Path, seed: int) -> None:
         assert all(image.is_cuda for image in getattr(getattr(again.model, pool, None), "images", []))
     with pytest.raises(CheckpointError, match="was saved on cuda, this run is on cpu"):
         load(tmp_path / "latest.pt", RECORDS[kind].start(), CONFIG)
-
-
-def on_cuda(data: Any) -> Any:
-    if isinstance(data, Pairs):
-        return Pairs(data.name, data.A.cuda(), data.B.cuda(), flip=True, jitter=True)
-    halves = (data.A.cuda(), data.B.cuda(), data.test_A.cuda(), data.test_B.cuda())
-    return Unpaired(data.name, *halves, data.domains, flip=True)
 
 
 # Nothing is lost by a save that fails ---------------------------------------------------------------------------------

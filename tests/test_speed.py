@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from image_helpers import on_cuda
 from torch import Tensor
 
 from gantutor.data import Pairs, Unpaired
@@ -280,6 +282,31 @@ def test_compile_refuses_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert "torch.compile needs a C++ compiler" in refused(RING, "compile")
 
 
+@pytest.mark.parametrize("strategy", compiled.TWICE)
+def test_compile_refuses_two_backwards_through_one_graph(strategy: str) -> None:
+    """torch.compile lets the backward write over what the forward has kept."""
+    record = RING.replace(strategy=strategy)
+    assert f"{strategy} goes backward twice" in refused(record, "compile")
+    run = RING.replace(speed=("compile",)).start()
+    with pytest.raises(ValueError, match=f"compile cannot be used here: {strategy} goes backward twice"):
+        record.replace(speed=("compile",)).apply(run)
+
+
+def test_every_thread_may_compile_as_much() -> None:
+    import torch._dynamo.config
+
+    found: list[int] = []
+
+    def look() -> None:
+        compiled.allow_variants()
+        found.append(torch._dynamo.config.recompile_limit)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [compiled.VARIANTS]
+
+
 def test_a_recording_is_refused_without_cuda() -> None:
     assert refused(RING, "channels_last", "graph") == (
         "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
@@ -435,14 +462,13 @@ def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pyte
 
 
 @pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
-def test_what_torch_compiles_takes_the_plain_steps() -> None:
+def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
     program = """
 import torch
 from gantutor.experiment import Experiment
 from gantutor.speed import wait_until_ready
-options = {"strategy": "simultaneous", "batching": "joint"}  # two graphs are all there is to compile
-record = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu", **options)
+record = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu", batching="joint")
 runs = [record.start(), record.replace(speed=("compile",)).start()]
 wait_until_ready(runs[1])
 for run in runs:
@@ -452,7 +478,11 @@ a, b = (torch.cat([p.flatten() for p in [*run.model.G.parameters(), *run.model.D
 assert a.equal(a) and (a - b).norm() < 1e-5 * a.norm(), (a - b).norm() / a.norm()
 print("alike")
 """
-    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # workers of its own would cost more
+    environment = {
+        **os.environ,
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # workers of its own would cost more
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),  # what lies there from another time may have been made otherwise
+    }
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert run.stdout == "alike\n", run.stderr
 
@@ -525,7 +555,7 @@ RECORDABLE = {
 @pytest.mark.parametrize("speed", [("graph",), ("fused", "graph"), ("channels_last", "fused", "graph")])
 def test_a_recording_takes_the_steps_of_the_plain_run(name: str, speed: tuple[str, ...]) -> None:
     """Ten steps, the last six replayed, of them some at a rate that falls; then the plain way again."""
-    record = RECORDABLE[name].replace(device="cuda")
+    record = on_cuda(RECORDABLE[name])
     run, plain = after(record, 10, *speed), after(record, 10, *speed[:-1])
     assert isinstance(run.take, Recorded)
     assert run.take.graph is not None
@@ -540,7 +570,7 @@ def test_a_recording_takes_the_steps_of_the_plain_run(name: str, speed: tuple[st
 
 @pytest.mark.cuda
 def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> None:
-    run = after(RECORDS["gan"].replace(device="cuda"), 6, "graph")
+    run = after(on_cuda(RECORDS["gan"]), 6, "graph")
     take: Any = run.take
     first = take.graph
     run.tick(d_first_detach)  # another step: taken plainly
@@ -558,7 +588,7 @@ def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> No
 @pytest.mark.cuda
 @pytest.mark.parametrize("strategy", STEPS)
 def test_every_strategy_can_be_recorded(strategy: str) -> None:
-    record = RECORDS["gan"].replace(device="cuda", strategy=strategy, norm_D="none")
+    record = on_cuda(RECORDS["gan"]).replace(strategy=strategy, norm_D="none")
     run, plain = after(record, 8, "graph"), after(record, 8)
     assert torch.allclose(run.last["d_loss"], plain.last["d_loss"], rtol=1e-2)
 
@@ -568,7 +598,7 @@ def test_every_strategy_can_be_recorded(strategy: str) -> None:
 @pytest.mark.parametrize("speed", [(), ("channels_last", "fused", "bf16")])
 def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
     """40 of them: every 50 the losses are looked at. The first looks at its batch."""
-    run = RECORDS[name].replace(device="cuda", speed=speed).start()
+    run = on_cuda(RECORDS[name]).replace(speed=speed).start()
     run.tick()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -580,7 +610,7 @@ def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
 
 @pytest.mark.cuda
 def test_step_counts_lie_where_the_update_wants_them() -> None:
-    run = after(RECORDS["gan"].replace(device="cuda"), 2)
+    run = after(on_cuda(RECORDS["gan"]), 2)
     for speed, place in (("fused",), "cuda"), ((), "cpu"), (("fused",), "cuda"), ((), "cpu"):
         set_speed(run, speed)
         run.tick()

@@ -19,6 +19,7 @@ from gantutor.losses import WassersteinGP
 from gantutor.speed.speedup import Report, Run, SpeedUp, device_of, is_shared, own_networks, without
 
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes
+TWICE = ("d_first_retain_graph", "simultaneous")  # they go backward twice through one graph of D's
 
 
 class InTraining:
@@ -29,14 +30,22 @@ class InTraining:
         self.compiled = torch.compile(network._call_impl, dynamic=False)
 
     def __call__(self, *x: Any) -> Any:
-        return self.compiled(*x) if self.network.training else self.network._call_impl(*x)
+        if not self.network.training:
+            return self.network._call_impl(*x)
+        allow_variants()
+        return self.compiled(*x)
+
+
+def allow_variants() -> None:
+    """Raise torch's limit in this thread: its settings are each thread's own."""
+    import torch._dynamo.config  # takes a second, which only who compiles should pay
+
+    if torch._dynamo.config.recompile_limit < VARIANTS:
+        torch._dynamo.config.recompile_limit = VARIANTS
 
 
 def compile_networks(model: Any) -> None:
     """Have a model's networks compile what they are called with; copies of them do not."""
-    import torch._dynamo.config  # takes a second, which only who compiles should pay
-
-    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     for network in own_networks(model):
         network._compiled_call_impl = InTraining(network)
 
@@ -72,6 +81,8 @@ class GettingReady:
     def compile(self, step: Any, model: Any, batch: list[Tensor]) -> None:
         """Take a step on copies."""
         try:
+            if batch[0].is_cuda:
+                torch.cuda.set_device(batch[0].device)  # which is each thread's own, too
             compile_networks(model)
             step(model, *batch)
         except Exception as error:
@@ -119,6 +130,11 @@ def forget_compiled(run: Run) -> None:
 def refuse_compile(run: Run) -> str:
     if isinstance(getattr(run.model, "loss", None), WassersteinGP):
         return "wgan-gp needs a gradient of a gradient, and what torch.compile makes has only one backward"
+    name = getattr(run.step, "__name__", "the step")
+    if name in TWICE:
+        return (
+            f"{name} goes backward twice through one graph, and what torch.compile makes gives its memory away at once"
+        )
     if is_shared(run):
         return "several processes train these networks already: switch it on before they do"
     device = device_of(run).type

@@ -102,6 +102,8 @@ def settings_of(model: Any) -> list[Any]:
 def make_recordable(model: Any, rates_fall: bool) -> None:
     """Adam's counts, and rates that change from step to step, must be on the device to be read by a recording."""
     for optimizer in optimizers(model).values():
+        made: Any = optimizer
+        made._warned_capturable_if_run_uncaptured = True  # the first steps are not captured; a copy has forgotten this
         for group in optimizer.param_groups:
             group["capturable"] = True
             if rates_fall and not torch.is_tensor(group["lr"]):
@@ -135,7 +137,10 @@ def switch_graph(run: Run, on: bool) -> None:
     """Take steps by a recording: by a new one, since what was switched before it may have moved the weights."""
     run.take = without(run.take, Recorded)
     if on:
-        wait_until_ready(run)  # what is compiled is to be recorded, and not what stands in for it
+        try:
+            wait_until_ready(run)  # what is compiled is to be recorded, and not what stands in for it
+        except RuntimeError as error:
+            raise ValueError(f"compile cannot be used here: {error}") from error
         run.take = Recorded(run.take, run.step)
         return
     for optimizer in optimizers(run.model).values():
