@@ -1,6 +1,6 @@
 """What the live panel costs: training steps a second with it and without it, and how soon a toggle is seen.
 
-    python benchmarks/panel_overhead.py [--json FILE]
+    python benchmarks/panel_overhead.py [--repeats N] [--seconds N] [--redraw]
 
 Both sides train in a thread of their own, by the same Runner: one under a Lab whose messages are packed and signed as
 for a browser, the other with nothing to show. They take turns on the same machine in the same process, and each pair of
@@ -12,19 +12,18 @@ again in the next, 2 to 5 ms of page faults on digits, unless something else lie
 so that the loop without a panel came out slower than the one with it.
 """
 
-import argparse
-import json
 import os
-import platform
 import random
 import statistics
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import comm
-import torch
+from benchlib.machine import machine
+from benchlib.results import Result, draw, parser, read, stem, table, verdict, write
 from comm.base_comm import BaseComm
 from jupyter_client.session import Session
 
@@ -85,7 +84,7 @@ class Frames:
             self.painted.set()
 
 
-def overhead(data: str, pairs: int, seconds: float) -> dict[str, float]:
+def overhead(data: str, pairs: int, seconds: float) -> Result:
     """Steps a second with the panel and without, in turns."""
     experiment = Experiment(data=data)
     lab = Lab(experiment, name="panel")
@@ -107,18 +106,16 @@ def overhead(data: str, pairs: int, seconds: float) -> dict[str, float]:
     return {
         "steps_per_s_plain": 1 / statistics.median(plain for plain, _ in times["plain"]),
         "steps_per_s_panel": 1 / statistics.median(panel for panel, _ in times["panel"]),
-        "overhead": statistics.median(costs),
-        "overhead_cpu": statistics.median(1 - plain[1] / panel[1] for panel, plain in turns),
-        "overhead_lowest": min(costs),
-        "overhead_highest": max(costs),
+        "overhead": costs,
+        "overhead_cpu": [1 - plain[1] / panel[1] for panel, plain in turns],
         "frames_per_s": frames.count / played_s,
         "frame_ms": 1000 * frames.spent_s / frames.count,
         "share_in_frames": frames.spent_s / played_s,
     }
 
 
-def latency(data: str, toggles: int) -> dict[str, float]:
-    """Seconds from a control's move until the picture is painted that shows it, while the panel plays."""
+def latency(data: str, toggles: int) -> list[float]:
+    """Seconds, of each toggle, from the control's move until the picture that shows it is painted, while it plays."""
     lab = Lab(Experiment(data=data), name="panel")
     frames = Frames(lab)
     turn(lab.runner, 0.5)
@@ -135,62 +132,73 @@ def latency(data: str, toggles: int) -> dict[str, float]:
             raise TimeoutError("no frame followed the toggle")
         waited.append(time.perf_counter() - start)
     lab.close()
-    return {
-        "median_s": statistics.median(waited),
-        "p95_s": statistics.quantiles(waited, n=20)[-1],
-        "worst_s": max(waited),
-    }
+    return waited
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", help="write the numbers to this file, too")
-    parser.add_argument("--pairs", type=int, default=12, help="turns of each side on digits")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
-    arguments = parser.parse_args()
-    if os.environ.keys().isdisjoint(KEEP_MEMORY):  # read once, when a process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
-    comm.create_comm = Wire
+def share(values: Sequence[float]) -> str:
+    """The median, and from the lowest to the highest, in per cent."""
+    return f"{statistics.median(values):.1%} ({min(values):.1%} to {max(values):.1%})"
 
-    result: dict[str, Any] = {
-        "machine": {
-            "cores": os.cpu_count(),
-            "torch_threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        },
-        "overhead": {
-            "digits": overhead("digits", arguments.pairs, arguments.seconds),
-            "ring": overhead("ring", max(2, arguments.pairs // 2), arguments.seconds / 2),
-        },
-        "latency": {data: latency(data, 40) for data in ("digits", "ring")},
-    }
-    machine = result["machine"]
-    print(
-        f"{machine['cores']} cores, {machine['torch_threads']} torch threads, torch {machine['torch']}, "
-        f"load {machine['load_average']:.1f} at the start\n"
-        f"{'':8}{'steps/s':>9}{'panel':>9}{'costs (lowest to highest)':>28}{'in CPU time':>13}"
-        f"{'frames/s':>10}{'ms/frame':>10}{'in frames':>11}"
+
+def text(result: Result) -> str:
+    rows = [
+        [data, f"{row['steps_per_s_plain']:.1f}", f"{row['steps_per_s_panel']:.1f}", share(row["overhead"]),
+         share(row["overhead_cpu"]), f"{row['frames_per_s']:.1f}", f"{row['frame_ms']:.1f}"]
+        for data, row in result["overhead"].items()
+    ]  # fmt: skip
+    head = ["", "steps/s", "with the panel", "lost", "lost, in CPU time", "frames/s", "ms a frame"]
+    waits = [
+        [data, *(f"{1000 * x:.0f}" for x in (statistics.median(waited), statistics.quantiles(waited, n=20)[-1]))]
+        for data, waited in result["latency"].items()
+    ]
+    lost = statistics.median(result["overhead"]["digits"]["overhead"])
+    slowest = max(statistics.median(waited) for waited in result["latency"].values())
+    return (
+        f"# What the live panel costs\n\n{table(head, rows)}\n"
+        f"## From a toggle to the picture that shows it\n\n{table(['', 'ms, median', 'ms, 95 %'], waits)}\n"
+        + verdict("lost on digits, %", 100 * lost, high=100 * TARGET_OVERHEAD, digits=1)
+        + verdict("toggle to picture, ms", 1000 * slowest, high=1000 * TARGET_LATENCY_S, digits=0)
     )
-    for data, row in result["overhead"].items():
-        span = f"{row['overhead']:.1%} ({row['overhead_lowest']:.1%} to {row['overhead_highest']:.1%})"
-        print(
-            f"{data:8}{row['steps_per_s_plain']:9.1f}{row['steps_per_s_panel']:9.1f}{span:>28}{row['overhead_cpu']:13.1%}"
-            f"{row['frames_per_s']:10.1f}{row['frame_ms']:10.1f}{row['share_in_frames']:11.1%}"
-        )
-    for data, row in result["latency"].items():
-        numbers = " · ".join(f"{name[:-2]} {1000 * value:.0f} ms" for name, value in row.items())
-        print(f"toggle to picture, {data}: {numbers}")
-    digits, slowest = (
-        result["overhead"]["digits"]["overhead"],
-        max(row["median_s"] for row in result["latency"].values()),
+
+
+def paint(result: Result) -> Any:
+    import matplotlib.pyplot as plt
+
+    from gantutor.plots import COLOURS
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
+    lost = {data: [100 * x for x in row["overhead"]] for data, row in result["overhead"].items()}
+    waited = {data: [1000 * x for x in values] for data, values in result["latency"].items()}
+    shown = (
+        (lost, "% of the steps/s that the panel costs", 100 * TARGET_OVERHEAD),
+        (waited, "ms from a toggle to its picture", 1000 * TARGET_LATENCY_S),
     )
-    print(f"overhead on digits at most {TARGET_OVERHEAD:.0%}: {'yes' if digits <= TARGET_OVERHEAD else 'NO'}")
-    print(f"toggle to picture below {1000 * TARGET_LATENCY_S:.0f} ms: {'yes' if slowest < TARGET_LATENCY_S else 'NO'}")
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(result, file, indent=2)
+    for ax, (found, what, target) in zip(axes, shown, strict=True):
+        for place, values in enumerate(found.values()):
+            ax.plot(values, [place] * len(values), "o", ms=4, alpha=0.4, color=COLOURS["D"])
+            ax.plot(statistics.median(values), place, "|", ms=16, mew=2, color=COLOURS["ink"])
+        ax.axvline(target, color=COLOURS["fake"], lw=1)
+        ax.set_yticks(range(len(found)), list(found))
+        ax.set(xlabel=what, ylim=(-0.5, len(found) - 0.5))
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    made = parser(__doc__, repeats=12)
+    made.add_argument("--seconds", type=float, default=1.5, help="of a turn on digits")
+    options = made.parse_args(arguments)
+    path = stem(options.out, "panel_overhead")
+    if not options.redraw:
+        if os.environ.keys().isdisjoint(KEEP_MEMORY):  # read once, when a process starts
+            os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
+        comm.create_comm = Wire
+        found = {
+            "digits": overhead("digits", options.repeats, options.seconds),
+            "ring": overhead("ring", max(2, options.repeats // 2), options.seconds / 2),
+        }
+        waited = {data: latency(data, 40) for data in found}
+        write(path, {"machine": machine(), "overhead": found, "latency": waited})
+    draw(path, read(path), text, paint)
 
 
 if __name__ == "__main__":
