@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from gantutor.distributed import Replicas
     from gantutor.runs import Config, RunFolder
+    from gantutor.training import DivergedError, Run
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 KINDS = {
@@ -39,8 +40,9 @@ EXAMPLES = {
 ABOUT = """
 The run is a folder: config.json, history.csv, samples/, checkpoints/, and TensorBoard's events if it is installed.
 Ctrl-C ends it after the current step, and --resume goes on from there; after a crash, from the newest checkpoint.
-Either way it ends as it would have without a break, on a CPU bit for bit.
+Either way, with as many replicas, it ends as it would have without a break, on a CPU bit for bit.
 """
+SHARES = "BatchNorm that is not synchronised sees other shares, and so do wgan-gp's mixtures"
 
 
 @click.group(context_settings=CONTEXT)
@@ -85,7 +87,6 @@ def run_command(kind: str, **options: Any) -> None:
     """Train, and end with the exit status of a signal that came between: 130 for Ctrl-C, 143 for SIGTERM."""
     from gantutor.checkpoint import CheckpointError
     from gantutor.data import DataError
-    from gantutor.training import DivergedError
 
     context = click.get_current_context()
     names = [str(option.name) for option in context.command.params]  # in the order of --help
@@ -93,13 +94,12 @@ def run_command(kind: str, **options: Any) -> None:
     given = [name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
     try:
         stopped = run(kind, options, given)
-    except DivergedError as error:
-        what = str(error).split(";")[0]
-        raise failure(f"{what}. The run's folder is as its newest checkpoint left it") from error
     except DataError as error:
         hint = "" if options["download"] or "download=True" not in str(error) else "; here that is --download"
         raise failure(f"{error}{hint}") from error
-    except (CheckpointError, ValueError, OSError) as error:
+    except CheckpointError as error:
+        raise failure(f"{error}{older(error, options['resume'], options['from_step'])}") from error
+    except (ValueError, OSError) as error:
         raise failure(str(error)) from error
     if stopped:
         sys.exit(128 + stopped)
@@ -111,6 +111,16 @@ def failure(message: str) -> click.ClickException:
     return click.ClickException(message if rank == "0" else f"(replica {rank}) {message}")
 
 
+def older(error: Exception, path: "Path | None", step: int | None) -> str:
+    """Which checkpoints there are in the place of a damaged one, that of `step` or the newest, to end its message."""
+    from gantutor import runs
+
+    if path is None or "from an older one" not in str(error):
+        return ""
+    steps = [t for t in runs.RunFolder(path).kept_steps() if step is None or t < step]
+    return f". Kept are those of step {', '.join(map(str, steps))}: --from-step {steps[-1]}" if steps else ""
+
+
 def run(kind: str, options: dict[str, Any], given: list[str]) -> int:
     """Start the run or go on with it, to its last step or a signal, which is returned.
 
@@ -119,33 +129,39 @@ def run(kind: str, options: dict[str, Any], given: list[str]) -> int:
     from gantutor import runs
     from gantutor.distributed import joined
 
-    config = started(kind, options, given) if options["resume"] else new(kind, options)
+    if options["from_step"] and not options["resume"]:
+        raise click.UsageError("--from-step is for a run that goes on: it needs --resume")
+    config = runs.started(kind, options, given) if options["resume"] else runs.new(kind, options)
+    saved = runs.saved_at(options["resume"], options["from_step"]) if options["resume"] else None
     with joined(config["device"]) as replicas:
         folder = None
         if not replicas.rank:
-            folder = runs.RunFolder(options["resume"] or new_folder(options["folder"], config))
+            folder = runs.RunFolder(options["resume"] or runs.new_folder(options["folder"], config))
         try:
-            return trained(config, folder, replicas, resumed=options["resume"], download=options["download"])
+            return trained(config, folder, replicas, saved, options["download"])
         finally:
             if folder is not None:
                 folder.close()
 
 
 def trained(
-    config: "Config", folder: "RunFolder | None", replicas: "Replicas", resumed: "Path | None", download: bool
+    config: "Config", folder: "RunFolder | None", replicas: "Replicas", saved: "Path | None", download: bool
 ) -> int:
-    """Build the run, put it into the state of its checkpoint, and let it go; replica 0 has a `folder` and speaks."""
+    """Build the run, put it into the state `saved`, and let it go; replica 0 has a `folder` and speaks."""
     import torch
 
     from gantutor import checkpoint, runs
     from gantutor.speed import set_speed, suited, wait_until_ready
+    from gantutor.training import DivergedError
 
     kind, device = config["kind"], replicas.device.type
     data = runs.in_turn(replicas, lambda: runs.load_data(kind, config["data"], config["size"], device, download))
     speed = () if config["speed"] == "auto" else tuple(config["speed"])
     record = runs.record_of({**config, "device": device}, data, speed)
-    replicas.check(record)
-    config = {**runs.filled(config, record), "device": config["device"], "pictures": runs.counted(data)}
+    replicas.check(record, config["sync_batchnorm"])
+    was = config.get("replicas", replicas.count)
+    now = {"device": config["device"], "pictures": runs.counted(data), "replicas": replicas.count}
+    config = {**runs.filled(config, record), **now}
     torch.manual_seed(record.seed)
     try:
         run = record.start(data)
@@ -153,11 +169,15 @@ def trained(
         raise ValueError(f"--model-option: {error}") from error
     if config["speed"] == "auto":
         set_speed(run, suited(device, run.model))
-    saved = runs.RunFolder(resumed).checkpoint if resumed else None
     if saved and saved.exists():
         checkpoint.load(saved, run, runs.deciding(config))
-        if folder:
+        if folder and saved == folder.checkpoint:
             folder.write_history(run.history)  # the run may have been killed between the two
+    if run.t >= config["steps"]:
+        if folder:
+            hint = ": more --steps go on" if runs.is_free(kind, "steps") else ""
+            click.echo(f"{folder.path} is at step {run.t} already{hint}")
+        return 0
     replicas.share(run)
     try:
         wait_until_ready(run)  # before there are replicas: compiling takes a step, and they would take it together
@@ -166,60 +186,37 @@ def trained(
     replicas.spread(run, config["sync_batchnorm"])
     if folder:
         click.echo(f"{folder.path}: from step {run.t} to {config['steps']}, on {device}")
-    stopped = runs.go(run, config, folder, runs.samples_of(record, data), runs.Interruptions(), replicas, click.echo)
+    if folder and was != replicas.count:
+        click.echo(f"(it was on {was} replicas, is on {replicas.count}: {SHARES})")
+    draw = runs.samples_of(record, data)
+    try:
+        stopped = runs.go(run, config, folder, draw, runs.Interruptions(), replicas, click.echo)
+    except DivergedError as error:
+        raise failure(ended(error, run, folder)) from error
     if folder:
         click.echo(f"{folder.path} is at step {run.t}")
         if stopped:
-            click.echo(f"Go on: {launcher(replicas.count)} train {kind} --resume {folder.path}")
+            click.echo(f"Go on: {launcher()} train {kind} --resume {folder.path}")
     return stopped
 
 
-def new(kind: str, options: dict[str, Any]) -> "Config":
-    """The config of a new run."""
-    from gantutor import runs
-
-    config = {name: value for name, value in options.items() if name not in ("folder", "resume", "download")}
-    return {"kind": kind, **config, "data": runs.named(kind, options["data"])}
-
-
-def new_folder(path: "Path | None", config: "Config") -> "Path":
-    """`path`, or one in runs/ that is free. Raises: UsageError for a folder that has a run in it."""
-    from gantutor import runs
-
-    path = path or runs.free_folder(config["kind"], config["data"], config["strategy"])
-    if runs.RunFolder(path).has_run:
-        raise click.UsageError(f"{path} has a run in it: go on with it by --resume {path}, or name another --folder")
-    return path
+def ended(error: "DivergedError", run: "Run", folder: "RunFolder | None") -> str:
+    """What a run that diverged leaves, in words; replica 0 writes its losses down."""
+    what = str(error).split(";")[0]
+    if folder is None:
+        return what
+    folder.write_diverged(run.history, error.step)
+    left = "is as its newest checkpoint left it" if folder.checkpoint.exists() else "has no checkpoint yet"
+    return (
+        f"{what}. {folder.path} {left}; the losses up to here are in {folder.diverged.name}. "
+        "Start anew with a lower learning rate and another --folder"
+    )
 
 
-def started(kind: str, options: dict[str, Any], given: list[str]) -> "Config":
-    """The config of the run that goes on, with what may change as it was given.
-
-    Raises: UsageError for what may not change.
-    """
-    from gantutor import runs
-
-    path = options["resume"]
-    config = runs.RunFolder(path).read_config()
-    if config["kind"] != kind:
-        raise click.UsageError(f"{path} is a run of {config['kind']}: train {config['kind']} --resume {path}")
-    if "folder" in given:
-        raise click.UsageError("--resume goes on in its own folder: leave --folder out")
-    wanted = {name: options[name] for name in given if name not in ("resume", "download")}
-    if "data" in wanted:
-        wanted["data"] = runs.named(kind, wanted["data"])
-    refused = runs.contradictions(config, wanted)
-    if refused:
-        raise click.UsageError(
-            f"{'; '.join(refused)}. That would be another run than the one in {path}: leave it out to go on "
-            "with that one, or start anew without --resume"
-        )
-    return {**config, **wanted}
-
-
-def launcher(count: int) -> str:
-    """What starts that many replicas."""
-    return "python -m gantutor" if count == 1 else f"torchrun --nproc-per-node {count} -m gantutor"
+def launcher() -> str:
+    """What has started this process: torchrun says how many replicas there are on each machine."""
+    count = os.environ.get("LOCAL_WORLD_SIZE")
+    return "python -m gantutor" if count is None else f"torchrun --nproc-per-node {count} -m gantutor"
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def save(path: str | Path, run: Run, config: dict[str, Any]) -> None:
         ) from error
 
 
-def replace(path: Path, content: memoryview) -> None:
+def replace(path: Path, content: bytes | memoryview) -> None:
     """Put `content` in the place of the file `path`, whole or not at all. Raises: OSError, nothing left behind."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:

@@ -14,6 +14,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ NOT_WITH_DDP = {
     ),
 }
 
+PATIENCE = timedelta(hours=1)  # replica 0 may download or cut the data first, and NCCL would wait for only 10 minutes
+
 
 @contextlib.contextmanager
 def joined(device: str = "auto") -> Iterator["Replicas"]:
@@ -54,9 +57,9 @@ def joined(device: str = "auto") -> Iterator["Replicas"]:
     place = own_device(device, local)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-        dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place)
+        dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place, timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo", rank=rank, world_size=count)
+        dist.init_process_group("gloo", rank=rank, world_size=count, timeout=PATIENCE)
     yield Replicas(rank, count, place)
     dist.destroy_process_group()
 
@@ -85,7 +88,7 @@ class Replicas:
     count: int
     device: torch.device
 
-    def check(self, record: Any) -> None:
+    def check(self, record: Any, sync_batchnorm: bool = False) -> None:
         """Look at a record before it starts. Raises: ValueError, saying why these replicas cannot run it."""
         if self.count == 1:
             return
@@ -93,6 +96,12 @@ class Replicas:
             raise ValueError(f"DDP cannot run {record.strategy}: {NOT_WITH_DDP[record.strategy]}")
         if "graph" in getattr(record, "speed", ()):
             raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
+        normed = sync_batchnorm and getattr(record, "norm_D", "") == "batch"
+        if normed and record.loss == "wgan-gp" and self.device.type == "cuda":
+            raise ValueError(
+                "wgan-gp needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
+                "choose another norm_D, or leave BatchNorm unsynchronised"
+            )
         self.check_batch(record.batch_size)
 
     def check_batch(self, size: int) -> None:

@@ -19,9 +19,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from gantutor import runs
-from gantutor.__main__ import EXAMPLES, KINDS, command, main
+from gantutor.__main__ import EXAMPLES, KINDS, command, launcher, main
 from gantutor.checkpoint import read
 from gantutor.data import Images, Unpaired
+from gantutor.distributed import Replicas
 from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment
 from gantutor.runs.config import KINDS as RECORDS
 from gantutor.runs.config import record_fields
@@ -286,6 +287,52 @@ def test_a_longer_run_is_the_same_run() -> None:
     assert json.loads(Path("parts/config.json").read_text())["steps"] == 6
 
 
+@pytest.mark.parametrize(("kind", "hint"), [("dcgan", ": more --steps go on"), ("cyclegan", "")])
+def test_a_run_that_is_at_its_end_says_so(kind: str, hint: str) -> None:
+    trained(kind, *SMALL[kind], "--steps", 3, "--folder", "x")
+    before, config = content("x"), Path("x/config.json").read_text()
+    fewer = ["--steps", "2"] if kind == "dcgan" else []
+    assert trained(kind, "--resume", "x", *fewer).output == f"x is at step 3 already{hint}\n"
+    assert (content("x"), Path("x/config.json").read_text()) == (before, config)
+
+
+def test_a_run_goes_on_from_an_older_checkpoint_that_was_kept() -> None:
+    trained("dcgan", *RING, "--steps", 6, "--keep-every", 2, "--folder", "whole")
+    trained("dcgan", *RING, "--steps", 6, "--keep-every", 2, "--folder", "parts")
+    latest, history = Path("parts/checkpoints/latest.pt"), Path("parts/history.csv").read_bytes()
+    latest.write_bytes(b"nonsense")
+    result = gantutor("train", "dcgan", "--resume", "parts")
+    assert result.exit_code == 1
+    assert "or start a new run. Kept are those of step 2, 4, 6: --from-step 6\n" in result.output
+    result = gantutor("train", "dcgan", "--resume", "parts", "--from-step", 3)
+    assert result.exit_code == 2
+    assert "parts keeps no checkpoint of step 3; there are: 2, 4, 6" in result.output
+    assert "is at step 4 already" in trained("dcgan", "--resume", "parts", "--from-step", 4, "--steps", 4).output
+    assert (latest.read_bytes(), Path("parts/history.csv").read_bytes()) == (b"nonsense", history)
+    assert "parts: from step 2 to 6" in trained("dcgan", "--resume", "parts", "--from-step", 2).output
+    assert same_runs("whole", "parts")
+    Path("parts/checkpoints/step_000004.pt").write_bytes(b"nonsense")
+    result = gantutor("train", "dcgan", "--resume", "parts", "--from-step", 4)
+    assert "step_000004.pt is damaged" in result.output
+    assert "Kept are those of step 2: --from-step 2\n" in result.output
+
+
+def test_an_older_checkpoint_is_one_of_a_run_that_goes_on() -> None:
+    result = gantutor("train", "dcgan", *RING, "--from-step", 2)
+    assert result.exit_code == 2
+    assert "--from-step is for a run that goes on: it needs --resume" in result.output
+
+
+def test_a_config_without_a_field_is_said() -> None:
+    trained("dcgan", *RING, "--steps", 1, "--folder", "x")
+    config = json.loads(Path("x/config.json").read_text())
+    del config["sync_batchnorm"]
+    Path("x/config.json").write_text(json.dumps(config))
+    result = gantutor("train", "dcgan", "--resume", "x", "--steps", 2)
+    assert result.exit_code == 1
+    assert "Error: x/config.json is damaged, or of another version of gantutor: it lacks sync_batchn" in result.output
+
+
 def test_what_makes_another_run_is_refused_by_name() -> None:
     trained("dcgan", *RING, "--steps", 2, "--folder", "x")
     before = content("x")
@@ -345,7 +392,25 @@ def test_two_replicas_train_as_one_process_does() -> None:
     assert 0 < difference(one["model"], two["model"]) < 1e-5  # float32: the sums of gradients have another order
     assert difference(one["batches"], two["batches"]) == 0
     assert sorted(content("one")) == sorted(content("two"))
-    trained("dcgan", "--resume", "two", "--steps", 21)  # on one device again
+    again = trained("dcgan", "--resume", "two", "--steps", 21).output  # on one device
+    assert again.count("(it was on 2 replicas, is on 1: BatchNorm that is not synchronised sees other shares") == 1
+    assert json.loads(Path("two/config.json").read_text())["replicas"] == 1
+    assert "replicas" not in trained("dcgan", "--resume", "two", "--steps", 22).output
+
+
+def test_the_command_to_go_on_starts_as_many_replicas_on_each_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launcher() == "python -m gantutor"
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert launcher() == "torchrun --nproc-per-node 4 -m gantutor"
+
+
+def test_replicas_are_asked_before_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Replicas, "check", lambda _, record, sync_batchnorm: asked.append(sync_batchnorm))
+    trained("dcgan", *RING, "--steps", 1)
+    trained("dcgan", *RING, "--steps", 1, "--sync-batchnorm")
+    assert asked == [False, True]
 
 
 def test_an_error_says_whose_of_the_replicas_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,10 +462,28 @@ def test_a_run_that_diverges_keeps_its_last_checkpoint(monkeypatch: pytest.Monke
     monkeypatch.setattr(Bar, "show", show)
     result = gantutor("train", "dcgan", *RING, "--steps", 9, "--checkpoint-every", 2, "--folder", "x")
     assert result.exit_code == 1
-    message = "Error: d_loss is nan at step 4 of d_first_detach. The run's folder is as its newest checkpoint left it"
+    message = (
+        "Error: d_loss is nan at step 4 of d_first_detach. x is as its newest checkpoint left it; the losses up to "
+        "here are in diverged.csv. Start anew with a lower learning rate and another --folder\n"
+    )
     assert message in result.output
     assert difference(state("x"), state("two")) == 0
     assert Path("x/history.csv").read_bytes() == Path("two/history.csv").read_bytes()
+    rows = Path("x/diverged.csv").read_text().splitlines()
+    assert "\n".join(rows[:3]) + "\n" == Path("two/history.csv").read_text()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4"]
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_does_not_speak_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(bar: Bar) -> None:
+        next(bar.run.model.G.parameters()).data.fill_(torch.nan)
+
+    monkeypatch.setattr(Bar, "show", show)
+    result = gantutor("train", "dcgan", *RING, "--steps", 9, "--folder", "x")
+    assert result.exit_code == 1
+    assert "x has no checkpoint yet; the losses up to here are in diverged.csv. Start anew with" in result.output
+    assert len(Path("x/diverged.csv").read_text().splitlines()) == 3
+    assert not Path("x/history.csv").exists()
 
 
 def test_weights_that_are_not_finite_are_never_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,8 +526,9 @@ def test_a_damaged_checkpoint_is_said_and_left_alone() -> None:
 def test_a_disk_that_is_full_ends_the_run_with_the_older_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     trained("dcgan", *RING, "--steps", 2, "--folder", "x")
 
-    def full(path: Path, content: memoryview) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, content: bytes | memoryview) -> None:
+        if path.suffix == ".pt":
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gantutor.checkpoint.replace", full)
     result = gantutor("train", "dcgan", "--resume", "x", "--steps", 3)

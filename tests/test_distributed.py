@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,34 @@ def test_check_says_what_ddp_cannot_run() -> None:
         replicas.check(CycleGANExperiment(batch_size=1))
     with pytest.raises(ValueError, match="graph is for one process"):
         replicas.check(Experiment(speed=("graph",)))
+
+
+def test_a_gradient_penalty_cannot_pass_synchronised_batchnorm_on_a_gpu() -> None:
+    both = Replicas(0, 2, torch.device("cuda"))
+    penalty = Experiment(loss="wgan-gp", norm_D="batch")
+    with pytest.raises(ValueError, match="torch's SyncBatchNorm has none on a GPU: choose another norm_D"):
+        both.check(penalty, sync_batchnorm=True)
+    both.check(penalty)
+    both.check(Experiment(loss="wgan-gp", norm_D="layer"), sync_batchnorm=True)
+    both.check(Experiment(loss="hinge", norm_D="batch"), sync_batchnorm=True)
+    both.check(Pix2PixExperiment(), sync_batchnorm=True)
+    Replicas(0, 2, CPU).check(penalty, sync_batchnorm=True)
+    Replicas(0, 1, torch.device("cuda")).check(penalty, sync_batchnorm=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_replicas_wait_while_the_first_downloads(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: asked.update(options))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined() as replicas:
+        assert replicas.device.type == device
+    assert asked["timeout"] == timedelta(hours=1)
 
 
 def test_spread_refuses_unequal_shares_and_leaves_the_run_whole() -> None:

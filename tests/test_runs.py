@@ -29,6 +29,7 @@ from gantutor.runs import (
     free_folder,
     in_turn,
     load_data,
+    loop,
     named,
     record_of,
     samples_of,
@@ -195,12 +196,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "x"
     write(path, b"old")
 
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
+    def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)  # without it, a crash of the machine leaves an empty file
     with pytest.raises(OSError, match="No space left"):
         write(path, b"new")
     assert path.read_bytes() == b"old"
@@ -212,6 +211,26 @@ def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json holds no run's config"):
         RunFolder(tmp_path).read_config()
+
+
+def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
+    whole = ring_config(replicas=1, pictures=[], checkpoint_every=5, keep_every=0)
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    assert RunFolder(tmp_path).read_config() == whole
+    less = {name: value for name, value in whole.items() if name not in ("lr_G", "pictures")}
+    (tmp_path / "config.json").write_text(json.dumps(less))
+    with pytest.raises(ValueError, match=r"damaged, or of another version of gantutor: it lacks lr_G, pictures$"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.kept_steps() == []
+    folder.checkpoint.parent.mkdir()
+    others = [folder.checkpoint, folder.kept(7).with_suffix(".pt.tmp"), folder.checkpoint.with_name("step_best.pt")]
+    for path in (folder.kept(20), folder.kept(3), folder.kept(1234567), *others):
+        path.touch()
+    assert folder.kept_steps() == [3, 20, 1234567]
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -266,7 +285,7 @@ def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: py
     folder.tell_board(History())
     folder.close()
     assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
-    assert set(folder.read_config()["versions"]) == {"python", "gantutor", "torch", "torchvision"}
+    assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}
 
 
 # The pictures.
@@ -381,6 +400,17 @@ def test_there_is_no_bar_for_a_log_or_another_replica(capsys: pytest.CaptureFixt
             assert bar.is_off
             assert bar.line().startswith("step 1 of 100: d_loss ")
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_of_the_log_has_the_rate_since_the_line_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+    _, _, run = ring_run()
+    with Bar(run, 100, quiet=True) as bar:
+        run.t, now = 10, 101.0
+        assert bar.line().endswith(", 10.0 steps/s")
+        run.t, now = 20, 106.0
+        assert bar.line().endswith(", 2.0 steps/s")
 
 
 def test_replicas_stop_together_for_a_signal_that_one_of_them_got(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """What a run is made from: config.json, the record that it comes to, and the data.
 
 A config is one flat dict: the fields of the record, where `data` is a name or the path of a folder, and beside them
-`kind` (a name of KINDS), `size`, `steps`, `sync_batchnorm`, `pictures` (how many the data had), and how often the run
-leaves something in its folder.
+`kind` (a name of KINDS), `size`, `steps`, `sync_batchnorm`, `replicas` (on how many it was last), `pictures` (how many
+the data had), and how often the run leaves something in its folder.
 """
 
 import dataclasses
@@ -37,7 +37,9 @@ FETCHED = ("mnist", "fashion_mnist", "kmnist", *PIX2PIX, *CYCLEGAN)
 OWN_SIZE = 64  # pixels, of one's own pictures; a set with a name has a size of its own
 
 # What may change when a run goes on. For a DCGAN `steps`, too: the others' learning rate falls by it.
-FREE = ("device", "speed", "sample_every", "checkpoint_every", "keep_every", "versions")
+OFTEN = ("sample_every", "checkpoint_every", "keep_every")
+FREE = ("device", "speed", "replicas", *OFTEN, "versions")
+NEEDED = ("size", "steps", "sync_batchnorm", "replicas", "pictures", *OFTEN)  # beside the fields of the record
 
 
 def two_folders(path: Path, **options: Any) -> Any:
@@ -104,6 +106,11 @@ def filled(config: Config, record: Record) -> Config:
     """The config with what the record made of it: it fills in what was left open."""
     settled = {name: getattr(record, name) for name in record_fields(config["kind"]) if name not in ("data", "speed")}
     return {**config, **{name: list(value) if isinstance(value, tuple) else value for name, value in settled.items()}}
+
+
+def missing(config: Config) -> list[str]:
+    """What a run has to know and this config does not say."""
+    return [name for name in dict.fromkeys([*record_fields(config["kind"]), *NEEDED]) if name not in config]
 
 
 def is_free(kind: str, name: str) -> bool:

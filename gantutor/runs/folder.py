@@ -1,6 +1,6 @@
 """The folder of a run: config.json, history.csv, samples/, checkpoints/, and tensorboard/ where that is installed.
 
-Each file is whole at every moment: it is written under another name and renamed. What the history and the events say is
+Each file is whole at every moment: it is written as a checkpoint is. What the history and the events say is
 what the newest checkpoint says, after any interruption.
 """
 
@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import math
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gantutor.runs.config import KINDS, Config
+from gantutor import checkpoint
+from gantutor.runs.config import KINDS, Config, missing
 from gantutor.training import History
 
 RUNS = Path("runs")  # of the current folder
@@ -49,6 +49,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.json"
         self.history = path / "history.csv"
+        self.diverged = path / "diverged.csv"
         self.checkpoint = path / "checkpoints" / "latest.pt"
         self.board: Any = None
         self.told = 0  # steps that the board has heard of
@@ -67,6 +68,10 @@ class RunFolder:
             config = None
         if not isinstance(config, dict) or config.get("kind") not in KINDS:
             raise ValueError(f"{self.config} holds no run's config")
+        if missing(config):
+            raise ValueError(
+                f"{self.config} is damaged, or of another version of gantutor: it lacks {', '.join(missing(config))}"
+            )
         return config
 
     def write_sample(self, t: int, picture: bytes) -> None:
@@ -77,19 +82,21 @@ class RunFolder:
             self.board.add_image("samples", pixels, t, dataformats="HWC")
 
     def write_history(self, history: History) -> None:
-        """Write a row for each step, `step` first; nothing where a step did not report a value."""
-        out = io.StringIO()
-        table = csv.writer(out, lineterminator="\n")
-        names = history.keys()
-        table.writerow(["step", *names])
-        columns = [history[name].tolist() for name in names]
-        for step, row in enumerate(zip(*columns, strict=True), start=1):
-            table.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
-        write(self.history, out.getvalue().encode())
+        """Write history.csv."""
+        write(self.history, table(history, len(history)))
+
+    def write_diverged(self, history: History, step: int) -> None:
+        """Write diverged.csv, with the steps up to that at which a loss was no number; history.csv stays."""
+        write(self.diverged, table(history, step))
 
     def kept(self, t: int) -> Path:
         """Where the checkpoint of step t is kept beside the newest."""
         return self.checkpoint.with_name(f"step_{t:06}.pt")
+
+    def kept_steps(self) -> list[int]:
+        """The steps whose checkpoints are kept, in their order."""
+        names = [path.stem.removeprefix("step_") for path in self.checkpoint.parent.glob("step_*.pt")]
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def open(self, config: Config, t: int) -> bool:
         """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
@@ -122,12 +129,19 @@ class RunFolder:
             self.board.close()
 
 
+def table(history: History, steps: int) -> bytes:
+    """The first steps as CSV, a row for each, `step` first; nothing where a step did not report a number."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    names = history.keys()
+    rows.writerow(["step", *names])
+    columns = [history[name][:steps].tolist() for name in names]
+    for step, row in enumerate(zip(*columns, strict=True), start=1):
+        rows.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
+    return out.getvalue().encode()
+
+
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises: OSError."""
+    """Write a file whole or not at all, in a folder that is made for it. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    checkpoint.replace(path, content)

@@ -128,7 +128,7 @@ class Bar:
         self.run, self.steps = run, steps
         self.bar = tqdm(initial=run.t, total=steps, unit="step", disable=True if quiet else None, file=sys.stderr)
         self.is_off = self.bar.disable
-        self.first, self.started = run.t, time.perf_counter()
+        self.told, self.since = run.t, time.perf_counter()  # the newest line of the log
         self.read = 0.0
 
     def __enter__(self) -> "Bar":
@@ -147,6 +147,8 @@ class Bar:
         return ", ".join(f"{name} {value.item():.3f}" for name, value in self.run.last.items() if name.endswith("loss"))
 
     def line(self) -> str:
-        """What a log is told with each checkpoint."""
-        rate = (self.run.t - self.first) / (time.perf_counter() - self.started)
+        """What a log is told with each checkpoint; the rate is that since the line before."""
+        now = time.perf_counter()
+        rate = (self.run.t - self.told) / (now - self.since)
+        self.told, self.since = self.run.t, now
         return f"step {self.run.t} of {self.steps}: {self.losses()}, {rate:.1f} steps/s"

@@ -147,6 +147,7 @@ def run_options(kind: str) -> list[click.Parameter]:
         click.Option(["--sync-batchnorm"], is_flag=True, help=SYNC_BATCHNORM),
         click.Option(["--folder"], type=path, help="The run's folder; by default runs/KIND-DATA-STRATEGY-NUMBER."),
         click.Option(["--resume"], type=path, help="Go on with the run in this folder, as its config.json says."),
+        whole("from_step", None, "With --resume: from the checkpoint of this step, kept by --keep-every.", lowest=1),
         whole("sample_every", 500, "Steps between two pictures; 0 for none."),
         whole("checkpoint_every", 500, "Steps between two checkpoints.", lowest=1),
         whole("keep_every", 0, "Steps between two checkpoints that stay beside the newest; 0 for none."),
