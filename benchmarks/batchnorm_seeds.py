@@ -7,18 +7,15 @@ goes on where it was stopped, and does nothing but print the table where nothing
 and recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
 """
 
-import argparse
 import itertools
-import json
-import os
 import statistics
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
 from gantutor.data import Images, load
@@ -44,8 +41,7 @@ SEEDS = range(5)
 LOSSES = ("non-saturating", "hinge")
 BATCH_SIZES = (4, 16, 256)  # besides those of the settings
 NAMES = ("model", "norm_D", "loss", "batching", "batch_size", "seed")  # what a row is called by
-
-Row = dict[str, Any]
+called = itemgetter(*NAMES)
 
 
 def wanted() -> Iterator[tuple[Any, ...]]:
@@ -125,26 +121,6 @@ def failed(row: Row) -> bool:
     return row["diverged"] or row["classes"] < 5 or row["distance"] > row["distance_at_start"] / 4
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
-    if not path.exists():
-        return []
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if any(SETTINGS.get(name) != value for name, value in table["settings"].items()):
-        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
-    return list(table["rows"])
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    """In one piece, so that whoever stops the script leaves a whole table."""
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    head = f' "made_by": "benchmarks/batchnorm_seeds.py",\n "torch": {json.dumps(torch.__version__)}'
-    text = f'{{\n{head},\n "settings": {json.dumps(SETTINGS)},\n "rows": [\n{lines}\n ]\n}}\n'
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def show(rows: list[Row]) -> None:
     """A line for each condition: the middle seed and the spread."""
     print(f"{'':60}{'distance, median (all seeds)':>34}{'classes':>16}{'fail':>6}{'D early':>9}")
@@ -159,29 +135,15 @@ def show(rows: list[Row]) -> None:
         print(f"{words:60}{spread:>34}{covered:>16}{sum(map(failed, runs)):>4}/{len(runs)}{accuracy:9.2f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
-    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
-
-    rows = [] if arguments.fresh else read(arguments.json)
-    place = {name: number for number, name in enumerate(wanted())}
-    there = {called(row) for row in rows}
-    missing = [name for name in place if name not in there]
+def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
+    """The data and the judges of the sizes that are missing, and what trains with them."""
     scores = {size: Scores(size) for size in {SETTINGS[name[0]]["size"] for name in missing}}
-    for done, name in enumerate(missing, start=1):
-        start = time.process_time()
-        rows.append(trained(name, scores[SETTINGS[name[0]]["size"]]))
-        rows.sort(key=lambda row: place[called(row)])
-        write(arguments.json, rows)
-        print(f"{done}/{len(missing)} {' '.join(map(str, name))}: {time.process_time() - start:.1f} s", flush=True)
-    show(rows)
+    return lambda *name: trained(name, scores[SETTINGS[name[0]]["size"]]), {}
 
 
-def called(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in NAMES)
+def main() -> None:
+    options = arguments(__doc__, TABLE)
+    show(complete(options, "benchmarks/batchnorm_seeds.py", SETTINGS, list(wanted()), called, ready))
 
 
 if __name__ == "__main__":

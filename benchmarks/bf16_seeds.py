@@ -8,16 +8,14 @@ in float32 is determined by its row and `settings`, bit for bit on one machine w
 the way depends on the processor, too.
 """
 
-import argparse
-import json
-import os
 import statistics
-import sys
-import time
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchlib.tables import Name, Row, arguments, complete
 
 from gantutor.data import Images, load
 from gantutor.data.images import to_float
@@ -34,8 +32,6 @@ SETTINGS: dict[str, Any] = {
 }
 SEEDS = range(12)
 NUMBERS: dict[str, tuple[str, ...]] = {"float32": (), "bf16": ("bf16",)}  # the speed-ups of each
-
-Row = dict[str, Any]
 
 
 def wanted() -> list[tuple[int, str]]:
@@ -56,26 +52,6 @@ def trained(seed: int, numbers: str, data: Images, judge: Judge) -> Row:
     return {"seed": seed, "numbers": numbers, "distance": round(distance, 2), "classes": classes_covered(judge(fake))}
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
-    if not path.exists():
-        return []
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if table["settings"] != SETTINGS:
-        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
-    return list(table["rows"])
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    """In one piece, so that whoever stops the script leaves a whole table."""
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    head = f' "made_by": "benchmarks/bf16_seeds.py",\n "torch": {json.dumps(torch.__version__)}'
-    part = path.with_suffix(".part")
-    text = f'{{\n{head},\n "settings": {json.dumps(SETTINGS)},\n "rows": [\n{lines}\n ]\n}}\n'
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def show(rows: list[Row]) -> None:
     """The middle seed and the spread of each kind of numbers, and in how many seeds bf16 ends nearer to the data."""
     of = {numbers: [row["distance"] for row in rows if row["numbers"] == numbers] for numbers in NUMBERS}
@@ -86,27 +62,19 @@ def show(rows: list[Row]) -> None:
     print(f"bf16 is nearer in {nearer} of {len(of['bf16'])} seeds")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
-    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
-
-    rows = [] if arguments.fresh else read(arguments.json)
-    there = {(row["seed"], row["numbers"]) for row in rows}
-    missing = [name for name in wanted() if name not in there]
+def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
+    """The data and the judge, and what trains with them."""
     data = load("digits")
     assert isinstance(data, Images)
     assert data.labels is not None
     judge = train_judge(to_float(data.images), data.labels)
-    for done, (seed, numbers) in enumerate(missing, start=1):
-        start = time.process_time()
-        rows.append(trained(seed, numbers, data, judge))
-        rows.sort(key=lambda row: wanted().index((row["seed"], row["numbers"])))
-        write(arguments.json, rows)
-        print(f"{done}/{len(missing)} seed {seed}, {numbers}: {time.process_time() - start:.1f} s", flush=True)
-    show(rows)
+    return lambda seed, numbers: trained(seed, numbers, data, judge), {}
+
+
+def main() -> None:
+    options = arguments(__doc__, TABLE)
+    called = itemgetter("seed", "numbers")
+    show(complete(options, "benchmarks/bf16_seeds.py", SETTINGS, wanted(), called, ready))
 
 
 if __name__ == "__main__":

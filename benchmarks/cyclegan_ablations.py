@@ -10,19 +10,16 @@ run is determined by its row and `settings`, bit for bit on one machine with one
 zebras that they would be, one network for each direction.
 """
 
-import argparse
 import itertools
-import json
-import os
 import statistics
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
 from gantutor.batches import Batches
@@ -57,8 +54,6 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 NAMES = ("arm", "seed")  # what a row is called by
 SCORES = ("changed", "unchanged", "colour", "fooled", "cycle", "cycle_noisy")
-
-Row = dict[str, Any]
 
 
 def wanted() -> Iterator[tuple[Any, ...]]:
@@ -169,31 +164,6 @@ def trained(arm: str, seed: int, scores: Scores) -> Row:
     return {"arm": arm, "seed": seed, **{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}}
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
-    if not path.exists():
-        return []
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if table["settings"] != SETTINGS:
-        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
-    return list(table["rows"])
-
-
-def write(path: Path, rows: list[Row], copying: Row) -> None:
-    """In one piece, so that whoever stops the script leaves a whole table."""
-    head = {
-        "made_by": "benchmarks/cyclegan_ablations.py",
-        "torch": torch.__version__,
-        "settings": SETTINGS,
-        "copying": {name: round(value, 5) for name, value in copying.items()},
-    }
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    entries = "".join(f' "{name}": {json.dumps(value)},\n' for name, value in head.items())
-    part = path.with_suffix(".part")
-    part.write_text(f'{{\n{entries} "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
-    os.replace(part, path)
-
-
 def show(rows: list[Row]) -> None:
     """A line for each arm and direction: the mean over seeds, and from lowest to highest."""
     print(f"{'':22}{'seeds':>6}" + "".join(f"{name:>24}" for name in SCORES))
@@ -207,25 +177,16 @@ def show(rows: list[Row]) -> None:
         print(f"{arm:18}{direction:4}{len(runs):>6}{cells}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
-    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
+def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
+    """The scores, and what copying gets of them."""
+    scores = Scores()
+    copying = {name: round(value, 5) for name, value in scores.copying().items()}
+    return lambda arm, seed: trained(arm, seed, scores), {"copying": copying}
 
-    rows = [] if arguments.fresh else read(arguments.json)
-    there = {(row["arm"], row["seed"]) for row in rows}
-    missing = [name for name in wanted() if name not in there]
-    if missing:
-        scores = Scores()
-        copying = scores.copying()
-    for done, (arm, seed) in enumerate(missing, start=1):
-        start = time.process_time()
-        rows.append(trained(arm, seed, scores))
-        write(arguments.json, rows, copying)
-        print(f"{done}/{len(missing)} {arm} {seed}: {time.process_time() - start:.1f} s", flush=True)
-    show(rows)
+
+def main() -> None:
+    options = arguments(__doc__, TABLE)
+    show(complete(options, "benchmarks/cyclegan_ablations.py", SETTINGS, list(wanted()), itemgetter(*NAMES), ready))
 
 
 if __name__ == "__main__":

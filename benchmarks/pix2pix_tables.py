@@ -7,18 +7,15 @@ on where it was stopped, and does nothing but print the table where nothing is m
 recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
 """
 
-import argparse
 import itertools
-import json
-import os
 import statistics
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
 from gantutor.data import Pairs, load_pairs
@@ -36,8 +33,7 @@ SETTINGS: dict[str, Any] = {
 SEEDS = range(3)
 PATCH = 34  # of tables 1 and 2, in pixels of 64
 NAMES = ("objective", "generator", "patch", "seed")  # what a row is called by
-
-Row = dict[str, Any]
+called = itemgetter(*NAMES)
 
 
 def wanted() -> Iterator[tuple[Any, ...]]:
@@ -102,35 +98,6 @@ def translated(model: Pix2Pix, A: Tensor) -> Tensor:
     return torch.cat([model.translate(some, SETTINGS["mode"]) for some in A.split(25)])
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a table. Raises: SystemExit for one that was made with other settings."""
-    if not path.exists():
-        return []
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if table["settings"] != SETTINGS:
-        sys.exit(f"{path.name} was made with other settings; start anew with --fresh, or write to another --json")
-    return list(table["rows"])
-
-
-def write(path: Path, rows: list[Row], truth: Row, untrained: Row) -> None:
-    """In one piece, so that whoever stops the script leaves a whole table.
-
-    `truth` is what the reader finds in the true pictures, `untrained` what it finds in those of a fresh generator.
-    """
-    head = {
-        "made_by": "benchmarks/pix2pix_tables.py",
-        "torch": torch.__version__,
-        "settings": SETTINGS,
-        "truth": truth,
-        "untrained": untrained,
-    }
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    entries = "".join(f' "{name}": {json.dumps(value)},\n' for name, value in head.items())
-    part = path.with_suffix(".part")
-    part.write_text(f'{{\n{entries} "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
-    os.replace(part, path)
-
-
 def show(rows: list[Row]) -> None:
     """A line for each condition: the mean over seeds, and from lowest to highest."""
     print(f"{'':36}{'pixel accuracy':>22}{'class IoU':>22}{'L1':>8}{'sharpness':>11}")
@@ -146,31 +113,20 @@ def show(rows: list[Row]) -> None:
         print(f"{words:36}{cells[0]:>22}{cells[1]:>22}{plain[0]:8.3f}{plain[1]:11.2f}")
 
 
-def called(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in NAMES)
+def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
+    """The reader, and what it finds in the true pictures and in those of a fresh generator."""
+    reader = Reader()
+    fresh = translated(experiment("L1", "unet", PATCH, 0).start(reader.data).model, reader.A)
+    found = {
+        what: {key: round(value, 4) for key, value in reader.scores(pictures).items()}
+        for what, pictures in (("truth", reader.B), ("untrained", fresh))
+    }
+    return lambda *name: trained(name, reader), found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", type=Path, default=TABLE, help="the table to complete")
-    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # several threads add in another order, and training makes much of the last bit
-
-    rows = [] if arguments.fresh else read(arguments.json)
-    there = {called(row) for row in rows}
-    missing = [name for name in wanted() if name not in there]
-    if missing:
-        reader = Reader()
-        truth = {key: round(value, 4) for key, value in reader.scores(reader.B).items()}
-        fresh = translated(experiment("L1", "unet", PATCH, 0).start(reader.data).model, reader.A)
-        untrained = {key: round(value, 4) for key, value in reader.scores(fresh).items()}
-    for done, name in enumerate(missing, start=1):
-        start = time.process_time()
-        rows.append(trained(name, reader))
-        write(arguments.json, rows, truth, untrained)
-        print(f"{done}/{len(missing)} {' '.join(map(str, name))}: {time.process_time() - start:.1f} s", flush=True)
-    show(rows)
+    options = arguments(__doc__, TABLE)
+    show(complete(options, "benchmarks/pix2pix_tables.py", SETTINGS, list(wanted()), called, ready))
 
 
 if __name__ == "__main__":

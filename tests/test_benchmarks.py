@@ -4,8 +4,6 @@ import copy
 import importlib
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,22 +16,14 @@ from gantutor.data.images import to_float
 from gantutor.experiment.translation import OwnDropout
 from gantutor.steps import STEPS
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
 MACHINE = {
     "cpu": "a CPU", "gpu": None, "cores": 2, "threads": [1], "torch": "2.11", "python": "3.11", "date": "2026-01-01",
     "load_average": 0.0,
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def folder_of_the_scripts() -> Iterator[None]:
-    """A script finds its neighbours beside it."""
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
-
-
 def script(name: str) -> ModuleType:
+    """A script of benchmarks/, which pytest has on its path."""
     return importlib.import_module(name)
 
 
