@@ -258,7 +258,9 @@ def process_group(tmp_path: Path) -> Iterator[None]:
 def test_the_wrapper_of_replicas_is_not_saved(kind: str, process_group: None, tmp_path: Path, seed: int) -> None:
     def wrapped(run: Run) -> Run:
         for name, network in networks(run.model).items():
-            setattr(run.model, name, DistributedDataParallel(network))
+            replica = DistributedDataParallel(network)
+            replica.broadcast_buffers = False  # as `Replicas.spread` has it
+            setattr(run.model, name, replica)
         return run
 
     one, many = (ticked(start, 3) for start in (RECORDS[kind].start(), wrapped(RECORDS[kind].start())))

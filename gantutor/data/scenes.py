@@ -34,11 +34,11 @@ def scenes(
             number,
             lambda index: draw(np.random.default_rng([seed, place, index]), size),
         )
-        return {f"column_{place}": column for place, column in enumerate(columns)}
+        return {f"column_{which}": column for which, column in enumerate(columns)}
 
     recipe = [Path(drawing.__file__), *map(Path, sources), embedded_file("textures.npz")]
     found = kept(f"{name}-{stream.replace(' ', '-')}-{size}-{number}-{seed}", recipe, make)
-    return [found[f"column_{place}"] for place in range(len(found))]
+    return [found[f"column_{which}"] for which in range(len(found))]
 
 
 def channels_first(pictures: "np.ndarray[Any, Any]") -> Tensor:
