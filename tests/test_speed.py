@@ -521,7 +521,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert found["plain"][0] == found["kept"][0]
     if keep_memory():
         assert int(found["kept"][1]) < 1000, (
-            "of 80,000 pages; how many the plain process loses depends on what else lies on its heap"
+            "of 80,000 pages; what the plain process loses depends on its heap"
         )
 
 
