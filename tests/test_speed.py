@@ -520,9 +520,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         found[way] = run.stdout.split()
     assert found["plain"][0] == found["kept"][0]
     if keep_memory():
-        assert int(found["kept"][1]) < 1000, (
-            "of 80,000 pages; what the plain process loses depends on its heap"
-        )
+        assert int(found["kept"][1]) < 1000, "of 80,000 pages; what the plain process loses depends on its heap"
 
 
 def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
