@@ -180,10 +180,11 @@ def text(result: Result) -> str:
         for side, target in targets(row, device).items():
             name = f"{row['label']}, {row['threads']} threads, {side}".replace("1 threads", "1 thread")
             judged += verdict(name, statistics.median(ratios(row, side)), target)
+    rounds = " to ".join(map(str, sorted({len(row["rates"]["same rule"]) for row in result["rows"]})))
     head = ["", "threads", "copied loop, pictures/s", *shown, "best is"]
     return (
         "# Throughput\n\nPictures a second, data loading included, as a ratio to the copied loop's: median (lowest to "
-        f"highest) of {len(result['rows'][0]['rates']['same rule'])} rounds.\n\n{table(head, rows)}\n{judged}"
+        f"highest) of {rounds} rounds.\n\n{table(head, rows)}\n{judged}"
     )
 
 

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -37,6 +38,7 @@ from gantutor.runs import (
 from gantutor.runs.config import KINDS, record_fields
 from gantutor.runs.folder import write
 from gantutor.runs.loop import Bar, due
+from gantutor.runs.samples import png_plot
 from gantutor.training import History, Run
 
 TINY = {"batch_size": 8, "model_options": {"width": 8}}
@@ -440,3 +442,10 @@ def test_the_first_replica_loads_before_the_others(
     monkeypatch.setattr(torch.distributed, "barrier", lambda: done.append("barrier"))
     in_turn(Replicas(rank, 2, torch.device("cpu")), lambda: done.append("load"))
     assert done == order
+
+
+def test_a_plot_of_points_does_not_depend_on_what_the_process_draws_with() -> None:
+    real, fake = torch.rand(5, 2), torch.rand(5, 2)
+    plain = png_plot(real, fake)
+    with matplotlib.rc_context({"axes.grid": True, "font.size": 17, "figure.dpi": 50, "savefig.dpi": 50}):
+        assert png_plot(real, fake) == plain

@@ -82,15 +82,17 @@ def png_grid(images: Tensor, columns: int) -> bytes:
 
 
 def png_plot(real: Tensor, fake: Tensor) -> bytes:
-    """Points (N, 2) in the plane."""
+    """Points (N, 2) in the plane, whatever the process has set for its figures."""
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     from gantutor.plots import show_points
 
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    ax = figure.subplots()
-    show_points(ax, real, fake)
-    ax.legend(loc="upper right")
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    with style.context("default"):
+        figure = Figure(figsize=(4, 4), layout="constrained")
+        ax = figure.subplots()
+        show_points(ax, real, fake)
+        ax.legend(loc="upper right")
+        figure.savefig(out, format="png")
     return out.getvalue()
