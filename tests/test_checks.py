@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ def verdict_of(setup: str, cell: str) -> Verdict:
     exec(compile(setup, "setup", "exec"), names)
     exec(compile(ast.Module(body, type_ignores=[]), "cell", "exec"), names)
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+
+
+def both_verdicts(notebook: str, cell: str, cells: Iterable[str]) -> tuple[Verdict, Verdict]:
+    """On the solution of an exercise and on the cell as the learner finds it; `cells` are all exercises there are."""
+    solution_setup, solved = read(NOTEBOOKS / "solutions" / notebook)
+    setup, empty = read(NOTEBOOKS / notebook)
+    assert set(solved) == set(empty) == set(cells)
+    with torch.random.fork_rng():
+        return verdict_of(solution_setup, solved[cell]), verdict_of(setup, empty[cell])
 
 
 @pytest.fixture(scope="module")

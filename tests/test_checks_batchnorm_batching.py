@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import build, draw
-from test_checks import NOTEBOOKS, read, verdict_of
+from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
@@ -23,12 +23,8 @@ CELLS = {"ex-one-view": checks.one_view, "ex-score": checks.safe_score, "ex-depe
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_the_solution_passes_and_the_learners_cell_does_not(cell: str) -> None:
-    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
-    learners_setup, learners = read(NOTEBOOKS / NOTEBOOK)
-    assert set(solved) == set(learners) == set(CELLS)
-    with torch.random.fork_rng():
-        assert verdict_of(setup, solved[cell]).passed
-        verdict = verdict_of(learners_setup, learners[cell])
+    solution, verdict = both_verdicts(NOTEBOOK, cell, CELLS)
+    assert solution.passed
     assert not verdict.passed
     assert not verdict.answered
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import torch
 from helpers import build, draw
-from test_checks import NOTEBOOKS, read, verdict_of
+from test_checks import NOTEBOOKS, both_verdicts
 from torch import Tensor
 
 from gantutor import checks
@@ -32,12 +32,8 @@ MENDS = list(EXERCISES)[:3]
 
 @pytest.mark.parametrize("cell", EXERCISES)
 def test_the_solution_passes_and_the_empty_cell_is_not_yet_answered(cell: str) -> None:
-    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
-    _, empty = read(NOTEBOOKS / NOTEBOOK)
-    assert set(solved) == set(empty) == set(EXERCISES)
-    with torch.random.fork_rng():
-        assert verdict_of(setup, solved[cell]).passed
-        verdict = verdict_of(setup, empty[cell])
+    solution, verdict = both_verdicts(NOTEBOOK, cell, EXERCISES)
+    assert solution.passed
     assert (verdict.passed, verdict.answered) == (False, False)
     if cell not in MENDS:  # a broken step is as printed, and the verdict says what it does
         assert verdict == checks.NOT_YET

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from test_checks import NOTEBOOKS, read, verdict_of
+from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
@@ -26,12 +26,9 @@ CELLS = {
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_the_solution_passes_and_the_learners_cell_does_not(cell: str) -> None:
-    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
-    learners_setup, learners = read(NOTEBOOKS / NOTEBOOK)
-    assert set(solved) == set(learners) == set(CELLS)
-    with torch.random.fork_rng():
-        assert verdict_of(setup, solved[cell]).passed
-        assert verdict_of(learners_setup, learners[cell]) == checks.NOT_YET
+    solution, verdict = both_verdicts(NOTEBOOK, cell, CELLS)
+    assert solution.passed
+    assert verdict == checks.NOT_YET
 
 
 @pytest.mark.parametrize("check", CELLS.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_checks import NOTEBOOKS, read, verdict_of
+from test_checks import both_verdicts
 from torch import Tensor
 
 from gantutor import checks
@@ -33,12 +33,8 @@ CELLS = ("ex-limit", "ex-averaged", "ex-resumed")
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_solution_passes_and_the_learners_cell_does_not(cell: str) -> None:
-    setup, solved = read(NOTEBOOKS / "solutions" / NOTEBOOK)
-    _, learners = read(NOTEBOOKS / NOTEBOOK)
-    assert set(solved) == set(learners) == set(CELLS)
-    with torch.random.fork_rng():
-        assert verdict_of(setup, solved[cell]).passed
-        verdict = verdict_of(setup, learners[cell])
+    solution, verdict = both_verdicts(NOTEBOOK, cell, CELLS)
+    assert solution.passed
     assert verdict == checks.NOT_YET
 
 
