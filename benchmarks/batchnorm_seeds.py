@@ -18,8 +18,8 @@ import torch
 from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
+from gantutor.configs import GANConfig
 from gantutor.data import Images, load
-from gantutor.experiment import Experiment
 from gantutor.gan import BATCHINGS
 from gantutor.metrics import Judge, classes_covered, frechet_distance, train_judge
 from gantutor.models import NORMS_D
@@ -80,13 +80,13 @@ class Scores:
         return frechet_distance(self.judge.features(fake), self.real), classes_covered(self.judge(fake))
 
 
-def trained(name: tuple[Any, ...], scores: Scores) -> Row:
+def train_row(name: tuple[Any, ...], scores: Scores) -> Row:
     """Train one GAN and score it; `d_accuracy` is D's in the first 100 steps, on the batches it is trained on."""
     row: Row = dict(zip(NAMES, name, strict=True))
     settings = SETTINGS[row["model"]]
     virtual = row["norm_D"] == "virtual"
     rate = settings.get("lr", SETTINGS["lr"])
-    experiment = Experiment(
+    experiment = GANConfig(
         scores.data,
         model=settings.get("model", row["model"]),
         norm_D="batch" if virtual else row["norm_D"],
@@ -105,7 +105,7 @@ def trained(name: tuple[Any, ...], scores: Scores) -> Row:
     start, accuracies, diverged = scores.of(run.model.sample(z))[0], [], False
     try:
         for _ in range(settings["steps"]):
-            report = run.tick()
+            report = run.step()
             right = torch.cat([report["logits_real"] > 0, report["logits_fake"] < 0])
             accuracies.append(right.float().mean().item())
     except DivergedError:
@@ -138,7 +138,7 @@ def show(rows: list[Row]) -> None:
 def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
     """The data and the judges of the sizes that are missing, and what trains with them."""
     scores = {size: Scores(size) for size in {SETTINGS[name[0]]["size"] for name in missing}}
-    return lambda *name: trained(name, scores[SETTINGS[name[0]]["size"]]), {}
+    return lambda *name: train_row(name, scores[SETTINGS[name[0]]["size"]]), {}
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from benchlib.tables import Name, Row, arguments, complete
 
+from gantutor.configs import GANConfig
 from gantutor.data import Images, load
 from gantutor.data.images import to_float
-from gantutor.experiment import Experiment
 from gantutor.metrics import Judge, classes_covered, frechet_distance, train_judge
 
 TABLE = Path(__file__).parent.parent / "data" / "bf16_seeds.json"
@@ -31,33 +31,33 @@ SETTINGS: dict[str, Any] = {
     "seed_of_z": 10000,
 }
 SEEDS = range(12)
-NUMBERS: dict[str, tuple[str, ...]] = {"float32": (), "bf16": ("bf16",)}  # the speed-ups of each
+SPEED_UPS_OF: dict[str, tuple[str, ...]] = {"float32": (), "bf16": ("bf16",)}  # the speed-ups of each
 
 
 def wanted() -> list[tuple[int, str]]:
     """Every run of the table: its seed and its numbers."""
-    return [(seed, numbers) for seed in SEEDS for numbers in NUMBERS]
+    return [(seed, dtype) for seed in SEEDS for dtype in SPEED_UPS_OF]
 
 
-def trained(seed: int, numbers: str, data: Images, judge: Judge) -> Row:
+def train_row(seed: int, dtype: str, data: Images, judge: Judge) -> Row:
     """Train one GAN, and score what it makes."""
     settings = {name: SETTINGS[name] for name in ("batch_size", "model_options")}
-    experiment = Experiment(data, seed=seed, device="cpu", speed=NUMBERS[numbers], **settings)
+    experiment = GANConfig(data, seed=seed, device="cpu", speed=SPEED_UPS_OF[dtype], **settings)
     run = experiment.start(data)
     for _ in range(SETTINGS["steps"]):
-        run.tick()
+        run.step()
     generator = torch.Generator().manual_seed(SETTINGS["seed_of_z"])
     fake = run.model.sample(torch.randn(SETTINGS["samples"], experiment.z_dim, generator=generator))
     distance = frechet_distance(judge.features(fake), judge.features(to_float(data.images)))
-    return {"seed": seed, "numbers": numbers, "distance": round(distance, 2), "classes": classes_covered(judge(fake))}
+    return {"seed": seed, "dtype": dtype, "distance": round(distance, 2), "classes": classes_covered(judge(fake))}
 
 
 def show(rows: list[Row]) -> None:
     """The middle seed and the spread of each kind of numbers, and in how many seeds bf16 ends nearer to the data."""
-    of = {numbers: [row["distance"] for row in rows if row["numbers"] == numbers] for numbers in NUMBERS}
-    for numbers, distances in of.items():
+    of = {dtype: [row["distance"] for row in rows if row["dtype"] == dtype] for dtype in SPEED_UPS_OF}
+    for dtype, distances in of.items():
         spread = f"{statistics.median(distances):.0f} ({min(distances):.0f} to {max(distances):.0f})"
-        print(f"{numbers:8} distance {spread}, {len(distances)} seeds")
+        print(f"{dtype:8} distance {spread}, {len(distances)} seeds")
     nearer = sum(bf16 < float32 for float32, bf16 in zip(of["float32"], of["bf16"], strict=True))
     print(f"bf16 is nearer in {nearer} of {len(of['bf16'])} seeds")
 
@@ -68,12 +68,12 @@ def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
     assert isinstance(data, Images)
     assert data.labels is not None
     judge = train_judge(to_float(data.images), data.labels)
-    return lambda seed, numbers: trained(seed, numbers, data, judge), {}
+    return lambda seed, dtype: train_row(seed, dtype, data, judge), {}
 
 
 def main() -> None:
     options = arguments(__doc__, TABLE)
-    called = itemgetter("seed", "numbers")
+    called = itemgetter("seed", "dtype")
     show(complete(options, "benchmarks/bf16_seeds.py", SETTINGS, wanted(), called, ready))
 
 

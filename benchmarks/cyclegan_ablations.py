@@ -23,12 +23,12 @@ from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
 from gantutor.batches import Batches
+from gantutor.configs import CycleGANConfig
+from gantutor.configs.image_translation import LRDecay
 from gantutor.data import Pairs, Unpaired, horses, load_unpaired
 from gantutor.data.images import to_float
 from gantutor.data.scenes import channels_first, scenes
 from gantutor.data.unpaired_sets import draw_domains
-from gantutor.experiment import CycleGANExperiment
-from gantutor.experiment.translation import FallingRate
 from gantutor.metrics import Judge, l1, train_judge
 from gantutor.models import N_LAYERS, patchgan, resnet
 from gantutor.pix2pix import Pix2Pix, d_first_detach
@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "noise": 0.04,  # its standard deviation, of a range of 2: five of 255 grey levels
 }
 SEEDS = range(3)
-# What is changed of CycleGANExperiment's recipe. The identity term's weight is relative to the cycle term's, so that
+# What is changed of CycleGANConfig's recipe. The identity term's weight is relative to the cycle term's, so that
 # without the latter both are gone: compare "no cycle" with "no identity".
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -117,7 +117,7 @@ def trained_cyclegan(arm: str, seed: int, scores: Scores) -> Row:
     """`cycle` is the L1 of real and reconstructed pictures on the pixels that the true translation changes;
     `cycle_noisy` is that with noise on the fake.
     """
-    experiment = CycleGANExperiment(
+    experiment = CycleGANConfig(
         scores.data, lr=SETTINGS["lr"], steps=SETTINGS["steps"], seed=seed, device="cpu", **ARMS[arm]
     )
     run = experiment.start(scores.data)
@@ -142,7 +142,7 @@ def trained_pix2pix(seed: int, scores: Scores) -> Row:
             torch.manual_seed(seed)
             G = resnet(3, width=16, downsamplings=1, upsampling="nearest", end_kernel=5)
             model = Pix2Pix.with_adam(G, patchgan(6, N_LAYERS[34], 32, "instance"), "lsgan")
-        step = FallingRate(d_first_detach, SETTINGS["lr"], SETTINGS["steps"])
+        step = LRDecay(d_first_detach, SETTINGS["lr"], SETTINGS["steps"])
         row["diverged"] |= ticked(run := Run(model, step, Batches(data, 1, 0, seed)))
         fake = run.model.translate(start)
         row |= {f"{direction}_{name}": value for name, value in scores.of(direction, fake).items()}
@@ -153,13 +153,13 @@ def ticked(run: Run) -> bool:
     """Take all the steps; whether a loss was no number."""
     try:
         for _ in range(SETTINGS["steps"]):
-            run.tick()
+            run.step()
     except DivergedError:
         return True
     return False
 
 
-def trained(arm: str, seed: int, scores: Scores) -> Row:
+def train_row(arm: str, seed: int, scores: Scores) -> Row:
     row = trained_pix2pix(seed, scores) if arm == "pix2pix" else trained_cyclegan(arm, seed, scores)
     return {"arm": arm, "seed": seed, **{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}}
 
@@ -181,7 +181,7 @@ def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
     """The scores, and what copying gets of them."""
     scores = Scores()
     copying = {name: round(value, 5) for name, value in scores.copying().items()}
-    return lambda arm, seed: trained(arm, seed, scores), {"copying": copying}
+    return lambda arm, seed: train_row(arm, seed, scores), {"copying": copying}
 
 
 def main() -> None:

@@ -66,8 +66,8 @@ def all_measured(models: Sequence[str], repeats: int, varied: dict[str, dict[str
     turns: list[Callable[[], Any]] = []
     for model, name, value in settings:
         torch.manual_seed(0)
-        started, step = STARTED[model]
-        gan, batch = started(**{**BASE[model], name: value})
+        start_run, step = STARTED[model]
+        gan, batch = start_run(**{**BASE[model], name: value})
         found = cost(step, gan, *batch, repeats=1)
         rows.append(
             {

@@ -27,7 +27,7 @@ from benchlib.results import Result, draw, parser, read, stem, table, verdict, w
 from comm.base_comm import BaseComm
 from jupyter_client.session import Session
 
-from gantutor.experiment import Experiment
+from gantutor.configs import GANConfig
 from gantutor.lab import Lab
 from gantutor.lab.runner import Runner
 
@@ -49,18 +49,18 @@ class Wire(BaseComm):  # type: ignore[misc]
 def turn(runner: Runner, seconds: float) -> tuple[float, float]:
     """Play for so long: seconds a step, by the clock and by CPU time, from the first step's end to the last one's."""
     ends: list[tuple[float, float]] = []
-    tick = runner.tick
+    step = runner.step
 
     def timed() -> None:
-        tick()
+        step()
         ends.append((time.perf_counter(), time.process_time()))
 
-    runner.tick = timed
+    runner.step = timed
     runner.play()
     time.sleep(seconds)
     runner.pause()
     runner.wait()
-    runner.tick = tick
+    runner.step = step
     (first, first_cpu), (last, last_cpu) = ends[0], ends[-1]
     return (last - first) / (len(ends) - 1), (last_cpu - first_cpu) / (len(ends) - 1)
 
@@ -86,21 +86,21 @@ class Frames:
 
 def overhead(data: str, pairs: int, seconds: float) -> Result:
     """Steps a second with the panel and without, in turns."""
-    experiment = Experiment(data=data)
+    experiment = GANConfig(data=data)
     lab = Lab(experiment, name="panel")
     frames = Frames(lab)
     plain = experiment.start()
-    bare = Runner("plain", plain.tick, lambda last: None, lambda state: None)
+    plain_runner = Runner("plain", plain.step, lambda last: None, lambda state: None)
     times: dict[str, list[tuple[float, float]]] = {"panel": [], "plain": []}
-    turn(bare, 0.5), turn(lab.runner, 0.5)  # warm up
+    turn(plain_runner, 0.5), turn(lab.runner, 0.5)  # warm up
     frames.count, frames.spent_s, played_s = 0, 0.0, 0.0
     for number in range(pairs):
         for side in ("panel", "plain") if number % 2 else ("plain", "panel"):
             start = time.perf_counter()
-            times[side].append(turn(lab.runner if side == "panel" else bare, seconds))
+            times[side].append(turn(lab.runner if side == "panel" else plain_runner, seconds))
             played_s += time.perf_counter() - start if side == "panel" else 0.0
     lab.close()
-    bare.close()
+    plain_runner.close()
     turns = list(zip(times["panel"], times["plain"], strict=True))
     costs = [1 - plain[0] / panel[0] for panel, plain in turns]  # of the steps a second, how many are lost
     return {
@@ -116,7 +116,7 @@ def overhead(data: str, pairs: int, seconds: float) -> Result:
 
 def latency(data: str, toggles: int) -> list[float]:
     """Seconds, of each toggle, from the control's move until the picture that shows it is painted, while it plays."""
-    lab = Lab(Experiment(data=data), name="panel")
+    lab = Lab(GANConfig(data=data), name="panel")
     frames = Frames(lab)
     turn(lab.runner, 0.5)
     lab.runner.play()

@@ -18,16 +18,16 @@ import torch
 from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
+from gantutor.configs import Pix2PixConfig
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.images import to_float
-from gantutor.experiment import Pix2PixExperiment
 from gantutor.metrics import Segmenter, l1, segmentation_score, train_segmenter
 from gantutor.pix2pix import OBJECTIVES, Pix2Pix, l1_only
 from gantutor.training import DivergedError
 
 TABLE = Path(__file__).parent.parent / "data" / "pix2pix_tables.json"
 SETTINGS: dict[str, Any] = {
-    "experiment": {"data": "facades_mini", "steps": 300},  # the rest are Pix2PixExperiment's defaults
+    "experiment": {"data": "facades_mini", "steps": 300},  # the rest are Pix2PixConfig's defaults
     "mode": "eval",  # how G is asked
 }
 SEEDS = range(3)
@@ -71,23 +71,23 @@ def contrast(pictures: Tensor) -> float:
     return sum(pictures.diff(dim=axis).abs().mean().item() for axis in (2, 3)) / 2
 
 
-def experiment(objective: str, generator: str, patch: int, seed: int) -> Pix2PixExperiment:
+def experiment(objective: str, generator: str, patch: int, seed: int) -> Pix2PixConfig:
     """The run of a row."""
-    return Pix2PixExperiment(
+    return Pix2PixConfig(
         **SETTINGS["experiment"], objective=objective, generator=generator, patch=patch, seed=seed, device="cpu"
     )
 
 
-def trained(name: tuple[Any, ...], reader: Reader) -> Row:
+def train_row(name: tuple[Any, ...], reader: Reader) -> Row:
     """Train one model and score what it makes of the held-out label maps."""
     row: Row = dict(zip(NAMES, name, strict=True))
     run, diverged = experiment(*name).start(reader.data), False
     if row["objective"] == "L1":
-        step: Any = run.step
+        step: Any = run.train_step
         step.last = l1_only  # for G the same as any step without an adversarial term, and cheaper
     try:
         for _ in range(SETTINGS["experiment"]["steps"]):
-            run.tick()
+            run.step()
     except DivergedError:
         diverged = True
     figures = {key: round(value, 4) for key, value in reader.scores(translated(run.model, reader.A)).items()}
@@ -121,7 +121,7 @@ def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
         what: {key: round(value, 4) for key, value in reader.scores(pictures).items()}
         for what, pictures in (("truth", reader.B), ("untrained", fresh))
     }
-    return lambda *name: trained(name, reader), found
+    return lambda *name: train_row(name, reader), found
 
 
 def main() -> None:

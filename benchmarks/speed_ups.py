@@ -1,10 +1,10 @@
-"""What each speed-up of `gantutor.speed` is worth: a step's time against the plain one's, for the default records.
+"""What each speed-up of `gantutor.speed` is worth: a step's time against the plain one's, for the default configs.
 
     python benchmarks/speed_ups.py [--device NAME] [--repeats N] [--redraw]
 
-The runs of one record take turns in one process, there and back, and each round gives one ratio to its plain turn.
-`gantutor.speed.suited` is chosen by this table. What "compile" needs to get ready, with nothing on the disk from an
-earlier time, is a column of its own: it has to be won back. `keep_memory`, which no run can be without in the same
+The runs of one config take turns in one process, there and back, and each round gives one ratio to its plain turn.
+`gantutor.speed.recommended` is chosen by this table. What "compile" needs to get ready, with nothing on the disk from
+an earlier time, is a column of its own: it has to be won back. `keep_memory`, which no run can be without in the same
 process, is not in it; see throughput.py.
 """
 
@@ -19,15 +19,15 @@ import torch
 from benchlib.machine import machine
 from benchlib.results import Result, draw, parser, read, spread, stem, table, write
 
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
+from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.ledger.copies import wait
-from gantutor.speed import SPEED_UPS, check_speed, suited, wait_until_ready
+from gantutor.speed import SPEED_UPS, check_speed, recommended, wait_until_ready
 from gantutor.training import Run, devices
 
-RECORDS: dict[str, Record] = {
-    "DCGAN 28": Experiment(),
-    "pix2pix 64": Pix2PixExperiment(dropout=0.0),  # with dropout, "graph" would be refused
-    "CycleGAN 48": CycleGANExperiment(pool_size=0),  # and with a pool
+CONFIGS: dict[str, Config] = {
+    "DCGAN 28": GANConfig(),
+    "pix2pix 64": Pix2PixConfig(dropout=0.0),  # with dropout, "graph" would be refused
+    "CycleGAN 48": CycleGANConfig(pool_size=0),  # and with a pool
 }
 TURN_S = 0.4  # a turn's length, roughly
 PLAIN = "plain"
@@ -35,7 +35,7 @@ PLAIN = "plain"
 
 def tried(device: str) -> dict[str, tuple[str, ...]]:
     """The speed-ups to be measured, alone and together; instance norm gets "channels_last" here, too."""
-    together = suited(device)
+    together = recommended(device)
     return {
         PLAIN: (),
         **{name: (name,) for name in SPEED_UPS},
@@ -44,15 +44,15 @@ def tried(device: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def ready(record: Record, data: Any) -> tuple[Run, float]:
+def ready(config: Config, data: Any) -> tuple[Run, float]:
     """A run that is warm, and the seconds that its speed-ups needed to get ready."""
-    run = record.start(data)
-    run.tick()
+    run = config.start(data)
+    run.step()
     start = time.perf_counter()
     wait_until_ready(run)
     spent = time.perf_counter() - start
     for _ in range(5):
-        run.tick()
+        run.step()
     wait(data.device)
     return run, spent
 
@@ -61,23 +61,23 @@ def turn(run: Run, steps: int, device: torch.device) -> float:
     """Seconds a step."""
     start = time.perf_counter()
     for _ in range(steps):
-        run.tick()
+        run.step()
     wait(device)
     return (time.perf_counter() - start) / steps
 
 
 def measured(name: str, device: str, repeats: int) -> list[Result]:
-    """A row for each speed-up that the record's run can have on that device."""
-    record = RECORDS[name].replace(device=device)
-    data = record.load()
+    """A row for each speed-up that the config's run can have on that device."""
+    config = CONFIGS[name].replace(device=device)
+    data = config.load()
     runs: dict[str, Run] = {}
     rows: list[Result] = []
     for speed, names in tried(device).items():
         try:
-            check_speed(record.start(data), names)
+            check_speed(config.start(data), names)
         except ValueError:
             continue
-        runs[speed], spent = ready(record.replace(speed=names), data)
+        runs[speed], spent = ready(config.replace(speed=names), data)
         rows.append({"record": name, "speed": speed, "ready_s": round(spent, 2), "seconds": []})
     steps = max(2, round(TURN_S / turn(runs[PLAIN], 2, data.device)))
     for number in range(repeats):
@@ -127,13 +127,13 @@ def paint(result: Result) -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     made = parser(__doc__, repeats=9)
     made.add_argument("--device", choices=devices(), default=devices()[0])
-    made.add_argument("--records", nargs="+", choices=RECORDS, default=list(RECORDS))
+    made.add_argument("--configs", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     options = made.parse_args(arguments)
     path = stem(options.out, "speed_ups", options.device)
     if not options.redraw:
         with tempfile.TemporaryDirectory() as empty:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
-            rows = [row for name in options.records for row in measured(name, options.device, options.repeats)]
+            rows = [row for name in options.configs for row in measured(name, options.device, options.repeats)]
         write(path, {"machine": machine(options.device), "rows": rows})
     draw(path, read(path), text, paint)
 

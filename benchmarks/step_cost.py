@@ -98,17 +98,17 @@ def copied_step(kind: str) -> Step:
     return {"dcgan": dcgan, "pix2pix": pix2pix, "cyclegan": cyclegan}[kind]
 
 
-def started(preset: Preset, folder: Path) -> tuple[Any, tuple[Tensor, ...]]:
+def start_run(preset: Preset, folder: Path) -> tuple[Any, tuple[Tensor, ...]]:
     """The model and a batch."""
     preset.prepare(folder)
-    record: Any = preset.record(preset.load(folder), loss=LOSS[preset.kind])
-    run = record.start(record.data)
+    config: Any = preset.config(preset.load(folder), loss=LOSS[preset.kind])
+    run = config.start(config.data)
     return run.model, next(run.batches)
 
 
 def measured(name: str, preset: Preset, repeats: int, folder: Path) -> Result:
     """The least, and what each order costs."""
-    model, batch = started(preset, folder)
+    model, batch = start_run(preset, folder)
     formula, least = LEAST[preset.kind](copy.deepcopy(model), *batch)
     orders = {**ORDERS[preset.kind], COPIED: copied_step(preset.kind)}
     costs = {order: cost(step, model, *batch, repeats=1) for order, step in orders.items()}

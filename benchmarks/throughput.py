@@ -48,9 +48,9 @@ TARGETS = {  # pictures a second against the copied loop's, by kind
 
 def turn_copied(preset: Preset, folder: Path, workers: int, device: str) -> float:
     """Pictures a second of the copied loop."""
-    record: Any = preset.record(preset.load(folder, device), device)
-    model = preset.common(record.start(record.data))
-    loop, log = preset.copied_loop(model, getattr(record, "z_dim", 0), device), []
+    config: Any = preset.config(preset.load(folder, device), device)
+    model = preset.common(config.start(config.data))
+    loop, log = preset.copied_loop(model, getattr(config, "z_dim", 0), device), []
     batches = iter(preset.loader(folder, workers, device))
     loop(itertools.islice(batches, preset.warm), log)
     start = CLOCK()
@@ -63,17 +63,17 @@ def turn_ours(preset: Preset, folder: Path, changes: dict[str, Any], bf16: bool,
     from gantutor import speed
 
     speed.keep_memory()
-    record: Any = preset.record(preset.load(folder, device), device, **changes)
-    run = record.start(record.data)
-    names = speed.suited(device, run.model)
+    config: Any = preset.config(preset.load(folder, device), device, **changes)
+    run = config.start(config.data)
+    names = speed.recommended(device, run.model)
     speed.set_speed(run, (*names, "bf16") if bf16 and "bf16" not in names else names)
     for _ in range(preset.warm):
-        run.tick()
+        run.step()
     run.check()
     wait(device)
     start = CLOCK()
     for _ in range(preset.steps):
-        run.tick()
+        run.step()
     run.check()  # reads the last losses, and so waits
     wait(device)
     return preset.batch_size * preset.steps / (CLOCK() - start)

@@ -45,8 +45,8 @@ class DigitScores:
         self.judge = train_judge(images, data.labels)
         self.real, self.side = self.judge.features(images), images.shape[-1]
 
-    def of(self, run: Any, record: Any) -> dict[str, float]:
-        z = torch.randn(SAMPLES, record.z_dim, generator=torch.Generator().manual_seed(10_000))
+    def of(self, run: Any, config: Any) -> dict[str, float]:
+        z = torch.randn(SAMPLES, config.z_dim, generator=torch.Generator().manual_seed(10_000))
         fake = F.adaptive_avg_pool2d(run.model.sample(z), self.side)
         return {"distance": frechet_distance(self.judge.features(fake), self.real)}
 
@@ -63,7 +63,7 @@ class PairScores:
         self.labels = small.labels[:HELD_OUT]
         self.segmenter = train_segmenter(to_float(train.B), train.labels, len(train.classes))
 
-    def of(self, run: Any, record: Any) -> dict[str, float]:
+    def of(self, run: Any, config: Any) -> dict[str, float]:
         made = torch.cat([run.model.translate(some) for some in self.A.split(10)])
         score = segmentation_score(self.segmenter, F.adaptive_avg_pool2d(made, READ), self.labels)
         return {"L1": l1(made, self.B), "IoU": score.class_iou}
@@ -72,15 +72,15 @@ class PairScores:
 SCORES = {"dcgan": DigitScores, "pix2pix": PairScores}
 
 
-def trained(name: str, side: str, seed: int, steps: int, scores: Any, data: Any) -> Result:
+def train_row(name: str, side: str, seed: int, steps: int, scores: Any, data: Any) -> Result:
     """One run and its scores."""
     preset, changes = PRESETS[name], changes_of(name, side)
-    record: Any = preset.record(data, seed=seed, **changes)
-    run = record.start(data)
-    speed.set_speed(run, speed.suited("cpu", run.model))
+    config: Any = preset.config(data, seed=seed, **changes)
+    run = config.start(data)
+    speed.set_speed(run, speed.recommended("cpu", run.model))
     for _ in range(steps):
-        run.tick()
-    found = {key: round(value, 4) for key, value in scores.of(run, record).items()}
+        run.step()
+    found = {key: round(value, 4) for key, value in scores.of(run, config).items()}
     return {"preset": name, "side": side, "seed": seed, "steps": steps, "changes": changes, **found}
 
 
@@ -187,7 +187,7 @@ def complete(result: Result, path: Path, names: list[tuple[str, str, int]], step
         scores = SCORES[PRESETS[preset].kind](PRESETS[preset])
         for name, side, seed in missing:
             if name == preset:
-                result["rows"].append(trained(name, side, seed, steps or STEPS[name], scores, data))
+                result["rows"].append(train_row(name, side, seed, steps or STEPS[name], scores, data))
                 write(path, result)
                 print(f"{name} {side} {seed}: {result['rows'][-1]}", flush=True)
 

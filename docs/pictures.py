@@ -4,12 +4,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from gantutor.lab import CycleGANExperiment, Debugger, Experiment, Lab, Pix2PixExperiment
-from gantutor.ledger import cost, trace, traffic
+from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, cost, trace
+from gantutor.ledger import traffic
 from gantutor.limits import measure
-from gantutor.pitfalls import PITFALLS
 from gantutor.plots import house_style, plot_bounds, roofline
-from gantutor.steps import STEPS
 
 HERE = Path(__file__).parent
 
@@ -19,7 +17,7 @@ def digits() -> None:
     lab = Lab(Experiment(data="digits", device="cpu"), name="digits", keep_frames=True)
     for _ in range(24):
         lab.advance(16)
-    lab.film.save_gif(HERE / "digits.gif", fps=5)
+    lab.recording.save_gif(HERE / "digits.gif", fps=5)
     lab.close()
 
 
@@ -41,11 +39,11 @@ def saturation() -> None:
 
 
 def debugger() -> None:
-    """Notebook 02: a step as an article prints it, at its error, and its mended twin."""
+    """Notebook 02: a step as an article prints it, at its error, and its fixed twin."""
     run = Experiment(data="digits", device="cpu").start()
     batch = next(run.batches)
     pitfall = PITFALLS["d_first_same_logits"]
-    traces = [trace(step, run.model, *batch) for step in (pitfall.step, STEPS[pitfall.mended])]
+    traces = [trace(step, run.model, *batch) for step in (pitfall.step, STEPS[pitfall.fixed])]
     debugger = Debugger(*traces, titles=("as printed", "corrected")).to_error()
     debugger.snapshot().save(HERE / "02_detach_or_retain_graph.png", optimize=True)
     debugger.close()
@@ -62,7 +60,7 @@ def batching() -> None:
 
 def facades() -> None:
     """Notebook 04: pix2pix on held-out pairs."""
-    lab = Lab(Pix2PixExperiment("facades_mini", steps=600, device="cpu"), name="facades")
+    lab = Lab(Pix2PixConfig("facades_mini", steps=600, device="cpu"), name="facades")
     lab.advance(600)
     lab.snapshot().save(HERE / "04_pix2pix.png", optimize=True)
     lab.close()
@@ -70,7 +68,7 @@ def facades() -> None:
 
 def horses() -> None:
     """Notebook 05: CycleGAN on held-out pictures."""
-    lab = Lab(CycleGANExperiment("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
+    lab = Lab(CycleGANConfig("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
     lab.advance(1000)
     lab.snapshot().save(HERE / "05_cyclegan.png", optimize=True)
     lab.close()
@@ -79,15 +77,18 @@ def horses() -> None:
 def limits() -> None:
     """Notebook 06: four steps of the course below this machine's roofline."""
     machine, points = measure("cpu"), {}
-    for name, record in {
+    for name, config in {
         "ring": Experiment("ring", device="cpu"),
         "DCGAN 28": Experiment("digits", device="cpu"),
-        "pix2pix 64": Pix2PixExperiment("facades_mini", device="cpu"),
-        "CycleGAN 48": CycleGANExperiment("horse2zebra_mini", device="cpu"),
+        "pix2pix 64": Pix2PixConfig("facades_mini", device="cpu"),
+        "CycleGAN 48": CycleGANConfig("horse2zebra_mini", device="cpu"),
     }.items():
-        run = record.start()
+        run = config.start()
         batch = next(run.batches)
-        points[name] = traffic(run.step, run.model, *batch), cost(run.step, run.model, *batch).milliseconds / 1000
+        points[name] = (
+            traffic(run.train_step, run.model, *batch),
+            cost(run.train_step, run.model, *batch).milliseconds / 1000,
+        )
     house_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), width_ratios=(1.25, 1))
     roofline(left, machine, points)

@@ -1,1 +1,66 @@
-"""gantutor: how GANs train, in code that can be read and claims that can be run."""
+"""gantutor: how GANs train, in code that can be read and claims that can be run.
+
+The names below are what a notebook uses; `from gantutor import Experiment, Lab, checks`. They are loaded when they are
+first asked for, so that `import gantutor` needs no torch. Everything else is imported from its module.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gantutor import checks
+    from gantutor.configs import CycleGANConfig, Pix2PixConfig
+    from gantutor.configs import GANConfig as Experiment
+    from gantutor.data import load
+    from gantutor.lab import Debugger, Lab, Paint
+    from gantutor.ledger import compare, cost, trace
+    from gantutor.losses import LOSSES
+    from gantutor.pitfalls import PITFALLS
+    from gantutor.steps import STEPS
+
+__all__ = [
+    "LOSSES",
+    "PITFALLS",
+    "STEPS",
+    "CycleGANConfig",
+    "Debugger",
+    "Experiment",
+    "Lab",
+    "Paint",
+    "Pix2PixConfig",
+    "checks",
+    "compare",
+    "cost",
+    "load",
+    "trace",
+]
+
+# Each name, the module that has it, and what it is called there; "" for the module itself.
+PLACES = {
+    "LOSSES": ("gantutor.losses", "LOSSES"),
+    "PITFALLS": ("gantutor.pitfalls", "PITFALLS"),
+    "STEPS": ("gantutor.steps", "STEPS"),
+    "CycleGANConfig": ("gantutor.configs", "CycleGANConfig"),
+    "Debugger": ("gantutor.lab", "Debugger"),
+    "Experiment": ("gantutor.configs", "GANConfig"),
+    "Lab": ("gantutor.lab", "Lab"),
+    "Paint": ("gantutor.lab", "Paint"),
+    "Pix2PixConfig": ("gantutor.configs", "Pix2PixConfig"),
+    "checks": ("gantutor.checks", ""),
+    "compare": ("gantutor.ledger", "compare"),
+    "cost": ("gantutor.ledger", "cost"),
+    "load": ("gantutor.data", "load"),
+    "trace": ("gantutor.ledger", "trace"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(PLACES)}")
+    module, inner = PLACES[name]
+    found = importlib.import_module(module)
+    return getattr(found, inner) if inner else found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PLACES})

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gantutor.distributed import Replicas
-    from gantutor.runs import Config, RunFolder
+    from gantutor.runs import RunConfig, RunFolder
     from gantutor.training import DivergedError, Run
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
-KINDS = {
+KIND_HELP = {
     "dcgan": "A GAN on points or small images.",
-    "pix2pix": "Pictures to pictures, learnt from pairs.",
-    "cyclegan": "Pictures to pictures and back, learnt without pairs.",
+    "pix2pix": "Images to images, learnt from pairs.",
+    "cyclegan": "Images to images and back, learnt without pairs.",
 }
-EXAMPLES = {
+COMMAND_EXAMPLES = {
     "dcgan": """
     python -m gantutor train dcgan --data digits --strategy one_stage --norm-D none
-    python -m gantutor train dcgan --data path/to/pictures --size 64 --model-option width_G=64 --model-option width_D=64
+    python -m gantutor train dcgan --data path/to/images --size 64 --model-option width_G=64 --model-option width_D=64
     torchrun --nproc-per-node 4 -m gantutor train dcgan --data mnist --download --batch-size 256 --sync-batchnorm
     python -m gantutor train dcgan --resume runs/dcgan-digits-one_stage-1 --steps 10000""",
     "pix2pix": """
@@ -34,7 +34,7 @@ EXAMPLES = {
     python -m gantutor train pix2pix --resume runs/pix2pix-facades_mini-d_first_detach-1""",
     "cyclegan": """
     python -m gantutor train cyclegan --data horse2zebra_mini
-    python -m gantutor train cyclegan --data path/to/pictures --size 128 --blocks 6 --downsamplings 2
+    python -m gantutor train cyclegan --data path/to/images --size 128 --blocks 6 --downsamplings 2
     python -m gantutor train cyclegan --resume runs/cyclegan-horse2zebra_mini-g_first_shared-1""",
 }
 ABOUT = """
@@ -55,30 +55,30 @@ class Train(click.Group):
     """Builds the command of a kind when it is asked for: it needs torch, and `--help` should not wait for that."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(KINDS)
+        return list(KIND_HELP)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return command(cmd_name) if cmd_name in KINDS else None
+        return command(cmd_name) if cmd_name in KIND_HELP else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Models"):
-            formatter.write_dl(list(KINDS.items()))
+            formatter.write_dl(list(KIND_HELP.items()))
 
 
-@main.command(cls=Train)
-def train() -> None:
+@main.command("train", cls=Train)
+def train_group() -> None:
     """Train a model; `train dcgan --help` and its like show what can be set."""
 
 
 def command(kind: str) -> click.Command:
-    """`train <kind>`, with an option for each field of the kind's record."""
+    """`train <kind>`, with an option for each field of the kind's config."""
     from gantutor.runs.options import options_of
 
     return click.Command(
         kind,
         params=options_of(kind),
         callback=functools.partial(run_command, kind),
-        help=f"{KINDS[kind]}\n\n{ABOUT}\n\b\nExamples:{EXAMPLES[kind]}",
+        help=f"{KIND_HELP[kind]}\n\n{ABOUT}\n\b\nExamples:{COMMAND_EXAMPLES[kind]}",
         context_settings=CONTEXT,
     )
 
@@ -117,7 +117,7 @@ def older(error: Exception, path: "Path | None", step: int | None) -> str:
 
     if path is None or "from an older one" not in str(error):
         return ""
-    steps = [t for t in runs.RunFolder(path).kept_steps() if step is None or t < step]
+    steps = [t for t in runs.RunFolder(path).checkpoint_steps() if step is None or t < step]
     return f". Kept are those of step {', '.join(map(str, steps))}: --from-step {steps[-1]}" if steps else ""
 
 
@@ -127,55 +127,57 @@ def run(kind: str, options: dict[str, Any], given: list[str]) -> int:
     Raises: what its parts raise; all that they expect to go wrong has a message of its own.
     """
     from gantutor import runs
-    from gantutor.distributed import joined
+    from gantutor.distributed import join_replicas
 
     if options["from_step"] and not options["resume"]:
         raise click.UsageError("--from-step is for a run that goes on: it needs --resume")
-    config = runs.started(kind, options, given) if options["resume"] else runs.new(kind, options)
+    run_config = runs.resume_config(kind, options, given) if options["resume"] else runs.new_config(kind, options)
     saved = runs.saved_at(options["resume"], options["from_step"]) if options["resume"] else None
-    with joined(config["device"]) as replicas:
+    with join_replicas(run_config["device"]) as replicas:
         folder = None
         if not replicas.rank:
-            folder = runs.RunFolder(options["resume"] or runs.new_folder(options["folder"], config))
+            folder = runs.RunFolder(options["resume"] or runs.new_folder(options["folder"], run_config))
         try:
-            return trained(config, folder, replicas, saved, options["download"])
+            return train_run(run_config, folder, replicas, saved, options["download"])
         finally:
             if folder is not None:
                 folder.close()
 
 
-def trained(
-    config: "Config", folder: "RunFolder | None", replicas: "Replicas", saved: "Path | None", download: bool
+def train_run(
+    run_config: "RunConfig", folder: "RunFolder | None", replicas: "Replicas", saved: "Path | None", download: bool
 ) -> int:
     """Build the run, put it into the state `saved`, and let it go; replica 0 has a `folder` and speaks."""
     import torch
 
     from gantutor import checkpoint, runs
-    from gantutor.speed import set_speed, suited, wait_until_ready
+    from gantutor.speed import recommended, set_speed, wait_until_ready
     from gantutor.training import DivergedError
 
-    kind, device = config["kind"], replicas.device.type
-    data = runs.in_turn(replicas, lambda: runs.load_data(kind, config["data"], config["size"], device, download))
-    speed = () if config["speed"] == "auto" else tuple(config["speed"])
-    record = runs.record_of({**config, "device": device}, data, speed)
-    replicas.check(record, config["sync_batchnorm"])
-    was = config.get("replicas", replicas.count)
-    now = {"device": config["device"], "pictures": runs.counted(data), "replicas": replicas.count}
-    config = {**runs.filled(config, record), **now}
-    torch.manual_seed(record.seed)
+    kind, device = run_config["kind"], replicas.device.type
+    data = runs.in_turn(
+        replicas, lambda: runs.load_data(kind, run_config["data"], run_config["size"], device, download)
+    )
+    speed = () if run_config["speed"] == "auto" else tuple(run_config["speed"])
+    config = runs.build_config({**run_config, "device": device}, data, speed)
+    replicas.check(config, run_config["sync_batchnorm"])
+    was = run_config.get("replicas", replicas.count)
+    now = {"device": run_config["device"], "pictures": runs.image_counts(data), "replicas": replicas.count}
+    run_config = {**runs.fill_config(run_config, config), **now}
+    torch.manual_seed(config.seed)
     try:
-        run = record.start(data)
+        run = config.start(data)
     except TypeError as error:  # from the networks' builder
         raise ValueError(f"--model-option: {error}") from error
-    if config["speed"] == "auto":
-        set_speed(run, suited(device, run.model))
+    if run_config["speed"] == "auto":
+        set_speed(run, recommended(device, run.model))
     if saved and saved.exists():
-        checkpoint.load(saved, run, runs.deciding(config))
+        checkpoint.load_checkpoint(saved, run, runs.fixed_fields(run_config))
         if folder and saved == folder.checkpoint:
             folder.write_history(run.history)  # the run may have been killed between the two
-    if run.t >= config["steps"]:
+    if run.t >= run_config["steps"]:
         if folder:
-            hint = ": more --steps go on" if runs.is_free(kind, "steps") else ""
+            hint = ": more --steps go on" if runs.is_changeable(kind, "steps") else ""
             click.echo(f"{folder.path} is at step {run.t} already{hint}")
         return 0
     replicas.share(run)
@@ -183,14 +185,14 @@ def trained(
         wait_until_ready(run)  # before there are replicas: compiling takes a step, and they would take it together
     except RuntimeError as error:
         raise ValueError(f"--speed compile: {error}") from error
-    replicas.spread(run, config["sync_batchnorm"])
+    replicas.spread(run, run_config["sync_batchnorm"])
     if folder:
-        click.echo(f"{folder.path}: from step {run.t} to {config['steps']}, on {device}")
+        click.echo(f"{folder.path}: from step {run.t} to {run_config['steps']}, on {device}")
     if folder and was != replicas.count:
         click.echo(f"(it was on {was} replicas, is on {replicas.count}: {SHARES})")
-    draw = runs.samples_of(record, data)
+    draw = runs.samples_of(config, data)
     try:
-        stopped = runs.go(run, config, folder, draw, runs.Interruptions(), replicas, click.echo)
+        stopped = runs.go(run, run_config, folder, draw, runs.Interruptions(), replicas, click.echo)
     except DivergedError as error:
         raise failure(ended(error, run, folder)) from error
     if folder:

@@ -9,7 +9,7 @@ from torch import Tensor
 Batch = tuple[Tensor, ...]
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """What batches are drawn from: the data sets of `gantutor.data`."""
 
     @property
@@ -19,7 +19,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class FileSource(Source, Protocol):
+class FileSource(DataSource, Protocol):
     """A source for which a row is work, so that it reads only those asked for: `sample(n, generator)[rows]`."""
 
     def sample_rows(self, n: int, rows: slice, generator: torch.Generator) -> Tensor: ...
@@ -50,7 +50,7 @@ class Batches:
     of all stay in the same state.
     """
 
-    def __init__(self, data: Source, batch_size: int, z_dim: int, seed: int) -> None:
+    def __init__(self, data: DataSource, batch_size: int, z_dim: int, seed: int) -> None:
         self.data, self.batch_size, self.z_dim = data, batch_size, z_dim
         self.generator = torch.Generator(data.device).manual_seed(seed)
         self.share = Share()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import default_restore_location
 
-from gantutor.parts import networks
+from gantutor.speed.speedup import run_device
 from gantutor.training import Run, is_finite
 
 FORMAT, VERSION = "gantutor checkpoint", 1
@@ -28,7 +28,7 @@ class CheckpointError(RuntimeError):
     """A checkpoint could not be written or loaded; the file that was there, and the run, are as they were."""
 
 
-def save(path: str | Path, run: Run, config: dict[str, Any]) -> None:
+def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     """Write the state of `run`, and the `config` that it was started from, anything that JSON can hold, to `path`.
 
     The file is complete or not there at any moment: it is written under the name `path`.tmp in the same folder, brought
@@ -52,10 +52,10 @@ def save(path: str | Path, run: Run, config: dict[str, Any]) -> None:
         "format": FORMAT,
         "version": VERSION,
         "torch": str(torch.__version__),
-        "device": device_of(run).type,
+        "device": run_device(run).type,
         "config": text,
         "state": run.state_dict(),
-        "chance": global_chance(),
+        "chance": global_rng_state(),  # the name that the format has for it
     }
     buffer = io.BytesIO()  # what goes wrong on the disk then comes as the system's own error
     torch.save(content, buffer)
@@ -89,16 +89,16 @@ def replace(path: Path, content: bytes | memoryview) -> None:
             os.close(folder)
 
 
-def load(path: str | Path, run: Run, config: dict[str, Any]) -> None:
-    """Put a run that `config` has freshly started into the state that `save` has written to `path`.
+def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
+    """Put a run that `config` has freshly started into the state that `save_checkpoint` has written to `path`.
 
     Also torch's global random state. The networks may be in DistributedDataParallel or not, and the speed-ups may be
     others than they were; the step, the history and the data go on where they were.
-    Raises: CheckpointError for a file that `read` does not take, another config, another kind of device, a state that
-    does not fit the run. The run is unchanged then.
+    Raises: CheckpointError for a file that `read_checkpoint` refuses, another config, another kind of device, a state
+    that does not fit the run. The run is unchanged then.
     """
-    device = device_of(run)
-    content = read(path, device)
+    device = run_device(run)
+    content = read_checkpoint(path, device)
     differences = list(changes(content["config"], json.loads(json.dumps(config))))
     if differences:
         raise CheckpointError(
@@ -110,13 +110,13 @@ def load(path: str | Path, run: Run, config: dict[str, Any]) -> None:
             f"{path} was saved on {content['device']}, this run is on {device.type}, which draws other random numbers: "
             f"go on with device={content['device']}"
         )
-    before, chance = copy.deepcopy(run.state_dict()), global_chance()
+    before, rng_state = copy.deepcopy(run.state_dict()), global_rng_state()
     try:
         run.load_state_dict(content["state"])
-        set_global_chance(content["chance"])
+        set_global_rng_state(content["chance"])
     except BaseException as error:
         run.load_state_dict(before)
-        set_global_chance(chance)
+        set_global_rng_state(rng_state)
         if not isinstance(error, Exception):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
@@ -125,7 +125,7 @@ def load(path: str | Path, run: Run, config: dict[str, Any]) -> None:
         ) from error
 
 
-def read(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What a checkpoint holds: "config", "state" (see `Run.state_dict`), the "torch" and "device" it was made with.
 
     What was saved from a GPU comes to `device`. No code in the file is run.
@@ -147,7 +147,7 @@ def read(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
             )
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}. Name a file that `save` has written, or start a new run"
+            f"{path} cannot be read: {error.strerror or error}. Name a checkpoint, or start a new run"
         ) from error
     except Exception as error:  # a parser may raise anything for bytes that nobody has meant for it
         code = "it holds more than tensors and plain values, which might be code; none of it was run"
@@ -172,19 +172,14 @@ def changes(was: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{name} was {saved}, is {given}"
 
 
-def device_of(run: Run) -> torch.device:
-    """Where the run's networks are."""
-    return next(p.device for network in networks(run.model).values() for p in network.parameters())
-
-
-def global_chance() -> dict[str, Any]:
+def global_rng_state() -> dict[str, Any]:
     """The state of torch's global generators; the CUDA ones only if CUDA is in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def set_global_chance(chance: dict[str, Any]) -> None:
+def set_global_rng_state(rng_state: dict[str, Any]) -> None:
     """Go on from there, on as many CUDA devices as this machine has."""
-    torch.set_rng_state(chance["cpu"])
-    for number, state in zip(range(torch.cuda.device_count()), chance["cuda"], strict=False):
+    torch.set_rng_state(rng_state["cpu"])
+    for number, state in zip(range(torch.cuda.device_count()), rng_state["cuda"], strict=False):
         torch.cuda.set_rng_state(state, number)

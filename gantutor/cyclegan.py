@@ -1,4 +1,4 @@
-"""CycleGAN: pictures A become pictures B and back, learnt from two heaps of pictures that are not paired.
+"""CycleGAN: images A become images B and back, learnt from two sets of images that are not paired.
 
 A step is one plain function, `step(model, real_A, real_B) -> report`, as in steps.py; both batches are (B, C, H, W) in
 [-1, 1]. Everything is named by the domain it lies in or judges: fake_B = G_AB(real_A) is judged by D_B, rec_A =
@@ -130,7 +130,7 @@ def load_reference(model: CycleGAN, folder: str | Path, epoch: str = "latest") -
     return there
 
 
-def report(losses: dict[str, Tensor], logits: dict[str, tuple[Tensor, Tensor]]) -> Report:
+def cyclegan_report(losses: dict[str, Tensor], logits: dict[str, tuple[Tensor, Tensor]]) -> Report:
     """What a step returns. Nothing here reads a value (`.item()`), which would make a GPU wait."""
     scores = {
         f"logits_{kind}_{domain}": x
@@ -140,7 +140,7 @@ def report(losses: dict[str, Tensor], logits: dict[str, tuple[Tensor, Tensor]]) 
     return {name: tensor.detach() for name, tensor in {**losses, **scores}.items()}
 
 
-def l1(x: Tensor, y: Tensor) -> Tensor:
+def mean_l1(x: Tensor, y: Tensor) -> Tensor:
     """mean(|x − y|), a scalar."""
     return (x - y).abs().mean()
 
@@ -159,8 +159,8 @@ def g_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     model.opt_G.zero_grad()
     with frozen(model.D_A, model.D_B):
         g_loss = model.loss.g_loss(model.D_A(fake_A)) + model.loss.g_loss(model.D_B(fake_B))
-    cycle_loss = l1(rec_A, real_A) + l1(rec_B, real_B)
-    identity_loss = l1(idt_A, real_A) + l1(idt_B, real_B)
+    cycle_loss = mean_l1(rec_A, real_A) + mean_l1(rec_B, real_B)
+    identity_loss = mean_l1(idt_A, real_A) + mean_l1(idt_B, real_B)
     relative = cycle_loss + model.lambda_identity * identity_loss
     (model.lambda_gan * g_loss + model.lambda_cycle * relative).backward()
     model.opt_G.step()
@@ -172,11 +172,11 @@ def g_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     d_loss.backward()
     model.opt_D.step()
     losses = {"d_loss": d_loss, "g_loss": g_loss, "cycle_loss": cycle_loss, "identity_loss": identity_loss}
-    return report(losses, {"A": logits_A, "B": logits_B})
+    return cyclegan_report(losses, {"A": logits_A, "B": logits_B})
 
 
 def g_first_separate(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
-    """As the step is usually written: a forward for each picture, and D's weights not frozen in G's step.
+    """As the step is usually written: a forward for each image, and D's weights not frozen in G's step.
 
     The reference does freeze them.
     """
@@ -186,8 +186,8 @@ def g_first_separate(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
 
     model.opt_G.zero_grad()
     g_loss = model.loss.g_loss(model.D_A(fake_A)) + model.loss.g_loss(model.D_B(fake_B))
-    cycle_loss = l1(rec_A, real_A) + l1(rec_B, real_B)
-    identity_loss = l1(idt_A, real_A) + l1(idt_B, real_B)
+    cycle_loss = mean_l1(rec_A, real_A) + mean_l1(rec_B, real_B)
+    identity_loss = mean_l1(idt_A, real_A) + mean_l1(idt_B, real_B)
     relative = cycle_loss + model.lambda_identity * identity_loss
     (model.lambda_gan * g_loss + model.lambda_cycle * relative).backward()
     model.opt_G.step()
@@ -200,7 +200,7 @@ def g_first_separate(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     model.opt_D.step()
     d_loss = model.loss.d_loss(*logits_A) / 2 + model.loss.d_loss(*logits_B) / 2
     losses = {"d_loss": d_loss, "g_loss": g_loss, "cycle_loss": cycle_loss, "identity_loss": identity_loss}
-    return report(losses, {"A": logits_A, "B": logits_B})
+    return cyclegan_report(losses, {"A": logits_A, "B": logits_B})
 
 
 def d_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
@@ -223,13 +223,13 @@ def d_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     model.opt_G.zero_grad()
     with frozen(model.D_A, model.D_B):
         g_loss = model.loss.g_loss(model.D_A(fake_A)) + model.loss.g_loss(model.D_B(fake_B))
-    cycle_loss = l1(rec_A, real_A) + l1(rec_B, real_B)
-    identity_loss = l1(idt_A, real_A) + l1(idt_B, real_B)
+    cycle_loss = mean_l1(rec_A, real_A) + mean_l1(rec_B, real_B)
+    identity_loss = mean_l1(idt_A, real_A) + mean_l1(idt_B, real_B)
     relative = cycle_loss + model.lambda_identity * identity_loss
     (model.lambda_gan * g_loss + model.lambda_cycle * relative).backward()
     model.opt_G.step()
     losses = {"d_loss": d_loss, "g_loss": g_loss, "cycle_loss": cycle_loss, "identity_loss": identity_loss}
-    return report(losses, {"A": logits_A, "B": logits_B})
+    return cyclegan_report(losses, {"A": logits_A, "B": logits_B})
 
 
 def check_per_image(model: CycleGAN) -> None:
@@ -237,14 +237,14 @@ def check_per_image(model: CycleGAN) -> None:
     for name in ("G_AB", "G_BA"):
         if any(isinstance(module, _BatchNorm) for module in getattr(model, name).modules()):
             raise ValueError(
-                f"{name} has BatchNorm, which would normalise one domain's pictures with the other's statistics: use "
+                f"{name} has BatchNorm, which would normalise one domain's images with the other's statistics: use "
                 "instance norm, or the step g_first_separate"
             )
 
 
-Step = Callable[[CycleGAN, Tensor, Tensor], Report]
+CycleGANStep = Callable[[CycleGAN, Tensor, Tensor], Report]
 
-CYCLEGAN_STEPS: dict[str, Step] = {
+CYCLEGAN_STEPS: dict[str, CycleGANStep] = {
     "g_first_shared": g_first_shared,
     "g_first_separate": g_first_separate,
     "d_first_shared": d_first_shared,

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gantutor.batches import Batches, Share
 from gantutor.image_pool import ImagePool
 from gantutor.ledger.copies import copied
-from gantutor.parts import attributes, networks
+from gantutor.model_state import attributes, networks
 from gantutor.replicas import synced
 from gantutor.training import Run, pick_device
 
@@ -42,7 +42,7 @@ PATIENCE = timedelta(hours=1)  # replica 0 may download or cut the data first, a
 
 
 @contextlib.contextmanager
-def joined(device: str = "auto") -> Iterator["Replicas"]:
+def join_replicas(device: str = "auto") -> Iterator["Replicas"]:
     """Meet the other processes that torchrun has started, and part at the end; without torchrun there is one.
 
     `device` is "auto", "cuda" or "cpu"; where there is one process, whatever `pick_device` takes. Replicas talk by NCCL
@@ -54,7 +54,7 @@ def joined(device: str = "auto") -> Iterator["Replicas"]:
         yield Replicas(0, 1, pick_device(device))
         return
     rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    place = own_device(device, local)
+    place = choose_device(device, local)
     if place.type == "cuda":
         torch.cuda.set_device(place)
         dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place, timeout=PATIENCE)
@@ -64,8 +64,8 @@ def joined(device: str = "auto") -> Iterator["Replicas"]:
     dist.destroy_process_group()
 
 
-def own_device(name: str, local: int) -> torch.device:
-    """The device of the process that is number `local` on this machine. Raises: ValueError, as `joined`."""
+def choose_device(name: str, local: int) -> torch.device:
+    """The device of the process that is number `local` on this machine. Raises: ValueError, as `join_replicas`."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cuda", "cpu"):
@@ -82,27 +82,27 @@ def own_device(name: str, local: int) -> torch.device:
 
 @dataclass(frozen=True)
 class Replicas:
-    """This process is number `rank` of `count`, on `device`; a record's own `device` is then `device.type`."""
+    """This process is number `rank` of `count`, on `device`; a config's own `device` is then `device.type`."""
 
     rank: int
     count: int
     device: torch.device
 
-    def check(self, record: Any, sync_batchnorm: bool = False) -> None:
-        """Look at a record before it starts. Raises: ValueError, saying why these replicas cannot run it."""
+    def check(self, config: Any, sync_batchnorm: bool = False) -> None:
+        """Look at a config before it starts. Raises: ValueError, saying why these replicas cannot run it."""
         if self.count == 1:
             return
-        if record.strategy in NOT_WITH_DDP:
-            raise ValueError(f"DDP cannot run {record.strategy}: {NOT_WITH_DDP[record.strategy]}")
-        if "graph" in getattr(record, "speed", ()):
+        if config.strategy in NOT_WITH_DDP:
+            raise ValueError(f"DDP cannot run {config.strategy}: {NOT_WITH_DDP[config.strategy]}")
+        if "graph" in getattr(config, "speed", ()):
             raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
-        normed = sync_batchnorm and getattr(record, "norm_D", "") == "batch"
-        if normed and record.loss == "wgan-gp" and self.device.type == "cuda":
+        normed = sync_batchnorm and getattr(config, "norm_D", "") == "batch"
+        if normed and config.loss == "wgan-gp" and self.device.type == "cuda":
             raise ValueError(
                 "wgan-gp needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
                 "choose another norm_D, or leave BatchNorm unsynchronised"
             )
-        self.check_batch(record.batch_size)
+        self.check_batch(config.batch_size)
 
     def check_batch(self, size: int) -> None:
         """Raises: ValueError for a batch that cannot be shared equally."""
@@ -111,7 +111,9 @@ class Replicas:
 
     def share(self, run: Run) -> None:
         """Have all batches of a run give this replica's share of them. Raises: ValueError, as `check_batch`."""
-        drawn_from = [batches for batches in (run.batches, *vars(run.step).values()) if isinstance(batches, Batches)]
+        drawn_from = [
+            batches for batches in (run.batches, *vars(run.train_step).values()) if isinstance(batches, Batches)
+        ]
         for batches in drawn_from:
             self.check_batch(batches.batch_size)
         for batches in drawn_from:
@@ -141,7 +143,7 @@ class Replicas:
             wrapped.broadcast_buffers = False  # as an argument torch 2.15 deprecates it, and older ones have no other
             setattr(run.model, name, wrapped)
         run.good, run.good_step = copy.deepcopy(run.model), run.t
-        run.take = Averaged(run.take)
+        run.step_runner = Averaged(run.step_runner)
 
 
 def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
@@ -152,7 +154,7 @@ def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def share_noise(network: nn.Module, share: Share) -> None:
-    """Have layers with a generator of their own (`OwnDropout`) draw for the whole batch, and keep the share.
+    """Have layers with a generator of their own (`SeededDropout`) draw for the whole batch, and keep the share.
 
     They are shown the share `share.count` times over, and the rows of the result that are this replica's are taken.
     """

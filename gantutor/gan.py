@@ -74,13 +74,16 @@ class GAN:
             return self.G(z)
 
     @torch.no_grad()
-    def verdict(self, x: Tensor) -> Tensor:
+    def prob_real(self, x: Tensor) -> Tensor:
         """σ(D(x)), the probability that D gives to x being real, for looking at (as `sample` is)."""
         with evaluating(self.D):
             return self.D(x).sigmoid()
 
-    def push(self, fake: Tensor) -> Tensor:
-        """−∂L_G/∂fake, where G's loss wants each fake to go, for looking at; the shape of `fake`."""
+    def fake_gradient(self, fake: Tensor) -> Tensor:
+        """Minus the gradient of G's loss, −∂L_G/∂fake: where that loss pushes each fake; the shape of `fake`.
+
+        The minus sign makes it the direction of descent, not the gradient itself.
+        """
         fake = fake.detach().requires_grad_()
         with evaluating(self.D), torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.loss.g_loss(self.D(fake)), fake)

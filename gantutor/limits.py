@@ -21,12 +21,12 @@ from gantutor.training import pick_device
 
 SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
 COPIED = {"cpu": 2**27, "cuda": 2**30}  # bytes that are copied, more than a cache holds; 2**27 on another device
-NUMBERS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device can do at most: FLOP/s of a large matrix product by kind of numbers, bytes/s of a large copy, read
+    """What a device can do at most: FLOP/s of a large matrix product by dtype, bytes/s of a large copy, read
     and written, and the seconds that an operation of a step takes where it has next to nothing to do.
 
     "tf32" is what a CUDA device makes of float32 numbers where it may round them to 10 bits, which torch lets it do in
@@ -39,39 +39,39 @@ class Limits:
     overhead: float
     overlaps: bool
 
-    def bounds(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> dict[str, float]:
+    def bounds(self, traffic: Traffic, dtype: str = "float32", data: float = 0.0) -> dict[str, float]:
         """The seconds that each limit alone would make a step take: the largest is what limits the step.
 
-        `numbers` is a key of `flops`; `data` the seconds that a batch takes to draw (`drawing`). What a cache keeps for
+        `dtype` is a key of `flops`; `data` the seconds that a batch takes to draw (`drawing`). What a cache keeps for
         the next operation takes less than "memory" says.
         """
         return {
             "launches": traffic.launches * self.overhead,
-            "arithmetic": traffic.flops / self.flops[numbers],
+            "arithmetic": traffic.flops / self.flops[dtype],
             "memory": traffic.bytes / self.bandwidth,
             "data": data,
         }
 
-    def limited_by(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> str:
+    def limited_by(self, traffic: Traffic, dtype: str = "float32", data: float = 0.0) -> str:
         """The limit that a step meets first: "launches", "arithmetic", "memory" or "data"."""
-        bounds = self.bounds(traffic, numbers, data)
+        bounds = self.bounds(traffic, dtype, data)
         return max(bounds, key=lambda limit: bounds[limit])
 
-    def predicted(self, traffic: Traffic, numbers: str = "float32", data: float = 0.0) -> float:
+    def predicted(self, traffic: Traffic, dtype: str = "float32", data: float = 0.0) -> float:
         """The seconds that a step takes at least, if every operation is as fast as the limits let it be.
 
         An operation takes as long as its arithmetic or its bytes do, whichever is longer, and the kinds of operations
         follow each other. Where the device `overlaps`, launches and data cost only what the work does not hide.
         """
         work = sum(
-            max(share.flops / self.flops[numbers], share.bytes / self.bandwidth) for share in traffic.kinds.values()
+            max(share.flops / self.flops[dtype], share.bytes / self.bandwidth) for share in traffic.kinds.values()
         )
         launches = traffic.launches * self.overhead
         return max(work, launches, data) if self.overlaps else work + launches + data
 
-    def roof(self, intensity: float, numbers: str = "float32") -> float:
+    def roof(self, intensity: float, dtype: str = "float32") -> float:
         """The FLOP/s that a step of so many FLOPs per byte can reach."""
-        return min(self.flops[numbers], intensity * self.bandwidth)
+        return min(self.flops[dtype], intensity * self.bandwidth)
 
 
 def measure(device: str = "auto") -> Limits:
@@ -92,12 +92,12 @@ def measure(device: str = "auto") -> Limits:
     )
 
 
-def matmul_flops(device: torch.device, numbers: str) -> float:
+def matmul_flops(device: torch.device, dtype: str) -> float:
     """FLOP/s of a product of two large square matrices."""
     side = SIDES.get(device.type, 2048)
-    a = torch.ones(side, side, dtype=NUMBERS[numbers], device=device)
+    a = torch.ones(side, side, dtype=DTYPES[dtype], device=device)
     product = torch.empty_like(a)
-    with rounding("tf32" if numbers == "tf32" else "ieee"):
+    with rounding("tf32" if dtype == "tf32" else "ieee"):
         return 2 * side**3 / best(lambda: torch.mm(a, a, out=product), device)
 
 

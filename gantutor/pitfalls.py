@@ -16,11 +16,11 @@ from gantutor.steps import Report, Step, report
 class Pitfall:
     """A step that is wrong: `raises` is in its RuntimeError's message, or else `wrong` names the player misled.
 
-    `mended` names the step in STEPS that does what this one meant to do.
+    `fixed` names the step in STEPS that does what this one meant to do.
     """
 
     step: Step
-    mended: str
+    fixed: str
     raises: str = ""
     wrong: str = ""
 
@@ -163,11 +163,11 @@ INPLACE = "modified by an inplace operation"
 SECOND_TIME = "backward through the graph a second time"
 
 PITFALLS: dict[str, Pitfall] = {
-    "d_first_same_logits": Pitfall(d_first_same_logits, mended="d_first_retain_graph", raises=INPLACE),
-    "d_first_detached_logits": Pitfall(d_first_detached_logits, mended="d_first_detach", raises=SECOND_TIME),
-    "d_first_rescored": Pitfall(d_first_rescored, mended="d_first_detach", raises=SECOND_TIME),
-    "g_first_no_detach": Pitfall(g_first_no_detach, mended="g_first_detach", raises=SECOND_TIME),
-    "g_first_retain_graph": Pitfall(g_first_retain_graph, mended="g_first_detach", raises=INPLACE),
-    "d_first_early_zero_grad": Pitfall(d_first_early_zero_grad, mended="d_first_retain_graph", wrong="G"),
-    "d_first_no_zero_grad_D": Pitfall(d_first_no_zero_grad_D, mended="d_first_detach", wrong="D"),
+    "d_first_same_logits": Pitfall(d_first_same_logits, fixed="d_first_retain_graph", raises=INPLACE),
+    "d_first_detached_logits": Pitfall(d_first_detached_logits, fixed="d_first_detach", raises=SECOND_TIME),
+    "d_first_rescored": Pitfall(d_first_rescored, fixed="d_first_detach", raises=SECOND_TIME),
+    "g_first_no_detach": Pitfall(g_first_no_detach, fixed="g_first_detach", raises=SECOND_TIME),
+    "g_first_retain_graph": Pitfall(g_first_retain_graph, fixed="g_first_detach", raises=INPLACE),
+    "d_first_early_zero_grad": Pitfall(d_first_early_zero_grad, fixed="d_first_retain_graph", wrong="G"),
+    "d_first_no_zero_grad_D": Pitfall(d_first_no_zero_grad_D, fixed="d_first_detach", wrong="D"),
 }

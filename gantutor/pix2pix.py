@@ -1,4 +1,4 @@
-"""pix2pix: a picture A becomes a picture B, learnt from pairs; and its step in the course's orders.
+"""pix2pix: an image A becomes an image B, learnt from pairs; and its step in the course's orders.
 
 A step is one plain function, `step(model, real_A, real_B) -> report`, as in steps.py; both batches are (B, C, H, W) in
 [-1, 1]. There is no z: the noise is G's dropout, which draws from torch's global random state, so the same step repeats
@@ -70,7 +70,7 @@ class Pix2Pix:
         return cls(G, D, opt_G, opt_D, translation_loss(loss), **settings)
 
     def logits(self, A: Tensor, B: Tensor) -> Tensor:
-        """D's scores of the pictures B, made from A or real: (B, 1, h, w), one for each patch."""
+        """D's scores of the images B, made from A or real: (B, 1, h, w), one for each patch."""
         return self.D(torch.cat([A, B], dim=1) if self.conditional else B)
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Pix2Pix:
         check_logits("D", attempt(self.D, seen, f"D does not take {what}"), len(real_A))
 
 
-def report(d_loss: Tensor, g_loss: Tensor, l1_loss: Tensor, logits_real: Tensor, logits_fake: Tensor) -> Report:
+def pix2pix_report(d_loss: Tensor, g_loss: Tensor, l1_loss: Tensor, logits_real: Tensor, logits_fake: Tensor) -> Report:
     """What a step returns. Nothing here reads a value (`.item()`), which would make a GPU wait."""
     return {
         "d_loss": d_loss.detach(),
@@ -138,7 +138,7 @@ def d_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     l1_loss = (fake_B - real_B).abs().mean()
     (model.lambda_gan * g_loss + model.lambda_L1 * l1_loss).backward()
     model.opt_G.step()
-    return report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
+    return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
 def g_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
@@ -157,7 +157,7 @@ def g_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     d_loss = model.loss.d_loss(logits_real, logits_fake) / 2
     d_loss.backward()
     model.opt_D.step()
-    return report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
+    return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
 def simultaneous(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
@@ -177,7 +177,7 @@ def simultaneous(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     (model.lambda_gan * g_loss + model.lambda_L1 * l1_loss).backward(inputs=list(model.G.parameters()))
     model.opt_D.step()
     model.opt_G.step()
-    return report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
+    return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
 def one_stage(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
@@ -208,7 +208,7 @@ def one_stage(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     (model.lambda_gan * pushed + model.lambda_L1 * l1_loss).backward()
     model.opt_D.step()
     model.opt_G.step()
-    return report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
+    return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
 def l1_only(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
@@ -222,11 +222,11 @@ def l1_only(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     return {"l1_loss": l1_loss.detach()}
 
 
-Step = Callable[[Pix2Pix, Tensor, Tensor], Report]
+Pix2PixStep = Callable[[Pix2Pix, Tensor, Tensor], Report]
 
 # Of the orders in steps.py two are missing: `d_first_retain_graph`, which is `d_first_detach` at a higher price, and
 # `d_first_regenerate`, since dropout would make another fake the second time.
-PIX2PIX_STEPS: dict[str, Step] = {
+PIX2PIX_STEPS: dict[str, Pix2PixStep] = {
     "d_first_detach": d_first_detach,
     "g_first_detach": g_first_detach,
     "simultaneous": simultaneous,

@@ -15,14 +15,14 @@ COLOURS = {"D": "#0072B2", "G": "#D55E00", "real": "#009E73", "fake": "#AA3377",
 SURFACE = "PRGn"  # D's verdict from fake (purple) to real (green)
 
 # What limits a step: colour and marker, told apart by either.
-LIMITS = {
+LIMIT_STYLES = {
     "launches": ("#E69F00", "^"),
     "arithmetic": ("#333333", "o"),
     "memory": ("#56B4E9", "s"),
     "data": ("#888888", "D"),
 }
 
-Points = Mapping[str, tuple[Any, float | None]]  # a step's traffic, and its seconds where they were measured
+RooflinePoints = Mapping[str, tuple[Any, float | None]]  # a step's traffic, and its seconds where they were measured
 
 
 def house_style() -> None:
@@ -110,22 +110,22 @@ def plot_losses(ax: "Axes", history: Any, window: int = 50) -> None:
     ax.legend()
 
 
-def roofline(ax: "Axes", limits: Any, points: Points, numbers: str = "float32") -> None:
+def roofline(ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "float32") -> None:
     """Draw FLOP/s against FLOPs per byte, both axes logarithmic: the roofs of `limits`, and each step below them.
 
     A step is marked at the FLOP/s that it reached, in the way of the limit that it meets first; the bar above it is
     where `limits.predicted` would have it, launches included. A step that was not measured is a hollow mark there.
     """
-    allowed = {name: traffic.flops / limits.predicted(traffic, numbers) for name, (traffic, _) in points.items()}
+    allowed = {name: traffic.flops / limits.predicted(traffic, dtype) for name, (traffic, _) in points.items()}
     reached = {name: t.flops / seconds if seconds else allowed[name] for name, (t, seconds) in points.items()}
-    first = {name: limits.limited_by(traffic, numbers) for name, (traffic, _) in points.items()}
+    first = {name: limits.limited_by(traffic, dtype) for name, (traffic, _) in points.items()}
     ridges = [flops / limits.bandwidth for flops in limits.flops.values()]
     intensities = [traffic.intensity for traffic, _ in points.values()]
     x = np.geomspace(min(intensities + ridges) / 3, max(intensities + ridges) * 4, 200)
     high = 2 * max([*limits.flops.values(), *reached.values()])
     low = high * (min([limits.roof(x[0]), *reached.values()]) / high) ** 1.4  # leaves room for the legend
     for kind, flops in limits.flops.items():
-        colour, width = (COLOURS["ink"], 1.8) if kind == numbers else (COLOURS["faint"], 1.0)
+        colour, width = (COLOURS["ink"], 1.8) if kind == dtype else (COLOURS["faint"], 1.0)
         ax.plot(x, [limits.roof(intensity, kind) for intensity in x], color=colour, lw=width, label=kind, zorder=1)
         paper = {"color": "white", "pad": 0}
         ax.annotate(
@@ -133,7 +133,7 @@ def roofline(ax: "Axes", limits: Any, points: Points, numbers: str = "float32") 
         )
     heights = apart({name: np.log(y / low) / np.log(high / low) for name, y in reached.items()})
     for name, (traffic, seconds) in points.items():
-        (colour, marker), at = LIMITS[first[name]], traffic.intensity
+        (colour, marker), at = LIMIT_STYLES[first[name]], traffic.intensity
         ax.plot([at, at], [reached[name], allowed[name]], color=colour, lw=0.8, zorder=2)
         ax.plot(at, allowed[name], "_", color=colour, ms=10, zorder=2)
         ax.plot(at, reached[name], marker, color=colour, mfc=colour if seconds else "white", label=name, zorder=3)
@@ -142,12 +142,12 @@ def roofline(ax: "Axes", limits: Any, points: Points, numbers: str = "float32") 
         ax.annotate(name, here, there, textcoords="axes fraction", va="center", fontsize=8, arrowprops=line)
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]), ylim=(low, high))
     ax.set(xlabel="FLOPs per byte", ylabel="FLOP/s", title=limits.device)
-    for limit, (colour, marker) in LIMITS.items():
+    for limit, (colour, marker) in LIMIT_STYLES.items():
         if limit in first.values():
             ax.plot([], [], marker, color=colour, label=f"limited by {limit}")
     ax.plot([], [], "_", color=COLOURS["ink"], ms=10, label="allowed by the limits")
     ax.plot([], [], "o", color=COLOURS["ink"], mfc="white", label="counted, not run")
-    names = [f"limited by {limit}" for limit in LIMITS]
+    names = [f"limited by {limit}" for limit in LIMIT_STYLES]
     legend(ax, [*names, "allowed by the limits", "counted, not run"], loc="lower right", fontsize=8)
 
 
@@ -164,7 +164,7 @@ def apart(heights: dict[str, float], gap: float = 0.055) -> dict[str, float]:
 
 
 def plot_bounds(
-    ax: "Axes", limits: Any, points: Points, numbers: str = "float32", data: Mapping[str, float] | None = None
+    ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "float32", data: Mapping[str, float] | None = None
 ) -> None:
     """Draw a row for each step: the milliseconds that each limit alone would let it take, and those measured.
 
@@ -173,18 +173,18 @@ def plot_bounds(
     """
     for row, (name, (traffic, seconds)) in enumerate(points.items()):
         drawing = (data or {}).get(name, 0.0)
-        for limit, bound in limits.bounds(traffic, numbers, drawing).items():
-            colour, marker = LIMITS[limit]
+        for limit, bound in limits.bounds(traffic, dtype, drawing).items():
+            colour, marker = LIMIT_STYLES[limit]
             if bound:
                 ax.plot(1000 * bound, row, marker, color=colour, label=limit, ls="", zorder=3)
         if seconds:
-            predicted = limits.predicted(traffic, numbers, drawing)
+            predicted = limits.predicted(traffic, dtype, drawing)
             ax.plot([1000 * predicted, 1000 * seconds], [row, row], color=COLOURS["faint"], lw=4, zorder=1)
             ax.plot(1000 * seconds, row, "|", color=COLOURS["ink"], ms=14, mew=2, label="measured", zorder=2)
     ax.set_yticks(range(len(points)), list(points))
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="milliseconds a step", title=limits.device)
-    legend(ax, [*LIMITS, "measured"], loc="upper left", bbox_to_anchor=(1, 1))
+    legend(ax, [*LIMIT_STYLES, "measured"], loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def legend(ax: "Axes", names: list[str], **options: Any) -> None:

@@ -103,7 +103,7 @@ def d_step(D: nn.Module, real: Tensor, fake: Tensor) -> Outcome:
     return Outcome(logits_real.detach(), logits_fake.detach(), parameters_to_vector(gradients))
 
 
-def averaged(outcome: Outcome, replicas: int) -> Outcome:
+def average_gradients(outcome: Outcome, replicas: int) -> Outcome:
     """With the mean of the replicas' gradients, as DistributedDataParallel hands it to each of them."""
     return dataclasses.replace(outcome, gradient=SumOverReplicas.apply(outcome.gradient) / replicas)
 
@@ -117,7 +117,7 @@ def worker(rank: int, replicas: int, folder: str) -> None:
         D, real, fake = torch.load(place / "inputs.pt", weights_only=False)  # the parent's own file
         share = [half.chunk(replicas)[rank] for half in (real, fake)]
         networks = {"alone": copy.deepcopy(D), "synced": synced(copy.deepcopy(D))}
-        outcomes = {name: averaged(d_step(network, *share), replicas) for name, network in networks.items()}
+        outcomes = {name: average_gradients(d_step(network, *share), replicas) for name, network in networks.items()}
         torch.save(outcomes, place / f"{rank}.pt")
     finally:
         dist.destroy_process_group()

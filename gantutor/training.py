@@ -18,7 +18,7 @@ from torch.nn.utils import get_total_norm
 from tqdm.auto import tqdm
 
 from gantutor.batches import Batch
-from gantutor.parts import load_state, networks, optimizers, state_of
+from gantutor.model_state import load_state, model_state, networks, optimizers
 from gantutor.speed import keep_memory
 
 
@@ -116,37 +116,37 @@ class DivergedError(RuntimeError):
 class Run:
     """A training run that goes one step at a time.
 
-    Between two ticks anything may change: `step`, and whatever the step reads in `model`. `history` gains a row a tick:
+    Between two steps anything may change: `train_step`, and whatever it reads in `model`. `history` gains a row a step:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
     `last` is the whole report of the newest step. On a CPU every loss is looked at; on a GPU that would make it wait,
-    so there the losses are looked at every 50 steps. `take` takes the steps; a speed-up may put another in its place.
+    so there the losses are looked at every 50 steps. `step_runner` calls `train_step`; a speed-up may replace it.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU
     SNAPSHOT_EVERY = 200
 
-    def __init__(self, model: Any, step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
+    def __init__(self, model: Any, train_step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
         keep_memory()
-        self.model, self.step, self.batches = model, step, batches
+        self.model, self.train_step, self.batches = model, train_step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}
-        self.take: Callable[..., dict[str, Tensor]] = measured
+        self.step_runner: Callable[..., dict[str, Tensor]] = measured
         self.t = 0
         self.good, self.good_step = copy.deepcopy(model), 0
         self._batch: Batch | None = None  # a step that raises leaves its batch for the next try
         self._unchecked: list[tuple[int, str, str, Tensor]] = []  # step, strategy, loss's name, loss
 
-    def tick(self, step: Callable[..., dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
-        """One step; `step` takes the place of `self.step` for this once.
+    def step(self, train_step: Callable[..., dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
+        """Take one step; `train_step` replaces `self.train_step` this once.
 
         Raises: ValueError if the first batch does not fit the model, DivergedError.
         """
         batch = self._batch = self._batch or next(self.batches)
         if self.t == 0 and hasattr(self.model, "check"):
             self.model.check(*batch)
-        step = step or self.step
-        strategy = getattr(step, "__name__", "the step")
-        report = self.take(self.model, step, *batch)
+        train_step = train_step or self.train_step
+        strategy = getattr(train_step, "__name__", "the step")
+        report = self.step_runner(self.model, train_step, *batch)
         self._batch = None
         self.t += 1
         self.last = report
@@ -178,11 +178,11 @@ class Run:
 
         Raises: AttributeError for batches that cannot say where they are.
         """
-        step, batches = self.step, cast("Any", self.batches)
+        train_step, batches = self.train_step, cast("Any", self.batches)
         return {
             "t": self.t,
-            "model": state_of(self.model),
-            "step": step.state_dict() if hasattr(step, "state_dict") else {},
+            "model": model_state(self.model),
+            "step": train_step.state_dict() if hasattr(train_step, "state_dict") else {},
             "batches": batches.state_dict(),
             "batch": self._batch,
             "history": self.history.state_dict(),
@@ -193,10 +193,10 @@ class Run:
 
         Raises: what its parts raise for a state that does not fit; some of them may have been loaded then.
         """
-        step, batches = cast("Any", self.step), cast("Any", self.batches)
+        train_step, batches = cast("Any", self.train_step), cast("Any", self.batches)
         load_state(self.model, state["model"])
         if state["step"]:
-            step.load_state_dict(state["step"])
+            train_step.load_state_dict(state["step"])
         batches.load_state_dict(state["batches"])
         self.history.load_state_dict(state["history"])
         self.t, self._batch = state["t"], state["batch"]
@@ -255,7 +255,7 @@ def train(
     """
     run = Run(model, step, batches)
     for _ in tqdm(range(steps), disable=not progress, mininterval=0.5):
-        run.tick()
+        run.step()
         if on_step is not None:
             on_step(run)
     run.check()

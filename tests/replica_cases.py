@@ -20,12 +20,12 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.futures import Future
 
 from gantutor.batches import Batches
+from gantutor.configs import NCritic
+from gantutor.configs.image_translation import seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import NOT_WITH_DDP, Replicas, communication, joined
-from gantutor.experiment import KStep
-from gantutor.experiment.translation import own_dropout
+from gantutor.distributed import NOT_WITH_DDP, Replicas, communication, join_replicas
 from gantutor.losses import WassersteinGP, gradient_penalty
-from gantutor.parts import networks, optimizers
+from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
@@ -60,14 +60,14 @@ class MixedByShare(WassersteinGP):
 
 def gan_run(strategy: str, networks: str = "dcgan", d_steps: int = 1, broken: int = -1, **options: Any) -> Run:
     data = Numbers((1, 28, 28), broken=broken)
-    step = KStep(Batches(data, 8, 5, seed=2))
+    step = NCritic(Batches(data, 8, 5, seed=2))
     step.last, step.d_steps = STEPS[strategy], d_steps
     return descending(Run(build(networks, **options), step, Batches(data, 8, 5, seed=1)))
 
 
 def pix2pix_run(strategy: str, **options: Any) -> Run:
     model = build_pix2pix(dropout=0.5, **options)
-    own_dropout(model.G, seed=3)
+    seed_dropout(model.G, seed=3)
     return descending(Run(model, PIX2PIX_STEPS[strategy], Batches(Numbers((2, 8, 8), (3, 8, 8)), 8, 0, seed=1)))
 
 
@@ -119,7 +119,7 @@ def ticks(run: Run, count: int) -> list[Tensor]:
 
     handles = [optimizer.register_step_pre_hook(hook) for optimizer in optimizers(run.model).values()]
     for _ in range(count):
-        run.tick()
+        run.step()
     for handle in handles:
         handle.remove()
     return found
@@ -194,8 +194,8 @@ def diverged(replicas: Replicas) -> int:
 def sent(replicas: Replicas, new: Callable[[], Run]) -> tuple[dict[str, int], dict[str, int]]:
     """The bytes that DDP averages in a step, by network, and what `communication` says of it."""
     run = new()
-    run.step = getattr(run.step, "last", run.step)
-    said = communication(run.step, run.model, *next(run.batches))
+    run.train_step = getattr(run.train_step, "last", run.train_step)
+    said = communication(run.train_step, run.model, *next(run.batches))
     replicas.spread(run)
     counted = dict.fromkeys(said, 0)
     for name, network in networks(run.model).items():
@@ -205,7 +205,7 @@ def sent(replicas: Replicas, new: Callable[[], Run]) -> tuple[dict[str, int], di
             return allreduce_hook(None, bucket)
 
         network.register_comm_hook(name, hook)
-    run.tick()
+    run.step()
     return counted, said
 
 
@@ -239,7 +239,7 @@ def results(replicas: Replicas) -> dict[str, Any]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    with joined("cpu") as replicas:
+    with join_replicas("cpu") as replicas:
         found = results(replicas)
         Path(sys.argv[1], f"{replicas.rank}.json").write_text(json.dumps(found))
     assert not dist.is_initialized()

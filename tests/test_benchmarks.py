@@ -12,8 +12,8 @@ import nbformat
 import pytest
 import torch
 
+from gantutor.configs.image_translation import SeededDropout
 from gantutor.data.images import to_float
-from gantutor.experiment.translation import OwnDropout
 from gantutor.steps import STEPS
 
 MACHINE = {
@@ -69,7 +69,9 @@ def test_the_copied_loop_and_ours_make_the_same_updates(name: str, tmp_path: Pat
                 batch[1] = torch.randn(len(batch[0]), z_dim)
             else:
                 loop(iter([{"A": batch[0], "B": batch[1]}]), log)
-            report = run.step.last(run.model, *batch)  # without the rate's schedule, which the copied loop has not
+            report = run.train_step.last(
+                run.model, *batch
+            )  # without the rate's schedule, which the copied loop has not
             for name_of, network in vars(run.model).items():
                 if isinstance(network, torch.nn.Module):
                     for ours, theirs in zip(network.parameters(), getattr(model, name_of).parameters(), strict=True):
@@ -101,9 +103,9 @@ def test_the_copied_side_has_torchs_own_dropout(tmp_path: Path) -> None:
     preset.prepare(tmp_path)
     data = preset.load(tmp_path)
     run = preset.record(data, width_G=4, width_D=4).start(data)
-    assert any(isinstance(module, OwnDropout) for module in run.model.G.modules())
+    assert any(isinstance(module, SeededDropout) for module in run.model.G.modules())
     kinds = [type(module) for module in preset.common(run).G.modules()]
-    assert OwnDropout not in kinds
+    assert SeededDropout not in kinds
     assert torch.nn.Dropout in kinds
 
 
@@ -288,8 +290,8 @@ def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speed_ups, small = script("speed_ups"), {"width_G": 4, "width_D": 4}
-    record = speed_ups.Experiment(batch_size=4, model_options=small)
-    monkeypatch.setattr(speed_ups, "RECORDS", {"DCGAN 28": record})
+    record = speed_ups.GANConfig(batch_size=4, model_options=small)
+    monkeypatch.setattr(speed_ups, "CONFIGS", {"DCGAN 28": record})
     monkeypatch.setattr(speed_ups, "TURN_S", 0.01)
     monkeypatch.setattr(speed_ups, "SPEED_UPS", {"fused": None, "bf16": None, "graph": None})
     rows = speed_ups.measured("DCGAN 28", "cpu", 2)
@@ -394,4 +396,4 @@ def test_a_table_is_aligned() -> None:
     ],
 )
 def test_a_verdict_is_on_the_figure_that_is_printed(value: float, bounds: dict[str, float], judged: str) -> None:
-    assert script("benchlib.results").verdict("x", value, **bounds) == f"- x: {judged}\n"
+    assert script("benchlib.results").prob_real("x", value, **bounds) == f"- x: {judged}\n"

@@ -18,7 +18,7 @@ def script() -> ModuleType:
 def test_the_table_is_whole(script: ModuleType) -> None:
     table = json.loads(embedded_file("bf16_seeds.json").read_text(encoding="utf-8"))
     assert table["settings"] == script.SETTINGS
-    assert [(row["seed"], row["numbers"]) for row in table["rows"]] == script.wanted()
+    assert [(row["seed"], row["dtype"]) for row in table["rows"]] == script.wanted()
     assert all(row["distance"] > 0 and 0 <= row["classes"] <= 10 for row in table["rows"])
 
 
@@ -37,7 +37,7 @@ def test_it_goes_on_where_it_was_stopped(
         return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
     whole = run([0, 1])
-    assert [(row["seed"], row["numbers"]) for row in whole] == [
+    assert [(row["seed"], row["dtype"]) for row in whole] == [
         (0, "float32"),
         (0, "bf16"),
         (1, "float32"),

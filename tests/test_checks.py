@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantutor import checks
-from gantutor.checks import Verdict
+from gantutor.checks import CheckResult
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NOTEBOOK = "01_gan_objective.ipynb"
@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[str, Cells]:
     return setup, {cell.id: cell.source for cell in cells if "exercise" in cell.metadata.get("tags", [])}
 
 
-def verdict_of(setup: str, cell: str) -> Verdict:
+def verdict_of(setup: str, cell: str) -> CheckResult:
     """Run a cell behind its set-up, and return the value of its last line, which the learner sees."""
     *body, last = ast.parse(cell).body
     assert isinstance(last, ast.Expr), "a cell ends with its verdict"
@@ -44,7 +44,7 @@ def verdict_of(setup: str, cell: str) -> Verdict:
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
-def both_verdicts(notebook: str, cell: str, cells: Iterable[str]) -> tuple[Verdict, Verdict]:
+def both_verdicts(notebook: str, cell: str, cells: Iterable[str]) -> tuple[CheckResult, CheckResult]:
     """On the solution of an exercise and on the cell as the learner finds it; `cells` are all exercises there are."""
     solution_setup, solved = read(NOTEBOOKS / "solutions" / notebook)
     setup, empty = read(NOTEBOOKS / notebook)
@@ -84,7 +84,7 @@ def test_the_empty_cell_is_not_yet_answered(learners: tuple[str, Cells], cell: s
 
 
 @pytest.mark.parametrize("check", EXERCISES.values())
-def test_every_form_of_no_answer_is_not_yet(check: Callable[..., Verdict]) -> None:
+def test_every_form_of_no_answer_is_not_yet(check: Callable[..., CheckResult]) -> None:
     def raises(*_: object) -> None:
         raise NotImplementedError
 
@@ -95,7 +95,7 @@ def test_every_form_of_no_answer_is_not_yet(check: Callable[..., Verdict]) -> No
 
 
 @pytest.mark.parametrize("check", EXERCISES.values())
-def test_an_error_in_the_answer_is_a_wrong_answer(check: Callable[..., Verdict]) -> None:
+def test_an_error_in_the_answer_is_a_wrong_answer(check: Callable[..., CheckResult]) -> None:
     verdict = check(lambda *_: 1 / 0)
     assert (verdict.passed, verdict.answered) == (False, True)
     assert verdict.message == "your answer raised ZeroDivisionError: division by zero"
@@ -187,7 +187,7 @@ def test_another_way_to_the_right_answer_passes(cell: str, answer: Callable[...,
 
 def test_a_prediction_is_compared_with_the_run() -> None:
     options = ("A", "B")
-    assert checks.prediction("A", "A", options) == Verdict(True, "you predicted 'A', and so it is.")
+    assert checks.prediction("A", "A", options) == CheckResult(True, "you predicted 'A', and so it is.")
     wrong = checks.prediction("B", "A", options)
     assert (wrong.passed, wrong.answered) == (False, True)
     assert "you predicted 'B', the run says 'A'" in wrong.message
@@ -230,11 +230,11 @@ def test_an_interrupt_is_not_swallowed() -> None:
 
 
 def test_a_verdict_is_read_as_text_and_as_html() -> None:
-    verdict = Verdict(False, "p < q & so on")
+    verdict = CheckResult(False, "p < q & so on")
     assert str(verdict) == repr(verdict) == "Wrong: p < q & so on"
     assert "<b>Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
     assert 'role="status"' in verdict._repr_html_()
-    assert [word.word for word in (Verdict(True, ""), verdict, checks.NOT_YET)] == ["passed", "wrong", "not yet"]
+    assert [word.word for word in (CheckResult(True, ""), verdict, checks.NOT_YET)] == ["passed", "wrong", "not yet"]
 
 
 def test_a_check_draws_no_random_number() -> None:

@@ -10,7 +10,7 @@ from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
-from gantutor.checks.cyclegan import CYCLE_MISTAKES, REACH_MISTAKES, REACHES, true_cycle_loss
+from gantutor.checks.cyclegan_exercises import CYCLE_MISTAKES, REACH_MISTAKES, REACHES, true_cycle_loss
 from gantutor.cyclegan import REFERENCE_NAMES
 from gantutor.image_pool import ImagePool
 from gantutor.models import patchgan, resnet
@@ -45,7 +45,7 @@ def test_a_function_without_an_answer_and_an_error(check: Callable[..., Any]) ->
     assert "ZeroDivisionError" in verdict.message
 
 
-def rejected(verdict: checks.Verdict, message: str) -> None:
+def rejected(verdict: checks.CheckResult, message: str) -> None:
     assert (verdict.passed, verdict.answered) == (False, True)
     assert re.search(message, verdict.message), verdict.message
 

@@ -12,7 +12,7 @@ from test_checks import NOTEBOOKS, both_verdicts
 from torch import Tensor
 
 from gantutor import checks
-from gantutor.checks import Verdict
+from gantutor.checks import CheckResult
 from gantutor.checks.detach_or_retain_graph import FAULTS, PUZZLE, critic_steps
 from gantutor.gan import GAN
 from gantutor.ledger import trace
@@ -21,9 +21,9 @@ from gantutor.steps import STEPS
 
 NOTEBOOK = "02_detach_or_retain_graph.ipynb"
 EXERCISES = {  # cell: check
-    "ex-mend-d-first": checks.mend_d_first,
-    "ex-mend-g-first": checks.mend_g_first,
-    "ex-mend-simultaneous": checks.mend_simultaneous,
+    "ex-fix-d-first": checks.fix_d_first,
+    "ex-fix-g-first": checks.fix_g_first,
+    "ex-fix-simultaneous": checks.fix_simultaneous,
     "ex-ledger": checks.ledger,
     "ex-k-steps": checks.k_steps,
 }
@@ -40,7 +40,7 @@ def test_the_solution_passes_and_the_empty_cell_is_not_yet_answered(cell: str) -
 
 
 @pytest.mark.parametrize("check", EXERCISES.values())
-def test_no_answer_is_not_yet(check: Callable[..., Verdict]) -> None:
+def test_no_answer_is_not_yet(check: Callable[..., CheckResult]) -> None:
     assert check(...) == check(None) == checks.NOT_YET
 
 
@@ -107,9 +107,9 @@ def step(word: str) -> Callable[[GAN, Tensor, Tensor], None]:
 
 
 RIGHT = {
-    "ex-mend-d-first": ["FdlBDgMCG", "FdLbDgMCG", "FdgLXDMCG", "FdlBDFgMCG", "FdLBDFgMCG", "dFlBDMgCG"],
-    "ex-mend-g-first": ["FgMCGdlBD", "FgMcGdlBD", "FgMCGldBD"],
-    "ex-mend-simultaneous": ["FdgLnXYDG", "FdgLnXYGD", "FgMCdlBGD", "FdlBMYgYDG", "FgMCGdlBD"],
+    "ex-fix-d-first": ["FdlBDgMCG", "FdLbDgMCG", "FdgLXDMCG", "FdlBDFgMCG", "FdLBDFgMCG", "dFlBDMgCG"],
+    "ex-fix-g-first": ["FgMCGdlBD", "FgMcGdlBD", "FgMCGldBD"],
+    "ex-fix-simultaneous": ["FdgLnXYDG", "FdgLnXYGD", "FgMCdlBGD", "FdlBMYgYDG", "FgMCGdlBD"],
 }
 
 
@@ -121,7 +121,7 @@ def test_any_way_to_mend_it_passes(cell: str, word: str) -> None:
 
 # cell: (word, a part of the message that it must get, and no other of these parts)
 WRONG: dict[str, list[tuple[str, str]]] = {
-    "ex-mend-d-first": [
+    "ex-fix-d-first": [
         ("FdgLbDMCG", "G's gradient holds d_loss's share"),
         ("FdlBDMCG", "opt_G.zero_grad() is missing"),
         ("FlBDgMCG", "opt_D.zero_grad() is missing"),
@@ -133,21 +133,21 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("FdLbMgCDG", "D's gradient holds g_loss's share"),
         ("FdLbDgnCG", "a kept graph holds weights"),
         ("FdgMYlBDG", "scored by the D of before"),
-        ("FgMCGdlBD", "a mend keeps the order"),
+        ("FgMCGdlBD", "a fix keeps the order"),
         ("FdlBD", "each player must move once"),
         ("FdlBDDgMCG", "each player must move once"),
     ],
-    "ex-mend-g-first": [
+    "ex-fix-g-first": [
         ("FgMCGdFLBD", "D judges a new fake"),
         ("FdgMCGlBD", "D's gradient holds g_loss's share"),
         ("FgMCGlBD", "on top"),
         ("FgMCGdlBdD", "clear before d_loss.backward()"),
         ("FMCGdlBD", "opt_G.zero_grad() is missing"),
-        ("FdlBDgMCG", "a mend keeps the order"),
+        ("FdlBDgMCG", "a fix keeps the order"),
         ("FgMCGdLBD", "an earlier backward has freed"),
         ("FgmCGdlBD", "works on a detached fake"),
     ],
-    "ex-mend-simultaneous": [
+    "ex-fix-simultaneous": [
         ("FdgLnbgCDG", "D's gradient holds g_loss's share"),
         ("FdgLnbdCDG", "its own was cleared after d_loss.backward()"),
         ("FdLnbdgCDG", "its own was cleared after d_loss.backward()"),
@@ -170,20 +170,20 @@ def test_a_wrong_mend_gets_its_own_message(cell: str) -> None:
 
 
 def test_the_unanswered_third_step_does_not_give_the_answer_of_the_next_section_away() -> None:
-    verdict = checks.mend_simultaneous(step("FdgLnbCDG"))
+    verdict = checks.fix_simultaneous(step("FdgLnbCDG"))
     assert (verdict.answered, verdict.message) == (False, "it is as printed.")
 
 
 @pytest.mark.parametrize(
-    ("cell", "pitfall", "mended"),
+    ("cell", "pitfall", "fixed"),
     [
-        ("ex-mend-d-first", "d_first_rescored", "d_first_detach"),
-        ("ex-mend-g-first", "g_first_retain_graph", "g_first_detach"),
-        ("ex-mend-simultaneous", "", "one_stage"),
+        ("ex-fix-d-first", "d_first_rescored", "d_first_detach"),
+        ("ex-fix-g-first", "g_first_retain_graph", "g_first_detach"),
+        ("ex-fix-simultaneous", "", "one_stage"),
     ],
 )
-def test_the_packages_steps_are_judged_as_they_should_be(cell: str, pitfall: str, mended: str) -> None:
-    assert EXERCISES[cell](STEPS[mended]).passed
+def test_the_packages_steps_are_judged_as_they_should_be(cell: str, pitfall: str, fixed: str) -> None:
+    assert EXERCISES[cell](STEPS[fixed]).passed
     if pitfall:
         verdict = EXERCISES[cell](PITFALLS[pitfall].step)
         assert (verdict.passed, verdict.answered) == (False, False)

@@ -11,7 +11,7 @@ from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
-from gantutor.checks.pix2pix import STACKS, field_of
+from gantutor.checks.pix2pix_exercises import STACKS, field_of
 from gantutor.models import patchgan
 from gantutor.models import receptive_field as computed_field
 from gantutor.models.receptive_field import convolutions
@@ -19,7 +19,7 @@ from gantutor.models.receptive_field import convolutions
 NOTEBOOK = "04_pix2pix.ipynb"
 CELLS = {
     "ex-g-loss": checks.pix2pix_g_loss,
-    "ex-field": checks.receptive_field,
+    "ex-field": checks.field_of_layers,
     "ex-test-time": checks.paper_test_time,
 }
 
@@ -115,12 +115,12 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (lambda G, A: copy.deepcopy(G).eval()(A), "this is eval()"),
         (without_dropout, "dropout is off"),
         (dropout_alone, "its running statistics, not those"),
-        (lambda G, A: torch.cat([copy.deepcopy(G).train()(a) for a in A.split(1)]), "one picture at a time"),
+        (lambda G, A: torch.cat([copy.deepcopy(G).train()(a) for a in A.split(1)]), "one image at a time"),
         (lambda G, A: copy.deepcopy(G).train()(A), "carry a graph"),
         (lambda G, A: G.train()(A).detach(), "asking has changed G"),
         (left_in_training, "put the mode back"),
-        (lambda G, A: A, "not G's pictures in training mode"),
-        (lambda G, A: train_mode(G, A)[0], "return G's pictures"),
+        (lambda G, A: A, "not G's images in training mode"),
+        (lambda G, A: train_mode(G, A)[0], "return G's images"),
     ],
 }
 
@@ -163,7 +163,7 @@ def test_the_receptive_field_from_the_back_passes() -> None:
             size = (size - 1) * stride + kernel
         return size
 
-    assert checks.receptive_field(from_the_back).passed
+    assert checks.field_of_layers(from_the_back).passed
 
 
 def test_the_right_field_is_the_packages() -> None:

@@ -16,7 +16,7 @@ from gantutor.checks.scale_up import (
     AVERAGE_MISTAKES,
     EXAMPLES,
     LIMIT_MISTAKES,
-    LIMITS,
+    LIMIT_NAMES,
     Machine,
     shares_of_a_batch,
     slowest,
@@ -24,7 +24,7 @@ from gantutor.checks.scale_up import (
 )
 from gantutor.checks.small_run import PARTS, SmallRun
 from gantutor.ledger import Traffic
-from gantutor.ledger.traffic import Share
+from gantutor.ledger.traffic import TrafficShare
 from gantutor.limits import Limits
 
 NOTEBOOK = "06_scale_up.ipynb"
@@ -47,7 +47,7 @@ def test_no_answer_and_an_error(check: Callable[..., Any]) -> None:
     assert "ZeroDivisionError" in verdict.message
 
 
-def rejected(verdict: checks.Verdict, message: str) -> None:
+def rejected(verdict: checks.CheckResult, message: str) -> None:
     assert (verdict.passed, verdict.answered) == (False, True)
     assert re.search(message, verdict.message), verdict.message
 
@@ -66,14 +66,14 @@ def test_other_wrong_limits() -> None:
 
 
 def test_the_examples_cover_every_limit() -> None:
-    assert {slowest(*example) for example in EXAMPLES} == set(LIMITS)
+    assert {slowest(*example) for example in EXAMPLES} == set(LIMIT_NAMES)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_right_limit_is_what_the_package_says(example: tuple[float, float, int, Machine]) -> None:
     flops, moved, launches, machine = example
     limits = Limits("", machine.flops, machine.bandwidth, machine.overhead, overlaps=False)
-    assert limits.limited_by(Traffic("", {"any": Share(launches, int(moved), int(flops))})) == slowest(*example)
+    assert limits.limited_by(Traffic("", {"any": TrafficShare(launches, int(moved), int(flops))})) == slowest(*example)
 
 
 # Gradients of unequal shares ------------------------------------------------------------------------------------------

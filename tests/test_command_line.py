@@ -19,15 +19,15 @@ import torch
 from click.testing import CliRunner, Result
 
 from gantutor import runs
-from gantutor.__main__ import EXAMPLES, KINDS, command, launcher, main
-from gantutor.checkpoint import read
+from gantutor.__main__ import COMMAND_EXAMPLES, KIND_HELP, command, launcher, main
+from gantutor.checkpoint import read_checkpoint
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Images, Unpaired
 from gantutor.distributed import Replicas
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment
-from gantutor.runs.config import KINDS as RECORDS
-from gantutor.runs.config import record_fields
 from gantutor.runs.loop import Bar
 from gantutor.runs.options import HELP
+from gantutor.runs.run_config import KIND_HELP as CONFIGS
+from gantutor.runs.run_config import config_fields
 from gantutor.speed import SPEED_UPS
 from gantutor.training import Run, train
 
@@ -38,9 +38,9 @@ SMALL = {
     "cyclegan": ["--width-G", "2", "--width-D", "2", "--blocks", "1", "--pool-size", "2", "--speed", "none"],
 }
 RECORD = {
-    "dcgan": Experiment(data="ring", batch_size=8, model_options={"width": 8}),
-    "pix2pix": Pix2PixExperiment(width_G=2, width_D=2, batch_size=1, steps=4),
-    "cyclegan": CycleGANExperiment(width_G=2, width_D=2, blocks=1, pool_size=2, steps=4),
+    "dcgan": GANConfig(data="ring", batch_size=8, model_options={"width": 8}),
+    "pix2pix": Pix2PixConfig(width_G=2, width_D=2, batch_size=1, steps=4),
+    "cyclegan": CycleGANConfig(width_G=2, width_D=2, blocks=1, pool_size=2, steps=4),
 }
 
 
@@ -60,7 +60,7 @@ def trained(*arguments: Any) -> Result:
 
 
 def state(folder: str) -> dict[str, Any]:
-    return read(Path(folder) / "checkpoints" / "latest.pt")["state"]
+    return read_checkpoint(Path(folder) / "checkpoints" / "latest.pt")["state"]
 
 
 def difference(a: Any, b: Any) -> float:
@@ -77,7 +77,7 @@ def difference(a: Any, b: Any) -> float:
 
 
 def content(folder: str) -> dict[str, bytes]:
-    """The history and the pictures that a run has left."""
+    """The history and the images that a run has left."""
     root = Path(folder)
     paths = [root / "history.csv", *root.glob("samples/*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
@@ -91,11 +91,11 @@ def same_runs(a: str, b: str) -> bool:
 # The options.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_HELP)
 def test_every_field_of_a_record_is_an_option_with_its_default_and_a_help_text(kind: str) -> None:
     options = {option.name: option for option in command(kind).params if isinstance(option, click.Option)}
     context = click.Context(command(kind))
-    for name, default in record_fields(kind).items():
+    for name, default in config_fields(kind).items():
         assert options[name].help, name
         if name not in ("speed", "multipliers", "model_options"):
             parsed = options[name].process_value(context, options[name].get_default(context))
@@ -104,7 +104,7 @@ def test_every_field_of_a_record_is_an_option_with_its_default_and_a_help_text(k
 
 
 def test_no_help_text_is_for_a_field_that_is_gone() -> None:
-    fields = {field.name for record in RECORDS.values() for field in dataclasses.fields(record)}  # type: ignore[arg-type]
+    fields = {field.name for config in CONFIGS.values() for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     assert set(HELP) == fields
 
 
@@ -126,12 +126,12 @@ def test_what_a_record_checks_by_name_is_a_choice(kind: str, option: str, choice
     assert f"Invalid value for '--{option}': 'nonsense' is not one of" in result.output
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_HELP)
 def test_the_help_shows_defaults_choices_data_and_examples(kind: str) -> None:
     text = " ".join(gantutor("train", kind, "--help").output.split())
     assert "--strategy [" in text
     assert "(notebook 03)" in text or "notebook 03," in text
-    assert all(name in text for name in runs.config.NAMED[kind])
+    assert all(name in text for name in runs.run_config.DATA_SETS[kind])
     assert f"python -m gantutor train {kind} --resume runs/{kind}-" in text
     assert all(name in text for name in SPEED_UPS)
 
@@ -139,7 +139,7 @@ def test_the_help_shows_defaults_choices_data_and_examples(kind: str) -> None:
 def printed_commands() -> list[list[str]]:
     """The command lines of the help texts and of README.md: what follows `train`."""
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    text = "\n".join([*EXAMPLES.values(), readme]).replace("\\\n", " ")
+    text = "\n".join([*COMMAND_EXAMPLES.values(), readme]).replace("\\\n", " ")
     lines = [line.partition("-m gantutor train ")[2] for line in text.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line]
 
@@ -149,8 +149,10 @@ def test_the_printed_commands_can_be_typed(arguments: list[str]) -> None:
     kind, *options = arguments
     context = command(kind).make_context(kind, options)
     if not context.params["resume"]:
-        config = {"kind": kind, **context.params}
-        runs.record_of(config, None if config["data"] in runs.config.NAMED[kind] else some_pictures(kind))
+        run_config = {"kind": kind, **context.params}
+        runs.build_config(
+            run_config, None if run_config["data"] in runs.run_config.DATA_SETS[kind] else some_pictures(kind)
+        )
 
 
 def some_pictures(kind: str) -> Any:
@@ -176,11 +178,11 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
 # The same steps as a notebook's.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_HELP)
 def test_a_run_is_what_the_record_does_in_a_notebook(kind: str) -> None:
     trained(kind, *SMALL[kind], "--steps", 4, "--folder", "x", "--sample-every", 2, "--keep-every", 2)
     run = RECORD[kind].start()
-    history = train(run.model, run.step, run.batches, 4, progress=False)
+    history = train(run.model, run.train_step, run.batches, 4, progress=False)
     saved = state("x")
     assert difference(saved["history"], history.state_dict()) == 0
     run.history, run.t = history, 4
@@ -202,9 +204,18 @@ def test_the_options_reach_the_record() -> None:
         *("pix2pix", *SMALL["pix2pix"], "--multipliers", "1,1,2,2,2,2", "--patch", 16, "--objective", "L1 + GAN"),
         *("--lr", "1e-3", "--mode", "eval", "--steps", 1, "--folder", "x", "--seed", 5),
     )
-    config = json.loads(Path("x/config.json").read_text())
-    assert (config["multipliers"], config["patch"], config["objective"]) == ([1, 1, 2, 2, 2, 2], 16, "L1 + GAN")
-    assert (config["lr"], config["mode"], config["seed"], config["kind"]) == (1e-3, "eval", 5, "pix2pix")
+    run_config = json.loads(Path("x/config.json").read_text())
+    assert (run_config["multipliers"], run_config["patch"], run_config["objective"]) == (
+        [1, 1, 2, 2, 2, 2],
+        16,
+        "L1 + GAN",
+    )
+    assert (run_config["lr"], run_config["mode"], run_config["seed"], run_config["kind"]) == (
+        1e-3,
+        "eval",
+        5,
+        "pix2pix",
+    )
 
 
 def test_the_folder_is_named_after_the_run() -> None:
@@ -223,15 +234,15 @@ def test_one_s_own_pictures(tmp_path: Path) -> None:
         *("dcgan", "--data", "cats", "--size", 28, "--batch-size", 2, "--steps", 1, "--speed", "none"),
         *("--model-option", "width_G=2", "--model-option", "width_D=2"),
     )
-    config = json.loads(Path("runs/dcgan-cats-d_first_detach-1/config.json").read_text())
-    assert config["data"] == str(tmp_path / "cats")
-    assert config["model_options"] == {"width_G": 2, "width_D": 2}
+    run_config = json.loads(Path("runs/dcgan-cats-d_first_detach-1/config.json").read_text())
+    assert run_config["data"] == str(tmp_path / "cats")
+    assert run_config["model_options"] == {"width_G": 2, "width_D": 2}
 
 
 # A run that goes on.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_HELP)
 def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     often = ("--steps", 6, "--sample-every", 2, "--checkpoint-every", 2)
     trained(kind, *SMALL[kind], *often, "--folder", "whole")
@@ -290,10 +301,10 @@ def test_a_longer_run_is_the_same_run() -> None:
 @pytest.mark.parametrize(("kind", "hint"), [("dcgan", ": more --steps go on"), ("cyclegan", "")])
 def test_a_run_that_is_at_its_end_says_so(kind: str, hint: str) -> None:
     trained(kind, *SMALL[kind], "--steps", 3, "--folder", "x")
-    before, config = content("x"), Path("x/config.json").read_text()
+    before, run_config = content("x"), Path("x/config.json").read_text()
     fewer = ["--steps", "2"] if kind == "dcgan" else []
     assert trained(kind, "--resume", "x", *fewer).output == f"x is at step 3 already{hint}\n"
-    assert (content("x"), Path("x/config.json").read_text()) == (before, config)
+    assert (content("x"), Path("x/config.json").read_text()) == (before, run_config)
 
 
 def test_a_run_goes_on_from_an_older_checkpoint_that_was_kept() -> None:
@@ -325,9 +336,9 @@ def test_an_older_checkpoint_is_one_of_a_run_that_goes_on() -> None:
 
 def test_a_config_without_a_field_is_said() -> None:
     trained("dcgan", *RING, "--steps", 1, "--folder", "x")
-    config = json.loads(Path("x/config.json").read_text())
-    del config["sync_batchnorm"]
-    Path("x/config.json").write_text(json.dumps(config))
+    run_config = json.loads(Path("x/config.json").read_text())
+    del run_config["sync_batchnorm"]
+    Path("x/config.json").write_text(json.dumps(run_config))
     result = gantutor("train", "dcgan", "--resume", "x", "--steps", 2)
     assert result.exit_code == 1
     assert "Error: x/config.json is damaged, or of another version of gantutor: it lacks sync_batchn" in result.output
@@ -407,7 +418,7 @@ def test_the_command_to_go_on_starts_as_many_replicas_on_each_machine(monkeypatc
 
 def test_replicas_are_asked_before_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(Replicas, "check", lambda _, record, sync_batchnorm: asked.append(sync_batchnorm))
+    monkeypatch.setattr(Replicas, "check", lambda _, config, sync_batchnorm: asked.append(sync_batchnorm))
     trained("dcgan", *RING, "--steps", 1)
     trained("dcgan", *RING, "--steps", 1, "--sync-batchnorm")
     assert asked == [False, True]
@@ -425,8 +436,8 @@ def test_an_error_says_whose_of_the_replicas_it_is(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dcgan", "--data", "nowhere"], "nowhere is no folder; give one of your own pictures, or choose one of ring"),
-        (["dcgan", "--data", "ring", "--size", "28"], "--size is the side of a picture, and ring has none"),
+        (["dcgan", "--data", "nowhere"], "nowhere is no folder; give one of your own images, or choose one of ring"),
+        (["dcgan", "--data", "ring", "--size", "28"], "--size is the side of an image, and ring has none"),
         (["dcgan", "--data", "ring", "--batch-size", "1"], "batch_size must be a whole number of at least 2, got 1"),
         (["dcgan", "--strategy", "one_stage"], "one_stage is not exact here: BatchNorm in D"),
         (["dcgan", "--speed", "warp"], "Invalid value for '--speed': 'warp' is unknown; choose of channels_last"),
@@ -553,9 +564,9 @@ def test_signals_are_as_they_were_after_a_run() -> None:
 def test_the_history_says_what_the_checkpoint_says() -> None:
     trained("dcgan", *RING, "--steps", 5, "--folder", "x")
     rows = Path("x/history.csv").read_text().splitlines()
-    record: Run = RECORD["dcgan"].start()
+    config: Run = RECORD["dcgan"].start()
     for _ in range(5):
-        record.tick()
-    assert rows[0].split(",") == ["step", *record.history.keys()]
+        config.step()
+    assert rows[0].split(",") == ["step", *config.history.keys()]
     losses = [float(row.split(",")[1]) for row in rows[1:]]
-    assert losses == record.history["d_loss"].tolist()
+    assert losses == config.history["d_loss"].tolist()

@@ -7,13 +7,13 @@ import pytest
 import torch
 from helpers import weights
 
-from gantutor.experiment import Experiment
+from gantutor.configs import GANConfig
 from gantutor.lab import Lab
 from gantutor.lab.costmeter import setting
 from gantutor.ledger import cost
 from gantutor.steps import STEPS, d_only
 
-RING = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def lab() -> Iterator[Lab]:
 
 
 def spent(lab: Lab) -> dict[str, int]:
-    return {name: each.steps for name, each in lab.lanes[0].meter.spent.items()}
+    return {name: each.steps for name, each in lab.run_views[0].meter.spent.items()}
 
 
 def change(lab: Lab, **fields: Any) -> None:
@@ -46,7 +46,7 @@ def test_each_setting_is_charged_its_own_steps_at_the_ledgers_price(lab: Lab) ->
     change(lab, strategy="d_first_detach")
     lab.advance(2)
     assert {name: steps for name, steps in spent(lab).items() if steps} == {"d_first_detach": 7, "one_stage": 3}
-    meter = lab.lanes[0].meter
+    meter = lab.run_views[0].meter
     for name in ("d_first_detach", "one_stage"):
         assert meter.spent[name].cost.flops == flops(STEPS[name]) > 0
     total = sum(each.flops for each in meter.spent.values())
@@ -61,7 +61,7 @@ def test_half_steps_have_their_own_price(lab: Lab) -> None:
     lab.runner.wait()
     lab.advance(1)
     assert spent(lab) == {"d_first_detach": 2, "d_only": 2, "simultaneous": 1}
-    assert lab.lanes[0].meter.spent["d_only"].cost.flops == flops(d_only)
+    assert lab.run_views[0].meter.spent["d_only"].cost.flops == flops(d_only)
 
 
 def test_other_settings_that_change_the_price() -> None:
@@ -70,7 +70,7 @@ def test_other_settings_that_change_the_price() -> None:
     lab = Lab(RING.replace(d_steps=3), cost_meter=True)
     try:
         lab.advance(1)
-        (row,) = lab.lanes[0].meter.spent.values()
+        (row,) = lab.run_views[0].meter.spent.values()
         assert row.cost.flops == flops(STEPS["d_first_detach"]) + 2 * flops(d_only)
     finally:
         lab.close()
@@ -81,8 +81,8 @@ def test_a_setting_that_raises_says_so_and_costs_nothing() -> None:
     try:
         with pytest.raises(ValueError, match="one_stage is not exact"):
             lab.advance(1)
-        assert "one_stage: raises ValueError" in lab.lanes[0].meter.lines()[0]
-        assert lab.lanes[0].meter.spent["one_stage"].flops == 0
+        assert "one_stage: raises ValueError" in lab.run_views[0].meter.lines()[0]
+        assert lab.run_views[0].meter.spent["one_stage"].flops == 0
     finally:
         lab.close()
 
@@ -106,14 +106,14 @@ def test_measuring_changes_nothing_in_the_run(lab: Lab) -> None:
         assert torch.equal(torch.random.get_rng_state(), state)
         for network in ("G", "D"):
             assert torch.equal(weights(getattr(lab.run.model, network)), weights(getattr(plain.run.model, network)))
-        assert plain.lanes[0].meter is None
+        assert plain.run_views[0].meter is None
     finally:
         plain.close()
 
 
 def test_it_stands_on_the_page_and_in_the_picture(lab: Lab) -> None:
     lab.advance(2)
-    meter = lab.lanes[0].meter
+    meter = lab.run_views[0].meter
     (boxes,) = [child for child in lab.widget.children if getattr(child, "children", ()) and lab.status is not child][
         1:2
     ]
@@ -121,5 +121,5 @@ def test_it_stands_on_the_page_and_in_the_picture(lab: Lab) -> None:
     for text in ("d_first_detach", "2 steps", "FLOPs", "so far"):
         assert text in meter.widget.value
     tall = lab.snapshot().height
-    lab.lanes[0].meter = None
+    lab.run_views[0].meter = None
     assert lab.snapshot().height < tall

@@ -107,7 +107,7 @@ def test_one_forward_for_translation_and_identity_is_the_same_update() -> None:
 def test_batchnorm_would_forbid_it() -> None:
     model = build_cyclegan("batch")
     for step in (g_first_shared, d_first_shared):
-        with pytest.raises(ValueError, match="G_AB has BatchNorm, which would normalise one domain's pictures"):
+        with pytest.raises(ValueError, match="G_AB has BatchNorm, which would normalise one domain's images"):
             step(model, A, B)
     g_first_separate(model, A, B)
     fake, joint = model.G_AB(A), model.G_AB(torch.cat([A, B]))[: len(A)]
@@ -168,7 +168,7 @@ def test_a_step_is_a_function_of_its_arguments() -> None:
 
 @pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
 def test_D_is_shown_the_pool_s_images_and_G_the_new_ones(step) -> None:
-    """A pool that holds a picture of its own: D's logits are of it, and the generators' loss does not know."""
+    """A pool that holds an image of its own: D's logits are of it, and the generators' loss does not know."""
 
     class Other(ImagePool):
         def query(self, images: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def test_the_pools_fill_with_the_fakes_of_their_domain() -> None:
 
 
 def test_D_A_judges_domain_A() -> None:
-    """Only D_A's score of its own domain's pictures decides how real they are to be: perturb one, see who notices."""
+    """Only D_A's score of its own domain's images decides how real they are to be: perturb one, see who notices."""
     model = build_cyclegan(pool=0)
     plain = g_first_shared(copy.deepcopy(model), A, B)
     changed = copy.deepcopy(model)
@@ -269,7 +269,7 @@ def test_a_bad_checkpoint_leaves_all_networks_alone(tmp_path) -> None:
 
 
 MISFITS = {
-    "one picture": (A[0], B, r"real_A must be a batch of images \(B, C, H, W\), got shape \(2, 8, 8\)"),
+    "one image": (A[0], B, r"real_A must be a batch of images \(B, C, H, W\), got shape \(2, 8, 8\)"),
     "another type": (A, B.float(), "real_B is torch.float32 on cpu, but the networks are torch.float64"),
     "out of range": (A * 255, B, r"images must lie in \[-1, 1\].*real_A spans \[-2"),
     "grey against two channels": (A, B[:, :1], "so both need the same channels; A has 2 and B has 1"),
@@ -283,7 +283,7 @@ MISFITS = {
 def test_a_misfit_is_refused_before_the_first_step(case) -> None:
     real_A, real_B, message = MISFITS[case]
     with pytest.raises(ValueError, match=message):
-        Run(build_cyclegan(), g_first_shared, iter([(real_A, real_B)])).tick()
+        Run(build_cyclegan(), g_first_shared, iter([(real_A, real_B)])).step()
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:

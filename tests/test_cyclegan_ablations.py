@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from gantutor.configs import CycleGANConfig
 from gantutor.data.common import embedded_file
-from gantutor.experiment import CycleGANExperiment
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_the_table_is_whole(script: ModuleType) -> None:
 
 
 def test_each_arm_is_an_experiment_with_one_part_changed(script: ModuleType) -> None:
-    recipe = CycleGANExperiment()
+    recipe = CycleGANConfig()
     for changes in script.ARMS.values():
         assert all(getattr(recipe, name) != value for name, value in changes.items())
         recipe.replace(**changes)

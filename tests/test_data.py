@@ -31,8 +31,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from gantutor.data import DATA, DataError, Folder, Images, Points, common, downloads, image_folder, load, uci_digits
+from gantutor.data.image_files import read_image
 from gantutor.data.images import to_float
-from gantutor.data.pictures import read_picture
 
 REPOSITORY = Path(__file__).parents[1]
 POINTS = ("ring", "grid", "moons", "spiral")
@@ -213,7 +213,7 @@ def build_digits() -> dict[str, np.ndarray]:
 
 
 def test_the_embedded_digits_are_what_the_script_builds() -> None:
-    built, embedded = build_digits(), uci_digits.read_arrays(REPOSITORY / "data" / "digits.npz")
+    built, embedded = build_digits(), uci_digits.read_digits(REPOSITORY / "data" / "digits.npz")
     assert list(built) == list(embedded) == list(uci_digits.ARRAYS)
     for name, array in built.items():
         assert array.dtype == embedded[name].dtype == np.uint8
@@ -287,7 +287,7 @@ def test_a_damaged_file_is_named_or_changes_nothing(
     path = tmp_path_factory.getbasetemp() / "digits.npz"
     for content in (INTACT[:cut], bytes(damaged)):
         path.write_bytes(content)
-        arrays, message = attempt(lambda: uci_digits.read_arrays(path))
+        arrays, message = attempt(lambda: uci_digits.read_digits(path))
         if arrays is None:
             assert str(path) in message
             assert "git checkout data/digits.npz" in message
@@ -301,7 +301,7 @@ def test_one_wrong_label_is_found(tmp_path: Path) -> None:
     arrays["labels"][5] ^= 1
     np.savez_compressed(tmp_path / "digits.npz", **arrays)
     with pytest.raises(DataError, match="checksum is wrong"):
-        uci_digits.read_arrays(tmp_path / "digits.npz")
+        uci_digits.read_digits(tmp_path / "digits.npz")
 
 
 def test_embedded_files_are_found_in_a_checkout_and_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,7 +626,7 @@ def test_a_root_that_cannot_be_written_is_named(mirror: Mirror, tmp_path: Path) 
         load("mnist", root=tmp_path / "file" / "folder", download=True)
 
 
-# --- one's own pictures -----------------------------------------------------------------------------------------------
+# --- one's own images -----------------------------------------------------------------------------------------------
 
 
 def colour(index: int) -> tuple[int, int, int]:
@@ -634,7 +634,7 @@ def colour(index: int) -> tuple[int, int, int]:
 
 
 def save_pictures(folder: Path, number: int = 12) -> list[Path]:
-    """Pictures of one colour each, in nested folders, in the order of their names."""
+    """Images of one colour each, in nested folders, in the order of their names."""
     files = []
     for index in range(number):
         file = folder / f"{index // 5}" / f"{index % 5}.png"
@@ -646,10 +646,10 @@ def save_pictures(folder: Path, number: int = 12) -> list[Path]:
 
 def test_a_small_folder_becomes_one_tensor_in_the_order_of_the_names(tmp_path: Path) -> None:
     save_pictures(tmp_path / "mine")
-    (tmp_path / "mine" / "notes.txt").write_text("no picture")
-    (tmp_path / "mine" / "0" / "._0.png").write_bytes(b"what a Mac leaves beside a picture")
+    (tmp_path / "mine" / "notes.txt").write_text("no image")
+    (tmp_path / "mine" / "0" / "._0.png").write_bytes(b"what a Mac leaves beside a image")
     (tmp_path / "mine" / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "mine" / ".ipynb_checkpoints" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "mine" / ".ipynb_checkpoints" / "0.png").write_bytes(b"no image")
     data = image_folder(tmp_path / "mine", size=8)
     assert isinstance(data, Images)
     assert (data.name, data.shape, data.labels, len(data)) == ("mine", (3, 8, 8), None, 12)
@@ -754,10 +754,10 @@ def test_a_truncated_picture_is_named_now_or_when_it_is_drawn(tmp_path: Path) ->
     content = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(content, "png")
     bad.write_bytes(content.getvalue()[:3000])
-    with pytest.raises(DataError, match=r"1.2.png is not a readable picture \(.*\). Replace it"):
+    with pytest.raises(DataError, match=r"1.2.png is not a readable image \(.*\). Replace it"):
         image_folder(tmp_path, size=8)
     folder = image_folder(tmp_path, size=8, max_bytes=0, workers=2)
-    with pytest.raises(DataError, match=r"1.2.png is not a readable picture") as caught:
+    with pytest.raises(DataError, match=r"1.2.png is not a readable image") as caught:
         folder.sample(200, seeded())
     assert "Traceback" not in str(caught.value)
     Image.new("RGB", (9, 9)).save(bad)
@@ -774,7 +774,7 @@ def test_a_picture_cut_anywhere_is_read_or_named(
     whole = buffer.getvalue()
     path = tmp_path_factory.getbasetemp() / f"cut.{kind}"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    picture, message = attempt(lambda: read_picture(path, 16, 3))
+    picture, message = attempt(lambda: read_image(path, 16, 3))
     if picture is None:
         assert str(path) in message
     else:  # a format's last bytes may say nothing
@@ -786,12 +786,12 @@ def test_folders_without_pictures_are_named(tmp_path: Path) -> None:
         image_folder(tmp_path / "nowhere")
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"a has no pictures in it or in its folders; a picture's name ends in .jpg, "):
+    with pytest.raises(DataError, match=r"a has no images in it or in its folders; a image's name ends in .jpg, "):
         image_folder(tmp_path / "a")
     with pytest.raises(DataError, match=r"notes.txt is not a folder"):
         image_folder(tmp_path / "a" / "notes.txt")
-    (tmp_path / "a" / "x.png").write_text("not a picture")
-    with pytest.raises(DataError, match=r"x.png is not a readable picture"):
+    (tmp_path / "a" / "x.png").write_text("not a image")
+    with pytest.raises(DataError, match=r"x.png is not a readable image"):
         image_folder(tmp_path / "a")
 
 
@@ -826,35 +826,33 @@ def test_pictures_of_every_mode_become_rgb_and_grey(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, (picture, expected) in pictures.items():
         picture.save(tmp_path / f"{name}.png")
-        shown = read_picture(tmp_path / f"{name}.png", 4, 3)
+        shown = read_image(tmp_path / f"{name}.png", 4, 3)
         assert shown.dtype == torch.uint8
         assert shown.is_contiguous()
         assert torch.equal(shown, torch.tensor(expected, dtype=torch.uint8)[:, None, None].expand(3, 4, 4)), name
-        assert read_picture(tmp_path / f"{name}.png", 4, 1).shape == (1, 4, 4)
+        assert read_image(tmp_path / f"{name}.png", 4, 1).shape == (1, 4, 4)
 
     see_through = Image.new("P", (10, 10), 1)
     see_through.putpalette([0, 0, 0, 200, 0, 0])
     see_through.save(tmp_path / "gif.gif", transparency=1)
-    assert (read_picture(tmp_path / "gif.gif", 4, 3) == 255).all()
+    assert (read_image(tmp_path / "gif.gif", 4, 3) == 255).all()
     Image.new("CMYK", (10, 10)).save(tmp_path / "print.jpg")
-    assert (read_picture(tmp_path / "print.jpg", 4, 3) > 250).all()
+    assert (read_image(tmp_path / "print.jpg", 4, 3) > 250).all()
 
 
 def test_the_middle_square_is_kept_and_upright(tmp_path: Path) -> None:
     wide = Image.new("RGB", (90, 30), "red")
     ImageDraw.Draw(wide).rectangle((30, 0, 59, 29), fill="blue")
     wide.save(tmp_path / "wide.png")
-    assert torch.equal(
-        read_picture(tmp_path / "wide.png", 15, 3)[:, 7, 7], torch.tensor([0, 0, 255], dtype=torch.uint8)
-    )
-    assert read_picture(tmp_path / "wide.png", 15, 3)[0].float().mean() < 10
+    assert torch.equal(read_image(tmp_path / "wide.png", 15, 3)[:, 7, 7], torch.tensor([0, 0, 255], dtype=torch.uint8))
+    assert read_image(tmp_path / "wide.png", 15, 3)[0].float().mean() < 10
 
     turned = Image.new("RGB", (64, 64), "black")
     ImageDraw.Draw(turned).rectangle((0, 0, 31, 63), fill="white")  # the left half
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees clockwise to see it upright": the left half comes to the top
     turned.save(tmp_path / "turned.jpg", exif=exif)
-    shown = read_picture(tmp_path / "turned.jpg", 16, 1)[0].float()
+    shown = read_image(tmp_path / "turned.jpg", 16, 1)[0].float()
     assert shown[:7].min() > 240
     assert shown[9:].max() < 15
 
@@ -865,6 +863,6 @@ def test_a_big_jpeg_loses_little_by_being_decoded_small(tmp_path: Path) -> None:
         ImageDraw.Draw(big).rectangle((x, 0, x + 59, 1199), fill="navy")
     big.save(tmp_path / "big.jpg", quality=95)
     big.save(tmp_path / "big.png")
-    jpeg, png = (read_picture(tmp_path / f"big.{kind}", 128, 3).float() for kind in ("jpg", "png"))
+    jpeg, png = (read_image(tmp_path / f"big.{kind}", 128, 3).float() for kind in ("jpg", "png"))
     assert (jpeg - png).abs().mean() < 2
     assert (jpeg - png).abs().max() < 32

@@ -34,9 +34,9 @@ def traced(name: str, networks: str = "points", **options: Any) -> Trace:
 
 
 def pair() -> Debugger:
-    """As printed, and mended."""
-    printed, mended = traced("d_first_same_logits"), traced("d_first_retain_graph")
-    return Debugger(printed, mended, titles=("as printed", "corrected"))
+    """As printed, and fixed."""
+    printed, fixed = traced("d_first_same_logits"), traced("d_first_retain_graph")
+    return Debugger(printed, fixed, titles=("as printed", "corrected"))
 
 
 # Where things stand ---------------------------------------------------------------------------------------------------

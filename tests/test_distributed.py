@@ -15,10 +15,10 @@ from helpers import build, draw
 from replica_cases import batchnorm_cases, gan_run, plain_cases
 from torch import nn
 
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import NOT_WITH_DDP, Replicas, Scaling, communication, joined, scales_to, synchronised
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment
-from gantutor.parts import networks
+from gantutor.distributed import NOT_WITH_DDP, Replicas, Scaling, communication, join_replicas, scales_to, synchronised
+from gantutor.model_state import networks
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
 
@@ -121,49 +121,49 @@ def test_communication_is_what_ddp_sends(found: list[dict[str, Any]]) -> None:
 
 def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined("cpu") as replicas:
+    with join_replicas("cpu") as replicas:
         assert replicas == Replicas(0, 1, CPU)
         assert not dist.is_initialized()
     run = gan_run("d_first_retain_graph")
-    before, take = networks(run.model), run.take
+    before, step_runner = networks(run.model), run.step_runner
     replicas.spread(run, sync_batchnorm=True)
     assert networks(run.model) == before
-    assert run.take is take
-    replicas.check(Experiment(strategy="d_first_retain_graph", batch_size=3))
+    assert run.step_runner is step_runner
+    replicas.check(GANConfig(strategy="d_first_retain_graph", batch_size=3))
 
 
 def test_replicas_need_a_device_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "3")):
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="replicas run on cuda or cpu, not on mps"), joined("mps"):
+    with pytest.raises(ValueError, match="replicas run on cuda or cpu, not on mps"), join_replicas("mps"):
         pass
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    with pytest.raises(ValueError, match="has 3 GPUs, and torchrun has started more processes"), joined():
+    with pytest.raises(ValueError, match="has 3 GPUs, and torchrun has started more processes"), join_replicas():
         pass
 
 
 def test_check_says_what_ddp_cannot_run() -> None:
     replicas = Replicas(0, 4, CPU)
-    for record in (Experiment(), Pix2PixExperiment(), CycleGANExperiment(batch_size=4)):
-        replicas.check(record)
+    for config in (GANConfig(), Pix2PixConfig(), CycleGANConfig(batch_size=4)):
+        replicas.check(config)
     with pytest.raises(ValueError, match=r"DDP cannot run d_first_retain_graph: two backwards .* one forward of G"):
-        replicas.check(Experiment(strategy="d_first_retain_graph"))
+        replicas.check(GANConfig(strategy="d_first_retain_graph"))
     with pytest.raises(ValueError, match="4 replicas need equal shares, and a batch of 1 does not divide"):
-        replicas.check(CycleGANExperiment(batch_size=1))
+        replicas.check(CycleGANConfig(batch_size=1))
     with pytest.raises(ValueError, match="graph is for one process"):
-        replicas.check(Experiment(speed=("graph",)))
+        replicas.check(GANConfig(speed=("graph",)))
 
 
 def test_a_gradient_penalty_cannot_pass_synchronised_batchnorm_on_a_gpu() -> None:
     both = Replicas(0, 2, torch.device("cuda"))
-    penalty = Experiment(loss="wgan-gp", norm_D="batch")
+    penalty = GANConfig(loss="wgan-gp", norm_D="batch")
     with pytest.raises(ValueError, match="torch's SyncBatchNorm has none on a GPU: choose another norm_D"):
         both.check(penalty, sync_batchnorm=True)
     both.check(penalty)
-    both.check(Experiment(loss="wgan-gp", norm_D="layer"), sync_batchnorm=True)
-    both.check(Experiment(loss="hinge", norm_D="batch"), sync_batchnorm=True)
-    both.check(Pix2PixExperiment(), sync_batchnorm=True)
+    both.check(GANConfig(loss="wgan-gp", norm_D="layer"), sync_batchnorm=True)
+    both.check(GANConfig(loss="hinge", norm_D="batch"), sync_batchnorm=True)
+    both.check(Pix2PixConfig(), sync_batchnorm=True)
     Replicas(0, 2, CPU).check(penalty, sync_batchnorm=True)
     Replicas(0, 1, torch.device("cuda")).check(penalty, sync_batchnorm=True)
 
@@ -178,7 +178,7 @@ def test_replicas_wait_while_the_first_downloads(device: str, monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: asked.update(options))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    with joined() as replicas:
+    with join_replicas() as replicas:
         assert replicas.device.type == device
     assert asked["timeout"] == timedelta(hours=1)
 
@@ -204,7 +204,7 @@ def test_on_a_gpu_replicas_talk_by_nccl(monkeypatch: pytest.MonkeyPatch) -> None
     place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    with joined() as replicas:
+    with join_replicas() as replicas:
         assert replicas == Replicas(0, 1, torch.device("cuda", 0))
         assert dist.get_backend() == "nccl"
         one = torch.ones(1, device=replicas.device)

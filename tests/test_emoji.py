@@ -1,4 +1,4 @@
-"""Edges and emoji: the edges by hand, the pictures where the font is installed, and a clear error where it is not."""
+"""Edges and emoji: the edges by hand, the images where the font is installed, and a clear error where it is not."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_font_without_emoji_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     import matplotlib
 
     monkeypatch.setenv("GANTUTOR_DATA", str(tmp_path))
-    monkeypatch.setattr(emoji, "BLOCKS", ((0x1F300, 0x1F310),))
+    monkeypatch.setattr(emoji, "UNICODE_BLOCKS", ((0x1F300, 0x1F310),))
     letters = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "cmtt10.ttf"
     with pytest.raises(DataError, match=r"cmtt10\.ttf has \d+ emoji; expected the font"):
         load_pairs("edges2emoji", font=letters)

@@ -15,9 +15,9 @@ from gantutor.data.facades import (
     BACKGROUND,
     BALCONY,
     BLIND,
-    CLASSES,
     CORNICE,
     DOOR,
+    FACADE_CLASSES,
     MOLDING,
     PILLAR,
     ROOF,
@@ -39,16 +39,16 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_classes_are_twelve_with_names_and_colours_of_their_own() -> None:
-    assert len({label.name for label in CLASSES}) == len({label.colour for label in CLASSES}) == 12
-    assert CLASSES[WINDOW].name == "window"
-    assert CLASSES[SHOP].name == "shop"
+    assert len({label.name for label in FACADE_CLASSES}) == len({label.colour for label in FACADE_CLASSES}) == 12
+    assert FACADE_CLASSES[WINDOW].name == "window"
+    assert FACADE_CLASSES[SHOP].name == "shop"
 
 
 def test_every_class_occurs_and_every_house_has_the_main_parts(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     labels, pictures = drawn
     assert labels.dtype == pictures.dtype == np.uint8
     share = np.bincount(labels.ravel(), minlength=12) / labels.size
-    assert (share > 0.004).all(), dict(zip([label.name for label in CLASSES], share.round(4), strict=True))
+    assert (share > 0.004).all(), dict(zip([label.name for label in FACADE_CLASSES], share.round(4), strict=True))
     for picture in labels:
         assert {BACKGROUND, WALL, WINDOW, DOOR, CORNICE, MOLDING} <= set(picture.ravel().tolist())
 
@@ -95,8 +95,8 @@ def test_pictures_show_their_labels(drawn: tuple[np.ndarray, np.ndarray]) -> Non
 
 def test_the_label_map_does_not_tell_the_look_and_the_average_shows_little() -> None:
     house = facades.plan(np.random.default_rng(0))
-    labels, frames = facades.lay_out(house, np.random.default_rng(1), 64 * SUPERSAMPLING)
-    pictures = np.stack([facade_paint.paint(labels, frames, np.random.default_rng(seed)) for seed in range(40)])
+    labels, frames = facades.lay_out_house(house, np.random.default_rng(1), 64 * SUPERSAMPLING)
+    pictures = np.stack([facade_paint.paint_facade(labels, frames, np.random.default_rng(seed)) for seed in range(40)])
     walls = pictures[:, labels == WALL].mean(1)
     assert (walls.std(0) > 0.15).all(), "one label map, many colours"
     dark = walls.mean(1) < 0.5
@@ -112,7 +112,7 @@ def test_the_label_map_does_not_tell_the_look_and_the_average_shows_little() -> 
 
 def test_the_frames_are_within_the_glass() -> None:
     rng = np.random.default_rng(5)
-    labels, frames = facades.lay_out(facades.plan(rng), rng, 64 * SUPERSAMPLING)
+    labels, frames = facades.lay_out_house(facades.plan(rng), rng, 64 * SUPERSAMPLING)
     inside = frames[(labels == WINDOW) | (labels == SHOP)].mean()
     assert 0.2 < inside < 0.8, "a window has bars and panes"
 
@@ -151,5 +151,5 @@ def test_the_set_is_the_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert torch.equal(data.labels[1], torch.from_numpy(labels))
     assert torch.equal(data.B[1], torch.from_numpy(picture).permute(2, 0, 1))
     assert data.label_map == "A"
-    assert tuple(data.A[1, :, 63, 0].tolist()) == CLASSES[labels[63, 0]].colour
-    assert data.classes == CLASSES
+    assert tuple(data.A[1, :, 63, 0].tolist()) == FACADE_CLASSES[labels[63, 0]].colour
+    assert data.classes == FACADE_CLASSES

@@ -1,4 +1,4 @@
-"""The panel without a front end: what each control does, that lanes keep step, and that watching changes nothing."""
+"""The panel without a front end: what each control does, that run views keep step, that watching changes nothing."""
 
 import base64
 import io
@@ -19,19 +19,19 @@ from matplotlib.mathtext import MathTextParser
 from PIL import Image
 from torch import Tensor
 
+from gantutor.configs import GANConfig
 from gantutor.data import DATA, Images, Points, load
-from gantutor.experiment import Experiment
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab
-from gantutor.lab.pictures import ImagePicture, PointPicture
+from gantutor.lab.gan_painters import ImagePainter, PointPainter
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
 from gantutor.speed import SPEED_UPS
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
-RING = Experiment(data="ring", batch_size=8, model_options={"width": 8})
-DIGITS = Experiment(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
+RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
+DIGITS = GANConfig(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
 SMALL = {"ring": RING, "digits": DIGITS}
 VIEWS = {"ring": {"plane", "charts"}, "digits": {"fake", "real", "charts"}}
 OTHER: dict[str, Any] = {  # for each control a value other than RING's
@@ -58,7 +58,7 @@ def make() -> Iterator[Make]:
     """Make labs that are closed in the end, and see that they leave no thread."""
     labs: list[Lab] = []
 
-    def lab(*experiments: Experiment, **options: Any) -> Lab:
+    def lab(*experiments: GANConfig, **options: Any) -> Lab:
         labs.append(Lab(*experiments, **options))
         return labs[-1]
 
@@ -70,7 +70,7 @@ def make() -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def pairs() -> Iterator[dict[str, Lab]]:
-    """Making a lab takes a quarter of a second: two lanes on each kind of data for the tests that leave them usable."""
+    """Making a lab takes a quarter of a second: two run views on each kind of data for tests that leave them usable."""
     labs = {name: Lab(experiment, experiment, name=f"shared {name}") for name, experiment in SMALL.items()}
     yield labs
     for lab in labs.values():
@@ -86,7 +86,7 @@ def pair(pairs: dict[str, Lab]) -> Callable[[str], Lab]:
         for number in (0, 1):
             lab.set(number, **{field: getattr(SMALL[name], field) for field in OTHER})
         lab.reset()
-        assert [lane.experiment for lane in lab.lanes] == [SMALL[name]] * 2
+        assert [run_view.config for run_view in lab.run_views] == [SMALL[name]] * 2
         return lab
 
     return fresh
@@ -117,9 +117,9 @@ def text(lab: Lab) -> str:
     return re.fullmatch(r'<div role="status">(.*)</div>', lab.status.value, re.DOTALL)[1]  # type: ignore[index]
 
 
-def shown(lab: Lab, lane: int = 0) -> dict[str, bytes]:
-    """What the image widgets of a lane show."""
-    return {name: image.value for name, image in lab.lanes[lane].images.items()}
+def shown(lab: Lab, run_view: int = 0) -> dict[str, bytes]:
+    """What the image widgets of a run view show."""
+    return {name: image.value for name, image in lab.run_views[run_view].images.items()}
 
 
 def state(run: Run) -> list[Tensor]:
@@ -136,7 +136,7 @@ def equal(a: list[Tensor], b: list[Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def record(run: Run) -> list[Tensor]:
+def config(run: Run) -> list[Tensor]:
     """The list that the run's real batches will be kept in."""
     seen: list[Tensor] = []
     source = run.batches
@@ -153,7 +153,7 @@ def test_every_picture_decodes_and_shows_something(data: str, make: Make) -> Non
     lab = make(base.replace(data=data))
     lab.advance(3)
     assert (lab.run.t, lab.runs) == (3, [lab.run])
-    for view in lab.lanes[0].picture.views:
+    for view in lab.run_views[0].painter.views:
         image = Image.open(io.BytesIO(shown(lab)[view.name])).convert("RGB")
         size = (8 * 28, 4 * 28) if view.pixelated else (view.width, view.height)
         assert image.size == size
@@ -168,7 +168,7 @@ def test_every_picture_decodes_and_shows_something(data: str, make: Make) -> Non
 def test_what_the_digits_views_show(make: Make) -> None:
     lab = make(DIGITS)
     lab.advance(2)
-    picture = lab.lanes[0].picture
+    picture = lab.run_views[0].painter
     fake = np.asarray(Image.open(io.BytesIO(shown(lab)["fake"])))
     first = ((lab.run.model.sample(picture.z)[0, 0].clamp(-1, 1) + 1) * 127.5).byte().numpy()
     np.testing.assert_array_equal(fake[:28, :28], first)
@@ -181,15 +181,15 @@ def test_what_the_plane_shows(make: Make) -> None:
     """Surface, points, arrows and grid hold the numbers that the run gives."""
     lab = make(RING)
     lab.advance(5)
-    picture, gan = lab.lanes[0].picture, lab.run.model
+    picture, gan = lab.run_views[0].painter, lab.run.model
     fakes = gan.sample(picture.z)
     np.testing.assert_array_equal(picture.fake.get_xydata(), fakes)
     surface = picture.surface.get_array()
-    corner = gan.verdict(torch.tensor([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0]])).flatten()
+    corner = gan.prob_real(torch.tensor([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0]])).flatten()
     assert [surface[0, 0], surface[0, -1], surface[-1, 0]] == pytest.approx(corner.tolist())
     assert picture.surface.origin == "lower"
     arrows = np.stack([picture.arrows.U, picture.arrows.V], axis=1)
-    push = gan.push(fakes[: len(arrows)]).numpy()
+    push = gan.fake_gradient(fakes[: len(arrows)]).numpy()
     scale = np.hypot(*arrows.T).max() / np.hypot(*push.T).max()
     np.testing.assert_allclose(arrows, scale * push, rtol=1e-5, atol=1e-7)
     first_line = gan.sample(torch.tensor([[-2.0, -2.0], [-2.0, 2.0]]))
@@ -199,7 +199,7 @@ def test_what_the_plane_shows(make: Make) -> None:
 def test_the_charts_hold_the_history(make: Make) -> None:
     lab = make(RING)
     lab.advance(20)
-    charts = lab.lanes[0].picture.charts
+    charts = lab.run_views[0].painter.charts
     for name in ("d_loss", "g_loss", "grad_D", "grad_G"):
         np.testing.assert_array_equal(charts.lines[name].get_ydata(), lab.run.history[name])
     for name in ("real", "fake"):
@@ -214,7 +214,7 @@ def test_a_long_history_is_thinned_and_keeps_its_scale(steps: int, pair: Pair) -
     lab = pair("ring")
     for t in range(1, steps + 1):
         lab.run.history.append({"d_loss": torch.tensor(float(t))})
-    charts = lab.lanes[0].picture.charts
+    charts = lab.run_views[0].painter.charts
     charts.paint(lab.run)
     x, y = charts.lines["d_loss"].get_data()
     assert len(x) <= 450
@@ -235,8 +235,8 @@ def test_no_picture_needs_mathtext(name: str, make: Make, monkeypatch: pytest.Mo
     lab = make(SMALL[name])
     for value in (1e-9, 1e-3, 1.0, 1e5):
         lab.run.history.append({key: torch.tensor(value) for key in ("d_loss", "g_loss", "grad_D", "grad_G")})
-        lab.lanes[0].paint(everything=True)
-    ticks = {label.get_text() for label in lab.lanes[0].picture.charts.norms.get_yticklabels()}
+        lab.run_views[0].paint(everything=True)
+    ticks = {label.get_text() for label in lab.run_views[0].painter.charts.norms.get_yticklabels()}
     assert ticks & {"10⁻⁹", "10⁻³", "10⁵"}
 
 
@@ -248,15 +248,15 @@ def test_painting_changes_nothing_in_the_run(name: str, norm: str, pair: Pair) -
         norm = "layer"  # there is no instance norm for an MLP
     experiment = SMALL[name].replace(norm_D=norm, norm_G="batch")
     lab, alone = pair(name), experiment.start()
-    lab.lanes[0].run = experiment.start()
+    lab.run_views[0].run = experiment.start()
     random.seed(1)
     for t in range(1, 4):
-        lab.run.tick()
-        alone.tick()
+        lab.run.step()
+        alone.step()
         drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])  # noqa: NPY002
         before = state(lab.run)
         modes = [module.training for module in (*lab.run.model.G.modules(), *lab.run.model.D.modules())]
-        lab.lanes[0].paint(everything=True)
+        lab.run_views[0].paint(everything=True)
         lab.snapshot()
         assert equal(state(lab.run), before)
         assert modes == [module.training for module in (*lab.run.model.G.modules(), *lab.run.model.D.modules())]
@@ -294,7 +294,7 @@ def test_reset_gives_the_identical_first_picture(name: str, make: Make) -> None:
     lab.advance(40 if name == "ring" else 4)
     for number in range(200):  # a history that has made the charts' axes grow
         lab.run.history.append({"d_loss": torch.tensor(9.0), "g_loss": torch.tensor(-9.0 - number)})
-    lab.lanes[0].paint(everything=True)
+    lab.run_views[0].paint(everything=True)
     moved = shown(lab)
     assert all(moved[view] != first[view] for view in VIEWS[name] - {"real"})
     for way in (lambda: press(lab, "Reset"), lab.reset):
@@ -322,7 +322,7 @@ def test_play_changes_the_picture_and_pause_keeps_it(make: Make) -> None:
     still, t = shown(lab), lab.run.t
     time.sleep(0.2)
     assert (shown(lab), lab.run.t) == (still, t)
-    lab.lanes[0].paint(everything=True)
+    lab.run_views[0].paint(everything=True)
     assert shown(lab) == still, "what stands is not what was reached"
 
 
@@ -355,9 +355,9 @@ def test_advance_pauses_a_playing_panel_and_its_button(make: Make) -> None:
 
 
 def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) -> None:
-    controls = pair("ring").lanes[0].controls
+    controls = pair("ring").run_views[0].controls
     without = {"batch_size", "z_dim", "speed", "model_options"}
-    assert set(controls.fields) == {f.name for f in fields(Experiment)} - without
+    assert set(controls.fields) == {f.name for f in fields(GANConfig)} - without
     assert set(controls.fields) == set(OTHER)
     offered: dict[str, Any] = {
         "strategy": STEPS,
@@ -375,7 +375,7 @@ def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) ->
     assert controls.read(RING) == RING
 
 
-@pytest.mark.parametrize("field", [field for field in Experiment.LIVE if field != "speed"])
+@pytest.mark.parametrize("field", [field for field in GANConfig.LIVE if field != "speed"])
 def test_a_live_control_takes_effect_at_the_next_step(field: str, pair: Pair) -> None:
     lab = pair("ring")
     lab.advance(2)
@@ -383,18 +383,18 @@ def test_a_live_control_takes_effect_at_the_next_step(field: str, pair: Pair) ->
     lab.set(1, **{field: OTHER[field]})
     lab.runner.wait()
     assert text(lab) == f"B: {field} = {OTHER[field]} from step 3 on"
-    assert [lane.experiment for lane in lab.lanes] == [RING, RING.replace(**{field: OTHER[field]})]
+    assert [run_view.config for run_view in lab.run_views] == [RING, RING.replace(**{field: OTHER[field]})]
     assert lab.runs == started, "it was started again"
     alone = RING.start()
     for t in range(5):
         if t == 2:
             RING.replace(**{field: OTHER[field]}).apply(alone)
-        alone.tick()
+        alone.step()
     lab.advance(3)
     assert equal(state(lab.runs[1]), state(alone))
 
 
-LATE = [field for field in OTHER if field not in Experiment.LIVE]
+LATE = [field for field in OTHER if field not in GANConfig.LIVE]
 
 
 @pytest.mark.parametrize("field", LATE)
@@ -408,9 +408,9 @@ def test_a_late_control_says_that_it_applies_at_reset_and_does(field: str, make:
     assert lab.run is started
     assert equal(state(lab.run), before)
     press(lab, "Reset")
-    assert getattr(lab.lanes[0].experiment, field) == OTHER[field]
+    assert getattr(lab.run_views[0].config, field) == OTHER[field]
     assert lab.run.t == 0
-    again = lab.lanes[0].experiment.start()
+    again = lab.run_views[0].config.start()
     assert equal(state(lab.run), state(again)), "the run is not what its record makes"
     lab.advance(1)
 
@@ -419,7 +419,7 @@ def test_what_a_live_control_says_outlives_reset(make: Make) -> None:
     lab = make(RING)
     lab.set(strategy="simultaneous", lr_G=3e-3)
     lab.reset()
-    assert lab.lanes[0].experiment == RING.replace(strategy="simultaneous", lr_G=3e-3)
+    assert lab.run_views[0].config == RING.replace(strategy="simultaneous", lr_G=3e-3)
     assert lab.run.model.opt_G.param_groups[0]["lr"] == 3e-3
 
 
@@ -445,12 +445,12 @@ def test_set_refuses_what_a_control_cannot_show_and_changes_nothing(
     change: dict[str, Any], message: str, pairs: dict[str, Lab]
 ) -> None:
     lab = pairs["ring"]
-    before = [lane.controls.read(lane.experiment) for lane in lab.lanes]
+    before = [run_view.controls.read(run_view.config) for run_view in lab.run_views]
     status = text(lab)
     with pytest.raises(ValueError, match=message):
         lab.set(**{"loss": "hinge", **change})
     lab.runner.wait()
-    assert [lane.controls.read(lane.experiment) for lane in lab.lanes] == before
+    assert [run_view.controls.read(run_view.config) for run_view in lab.run_views] == before
     assert before[0].loss != "hinge"
     assert text(lab) == status
 
@@ -468,7 +468,7 @@ def test_toggles_while_it_plays_reach_the_run(pair: Pair) -> None:
     for strategy in STEPS:
         lab.set(strategy=strategy)
         lab.runner.wait()
-        assert lab.run.step.last is STEPS[strategy]
+        assert lab.run.train_step.last is STEPS[strategy]
         assert lab.runner.playing
         assert re.fullmatch(rf"A: strategy = {strategy} from step \d+ on", text(lab))
     lab.play.value = False
@@ -478,8 +478,8 @@ def test_toggles_while_it_plays_reach_the_run(pair: Pair) -> None:
 
 
 def switches(lab: Lab) -> dict[str, Any]:
-    """The toggle buttons of the first lane's speed-ups."""
-    buttons: dict[str, Any] = lab.lanes[0].controls.fields["speed"].buttons
+    """The toggle buttons of the first run view's speed-ups."""
+    buttons: dict[str, Any] = lab.run_views[0].controls.fields["speed"].buttons
     return buttons
 
 
@@ -488,7 +488,7 @@ def pressed(lab: Lab) -> tuple[str, ...]:
 
 
 def test_speed_ups_have_switches_where_they_are_asked_for(make: Make) -> None:
-    assert "speed" not in make(RING).lanes[0].controls.fields
+    assert "speed" not in make(RING).run_views[0].controls.fields
     lab = make(RING.replace(speed=("fused",)), speed_ups=True)
     assert list(switches(lab)) == list(SPEED_UPS)
     assert pressed(lab) == ("fused",)
@@ -503,7 +503,7 @@ def test_a_pressed_switch_takes_effect_at_the_next_step(make: Make) -> None:
     switches(lab)["fused"].value = True
     lab.runner.wait()
     assert text(lab) == "speed = fused, bf16 from step 3 on"
-    assert lab.lanes[0].experiment == RING.replace(speed=("fused", "bf16"))
+    assert lab.run_views[0].config == RING.replace(speed=("fused", "bf16"))
     lab.advance(1)
     switches(lab)["bf16"].value = False
     switches(lab)["fused"].value = False
@@ -513,7 +513,7 @@ def test_a_pressed_switch_takes_effect_at_the_next_step(make: Make) -> None:
     alone = RING.start()
     for t in range(4):
         RING.replace(speed=("fused", "bf16") if t == 2 else ()).apply(alone)
-        alone.tick()
+        alone.step()
     assert lab.run is started
     assert equal(state(lab.run), state(alone))
 
@@ -523,10 +523,10 @@ def test_set_presses_switches_and_reset_keeps_them(make: Make) -> None:
     speed: Any = ["bf16", "channels_last"]
     lab.set(speed=speed)
     lab.runner.wait()
-    assert pressed(lab) == lab.lanes[0].experiment.speed == ("channels_last", "bf16")
+    assert pressed(lab) == lab.run_views[0].config.speed == ("channels_last", "bf16")
     lab.set(speed=("fused",))
     lab.reset()
-    assert pressed(lab) == lab.lanes[0].experiment.speed == ("fused",)
+    assert pressed(lab) == lab.run_views[0].config.speed == ("fused",)
     assert all(group["fused"] for group in lab.run.model.opt_G.param_groups)
 
 
@@ -538,7 +538,7 @@ def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> Non
     lab.runner.wait()
     reason = "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
     assert text(lab) == reason
-    assert pressed(lab) == lab.lanes[0].experiment.speed == ("fused",)
+    assert pressed(lab) == lab.run_views[0].config.speed == ("fused",)
     assert lab.runner.playing
     lab.play.value = False
     lab.runner.wait()
@@ -558,7 +558,7 @@ def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkey
     lab.set(loss="wgan-gp")
     lab.runner.wait()
     assert text(lab).startswith("compile cannot be used here: wgan-gp needs a gradient of a gradient")
-    assert lab.lanes[0].controls.fields["loss"].value == lab.lanes[0].experiment.loss == RING.loss
+    assert lab.run_views[0].controls.fields["loss"].value == lab.run_views[0].config.loss == RING.loss
     assert lab.run.model.loss is LOSSES[RING.loss]
     lab.set(speed=())
     lab.advance(1)
@@ -581,7 +581,7 @@ def test_advance_says_how_fast_it_was(make: Make) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_lanes_keep_step_on_the_same_batches(name: str, pair: Pair) -> None:
     lab = pair(name)
-    seen = [record(run) for run in lab.runs]
+    seen = [config(run) for run in lab.runs]
     for _ in range(3):
         assert shown(lab, 0) == shown(lab, 1), "what is equal must look equal"
         lab.advance(2)
@@ -603,7 +603,7 @@ def test_a_lane_is_what_it_would_be_alone(make: Make) -> None:
     lab, alone = make(RING, other), other.start()
     lab.advance(5)
     for _ in range(5):
-        alone.tick()
+        alone.step()
     assert equal(state(lab.runs[1]), state(alone))
 
 
@@ -649,7 +649,7 @@ def press_failing(lab: Lab, description: str) -> None:
 
 def test_after_an_error_both_lanes_have_seen_the_same_batches(pair: Pair) -> None:
     lab = pair("digits")
-    seen = [record(run) for run in lab.runs]
+    seen = [config(run) for run in lab.runs]
     lab.set(1, strategy="one_stage")
     with pytest.raises(ValueError, match="one_stage is not exact here"):
         lab.advance(5)
@@ -719,7 +719,7 @@ def test_a_reset_that_fails_in_one_lane_leaves_all_as_they_were(pair: Pair) -> N
     lab.set(1, model="points")
     lab.reset()
     assert [run.t for run in lab.runs] == [0, 0]
-    assert [lane.experiment.seed for lane in lab.lanes] == [3, 0]
+    assert [run_view.config.seed for run_view in lab.run_views] == [3, 0]
 
 
 # Other data -----------------------------------------------------------------------------------------------------------
@@ -730,23 +730,23 @@ def test_other_data_bring_the_networks_and_the_views_that_suit_them(make: Make) 
     first = shown(lab)
     lab.advance(2)
     lab.set(data="digits")
-    assert lab.lanes[0].controls.fields["model"].value == "dcgan", "the control shows what Reset will build"
+    assert lab.run_views[0].controls.fields["model"].value == "dcgan", "the control shows what Reset will build"
     assert set(shown(lab)) == VIEWS["ring"], "and until then the old run goes on"
     lab.advance(1)
     lab.reset()
-    lane = lab.lanes[0]
+    run_view = lab.run_views[0]
     assert set(shown(lab)) == VIEWS["digits"] == set(lab.accessibility.alt)
-    assert isinstance(lane.picture, ImagePicture)
-    assert lane.experiment == Experiment(data="digits", batch_size=8)
+    assert isinstance(run_view.painter, ImagePainter)
+    assert run_view.config == GANConfig(data="digits", batch_size=8)
     assert lab.runner.share == 0.05
     lab.advance(1)
     assert lab.snapshot().size[0] > 500
 
     lab.set(data="ring")
     lab.reset()
-    assert isinstance(lab.lanes[0].picture, PointPicture)
+    assert isinstance(lab.run_views[0].painter, PointPainter)
     assert set(shown(lab)) == VIEWS["ring"] == set(lab.accessibility.alt)
-    assert lab.lanes[0].experiment == Experiment(data="ring", batch_size=8)
+    assert lab.run_views[0].config == GANConfig(data="ring", batch_size=8)
     assert lab.runner.share == 0.25
     assert shown(lab).keys() == first.keys()
     lab.advance(2)
@@ -757,7 +757,7 @@ def test_networks_and_norms_given_along_with_other_data_are_kept(make: Make) -> 
         lab = make(RING)
         lab.set(**change)
         lab.reset()
-        assert (lab.lanes[0].experiment.model, lab.lanes[0].experiment.norm_D) == ("dcgan", "spectral")
+        assert (lab.run_views[0].config.model, lab.run_views[0].config.norm_D) == ("dcgan", "spectral")
 
 
 def test_the_picture_follows_data_of_the_same_kind(make: Make) -> None:
@@ -768,7 +768,7 @@ def test_the_picture_follows_data_of_the_same_kind(make: Make) -> None:
     assert shown(lab)["plane"] != first
     lab.set(data="ring")
     lab.reset()
-    assert lab.lanes[0].experiment == RING
+    assert lab.run_views[0].config == RING
     assert shown(lab)["plane"] == first
 
 
@@ -777,10 +777,10 @@ def test_ones_own_data_set(make: Make) -> None:
     mine = Images("my digits", whole.images[:50])
     lab = make(DIGITS.replace(data=mine, norm_G="group"))
     lab.advance(1)
-    assert lab.lanes[0].controls.fields["data"].options == (("my digits", mine),)
-    assert "my digits" in repr(lab.lanes[0].controls.fields["data"].options)
+    assert lab.run_views[0].controls.fields["data"].options == (("my digits", mine),)
+    assert "my digits" in repr(lab.run_views[0].controls.fields["data"].options)
     lab.reset()
-    assert lab.lanes[0].data is mine
+    assert lab.run_views[0].data is mine
     assert Image.open(io.BytesIO(shown(lab)["fake"])).size == (8 * 32, 4 * 32)
     with pytest.raises(ValueError, match="data='ring' cannot be chosen here; there are "):
         lab.set(data="ring")
@@ -788,9 +788,9 @@ def test_ones_own_data_set(make: Make) -> None:
 
 def test_ones_own_points(make: Make) -> None:
     line = Points("line", lambda u, v: torch.stack([u, v * 0], dim=1), 0.05, torch.device("cpu"))
-    lab = make(Experiment(data=line, batch_size=8))
+    lab = make(GANConfig(data=line, batch_size=8))
     lab.advance(1)
-    assert isinstance(lab.lanes[0].picture, PointPicture)
+    assert isinstance(lab.run_views[0].painter, PointPainter)
 
 
 def test_images_in_colour(make: Make) -> None:
@@ -824,11 +824,11 @@ def test_mimebundle_is_live_and_a_picture_and_always_the_same_text(name: str, ma
 @pytest.mark.parametrize("data", ["ring", "digits"])
 def test_every_view_has_a_title_and_a_text_for_those_who_cannot_see_it(data: str, make: Make) -> None:
     lab = make(SMALL[data])
-    for view in lab.lanes[0].picture.views:
+    for view in lab.run_views[0].painter.views:
         assert lab.accessibility.alt[view.name] == view.alt
         assert len(view.alt) > 10
         assert view.title
-        assert f"gt-view-{view.name}" in lab.lanes[0].images[view.name]._dom_classes
+        assert f"gt-view-{view.name}" in lab.run_views[0].images[view.name]._dom_classes
     assert "gt-panel" in lab.widget._dom_classes
     assert lab.accessibility in lab.widget.children
     assert 'role="status"' in lab.status.value
@@ -843,9 +843,9 @@ def widgets_below(widget: Widget) -> Iterator[Widget]:
 def test_every_control_and_picture_stands_on_the_page(make: Make) -> None:
     lab = make(RING, DIGITS)
     page = set(widgets_below(lab.widget))
-    for lane in lab.lanes:
-        assert set(lane.controls.fields.values()) <= page
-        assert set(lane.images.values()) <= page
+    for run_view in lab.run_views:
+        assert set(run_view.controls.fields.values()) <= page
+        assert set(run_view.images.values()) <= page
     assert {lab.play, lab.status, lab.progress} <= page
 
 
@@ -882,7 +882,7 @@ def test_closing_it_ends_the_thread(way: str, make: Make) -> None:
 
 
 def test_without_an_experiment_it_is_the_default_one(make: Make) -> None:
-    assert make().lanes[0].experiment == Experiment()
+    assert make().run_views[0].config == GANConfig()
 
 
 def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
@@ -891,12 +891,12 @@ def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
 
     from gantutor.plots import house_style
 
-    plain = make(Experiment(data="ring"))
+    plain = make(GANConfig(data="ring"))
     plain.advance(210)  # the axis of the steps grows at 200
     with plt.rc_context():
         house_style()
         plt.rcParams.update({"xtick.labelsize": 20, "ytick.labelsize": 20, "axes.facecolor": "yellow"})
-        styled = make(Experiment(data="ring"))
+        styled = make(GANConfig(data="ring"))
         first = shown(styled)
         styled.advance(210)
         assert shown(styled) == shown(plain)
@@ -906,7 +906,7 @@ def test_the_style_of_the_notebook_does_not_reach_the_panel(make: Make) -> None:
 
 def test_a_panel_has_room_for_so_many(make: Make) -> None:
     with pytest.raises(ValueError, match="room for 8 experiments, got 9"):
-        make(*[Experiment(data="ring")] * 9)
+        make(*[GANConfig(data="ring")] * 9)
 
 
 def test_a_closed_panel_leaves_no_widget() -> None:
@@ -915,7 +915,7 @@ def test_a_closed_panel_leaves_no_widget() -> None:
     def registered() -> int:
         return len(ipywidgets.widgets.widget._instances)
 
-    Lab(Experiment(data="ring"), name="first").close()  # what is made once for all
+    Lab(GANConfig(data="ring"), name="first").close()  # what is made once for all
     before = registered()
-    Lab(Experiment(data="ring"), name="second").close()
+    Lab(GANConfig(data="ring"), name="second").close()
     assert registered() - before <= 1, "the panel's own layout"

@@ -16,15 +16,15 @@ from matplotlib.mathtext import MathTextParser
 from PIL import Image
 from test_experiment_translation import CYC, HEAPS, OTHER, P2P, PAIRS, equal, noise, state
 
+from gantutor.configs import GANConfig
 from gantutor.data import Pairs, Unpaired
-from gantutor.experiment import Experiment
 from gantutor.lab import Lab
 from gantutor.lab.mosaic import mosaic, tinted
-from gantutor.lab.pair_picture import PairPicture, on_pixels
-from gantutor.lab.unpaired_picture import UnpairedPicture
+from gantutor.lab.pair_painter import PairPainter, on_pixels
+from gantutor.lab.unpaired_painter import UnpairedPainter
 from gantutor.ledger import cost
+from gantutor.model_state import networks
 from gantutor.models import measured_field, patchgan
-from gantutor.parts import networks
 from gantutor.plots import tile
 from gantutor.training import Run
 
@@ -49,8 +49,8 @@ def make() -> Iterator[Make]:
     assert not [thread.name for thread in threading.enumerate() if thread.name == "gantutor-lab"]
 
 
-def shown(lab: Lab, lane: int = 0) -> dict[str, bytes]:
-    return {name: image.value for name, image in lab.lanes[lane].images.items()}
+def shown(lab: Lab, run_view: int = 0) -> dict[str, bytes]:
+    return {name: image.value for name, image in lab.run_views[run_view].images.items()}
 
 
 def text(lab: Lab) -> str:
@@ -90,7 +90,7 @@ def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
 def test_the_views_are_there_with_titles_and_texts(name: str, make: Make) -> None:
     lab = make(SMALL[name])
     lab.advance(2)
-    views = lab.lanes[0].picture.views
+    views = lab.run_views[0].painter.views
     assert {view.name for view in views} == set(shown(lab)) == VIEWS[name] == set(lab.accessibility.alt)
     assert views[-1].name == "charts"
     for view in views:
@@ -142,10 +142,10 @@ def test_the_patch_map_is_ds_verdict(loss: str, conditional: bool) -> None:
     """In evaluation mode; in training mode with the statistics of the pictures shown, target and output apart."""
     run = SMALL["pix2pix"].replace(loss=loss, objective="L1 + cGAN" if conditional else "L1 + GAN").start()
     for _ in range(3):
-        run.tick()
-    picture = PairPicture(HELD_OUT)
+        run.step()
+    picture = PairPainter(HELD_OUT)
     for mode in ("eval", "train"):
-        share = picture.verdict(run.model, picture.B, mode)
+        share = picture.prob_real(run.model, picture.B, mode)
         run.model.D.train(mode == "train")
         seen = torch.cat([picture.A, picture.B], 1) if conditional else picture.B
         logits = run.model.D(seen)[:, 0].detach()
@@ -186,11 +186,11 @@ def test_heaps_are_translated_back_and_given_to_the_other_generator(make: Make) 
     lab.advance(3)
     A, B = HEAPS.test(3)
     made = {"real_A": A, "real_B": B, **lab.run.model.translate(A, B)}
-    for view in lab.lanes[0].picture.views[:-1]:
+    for view in lab.run_views[0].painter.views[:-1]:
         grid = cells(shown(lab)[view.name], 4)
         for column, what in enumerate(view.columns):
             np.testing.assert_array_equal(grid[:, column], as_pixels(made[what]))
-    assert [view.columns for view in lab.lanes[0].picture.views[:-1]] == [
+    assert [view.columns for view in lab.run_views[0].painter.views[:-1]] == [
         ("real_A", "fake_B", "rec_A", "idt_A"),
         ("real_B", "fake_A", "rec_B", "idt_B"),
     ]
@@ -201,7 +201,7 @@ def test_heaps_are_translated_back_and_given_to_the_other_generator(make: Make) 
 def test_the_charts_hold_every_loss_and_all_logits(name: str, make: Make) -> None:
     lab = make(SMALL[name])
     lab.advance(12)
-    charts = lab.lanes[0].picture.charts
+    charts = lab.run_views[0].painter.charts
     losses = {key for key in lab.run.history.keys() if key.endswith("_loss")}  # noqa: SIM118 -- it is no dict
     assert losses | {"grad_D", "grad_G"} == set(charts.lines)
     for key, line in charts.lines.items():
@@ -221,9 +221,9 @@ def test_no_picture_needs_mathtext(name: str, make: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr(MathTextParser, "parse", parse)
     lab = make(SMALL[name])
     for value in (1e-9, 1e-3, 1e5):
-        keys = lab.lanes[0].picture.charts.lines
+        keys = lab.run_views[0].painter.charts.lines
         lab.run.history.append({key: torch.tensor(value) for key in keys})
-        lab.lanes[0].paint(everything=True)
+        lab.run_views[0].paint(everything=True)
 
 
 def test_grey_inputs_and_large_pictures(make: Make) -> None:
@@ -233,7 +233,7 @@ def test_grey_inputs_and_large_pictures(make: Make) -> None:
     grid = cells(shown(lab)["pairs"], 3)
     assert grid.shape == (3, 3, 128, 128, 3), "halved, since nobody would see more"
     assert np.ptp(grid[:, 0], axis=-1).max() == 0
-    (view, *_) = lab.lanes[0].picture.views
+    (view, *_) = lab.run_views[0].painter.views
     assert (view.width, view.height) == (288, 288)
 
 
@@ -251,11 +251,11 @@ def test_painting_changes_nothing_in_the_run(name: str, norm: str, make: Make) -
     lab, alone = make(experiment), experiment.start()
     random.seed(1)
     for t in range(1, 4):
-        lab.run.tick()
-        alone.tick()
+        lab.run.step()
+        alone.step()
         drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])  # noqa: NPY002
         before, modes = state(lab.run), training(lab.run)
-        lab.lanes[0].paint(everything=True)
+        lab.run_views[0].paint(everything=True)
         lab.snapshot()
         assert equal(state(lab.run), before)
         assert modes == training(lab.run)
@@ -278,7 +278,7 @@ def buttons(lab: Lab) -> list[str]:
 
 
 def test_half_steps_are_offered_where_every_lane_has_them(make: Make) -> None:
-    ring = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+    ring = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
     assert buttons(make(SMALL["pix2pix"])) == ["Play", "Step", "Reset"]
     assert buttons(make(ring)) == ["Play", "Step", "D only", "G only", "Reset"]
     lab = make(ring, SMALL["pix2pix"], SMALL["cyclegan"])
@@ -313,14 +313,14 @@ def test_lanes_keep_step_and_are_what_they_would_be_alone(name: str, make: Make)
     lab.advance(4)
     for run in alone:
         for _ in range(4):
-            run.tick()
+            run.step()
     assert equal(state(lab.runs[0]), state(alone[0]))
     assert equal(state(lab.runs[1]), state(alone[0]))
     assert equal(state(lab.runs[2]), state(alone[1]))
     assert shown(lab, 0) == shown(lab, 1)
     assert shown(lab, 0) != shown(lab, 2)
-    widths = [view.width for row in lab.lanes[0].rows for view in row if view.columns]
-    assert sum(widths) <= lab.lanes[0].ROOM or name == "cyclegan", "two lanes must find room on a page"
+    widths = [view.width for row in lab.run_views[0].rows for view in row if view.columns]
+    assert sum(widths) <= lab.run_views[0].ROOM or name == "cyclegan", "two run views must find room on a page"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_a_live_control_takes_effect_at_the_next_step(name: str, field: str, mak
     for t in range(4):
         if t == 2:
             SMALL[name].replace(**{field: value}).apply(alone)
-        alone.tick()
+        alone.step()
     assert equal(state(lab.run), state(alone))
 
 
@@ -370,8 +370,8 @@ def test_a_late_control_says_that_it_applies_at_reset_and_does(name: str, field:
     assert lab.run is started
     lab.advance(1)
     lab.reset()
-    assert lab.lanes[0].experiment == SMALL[name].replace(**{field: value})
-    assert equal(state(lab.run), state(lab.lanes[0].experiment.start()))
+    assert lab.run_views[0].config == SMALL[name].replace(**{field: value})
+    assert equal(state(lab.run), state(lab.run_views[0].config.start()))
     lab.advance(1)
 
 
@@ -400,7 +400,7 @@ def test_an_objective_is_live_or_late_by_what_d_is_shown_now(make: Make) -> None
 @both
 def test_set_refuses_what_a_control_cannot_show(name: str, make: Make) -> None:
     lab = make(SMALL[name])
-    before = lab.lanes[0].controls.read(lab.lanes[0].experiment)
+    before = lab.run_views[0].controls.read(lab.run_views[0].config)
     for change, message in (
         ({"patch": 35}, "patch=35 cannot be chosen here; there are 1, 16, 34"),
         ({"data": "maps"}, "data='maps' cannot be chosen here; there are (noise|heaps)$"),
@@ -409,12 +409,12 @@ def test_set_refuses_what_a_control_cannot_show(name: str, make: Make) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             lab.set(**change)
-    assert lab.lanes[0].controls.read(lab.lanes[0].experiment) == before == SMALL[name]
+    assert lab.run_views[0].controls.read(lab.run_views[0].config) == before == SMALL[name]
 
 
 @both
 def test_every_field_is_a_control_or_a_size_of_the_networks(name: str, make: Make) -> None:
-    controls = make(SMALL[name]).lanes[0].controls
+    controls = make(SMALL[name]).run_views[0].controls
     sizes = {"pix2pix": {"multipliers"}, "cyclegan": {"downsamplings", "end_kernel"}}[name] | {
         "width_G",
         "width_D",
@@ -472,7 +472,7 @@ def test_a_start_that_fails_leaves_the_run_as_it_was(make: Make) -> None:
     assert shown(lab) == before
 
 
-# Cost, film, data by name ---------------------------------------------------------------------------------------------
+# Cost, recording, data by name ----------------------------------------------------------------------------------------
 
 
 @both
@@ -487,21 +487,21 @@ def test_the_cost_meter_charges_the_ledgers_price_and_changes_nothing(name: str,
         each.advance(3)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert equal(state(lab.run), state(plain.run))
-    spent = lab.lanes[0].meter.spent  # type: ignore[union-attr]
+    spent = lab.run_views[0].meter.spent  # type: ignore[union-attr]
     assert {setting: each.steps for setting, each in spent.items()} == {experiment.strategy: 2, other: 3}
     for setting in spent:
         step, batch = experiment.replace(strategy=setting).trial(experiment.data)
         assert spent[setting].cost.flops == cost(step, experiment.start().model, *batch, repeats=1).flops > 0
-    assert "background:#D55E00" in lab.lanes[0].meter.widget.value  # type: ignore[union-attr]
+    assert "background:#D55E00" in lab.run_views[0].meter.widget.value  # type: ignore[union-attr]
 
 
 @both
 def test_frames_are_kept_with_their_headings(name: str, make: Make) -> None:
     lab = make(SMALL[name], keep_frames=True)
     lab.advance(1)
-    (shots,) = lab.film.frames[-1].lanes
-    views = lab.lanes[0].picture.views
-    assert [shot.columns for shot in shots] == [view.columns for view in views]
+    (view_images,) = lab.recording.frames[-1].run_views
+    views = lab.run_views[0].painter.views
+    assert [view_image.columns for view_image in view_images] == [view.columns for view in views]
     *column, charts = views
     beside = name == "pix2pix"
     width = sum(v.width for v in column) + 8 if beside else max(v.width for v in column)
@@ -511,20 +511,20 @@ def test_frames_are_kept_with_their_headings(name: str, make: Make) -> None:
 def test_other_data_are_loaded_at_reset(make: Make) -> None:
     other = Unpaired("other", noise(4, 5), noise(4, 6), noise(2, 7), noise(2, 8))
     lab = make(CYC.replace(data=other))
-    assert isinstance(lab.lanes[0].picture, UnpairedPicture)
+    assert isinstance(lab.run_views[0].painter, UnpairedPainter)
     assert pixels(shown(lab)["A_to_B"]).shape[0] == 2 * 18, "as many rows as there are"
     lab.advance(1)
 
 
 def test_the_default_records_start_and_step(make: Make) -> None:
-    from gantutor.experiment import CycleGANExperiment, Pix2PixExperiment
+    from gantutor.configs import CycleGANConfig, Pix2PixConfig
 
-    lab = make(Pix2PixExperiment(), CycleGANExperiment())
+    lab = make(Pix2PixConfig(), CycleGANConfig())
     lab.advance(1)
     assert "horse" in lab.accessibility.alt["A_to_B"]
     assert "4 held-out pairs" in lab.accessibility.alt["pairs"]
     lab.set(data="maps_mini")
     lab.reset()
-    assert lab.lanes[0].data.name == "maps_mini"
+    assert lab.run_views[0].data.name == "maps_mini"
     lab.advance(1)
     assert np.isfinite(lab.run.history["l1_loss"]).all()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gantutor.gan import GAN
 from gantutor.ledger import compare
-from gantutor.ledger.compare import BUFFERS, GRADIENT, KINDS, WEIGHTS
+from gantutor.ledger.compare import BUFFERS, DIFFERENCE_KINDS, GRADIENT, WEIGHTS
 from gantutor.pitfalls import INPLACE, PITFALLS
 from gantutor.steps import STEPS, d_first_detach, d_only, g_only
 
@@ -75,14 +75,14 @@ def test_two_updates_of_one_network() -> None:
 
 
 def test_a_step_that_raises_is_left_out_and_its_error_kept() -> None:
-    steps = {"printed": PITFALLS["d_first_same_logits"].step, "mended": STEPS["d_first_retain_graph"]}
+    steps = {"printed": PITFALLS["d_first_same_logits"].step, "fixed": STEPS["d_first_retain_graph"]}
     found = compare(steps, build("points"), *draw("points")[0])
-    assert found.steps == ("mended",)
+    assert found.steps == ("fixed",)
     assert INPLACE in str(found.errors["printed"])
     assert "printed raises RuntimeError: one of the variables" in str(found)
     assert "printed raises RuntimeError: one of the variables" in found._repr_html_()
-    with pytest.raises(KeyError, match="nothing was compared for printed, mended, G, gradient"):
-        found.between("printed", "mended", "G")
+    with pytest.raises(KeyError, match="nothing was compared for printed, fixed, G, gradient"):
+        found.between("printed", "fixed", "G")
 
 
 def test_the_model_stays_as_it_is_and_copies_are_identical() -> None:
@@ -101,7 +101,7 @@ def test_it_is_symmetric() -> None:
     gan, batch = build("points-batch", "minimax"), draw("points-batch")[0]
     one, other = compare(STEPS, gan, *batch), compare(dict(reversed(STEPS.items())), gan, *batch)
     for a, b in itertools.combinations(STEPS, 2):
-        for network, kind in itertools.product("GD", KINDS):
+        for network, kind in itertools.product("GD", DIFFERENCE_KINDS):
             if kind != BUFFERS or any(gap.kind == BUFFERS and gap.network == network for gap in one.differences):
                 x, y = one.between(a, b, network, kind), other.between(a, b, network, kind)
                 assert (x.equal, x.near, x.relative) == (y.equal, y.near, y.relative)

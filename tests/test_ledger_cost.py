@@ -178,7 +178,7 @@ def test_a_penalty_that_goes_on_into_G_leaves_each_its_own() -> None:
 
 
 def test_bytes_saved_for_backward_at_the_peak() -> None:
-    """Claim 9, mended: D-first with detach holds G's graph as long as `simultaneous` does. The retain_graph that is
+    """Claim 9, fixed: D-first with detach holds G's graph as long as `simultaneous` does. The retain_graph that is
     valid holds more than all, since D's first scores keep their graph while D scores again.
     """
     found = {name: cost(STEPS[name], build("dcgan"), *draw("dcgan")[0], repeats=1).saved_bytes for name in STEPS}

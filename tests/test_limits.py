@@ -9,14 +9,14 @@ import torch
 
 from gantutor import limits
 from gantutor.batches import Batches
+from gantutor.configs import GANConfig
 from gantutor.data import load
-from gantutor.experiment import Experiment
-from gantutor.ledger import Share, Traffic, traffic
+from gantutor.ledger import Traffic, TrafficShare, traffic
 from gantutor.limits import Limits, best, drawing, measure
 
 CPU = torch.device("cpu")
 MACHINE = Limits("machine", {"float32": 100.0, "bfloat16": 400.0}, bandwidth=10.0, overhead=0.5, overlaps=False)
-STEP = Traffic("step", {"convolution": Share(2, 20, 1000), "pointwise": Share(4, 60, 0)})
+STEP = Traffic("step", {"convolution": TrafficShare(2, 20, 1000), "pointwise": TrafficShare(4, 60, 0)})
 
 
 # What they say
@@ -32,7 +32,7 @@ def test_the_bounds_of_a_step() -> None:
     ("options", "first"),
     [
         ({}, "arithmetic"),
-        ({"numbers": "bfloat16"}, "memory"),
+        ({"dtype": "bfloat16"}, "memory"),
         ({"data": 11.0}, "data"),
     ],
 )
@@ -53,11 +53,11 @@ def test_the_prediction_adds_what_cannot_overlap() -> None:
     assert slow.predicted(STEP) == 6 * 5
 
 
-@pytest.mark.parametrize("numbers", MACHINE.flops)
-def test_no_bound_is_above_the_prediction(numbers: str) -> None:
+@pytest.mark.parametrize("dtype", MACHINE.flops)
+def test_no_bound_is_above_the_prediction(dtype: str) -> None:
     for overlaps in (True, False):
         machine = Limits("machine", MACHINE.flops, MACHINE.bandwidth, MACHINE.overhead, overlaps)
-        assert max(machine.bounds(STEP, numbers, 1.0).values()) <= machine.predicted(STEP, numbers, 1.0)
+        assert max(machine.bounds(STEP, dtype, 1.0).values()) <= machine.predicted(STEP, dtype, 1.0)
 
 
 def test_the_roof_has_its_ridge_where_memory_and_arithmetic_meet() -> None:
@@ -118,11 +118,11 @@ def test_what_was_measured_predicts_other_work_of_its_kind(here: Limits, limit: 
 
 
 def test_a_step_on_few_numbers_is_limited_by_its_launches(here: Limits) -> None:
-    run = Experiment("ring", device="cpu", batch_size=8).start()
+    run = GANConfig("ring", device="cpu", batch_size=8).start()
     batch = next(run.batches)
-    found = traffic(run.step, run.model, *batch)
+    found = traffic(run.train_step, run.model, *batch)
     assert here.limited_by(found) == "launches"
-    assert 1 / SHARED < seconds_here(lambda: run.step(run.model, *batch)) / here.predicted(found) < SHARED
+    assert 1 / SHARED < seconds_here(lambda: run.train_step(run.model, *batch)) / here.predicted(found) < SHARED
 
 
 def test_a_device_that_is_not_there() -> None:

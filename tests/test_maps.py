@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gantutor.data import maps
-from gantutor.data.maps import BUILDING, CLASSES, HIGHWAY, LAND, PARK, ROAD, WATER, draw_map
+from gantutor.data.maps import BUILDING, HIGHWAY, LAND, MAP_CLASSES, PARK, ROAD, WATER, draw_map
 from gantutor.data.paired_sets import maps_mini
 from gantutor.data.pairs import read_labels
 
@@ -33,7 +33,7 @@ def inner(labels: np.ndarray) -> np.ndarray:
 def test_every_class_occurs_and_every_town_has_roads_and_houses(drawn: Drawn) -> None:
     labels = drawn[0]
     share = np.bincount(labels.ravel(), minlength=6) / labels.size
-    assert (share > 0.01).all(), dict(zip([label.name for label in CLASSES], share.round(4), strict=True))
+    assert (share > 0.01).all(), dict(zip([label.name for label in MAP_CLASSES], share.round(4), strict=True))
     for town in labels:
         assert {LAND, ROAD, BUILDING} <= set(town.ravel().tolist())
     for optional in (WATER, HIGHWAY):
@@ -42,13 +42,13 @@ def test_every_class_occurs_and_every_town_has_roads_and_houses(drawn: Drawn) ->
 
 def test_the_map_is_drawn_in_the_colours_of_its_labels(drawn: Drawn) -> None:
     labels, _, street_maps = drawn
-    colours = np.array([label.colour for label in CLASSES])
+    colours = np.array([label.colour for label in MAP_CLASSES])
     clear = inner(labels)
     assert clear.mean() > 0.3
     error = np.abs(street_maps[clear].astype(int) - colours[labels[clear]]).max(-1)
     assert (error <= 1).mean() > 0.99, "all but where something thinner than a pixel passes"
     pictures = torch.from_numpy(street_maps).permute(0, 3, 1, 2)
-    read = read_labels(pictures, CLASSES).numpy()
+    read = read_labels(pictures, MAP_CLASSES).numpy()
     assert (read == labels)[clear].mean() > 0.99
     assert (read == labels).mean() > 0.9
 
@@ -95,4 +95,4 @@ def test_the_set_is_the_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert torch.equal(data.A[1], aerial.permute(2, 0, 1))
     assert torch.equal(data.B[1], street_map.permute(2, 0, 1))
     assert torch.equal(data.reversed().A, data.B)
-    assert (data.classes, data.label_map) == (CLASSES, "")
+    assert (data.classes, data.label_map) == (MAP_CLASSES, "")

@@ -183,9 +183,7 @@ def test_domains_are_downloaded_and_have_no_truth(server: Server, tmp_path: Path
 
 
 def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r'train has 0 pictures; expected 400. .* load_pairs\("facades", download=True\)'
-    ):
+    with pytest.raises(DataError, match=r'train has 0 images; expected 400. .* load_pairs\("facades", download=True\)'):
         load_pairs("facades", root=tmp_path)
     with pytest.raises(DataError, match=r'load_unpaired\("monet2photo", download=True\)'):
         load_unpaired("monet2photo", root=tmp_path)
@@ -196,7 +194,7 @@ def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
 def test_a_set_that_has_lost_pictures_is_named_and_mended(server: Server, tmp_path: Path) -> None:
     facades(tmp_path)
     (tmp_path / "pix2pix/facades/train/3.jpg").unlink()
-    with pytest.raises(DataError, match="train has 5 pictures; expected 6"):
+    with pytest.raises(DataError, match="train has 5 images; expected 6"):
         facades(tmp_path, download=False)
     assert len(facades(tmp_path)) == 6
     assert left_behind(tmp_path / "pix2pix") == sorted(FACADES)
@@ -209,7 +207,7 @@ def test_an_argument_names_another_server_before_the_environment(
     assert len(facades(tmp_path, base_url=f"{server.url}/")) == 6
     monkeypatch.delenv("GANTUTOR_OFFICIAL")
     asked = []
-    monkeypatch.setattr(official, "fetch", lambda url, *_: asked.append(url))
+    monkeypatch.setattr(official, "fetch_archive", lambda url, *_: asked.append(url))
     with pytest.raises(DataError, match="not a folder"):
         facades(tmp_path / "other")
     assert asked == [f"{official.BASE_URL}/p/facades.tar.gz"]
@@ -503,9 +501,9 @@ def test_what_a_mac_adds_is_left_out(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"facades/val/2.jpg": None}, "is not the set: facades/val has 1 pictures; expected 2"),
-        ({"facades/val/2.jpg": b"\xff\xd8 no"}, r"val/2\.jpg is not a readable picture"),
-        ({"facades/test/1.jpg": jpeg(32)[:200]}, r"test/1\.jpg is not a readable picture"),
+        ({"facades/val/2.jpg": None}, "is not the set: facades/val has 1 images; expected 2"),
+        ({"facades/val/2.jpg": b"\xff\xd8 no"}, r"val/2\.jpg is not a readable image"),
+        ({"facades/test/1.jpg": jpeg(32)[:200]}, r"test/1\.jpg is not a readable image"),
     ],
 )
 def test_a_set_with_a_missing_or_broken_picture_is_refused(
@@ -520,7 +518,7 @@ def test_a_set_with_a_missing_or_broken_picture_is_refused(
 
 def test_an_archive_of_another_set_is_refused(server: Server, tmp_path: Path) -> None:
     server.files["/p/facades.tar.gz"] = tar_bytes(pictures("maps", PAIR_FOLDERS, 32))
-    with pytest.raises(DataError, match="is not the set: facades/train has 0 pictures; expected 6"):
+    with pytest.raises(DataError, match="is not the set: facades/train has 0 images; expected 6"):
         facades(tmp_path)
     assert left_behind(tmp_path / "pix2pix") == []
 

@@ -170,7 +170,7 @@ def test_label_maps_become_pictures_and_back() -> None:
     assert pictures.shape == (2, 3, 5, 7)
     assert tuple(pictures[0, :, 0, 0].tolist()) == CLASSES[int(labels[0, 0, 0])].colour
     assert torch.equal(read_labels(pictures, CLASSES), labels)
-    assert torch.equal(read_labels(draw_labels(labels[0], CLASSES), CLASSES), labels[0]), "one picture alone"
+    assert torch.equal(read_labels(draw_labels(labels[0], CLASSES), CLASSES), labels[0]), "one image alone"
     off = (pictures.int() + torch.randint(-5, 6, pictures.shape, generator=seeded())).clamp(0, 255).byte()
     assert torch.equal(read_labels(off, CLASSES), labels), "a JPEG's small errors change no class"
 
@@ -274,7 +274,7 @@ def test_a_damaged_cache_is_drawn_again(fault: str, cache: Path) -> None:
     again = load_pairs("maps_mini", split="val", number=2)
     assert torch.equal(again.A, wanted.A)
     assert torch.equal(again.B, wanted.B)
-    assert file.read_bytes() != damaged, "the file was mended"
+    assert file.read_bytes() != damaged, "the file was fixed"
     assert list(cache.iterdir()) == [file]
 
 
@@ -288,7 +288,7 @@ def test_a_changed_recipe_meets_no_old_file(cache: Path, tmp_path: Path) -> None
 
     for text, expected in (("a", 0), ("a", 0), ("b", 1), ("a", 0)):
         source.write_text(text)
-        assert arrays.kept("set", [source], make)["column_0"] == expected
+        assert arrays.load_or_make("set", [source], make)["column_0"] == expected
 
 
 def test_an_interrupt_while_drawing_or_writing_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,7 @@ def test_a_full_disk_is_a_warning_and_the_set_is_there(cache: Path, monkeypatch:
 
 
 def test_many_pictures_show_their_progress_and_few_do_not(capsys: pytest.CaptureFixture[str]) -> None:
-    arrays.make_each("squares", arrays.LONG, lambda index: (np.array(index),))
+    arrays.make_each("squares", arrays.DRAWN_WITHOUT_BAR, lambda index: (np.array(index),))
     assert "drawing squares: 100%" in capsys.readouterr().err
     (numbers,) = arrays.make_each("squares", 3, lambda index: (np.array(index),))
     assert numbers.tolist() == [0, 1, 2]

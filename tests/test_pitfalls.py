@@ -35,9 +35,9 @@ def cases() -> list[object]:
 
 
 def compare(name: str, networks: str, loss: str, batching: str = "split", count: int = 2) -> tuple[Run, Run]:
-    """The pitfall and what mends it, from the same start on the same batches."""
+    """The pitfall and what fixes it, from the same start on the same batches."""
     gan, batches = build(networks, loss, batching), draw(networks, count)
-    return run(gan, PITFALLS[name].step, batches), run(gan, STEPS[PITFALLS[name].mended], batches)
+    return run(gan, PITFALLS[name].step, batches), run(gan, STEPS[PITFALLS[name].fixed], batches)
 
 
 @pytest.mark.parametrize("name", PITFALLS)
@@ -45,7 +45,7 @@ def test_an_entry_says_what_is_wrong_and_what_mends_it(name: str) -> None:
     pitfall = PITFALLS[name]
     assert pitfall.step.__name__ == name
     assert name not in STEPS
-    assert pitfall.mended in STEPS
+    assert pitfall.fixed in STEPS
     assert (pitfall.raises, pitfall.wrong) in [(INPLACE, ""), (SECOND_TIME, ""), ("", "G"), ("", "D")]
 
 
@@ -55,7 +55,7 @@ def test_the_claims_raise_what_the_course_says_they_raise() -> None:
         "d_first_detached_logits": SECOND_TIME,  # claim 4
         "d_first_rescored": SECOND_TIME,  # claim 6
         "g_first_no_detach": SECOND_TIME,  # claim 5
-        "g_first_retain_graph": INPLACE,  # claim 5, mended the wrong way
+        "g_first_retain_graph": INPLACE,  # claim 5, fixed the wrong way
     }
 
 
@@ -88,7 +88,7 @@ def test_it_raises_in_the_second_backward_when_the_first_player_has_moved(name: 
 @pytest.mark.parametrize(("networks", "loss", "batching"), cases())
 @pytest.mark.parametrize("name", SILENT)
 def test_it_misleads_the_named_player_and_only_that_one(name: str, networks: str, loss: str, batching: str) -> None:
-    """In the first step the other player's gradient is the mended step's, bit for bit. The named player's is wrong by
+    """In the first step the other player's gradient is the fixed step's, bit for bit. The named player's is wrong by
     4 % or more: in the first step, or, where what is left over from the first step is the fault, in the second.
     """
     wrong, right = compare(name, networks, loss, batching)
@@ -157,7 +157,7 @@ def test_no_zero_grad_D_is_right_once_and_then_sums_up(networks: str, loss: str,
 @pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
 @pytest.mark.parametrize("name", PITFALLS)
 def test_the_mended_step_runs_on_the_same_arguments(name: str, networks: str) -> None:
-    report = run(build(networks), STEPS[PITFALLS[name].mended], draw(networks)).reports[0]
+    report = run(build(networks), STEPS[PITFALLS[name].fixed], draw(networks)).reports[0]
     assert all(torch.isfinite(tensor).all() for tensor in report.values())
 
 

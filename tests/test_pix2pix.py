@@ -265,7 +265,7 @@ MISFITS = {
 def test_a_misfit_is_refused_before_the_first_step(case) -> None:
     real_A, real_B, message = MISFITS[case]
     with pytest.raises(ValueError, match=message):
-        Run(build_pix2pix(), d_first_detach, iter([(real_A, real_B)])).tick()
+        Run(build_pix2pix(), d_first_detach, iter([(real_A, real_B)])).step()
 
 
 def test_a_D_that_does_not_fit_is_refused() -> None:

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from gantutor.ledger import Share, Traffic
+from gantutor.ledger import Traffic, TrafficShare
 from gantutor.limits import Limits
 from gantutor.plots import (
     COLOURS,
-    LIMITS,
+    LIMIT_STYLES,
     SURFACE,
     apart,
     house_style,
@@ -181,10 +181,10 @@ def test_plot_losses_takes_what_a_player_did_not_report() -> None:
 
 MACHINE = Limits("machine", {"float32": 1e11, "bfloat16": 4e11}, bandwidth=1e10, overhead=1e-6, overlaps=False)
 STEPS = {  # traffic, and seconds; the one that was not run has none
-    "small": (Traffic("small", {"matrix product": Share(200, 10**5, 10**6)}), 4e-4),
-    "wide": (Traffic("wide", {"convolution": Share(200, 10**8, 10**10)}), 0.2),
-    "thin": (Traffic("thin", {"pointwise": Share(200, 10**8, 10**8)}), 0.02),
-    "the paper's": (Traffic("the paper's", {"convolution": Share(500, 10**10, 10**12)}), None),
+    "small": (Traffic("small", {"matrix product": TrafficShare(200, 10**5, 10**6)}), 4e-4),
+    "wide": (Traffic("wide", {"convolution": TrafficShare(200, 10**8, 10**10)}), 0.2),
+    "thin": (Traffic("thin", {"pointwise": TrafficShare(200, 10**8, 10**8)}), 0.02),
+    "the paper's": (Traffic("the paper's", {"convolution": TrafficShare(500, 10**10, 10**12)}), None),
 }
 
 
@@ -192,14 +192,17 @@ def test_a_roofline_holds_the_roofs_and_each_step() -> None:
     ax = axes()
     roofline(ax, MACHINE, STEPS)
     lines = {line.get_label(): line for line in ax.lines}
-    for numbers, flops in MACHINE.flops.items():
-        x, y = lines[numbers].get_data()
+    for dtype, flops in MACHINE.flops.items():
+        x, y = lines[dtype].get_data()
         np.testing.assert_allclose(y, np.minimum(flops, x * 1e10))
         assert x[0] < flops / 1e10 < x[-1], "the ridge is to be seen"
     for name, limit in (("small", "launches"), ("wide", "arithmetic"), ("thin", "memory")):
         (traffic, seconds), line = STEPS[name], lines[name]
         np.testing.assert_allclose(line.get_xydata(), [[traffic.intensity, traffic.flops / seconds]])
-        assert (line.get_color(), line.get_marker(), line.get_markerfacecolor()) == (*LIMITS[limit], LIMITS[limit][0])
+        assert (line.get_color(), line.get_marker(), line.get_markerfacecolor()) == (
+            *LIMIT_STYLES[limit],
+            LIMIT_STYLES[limit][0],
+        )
     bars = {tuple(xy) for line in ax.lines if line.get_marker() == "_" for xy in line.get_xydata()}
     assert bars == {(traffic.intensity, traffic.flops / MACHINE.predicted(traffic)) for traffic, _ in STEPS.values()}
     hollow = lines["the paper's"]
@@ -231,10 +234,10 @@ def test_a_roofline_of_the_machine_alone() -> None:
 
 def test_labels_of_steps_that_lie_together_do_not_overlap() -> None:
     """Ten steps of one speed, and one that is faster than the machine: it was busy when it was measured."""
-    steps = {f"step {i}": (Traffic("", {"convolution": Share(1, 10**8, 10**9 + i)}), 0.05) for i in range(10)}
+    steps = {f"step {i}": (Traffic("", {"convolution": TrafficShare(1, 10**8, 10**9 + i)}), 0.05) for i in range(10)}
     figure = Figure(figsize=(7, 5), layout="constrained")
     ax = figure.subplots()
-    roofline(ax, MACHINE, {**steps, "top": (Traffic("", {"convolution": Share(1, 10**6, 10**10)}), 0.02)})
+    roofline(ax, MACHINE, {**steps, "top": (Traffic("", {"convolution": TrafficShare(1, 10**6, 10**10)}), 0.02)})
     figure.savefig(io.BytesIO())
     labels = [text for text in ax.texts if text.get_text() in steps]
     boxes = sorted((Text.get_window_extent(label) for label in labels), key=lambda box: box.y0)  # without the line
@@ -273,7 +276,7 @@ def test_plot_bounds() -> None:
     np.testing.assert_allclose(found["measured", "wide"], 200)
     (line,) = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 0]
     np.testing.assert_allclose(line.get_xdata(), [1000 * MACHINE.predicted(STEPS["small"][0], data=3e-5), 0.4])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*LIMITS, "measured"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*LIMIT_STYLES, "measured"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is at the top"
 
 
@@ -286,7 +289,7 @@ def test_house_style_is_valid_and_every_colour_is_another() -> None:
         assert matplotlib.rcParams["figure.constrained_layout.use"]
         assert not matplotlib.rcParams["axes.spines.top"]
     assert len({to_hex(colour) for colour in COLOURS.values()}) == len(COLOURS)
-    assert all(len(set(column)) == len(LIMITS) for column in zip(*LIMITS.values(), strict=True))
+    assert all(len(set(column)) == len(LIMIT_STYLES) for column in zip(*LIMIT_STYLES.values(), strict=True))
     assert SURFACE in matplotlib.colormaps
 
 

@@ -20,7 +20,7 @@ BUILD = {
 }
 
 
-def state_of(network: nn.Module) -> dict[str, Tensor]:
+def model_state(network: nn.Module) -> dict[str, Tensor]:
     return copy.deepcopy(network.state_dict())
 
 
@@ -34,58 +34,58 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def test_a_state_dict_is_loaded_by_name(kind, prefix, from_file, tmp_path) -> None:
     """In whatever order its names come, with or without the prefix of DataParallel."""
     source, network = BUILD[kind](), BUILD[kind]()
-    given = OrderedDict((prefix + name, tensor) for name, tensor in reversed(state_of(source).items()))
-    assert not same(state_of(source), state_of(network))
+    given = OrderedDict((prefix + name, tensor) for name, tensor in reversed(model_state(source).items()))
+    assert not same(model_state(source), model_state(network))
     if from_file:
         torch.save(given, tmp_path / "latest_net_G.pth")
         load_reference_state_dict(network, tmp_path / "latest_net_G.pth")
     else:
         load_reference_state_dict(network, given)
-    assert same(state_of(source), state_of(network))
+    assert same(model_state(source), model_state(network))
 
 
 @pytest.mark.parametrize("kind", ["resnet", "unet, instance"])
 def test_the_statistics_of_old_instance_norms_are_dropped(kind) -> None:
     source, network = BUILD[kind](), BUILD[kind]()
-    given = state_of(source)
+    given = model_state(source)
     norms = [name for name, module in source.named_modules() if isinstance(module, nn.InstanceNorm2d)]
     assert norms
     for name in norms:
         given |= {f"{name}.running_mean": torch.ones(3), f"{name}.running_var": torch.ones(3)}
         given[f"{name}.num_batches_tracked"] = torch.tensor(7)
     load_reference_state_dict(network, given)
-    assert same(state_of(source), state_of(network))
+    assert same(model_state(source), model_state(network))
 
 
 def test_the_statistics_of_batchnorm_are_not() -> None:
-    given = state_of(BUILD["unet"]())
+    given = model_state(BUILD["unet"]())
     (mean, *_) = [name for name in given if name.endswith("running_mean")]
     del given[mean]
     with pytest.raises(ValueError, match=f"{mean} .* is missing"):
         load_reference_state_dict(BUILD["unet"](), given)
-    given = state_of(BUILD["patchgan"]()) | {"model.1.running_mean": torch.ones(2)}
+    given = model_state(BUILD["patchgan"]()) | {"model.1.running_mean": torch.ones(2)}
     with pytest.raises(ValueError, match=r"model\.1\.running_mean \(2,\) is not expected"):
         load_reference_state_dict(BUILD["patchgan"](), given)
 
 
 def test_an_old_batchnorm_has_no_counter() -> None:
     source, network = BUILD["unet"](), BUILD["unet"]()
-    given = {name: tensor for name, tensor in state_of(source).items() if not name.endswith("num_batches_tracked")}
+    given = {name: tensor for name, tensor in model_state(source).items() if not name.endswith("num_batches_tracked")}
     load_reference_state_dict(network, given)
-    assert same(state_of(source), state_of(network))
+    assert same(model_state(source), model_state(network))
 
 
 def test_a_file_of_an_old_pytorch_is_read(tmp_path) -> None:
     """The reference's published checkpoints are older than PyTorch's zip format."""
     source, network = BUILD["unet"](), BUILD["unet"]()
-    torch.save(state_of(source), tmp_path / "net.pth", _use_new_zipfile_serialization=False)
+    torch.save(model_state(source), tmp_path / "net.pth", _use_new_zipfile_serialization=False)
     load_reference_state_dict(network, tmp_path / "net.pth")
-    assert same(state_of(source), state_of(network))
+    assert same(model_state(source), model_state(network))
 
 
 def test_a_checkpoint_of_half_precision_is_converted() -> None:
     source, network = BUILD["patchgan"](), BUILD["patchgan"]()
-    load_reference_state_dict(network, {name: tensor.half() for name, tensor in state_of(source).items()})
+    load_reference_state_dict(network, {name: tensor.half() for name, tensor in model_state(source).items()})
     assert all(tensor.dtype != torch.half for tensor in network.state_dict().values())
     torch.testing.assert_close(
         network.state_dict()["model.0.weight"], source.state_dict()["model.0.weight"], atol=1e-4, rtol=0
@@ -95,17 +95,17 @@ def test_a_checkpoint_of_half_precision_is_converted() -> None:
 MISFITS = {
     "another network": (
         "resnet",
-        lambda: state_of(BUILD["patchgan"]()),
+        lambda: model_state(BUILD["patchgan"]()),
         r"does not fit ResNet: model.1.weight \(2, 3, 7, 7\) is missing",
     ),
     "another width": (
         "patchgan",
-        lambda: state_of(patchgan(3, 1, 4)),
+        lambda: model_state(patchgan(3, 1, 4)),
         r"model.0.weight has shape \(4, 3, 4, 4\), expected \(2, 3, 4, 4\); .*model.2.weight has shape",
     ),
-    "more than an error should list": ("resnet", lambda: state_of(unet(64, width=1)), r"; and \d\d more$"),
+    "more than an error should list": ("resnet", lambda: model_state(unet(64, width=1)), r"; and \d\d more$"),
     "a layer more": (
-        "patchgan", lambda: state_of(BUILD["patchgan"]()) | {"extra.weight": torch.ones(2)},
+        "patchgan", lambda: model_state(BUILD["patchgan"]()) | {"extra.weight": torch.ones(2)},
         r"does not fit PatchGAN: extra.weight \(2,\) is not expected$",
     ),
     "an optimizer's": ("pixel", lambda: {"state": {}, "param_groups": []}, "'state': dict, 'param_groups': list"),
@@ -117,10 +117,10 @@ MISFITS = {
 def test_a_misfit_is_named_and_leaves_the_network_alone(case) -> None:
     kind, given, message = MISFITS[case]
     network = BUILD[kind]()
-    before = state_of(network)
+    before = model_state(network)
     with pytest.raises(ValueError, match=message):
         load_reference_state_dict(network, given())
-    assert same(before, state_of(network))
+    assert same(before, model_state(network))
 
 
 class Evil:
@@ -147,7 +147,7 @@ def test_a_file_of_something_else_is_refused(content, tmp_path) -> None:
 
 def test_a_truncated_file_is_refused(tmp_path) -> None:
     whole, path = tmp_path / "whole.pth", tmp_path / "net.pth"
-    torch.save(state_of(BUILD["unet"]()), whole)
+    torch.save(model_state(BUILD["unet"]()), whole)
     path.write_bytes(whole.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"net\.pth is not a file of weights"):
         load_reference_state_dict(BUILD["unet"](), path)

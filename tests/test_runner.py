@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gantutor.experiment import Experiment
+from gantutor.configs import GANConfig
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab, runner
 from gantutor.lab.runner import Runner
@@ -54,10 +54,10 @@ class Recorder:
         self.by: set[str] = set()  # the threads that ticked
         self.on_tick: Callable[[], object] = lambda: time.sleep(0.0005)
         self.runner = Runner(
-            name, self._tick, lambda last: self.frames.append((self.ticks, last)), self.states.append, **options
+            name, self._step, lambda last: self.frames.append((self.ticks, last)), self.states.append, **options
         )
 
-    def _tick(self) -> None:
+    def _step(self) -> None:
         self.by.add(threading.current_thread().name)
         self.on_tick()
         self.ticks += 1
@@ -434,7 +434,7 @@ def test_a_closed_one_still_advances() -> None:
 
 PLAYS_AT_ITS_END = """
 import time
-from gantutor.lab import Experiment, Lab
+from gantutor import Experiment, Lab
 
 lab = Lab(Experiment(data="ring"))
 lab.play.value = True
@@ -578,7 +578,7 @@ def test_play_pauses_by_itself_when_its_budget_is_spent(monkeypatch: pytest.Monk
 def setting(run: Run) -> tuple[Any, ...]:
     """All that decides what a step does."""
     gan: Any = run.model
-    step: Any = run.step
+    step: Any = run.train_step
     rates = tuple(group["lr"] for optimizer in (gan.opt_G, gan.opt_D) for group in optimizer.param_groups)
     return (step.last, step.d_steps, gan.loss, gan.batching, *rates)
 
@@ -611,8 +611,8 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
             seen.append((before, setting(run)))
             inside -= 1
 
-    monkeypatch.setattr(Run, "tick", watched)
-    experiment = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+    monkeypatch.setattr(Run, "step", watched)
+    experiment = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
     lab = Lab(experiment, experiment.replace(loss="minimax"), name="stress")
     buttons = [button for button in lab.widget.children[0].children if hasattr(button, "click")]
     assert [button.description for button in buttons] == ["Step", "D only", "G only", "Reset"]
@@ -656,8 +656,8 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
     assert all(before == after for before, after in seen), "one step under two settings"
     assert len({before for before, _ in seen}) > 20, "hardly any toggle fell between two steps: this shows nothing"
 
-    for lane in lab.lanes:  # and the runs do what the controls say in the end
-        assert setting(lane.run) == setting(lane.controls.read(lane.experiment).start(lane.data))
+    for run_view in lab.run_views:  # and the runs do what the controls say in the end
+        assert setting(run_view.run) == setting(run_view.controls.read(run_view.config).start(run_view.data))
     for number in (0, 1):
         lab.set(number, strategy="d_first_detach", batching="split")
     lab.reset()

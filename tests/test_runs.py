@@ -1,4 +1,4 @@
-"""A run on disk: its config, its data, its folder, its pictures, and when its loop stops."""
+"""A run on disk: its run config, its data, its folder, its images, and when its loop stops."""
 
 import copy
 import csv
@@ -17,27 +17,27 @@ import torch
 from helpers import same_state
 from PIL import Image
 
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import DataError, Folder, Images, Pairs, Points, Unpaired
 from gantutor.distributed import Replicas
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment
 from gantutor.runs import (
     Interruptions,
     RunFolder,
+    build_config,
     contradictions,
-    counted,
-    deciding,
-    filled,
+    fill_config,
+    fixed_fields,
     free_folder,
+    image_counts,
     in_turn,
     load_data,
     loop,
-    named,
-    record_of,
+    resolve_data_name,
     samples_of,
 )
-from gantutor.runs.config import KINDS, record_fields
-from gantutor.runs.folder import write
+from gantutor.runs.folder import write_whole
 from gantutor.runs.loop import Bar, due
+from gantutor.runs.run_config import CONFIG_CLASSES, config_fields
 from gantutor.runs.samples import png_plot
 from gantutor.training import History, Run
 
@@ -45,14 +45,14 @@ TINY = {"batch_size": 8, "model_options": {"width": 8}}
 
 
 def ring_config(**changes: Any) -> dict[str, Any]:
-    config = {**record_fields("dcgan"), "kind": "dcgan", "data": "ring", "size": None, "steps": 9, "speed": "auto"}
-    return {**config, **TINY, "sync_batchnorm": False, "sample_every": 5, **changes}
+    run_config = {**config_fields("dcgan"), "kind": "dcgan", "data": "ring", "size": None, "steps": 9, "speed": "auto"}
+    return {**run_config, **TINY, "sync_batchnorm": False, "sample_every": 5, **changes}
 
 
-def ring_run() -> tuple[Experiment, Any, Run]:
-    record = Experiment(data="ring", **TINY)
-    data = record.load()
-    return record, data, record.start(data)
+def ring_run() -> tuple[GANConfig, Any, Run]:
+    config = GANConfig(data="ring", **TINY)
+    data = config.load()
+    return config, data, config.start(data)
 
 
 def save_pictures(folder: Path, count: int, size: tuple[int, int] = (20, 12)) -> None:
@@ -61,30 +61,30 @@ def save_pictures(folder: Path, count: int, size: tuple[int, int] = (20, 12)) ->
         Image.new("RGB", size, (number * 20, 90, 30)).save(folder / f"{number}.png")
 
 
-# The config and the record.
+# The run config and the config.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONFIG_CLASSES)
 def test_a_config_survives_json_and_gives_the_same_record(kind: str) -> None:
-    config = {**record_fields(kind), "kind": kind}
-    data = config["data"]
-    record = record_of(config, None)
-    again = json.loads(json.dumps(filled(config, record)))
+    run_config = {**config_fields(kind), "kind": kind}
+    data = run_config["data"]
+    config = build_config(run_config, None)
+    again = json.loads(json.dumps(fill_config(run_config, config)))
     assert again["data"] == data
-    assert record_of(again, None) == record == KINDS[kind]()
+    assert build_config(again, None) == config == CONFIG_CLASSES[kind]()
 
 
 def test_a_config_is_filled_with_what_the_record_settled() -> None:
-    config = filled(ring_config(), record_of(ring_config(), None))
-    assert (config["model"], config["norm_D"], config["z_dim"]) == ("points", "none", 2)
-    assert config["steps"] == 9
+    run_config = fill_config(ring_config(), build_config(ring_config(), None))
+    assert (run_config["model"], run_config["norm_D"], run_config["z_dim"]) == ("points", "none", 2)
+    assert run_config["steps"] == 9
 
 
 def test_lists_of_a_config_become_tuples_again() -> None:
-    config = {**record_fields("pix2pix"), "kind": "pix2pix", "multipliers": [1, 2, 4]}
-    record = record_of(config, None, speed=("channels_last",))
-    assert (record.multipliers, record.speed) == ((1, 2, 4), ("channels_last",))  # type: ignore[attr-defined]
-    assert filled(config, record)["multipliers"] == [1, 2, 4]
+    run_config = {**config_fields("pix2pix"), "kind": "pix2pix", "multipliers": [1, 2, 4]}
+    config = build_config(run_config, None, speed=("channels_last",))
+    assert (config.multipliers, config.speed) == ((1, 2, 4), ("channels_last",))  # type: ignore[attr-defined]
+    assert fill_config(run_config, config)["multipliers"] == [1, 2, 4]
 
 
 def test_contradictions_are_spelled_as_options() -> None:
@@ -97,10 +97,10 @@ def test_contradictions_are_spelled_as_options() -> None:
 
 
 def test_the_length_of_a_run_is_free_where_no_rate_falls_by_it() -> None:
-    assert "steps" not in deciding(ring_config())
-    config = {**record_fields("cyclegan"), "kind": "cyclegan", "steps": 9}
-    assert deciding(config)["steps"] == 9
-    assert contradictions(config, {"steps": 10}) == ["--steps was 9, is 10"]
+    assert "steps" not in fixed_fields(ring_config())
+    run_config = {**config_fields("cyclegan"), "kind": "cyclegan", "steps": 9}
+    assert fixed_fields(run_config)["steps"] == 9
+    assert contradictions(run_config, {"steps": 10}) == ["--steps was 9, is 10"]
 
 
 # The data.
@@ -108,8 +108,8 @@ def test_the_length_of_a_run_is_free_where_no_rate_falls_by_it() -> None:
 
 def test_names_stay_and_folders_become_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert named("pix2pix", "facades_mini") == "facades_mini"
-    assert named("dcgan", "facades_mini") == str(tmp_path / "facades_mini")
+    assert resolve_data_name("pix2pix", "facades_mini") == "facades_mini"
+    assert resolve_data_name("dcgan", "facades_mini") == str(tmp_path / "facades_mini")
 
 
 def test_one_s_own_folders(tmp_path: Path) -> None:
@@ -127,15 +127,15 @@ def test_one_s_own_folders(tmp_path: Path) -> None:
         unpaired = load_data("cyclegan", str(tmp_path / name), 16, "cpu")
         assert isinstance(unpaired, Unpaired)
         assert unpaired.shape == (3, 16, 16)
-    record = record_of({**record_fields("dcgan"), "kind": "dcgan", "data": str(tmp_path / "flat")}, flat)
-    assert record.data is flat
+    config = build_config({**config_fields("dcgan"), "kind": "dcgan", "data": str(tmp_path / "flat")}, flat)
+    assert config.data is flat
 
 
 def test_pictures_are_counted() -> None:
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     pairs, unpaired = Pairs("x", images, images), Unpaired("x", images, images[:2], images, images)
-    assert [counted(data) for data in (Images("x", images), pairs, unpaired)] == [[3], [3], [3, 2]]
-    assert counted(load_data("dcgan", "ring", None, "cpu")) == []
+    assert [image_counts(data) for data in (Images("x", images), pairs, unpaired)] == [[3], [3], [3, 2]]
+    assert image_counts(load_data("dcgan", "ring", None, "cpu")) == []
 
 
 def test_a_set_with_a_name_takes_its_size() -> None:
@@ -145,10 +145,10 @@ def test_a_set_with_a_name_takes_its_size() -> None:
 
 
 def test_download_reaches_the_set_that_can_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gantutor.runs import config
+    from gantutor.runs import run_config
 
     asked = {}
-    monkeypatch.setitem(config.NAMED["pix2pix"], "facades", lambda **options: asked.update(options))
+    monkeypatch.setitem(run_config.DATA_SETS["pix2pix"], "facades", lambda **options: asked.update(options))
     load_data("pix2pix", "facades", 128, "cpu", download=True)
     assert asked == {"device": "cpu", "size": 128, "download": True}
 
@@ -156,10 +156,10 @@ def test_download_reaches_the_set_that_can_be_fetched(monkeypatch: pytest.Monkey
 def test_data_that_does_not_go(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--data: /no/where is no folder; .* choose one of ring, grid"):
         load_data("dcgan", "/no/where", None, "cpu")
-    with pytest.raises(ValueError, match="--size is the side of a picture, and ring has none"):
+    with pytest.raises(ValueError, match="--size is the side of an image, and ring has none"):
         load_data("dcgan", "ring", 28, "cpu")
     save_pictures(tmp_path / "A", 2)
-    with pytest.raises(DataError, match=r"needs two folders of pictures, A and B or trainA and trainB"):
+    with pytest.raises(DataError, match=r"needs two folders of images, A and B or trainA and trainB"):
         load_data("cyclegan", str(tmp_path), None, "cpu")
 
 
@@ -196,14 +196,14 @@ def test_the_history_as_a_table(tmp_path: Path) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
-    write(path, b"old")
+    write_whole(path, b"old")
 
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)  # without it, a crash of the machine leaves an empty file
     with pytest.raises(OSError, match="No space left"):
-        write(path, b"new")
+        write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
 
@@ -211,7 +211,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"kind": "vae"}'])
 def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config\.json holds no run's config"):
+    with pytest.raises(ValueError, match=r"config\.json holds no run config"):
         RunFolder(tmp_path).read_config()
 
 
@@ -227,12 +227,16 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
 
 def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    assert folder.kept_steps() == []
+    assert folder.checkpoint_steps() == []
     folder.checkpoint.parent.mkdir()
-    others = [folder.checkpoint, folder.kept(7).with_suffix(".pt.tmp"), folder.checkpoint.with_name("step_best.pt")]
-    for path in (folder.kept(20), folder.kept(3), folder.kept(1234567), *others):
+    others = [
+        folder.checkpoint,
+        folder.checkpoint_path(7).with_suffix(".pt.tmp"),
+        folder.checkpoint.with_name("step_best.pt"),
+    ]
+    for path in (folder.checkpoint_path(20), folder.checkpoint_path(3), folder.checkpoint_path(1234567), *others):
         path.touch()
-    assert folder.kept_steps() == [3, 20, 1234567]
+    assert folder.checkpoint_steps() == [3, 20, 1234567]
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -275,8 +279,8 @@ def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_one
     history.append({"g_loss": torch.tensor(3.0)})
     folder.tell_board(history)
     assert folder.board.scalars == [("d_loss", 2.0, 2), ("g_loss", 3.0, 3)]
-    record, data, run = ring_run()
-    folder.write_sample(7, samples_of(record, data)(run))
+    config, data, run = ring_run()
+    folder.write_sample(7, samples_of(config, data)(run))
     assert folder.board.images == [("samples", (400, 400, 3), 7)]
 
 
@@ -290,7 +294,7 @@ def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: py
     assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}
 
 
-# The pictures.
+# The images.
 
 
 def decoded(png: bytes, path: Path) -> np.ndarray:
@@ -299,28 +303,28 @@ def decoded(png: bytes, path: Path) -> np.ndarray:
 
 
 def test_a_sample_picture_of_digits_is_g_of_the_same_z(tmp_path: Path) -> None:
-    record = Experiment(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
-    data = record.load()
-    run = record.start(data)
+    config = GANConfig(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
+    data = config.load()
+    run = config.start(data)
     before = copy.deepcopy(run.model)
-    draw = samples_of(record, data)
+    draw = samples_of(config, data)
     png = draw(run)
     assert draw(run) == png
     assert same_state(run.model, before)
-    z = torch.randn(64, record.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(64, config.z_dim, generator=torch.Generator().manual_seed(0))
     first = (run.model.sample(z)[0, 0] + 1) * 127.5
     shown = decoded(png, tmp_path / "x.png")[2:30, 2:30, 0]  # within a margin of 2 pixels
     assert np.abs(shown - first.numpy()).max() < 1
-    run.tick()
+    run.step()
     assert draw(run) != png
 
 
 def test_a_sample_picture_of_pairs_has_input_output_and_target(tmp_path: Path) -> None:
-    record = Pix2PixExperiment(width_G=2, width_D=2)
-    data = record.load()
-    run = record.start(data)
+    config = Pix2PixConfig(width_G=2, width_D=2)
+    data = config.load()
+    run = config.start(data)
     before = copy.deepcopy(run.model)
-    png = samples_of(record, data)(run)
+    png = samples_of(config, data)(run)
     assert same_state(run.model, before)
     A, B = data.held_out.first(1)
     shown = decoded(png, tmp_path / "x.png")
@@ -331,9 +335,9 @@ def test_a_sample_picture_of_pairs_has_input_output_and_target(tmp_path: Path) -
 
 
 def test_a_sample_picture_of_two_domains_has_both_ways(tmp_path: Path) -> None:
-    record = CycleGANExperiment(width_G=2, width_D=2, blocks=1)
-    data = record.load()
-    shown = decoded(samples_of(record, data)(record.start(data)), tmp_path / "x.png")
+    config = CycleGANConfig(width_G=2, width_D=2, blocks=1)
+    data = config.load()
+    shown = decoded(samples_of(config, data)(config.start(data)), tmp_path / "x.png")
     A, B = data.test(1)
     assert shown.shape == (8 * 50 + 2, 6 * 50 + 2, 3)
     for column, image in ((0, A), (3, B)):
@@ -344,8 +348,8 @@ def test_a_sample_picture_of_two_domains_has_both_ways(tmp_path: Path) -> None:
 def test_pictures_that_stay_in_their_files_can_be_sampled(tmp_path: Path) -> None:
     save_pictures(tmp_path / "flat", 3)
     data = Folder("flat", sorted((tmp_path / "flat").iterdir()), 28, 3, torch.device("cpu"))
-    record = Experiment(data=data, batch_size=2, model_options={"width_G": 4, "width_D": 4})
-    assert samples_of(record, data)(record.start(data)).startswith(b"\x89PNG")
+    config = GANConfig(data=data, batch_size=2, model_options={"width_G": 4, "width_D": 4})
+    assert samples_of(config, data)(config.start(data)).startswith(b"\x89PNG")
 
 
 # The loop.
@@ -395,7 +399,7 @@ def test_the_bar_shows_the_losses_without_waiting_for_each(capsys: pytest.Captur
 
 def test_there_is_no_bar_for_a_log_or_another_replica(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, run = ring_run()
-    run.tick()
+    run.step()
     for quiet in (False, True):
         with Bar(run, 100, quiet) as bar:
             bar.show()

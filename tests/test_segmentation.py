@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gantutor.data import Pairs, load_pairs
-from gantutor.data.facades import CLASSES
+from gantutor.data.facades import FACADE_CLASSES
 from gantutor.metrics import Segmenter, l1, segmentation_score, ssim, train_segmenter
 from gantutor.metrics.segmentation import score_of_counts
 
@@ -63,7 +63,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 @pytest.fixture(scope="module")
 def segmenter(pairs: Pairs) -> Segmenter:
     assert pairs.labels is not None
-    return train_segmenter(pairs.first(150)[1], pairs.labels, len(CLASSES), steps=100)
+    return train_segmenter(pairs.first(150)[1], pairs.labels, len(FACADE_CLASSES), steps=100)
 
 
 def blurred(images: Tensor, width: int) -> Tensor:
@@ -99,11 +99,13 @@ def test_the_score_knows_no_right_colour(pairs: Pairs, segmenter: Segmenter) -> 
 
     painted: list[list[Any]] = [[], [], []]
     for seed in range(20):
-        labels, frames = facades.lay_out(facades.plan(np.random.default_rng(seed)), np.random.default_rng(seed), 192)
+        labels, frames = facades.lay_out_house(
+            facades.plan(np.random.default_rng(seed)), np.random.default_rng(seed), 192
+        )
         painted[0].append(drawing.small_labels(labels))
         for place in (1, 2):
             painted[place].append(
-                drawing.small_picture(facade_paint.paint(labels, frames, np.random.default_rng([seed, place])))
+                drawing.small_image(facade_paint.paint_facade(labels, frames, np.random.default_rng([seed, place])))
             )
     truth, other = (torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2) / 127.5 - 1 for column in painted[1:])
     labels = torch.from_numpy(np.stack(painted[0]))

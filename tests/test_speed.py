@@ -14,11 +14,11 @@ import torch
 from image_helpers import on_cuda
 from torch import Tensor
 
+from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Pairs, Unpaired
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
-from gantutor.parts import networks, optimizers
-from gantutor.speed import SPEED_UPS, compiled, is_getting_ready, keep_memory, set_speed, suited, wait_until_ready
-from gantutor.speed.recorded import Recorded, settings_of
+from gantutor.model_state import networks, optimizers
+from gantutor.speed import SPEED_UPS, compiled, is_getting_ready, keep_memory, recommended, set_speed, wait_until_ready
+from gantutor.speed.cuda_graph import CUDAGraph, settings_of
 from gantutor.steps import STEPS, d_first_detach
 from gantutor.training import DivergedError, Run, measured
 
@@ -28,26 +28,26 @@ def noise(n: int, seed: int, size: int = 16) -> Tensor:
     return torch.randint(0, 256, (n, 3, size, size), generator=generator, dtype=torch.uint8)
 
 
-RING = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu")
-RECORDS: dict[str, Any] = {
-    "gan": Experiment(data="digits", batch_size=8, model_options={"width_G": 8, "width_D": 8}, device="cpu"),
-    "pix2pix": Pix2PixExperiment(
+RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8}, device="cpu")
+CONFIGS: dict[str, Any] = {
+    "gan": GANConfig(data="digits", batch_size=8, model_options={"width_G": 8, "width_D": 8}, device="cpu"),
+    "pix2pix": Pix2PixConfig(
         data=Pairs("noise", noise(9, 0), noise(9, 1)), width_G=8, width_D=8, patch=16, batch_size=2, device="cpu"
     ),
-    "cyclegan": CycleGANExperiment(
+    "cyclegan": CycleGANConfig(
         data=Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes")),
         width_G=8, width_D=8, blocks=1, patch=16, pool_size=3, device="cpu",
     ),
 }  # fmt: skip
 ON_ANY = ("channels_last", "fused", "bf16")  # what needs neither a compiler nor a GPU
 ROUNDING = 1e-5  # of a float32 gradient, relative to its norm, where only the order of the sums differs
-each_record = pytest.mark.parametrize("name", RECORDS)
+each_record = pytest.mark.parametrize("name", CONFIGS)
 
 
-def after(record: Record, steps: int, *speed: str) -> Run:
-    run = record.replace(speed=speed).start()
+def after(config: Config, steps: int, *speed: str) -> Run:
+    run = config.replace(speed=speed).start()
     for _ in range(steps):
-        run.tick()
+        run.step()
     return run
 
 
@@ -63,9 +63,9 @@ def equal(a: Run, b: Run) -> bool:
     return all(torch.equal(x, y) for x, y in zip(state(a), state(b), strict=True))
 
 
-def gradients(record: Record, *speed: str) -> Tensor:
+def gradients(config: Config, *speed: str) -> Tensor:
     """All gradients that the first step gives to the optimizers, flat, in an order of their own."""
-    run = record.replace(speed=speed).start()
+    run = config.replace(speed=speed).start()
     found: list[Tensor] = []
 
     def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -74,7 +74,7 @@ def gradients(record: Record, *speed: str) -> Tensor:
 
     for _, optimizer in sorted(optimizers(run.model).items()):
         optimizer.register_step_pre_hook(keep)
-    run.tick()
+    run.step()
     assert {gradient.dtype for gradient in found} == {torch.float32}
     return torch.cat(found)
 
@@ -85,7 +85,7 @@ def gradients(record: Record, *speed: str) -> Tensor:
 @each_record
 @pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
 def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str) -> None:
-    plain, fast = gradients(RECORDS[name]), gradients(RECORDS[name], speed_up)
+    plain, fast = gradients(CONFIGS[name]), gradients(CONFIGS[name], speed_up)
     assert (fast - plain).norm() < ROUNDING * plain.norm()
 
 
@@ -93,7 +93,7 @@ def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str)
 @pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
 def test_reports_stay_with_the_plain_ones(name: str, speed_up: str) -> None:
     """Adam divides by a gradient's size, so that one close to 0 turns rounding into a whole step: hence 1e-3."""
-    plain, fast = after(RECORDS[name], 4), after(RECORDS[name], 4, speed_up)
+    plain, fast = after(CONFIGS[name], 4), after(CONFIGS[name], 4, speed_up)
     assert plain.history.keys() == fast.history.keys()
     for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
         assert torch.allclose(torch.tensor(fast.history[key]), torch.tensor(plain.history[key]), rtol=1e-3), key
@@ -101,7 +101,7 @@ def test_reports_stay_with_the_plain_ones(name: str, speed_up: str) -> None:
 
 @each_record
 def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
-    run = after(RECORDS[name], 2)
+    run = after(CONFIGS[name], 2)
     before = state(run)
     set_speed(run, ("channels_last",))
     tensors = [p for network in networks(run.model).values() for p in network.parameters() if p.dim() == 4]
@@ -109,7 +109,7 @@ def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
                for key in ("exp_avg", "exp_avg_sq") if run_state[key].dim() == 4]  # fmt: skip
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in [*tensors, *moments])
     assert any(not tensor.is_contiguous() for tensor in tensors), "nothing has moved"
-    run.tick()
+    run.step()
     set_speed(run, ())
     assert all(tensor.is_contiguous() for tensor in [*tensors])
     assert len(before) == len(state(run))
@@ -117,7 +117,7 @@ def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
 
 @each_record
 def test_the_fused_update_is_switched_in_every_group(name: str) -> None:
-    run = after(RECORDS[name], 1, "fused")
+    run = after(CONFIGS[name], 1, "fused")
     groups = [group for optimizer in optimizers(run.model).values() for group in optimizer.param_groups]
     assert all(group["fused"] for group in groups)
     set_speed(run, ())
@@ -126,31 +126,31 @@ def test_the_fused_update_is_switched_in_every_group(name: str) -> None:
 
 @each_record
 def test_bf16_keeps_weights_gradients_and_outputs_in_float32(name: str) -> None:
-    run = after(RECORDS[name], 2, "bf16")
+    run = after(CONFIGS[name], 2, "bf16")
     tensors = [p for network in networks(run.model).values() for p in network.parameters()]
     assert {p.dtype for p in tensors} == {p.grad.dtype for p in tensors if p.grad is not None} == {torch.float32}
     assert {value.dtype for value in run.last.values()} == {torch.float32}
     assert {x.dtype for x in state(run)} <= {torch.float32, torch.int64}
-    assert list(networks(run.model)) == list(networks(after(RECORDS[name], 0).model))
+    assert list(networks(run.model)) == list(networks(after(CONFIGS[name], 0).model))
 
 
 @each_record
 def test_bf16_computes_in_bfloat16_and_points_where_float32_does(name: str) -> None:
     """A bfloat16 has 8 bits of mantissa, so that each number is off by up to 1/256."""
-    plain, fast = gradients(RECORDS[name]), gradients(RECORDS[name], "bf16")
+    plain, fast = gradients(CONFIGS[name]), gradients(CONFIGS[name], "bf16")
     cosine = torch.nn.functional.cosine_similarity(plain, fast, dim=0)
     assert 0.95 < cosine < 1 - 1e-7
-    x = next(RECORDS[name].start().batches)[0 if name != "gan" else 1]
+    x = next(CONFIGS[name].start().batches)[0 if name != "gan" else 1]
     outputs = []
     for speed in ((), ("bf16",)):
-        run = RECORDS[name].replace(speed=speed).start()
+        run = CONFIGS[name].replace(speed=speed).start()
         outputs.append(next(iter(networks(run.model).values()))(x))
     assert 0 < (outputs[1] - outputs[0]).abs().max() < 0.05 * outputs[0].abs().max()
 
 
 def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
-    record = RECORDS["gan"].replace(loss="wgan-gp", norm_D="none")
-    plain, fast = gradients(record), gradients(record, "bf16")
+    config = CONFIGS["gan"].replace(loss="wgan-gp", norm_D="none")
+    plain, fast = gradients(config), gradients(config, "bf16")
     assert torch.nn.functional.cosine_similarity(plain, fast, dim=0) > 0.95
 
 
@@ -159,27 +159,27 @@ def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
 
 @each_record
 def test_without_speed_ups_a_run_is_the_plain_one_bit_for_bit(name: str) -> None:
-    run = RECORDS[name].start()
-    plain = RECORDS[name].start()
+    run = CONFIGS[name].start()
+    plain = CONFIGS[name].start()
     for _ in range(3):
         set_speed(run, ())
-        run.tick()
-        plain.tick()
-    assert run.take is measured
+        run.step()
+        plain.step()
+    assert run.step_runner is measured
     assert equal(run, plain)
 
 
 @each_record
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_on_and_off_again_leaves_no_trace(name: str, speed: tuple[str, ...]) -> None:
-    run, plain = after(RECORDS[name], 2), after(RECORDS[name], 2)
+    run, plain = after(CONFIGS[name], 2), after(CONFIGS[name], 2)
     for _ in range(2):
         set_speed(run, speed)
         set_speed(run, speed)
     set_speed(run, ())
     for _ in range(2):
-        run.tick()
-        plain.tick()
+        run.step()
+        plain.step()
     assert equal(run, plain)
 
 
@@ -187,10 +187,10 @@ def test_on_and_off_again_leaves_no_trace(name: str, speed: tuple[str, ...]) -> 
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str, speed: tuple[str, ...]) -> None:
     """The good state is one; the live panel and the ledger work on others."""
-    run = after(RECORDS[name], 2, *speed)
-    model, step = copy.deepcopy((run.model, run.step))
+    run = after(CONFIGS[name], 2, *speed)
+    model, step = copy.deepcopy((run.model, run.train_step))
     batch = next(copy.deepcopy(run.batches))
-    run.tick()
+    run.step()
     step(model, *batch)
     assert all(
         torch.equal(x, y)
@@ -205,12 +205,12 @@ def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str, speed: tuple[s
 
 @each_record
 def test_a_run_that_diverges_goes_on_with_its_speed_ups(name: str) -> None:
-    run = after(RECORDS[name], 2, *ON_ANY)
+    run = after(CONFIGS[name], 2, *ON_ANY)
     next(next(iter(networks(run.model).values())).parameters()).data.fill_(float("nan"))
     with pytest.raises(DivergedError):
-        run.tick()
-    RECORDS[name].replace(speed=ON_ANY).apply(run)
-    run.tick()
+        run.step()
+    CONFIGS[name].replace(speed=ON_ANY).apply(run)
+    run.step()
     assert all("forward" in vars(network) for network in networks(run.model).values())
 
 
@@ -222,19 +222,19 @@ def test_a_record_takes_names_in_any_order_and_as_a_list() -> None:
 
 @each_record
 def test_speed_can_change_live_in_every_record(name: str) -> None:
-    assert RECORDS[name].speed == ()
-    assert RECORDS[name].is_live("speed", ("fused",))
+    assert CONFIGS[name].speed == ()
+    assert CONFIGS[name].is_live("speed", ("fused",))
 
 
 @each_record
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_switched_off_a_run_goes_on_as_a_plain_one_in_its_state(name: str, speed: tuple[str, ...]) -> None:
-    run, plain = after(RECORDS[name], 2, *speed), RECORDS[name].start()
+    run, plain = after(CONFIGS[name], 2, *speed), CONFIGS[name].start()
     set_speed(run, ())
     plain.load_state_dict(copy.deepcopy(run.state_dict()))
     for _ in range(2):
-        run.tick()
-        plain.tick()
+        run.step()
+        plain.step()
     assert equal(run, plain)
 
 
@@ -246,19 +246,19 @@ def test_switched_off_a_run_goes_on_as_a_plain_one_in_its_state(name: str, speed
 def test_a_record_refuses_an_unknown_speed_up(name: str, speed: Any) -> None:
     listed = "choose some of channels_last, fused, bf16, compile, graph"
     with pytest.raises(ValueError, match=rf"^speed=.* holds an unknown name; {listed}$"):
-        RECORDS[name].replace(speed=speed)
+        CONFIGS[name].replace(speed=speed)
 
 
-def refused(record: Record, *speed: str, change: Callable[[Run], object] = lambda run: None) -> str:
+def refused(config: Config, *speed: str, change: Callable[[Run], object] = lambda run: None) -> str:
     """The reason that a run gives, having changed nothing."""
-    run = record.start()
+    run = config.start()
     change(run)
-    before, take = settings_of(run.model), run.take
+    before, step_runner = settings_of(run.model), run.step_runner
     with pytest.raises(ValueError, match="cannot be used here: ") as raised:
         set_speed(run, speed)
     assert settings_of(run.model) == before
-    assert run.take is take
-    run.tick()
+    assert run.step_runner is step_runner
+    run.step()
     return str(raised.value)
 
 
@@ -282,14 +282,14 @@ def test_compile_refuses_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert "torch.compile needs a C++ compiler" in refused(RING, "compile")
 
 
-@pytest.mark.parametrize("strategy", compiled.TWICE)
+@pytest.mark.parametrize("strategy", compiled.TWO_BACKWARDS)
 def test_compile_refuses_two_backwards_through_one_graph(strategy: str) -> None:
     """torch.compile lets the backward write over what the forward has kept."""
-    record = RING.replace(strategy=strategy)
-    assert f"{strategy} goes backward twice" in refused(record, "compile")
+    config = RING.replace(strategy=strategy)
+    assert f"{strategy} goes backward twice" in refused(config, "compile")
     run = RING.replace(speed=("compile",)).start()
     with pytest.raises(ValueError, match=f"compile cannot be used here: {strategy} goes backward twice"):
-        record.replace(speed=("compile",)).apply(run)
+        config.replace(speed=("compile",)).apply(run)
 
 
 def test_every_thread_may_compile_as_much() -> None:
@@ -317,24 +317,24 @@ def test_a_recording_is_refused_without_cuda() -> None:
     ("record", "reason"),
     [
         (RING.replace(d_steps=2), "with d_steps = 2 the step draws batches itself"),
-        (RECORDS["pix2pix"], "OwnDropout draws on the CPU in the middle of the step: set dropout to 0"),
-        (RECORDS["cyclegan"], "the image pool decides on the CPU"),
+        (CONFIGS["pix2pix"], "SeededDropout draws on the CPU in the middle of the step: set dropout to 0"),
+        (CONFIGS["cyclegan"], "the image pool decides on the CPU"),
         (RING, ""),
-        (RECORDS["pix2pix"].replace(dropout=0.0), ""),
-        (RECORDS["cyclegan"].replace(pool_size=0), ""),
+        (CONFIGS["pix2pix"].replace(dropout=0.0), ""),
+        (CONFIGS["cyclegan"].replace(pool_size=0), ""),
     ],
 )
 def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
-    record: Record, reason: str, monkeypatch: pytest.MonkeyPatch
+    config: Config, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gantutor.speed.recorded.device_of", lambda run: torch.device("cuda"))
-    found = SPEED_UPS["graph"].refusal(record.start())
+    monkeypatch.setattr("gantutor.speed.cuda_graph.device_of", lambda run: torch.device("cuda"))
+    found = SPEED_UPS["graph"].refusal(config.start())
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
 
 def test_an_optimizer_that_cannot_be_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gantutor.speed.recorded.device_of", lambda run: torch.device("cuda"))
+    monkeypatch.setattr("gantutor.speed.cuda_graph.device_of", lambda run: torch.device("cuda"))
     run = RING.start()
     run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
     assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
@@ -373,18 +373,18 @@ def test_a_run_goes_on_plainly_while_it_is_compiled_for(monkeypatch: pytest.Monk
     monkeypatch.setattr(compiled, "compile_networks", later)
     run, plain = RING.replace(speed=("compile",)).start(), RING.start()
     for _ in range(3):
-        run.tick()
-        plain.tick()
+        run.step()
+        plain.step()
     assert is_getting_ready(run)
     assert compiled_calls(run) == [None, None]
     assert equal(run, plain), "it waited, or what it compiles with has moved the run"
     may_compile.set()
     wait_until_ready(run)
     assert not is_getting_ready(run)
-    assert run.take is measured
+    assert run.step_runner is measured
     assert None not in compiled_calls(run)
-    run.tick()
-    plain.tick()
+    run.step()
+    plain.step()
     assert all(torch.allclose(x, y, rtol=1e-3, atol=1e-5) for x, y in zip(state(run), state(plain), strict=True))
     assert [network._compiled_call_impl for network in networks(copy.deepcopy(run.model)).values()] == [None, None], (
         "copies are to be looked at, with other shapes"
@@ -420,10 +420,10 @@ def test_what_is_compiled_is_used_in_training_alone(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(call, "compiled", counted(call.network))
     real, z = next(run.batches)
     run.model.sample(z)
-    run.model.verdict(real)
-    run.model.push(real)
+    run.model.prob_real(real)
+    run.model.fake_gradient(real)
     assert calls == []
-    run.tick()
+    run.step()
     assert len(calls) > 1
 
 
@@ -438,7 +438,7 @@ def test_other_numbers_are_compiled_for_anew() -> None:
     assert is_getting_ready(run)
     assert compiled_calls(run) == [None, None]
     wait_until_ready(run)
-    run.tick()
+    run.step()
     assert {value.dtype for value in run.last.values()} == {torch.float32}
 
 
@@ -451,13 +451,13 @@ def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pyte
     run, plain = RING.replace(speed=("compile",)).start(), after(RING, 2)
     with pytest.raises(RuntimeError, match=message):
         wait_until_ready(run)
-    run.tick()
+    run.step()
     set_speed(run, ("compile",))
-    take: Any = run.take
-    take.start(next(copy.deepcopy(run.batches))).join()
+    step_runner: Any = run.step_runner
+    step_runner.start(next(copy.deepcopy(run.batches))).join()
     with pytest.raises(RuntimeError, match=message):
-        run.tick()
-    run.tick()
+        run.step()
+    run.step()
     assert equal(run, plain)
 
 
@@ -466,14 +466,14 @@ def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
     program = """
 import torch
-from gantutor.experiment import Experiment
+from gantutor import Experiment
 from gantutor.speed import wait_until_ready
 record = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu", batching="joint")
 runs = [record.start(), record.replace(speed=("compile",)).start()]
 wait_until_ready(runs[1])
 for run in runs:
     for _ in range(3):
-        run.tick()
+        run.step()
 a, b = (torch.cat([p.flatten() for p in [*run.model.G.parameters(), *run.model.D.parameters()]]) for run in runs)
 assert a.equal(a) and (a - b).norm() < 1e-5 * a.norm(), (a - b).norm() / a.norm()
 print("alike")
@@ -494,14 +494,14 @@ def test_kept_memory_is_not_faulted_in_again_and_changes_no_bit() -> None:
     program = """
 import hashlib, resource, sys, torch
 import gantutor.training
-from gantutor.experiment import Experiment
+from gantutor import Experiment
 from gantutor.speed import keep_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "plain":
     gantutor.training.keep_memory = lambda: None
 run = Experiment(data="ring", device="cpu").start()
 for _ in range(5):
-    run.tick()
+    run.step()
 weights = torch.cat([p.detach().flatten() for p in [*run.model.G.parameters(), *run.model.D.parameters()]])
 for i in range(13):
     activations = [torch.ones(1 << 21) for _ in range(4)]
@@ -534,19 +534,19 @@ def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @each_record
 def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> None:
-    assert "bf16" not in {*suited("cpu"), *suited("cuda"), *suited("mps")}
-    assert set(suited("cuda")) | set(suited("cpu")) <= set(SPEED_UPS)
-    run = after(RECORDS[name], 1, *suited("cpu"))
-    assert suited("cpu", run.model) == (("fused",) if name == "cyclegan" else ("channels_last", "fused"))
+    assert "bf16" not in {*recommended("cpu"), *recommended("cuda"), *recommended("mps")}
+    assert set(recommended("cuda")) | set(recommended("cpu")) <= set(SPEED_UPS)
+    run = after(CONFIGS[name], 1, *recommended("cpu"))
+    assert recommended("cpu", run.model) == (("fused",) if name == "cyclegan" else ("channels_last", "fused"))
     assert {value.dtype for value in run.last.values()} == {torch.float32}
 
 
 # On a GPU -------------------------------------------------------------------------------------------------------------
 
 RECORDABLE = {
-    "gan": RECORDS["gan"],
-    "pix2pix": RECORDS["pix2pix"].replace(dropout=0.0, steps=6),
-    "cyclegan": RECORDS["cyclegan"].replace(pool_size=0, steps=6),
+    "gan": CONFIGS["gan"],
+    "pix2pix": CONFIGS["pix2pix"].replace(dropout=0.0, steps=6),
+    "cyclegan": CONFIGS["cyclegan"].replace(pool_size=0, steps=6),
 }
 
 
@@ -555,41 +555,41 @@ RECORDABLE = {
 @pytest.mark.parametrize("speed", [("graph",), ("fused", "graph"), ("channels_last", "fused", "graph")])
 def test_a_recording_takes_the_steps_of_the_plain_run(name: str, speed: tuple[str, ...]) -> None:
     """Ten steps, the last six replayed, of them some at a rate that falls; then the plain way again."""
-    record = on_cuda(RECORDABLE[name])
-    run, plain = after(record, 10, *speed), after(record, 10, *speed[:-1])
-    assert isinstance(run.take, Recorded)
-    assert run.take.graph is not None
+    config = on_cuda(RECORDABLE[name])
+    run, plain = after(config, 10, *speed), after(config, 10, *speed[:-1])
+    assert isinstance(run.step_runner, CUDAGraph)
+    assert run.step_runner.graph is not None
     assert run.history.keys() == plain.history.keys()
     for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
         assert torch.allclose(torch.tensor(run.history[key]), torch.tensor(plain.history[key]), rtol=1e-2), key
-    assert getattr(run.step, "t", 10) == 10
-    record.apply(run)
-    run.tick()
-    assert run.take is measured
+    assert getattr(run.train_step, "t", 10) == 10
+    config.apply(run)
+    run.step()
+    assert run.step_runner is measured
 
 
 @pytest.mark.cuda
 def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> None:
-    run = after(on_cuda(RECORDS["gan"]), 6, "graph")
-    take: Any = run.take
-    first = take.graph
-    run.tick(d_first_detach)  # another step: taken plainly
-    run.tick()
-    assert take.graph is first
+    run = after(on_cuda(CONFIGS["gan"]), 6, "graph")
+    step_runner: Any = run.step_runner
+    first = step_runner.graph
+    run.step(d_first_detach)  # another step: taken plainly
+    run.step()
+    assert step_runner.graph is first
     for group in run.model.opt_G.param_groups:
         group["lr"] = 0.0
     before = [p.clone() for p in run.model.G.parameters()]
     for _ in range(5):
-        run.tick()
-    assert take.graph is not first
+        run.step()
+    assert step_runner.graph is not first
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.G.parameters(), strict=True))
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("strategy", STEPS)
 def test_every_strategy_can_be_recorded(strategy: str) -> None:
-    record = on_cuda(RECORDS["gan"]).replace(strategy=strategy, norm_D="none")
-    run, plain = after(record, 8, "graph"), after(record, 8)
+    config = on_cuda(CONFIGS["gan"]).replace(strategy=strategy, norm_D="none")
+    run, plain = after(config, 8, "graph"), after(config, 8)
     assert torch.allclose(run.last["d_loss"], plain.last["d_loss"], rtol=1e-2)
 
 
@@ -598,20 +598,20 @@ def test_every_strategy_can_be_recorded(strategy: str) -> None:
 @pytest.mark.parametrize("speed", [(), ("channels_last", "fused", "bf16")])
 def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
     """40 of them: every 50 the losses are looked at. The first looks at its batch."""
-    run = on_cuda(RECORDS[name]).replace(speed=speed).start()
-    run.tick()
+    run = on_cuda(CONFIGS[name]).replace(speed=speed).start()
+    run.step()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(40):
-            run.tick()
+            run.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.cuda
 def test_step_counts_lie_where_the_update_wants_them() -> None:
-    run = after(on_cuda(RECORDS["gan"]), 2)
+    run = after(on_cuda(CONFIGS["gan"]), 2)
     for speed, place in (("fused",), "cuda"), ((), "cpu"), (("fused",), "cuda"), ((), "cpu"):
         set_speed(run, speed)
-        run.tick()
+        run.step()
         assert {state["step"].device.type for state in run.model.opt_G.state.values()} == {place}

@@ -12,11 +12,11 @@ from helpers import build, draw, same_state
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
 from gantutor.gan import GAN
-from gantutor.ledger import Share, Traffic, cost, traffic
-from gantutor.ledger.traffic import KINDS, Counter
+from gantutor.ledger import Traffic, TrafficShare, cost, traffic
+from gantutor.ledger.traffic import OPERATION_KINDS, Counter
 from gantutor.models import dcgan, patchgan, resnet, unet
 from gantutor.pix2pix import PIX2PIX_STEPS, Pix2Pix
 from gantutor.steps import STEPS
@@ -51,8 +51,8 @@ def test_a_linear_layer() -> None:
     found = traffic(step, Model(nn.Linear(IN, OUT)), x)
     forward = B * IN + OUT * IN + OUT + B * OUT
     of_weight, of_bias = B * OUT + B * IN + OUT * IN, B * OUT + OUT
-    assert found.kinds["matrix product"] == Share(2, 4 * (forward + of_weight), 2 * 2 * B * IN * OUT)
-    assert found.kinds["pointwise"] == Share(1, 4 * of_bias, 0)
+    assert found.kinds["matrix product"] == TrafficShare(2, 4 * (forward + of_weight), 2 * 2 * B * IN * OUT)
+    assert found.kinds["pointwise"] == TrafficShare(1, 4 * of_bias, 0)
     assert (found.launches, found.bytes) == (3, 4 * (forward + of_weight + of_bias))
     assert found.intensity == found.flops / found.bytes
 
@@ -137,7 +137,7 @@ def test_adam(name: str) -> None:
     for parameter in model.net.parameters():
         parameter.grad = torch.ones_like(parameter)
     found = traffic(lambda model: model.opt.step(), model)
-    assert found.kinds == {"optimizer": Share(launches, 4 * (each * (OUT * IN + OUT) + of_counters), 0)}
+    assert found.kinds == {"optimizer": TrafficShare(launches, 4 * (each * (OUT * IN + OUT) + of_counters), 0)}
 
 
 def test_the_step_that_makes_the_moments_does_not_count() -> None:
@@ -179,22 +179,22 @@ def test_launches_are_the_kernels_that_the_profiler_sees() -> None:
 
 # Whole steps
 
-RECORDS: dict[str, Record] = {
-    "points": Experiment("ring", device="cpu", loss="wgan-gp"),
-    "dcgan": Experiment(device="cpu", batch_size=4, model_options={"width_G": 4, "width_D": 4}),
-    "pix2pix": Pix2PixExperiment(device="cpu", width_G=4, width_D=4),
-    "cyclegan": CycleGANExperiment(device="cpu", width_G=4, width_D=4),
+CONFIGS: dict[str, Config] = {
+    "points": GANConfig("ring", device="cpu", loss="wgan-gp"),
+    "dcgan": GANConfig(device="cpu", batch_size=4, model_options={"width_G": 4, "width_D": 4}),
+    "pix2pix": Pix2PixConfig(device="cpu", width_G=4, width_D=4),
+    "cyclegan": CycleGANConfig(device="cpu", width_G=4, width_D=4),
 }
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_has_the_flops_that_its_cost_has(name: str) -> None:
-    run = RECORDS[name].start()
+    run = CONFIGS[name].start()
     batch = next(run.batches)
-    found = traffic(run.step, run.model, *batch)
-    assert found.flops == cost(run.step, run.model, *batch, repeats=1).flops
+    found = traffic(run.train_step, run.model, *batch)
+    assert found.flops == cost(run.train_step, run.model, *batch, repeats=1).flops
     assert found.bytes > found.launches > 100
-    assert set(found.kinds) <= set(KINDS)
+    assert set(found.kinds) <= set(OPERATION_KINDS)
 
 
 MODELS: dict[str, tuple[Callable[..., Any], Callable[[], Any], list[tuple[int, ...]]]] = {
@@ -257,7 +257,7 @@ def test_the_kinds_of_a_step() -> None:
 
 
 def test_traffic_shows_as_text_and_as_html() -> None:
-    found = Traffic("step", {"convolution": Share(2, 3000, 6000), "pointwise": Share(1, 1000, 0)})
+    found = Traffic("step", {"convolution": TrafficShare(2, 3000, 6000), "pointwise": TrafficShare(1, 1000, 0)})
     assert str(found).splitlines() == [
         "step: 3 launches, 4 kB moved, 6 k FLOPs, 1.5 FLOPs per byte",
         "kind         launches  moved  of all  FLOPs",

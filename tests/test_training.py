@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gantutor.batches import Batches
+from gantutor.configs import GANConfig
 from gantutor.data import load
-from gantutor.experiment import Experiment
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 from gantutor.pitfalls import PITFALLS
@@ -34,9 +34,9 @@ from gantutor.training import (
 )
 
 SMALL = {
-    "ring": Experiment(data="ring", batch_size=8, model_options={"width": 8}),
-    "digits": Experiment(data="digits", batch_size=4, norm_D="none", model_options={"width_G": 4, "width_D": 4}),
-    "digits, BatchNorm": Experiment(data="digits", batch_size=4, batching="joint", model_options={"width_G": 4}),
+    "ring": GANConfig(data="ring", batch_size=8, model_options={"width": 8}),
+    "digits": GANConfig(data="digits", batch_size=4, norm_D="none", model_options={"width_G": 4, "width_D": 4}),
+    "digits, BatchNorm": GANConfig(data="digits", batch_size=4, batching="joint", model_options={"width_G": 4}),
 }
 
 
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_run_whatever_the_program_draws_meanwhile(n
     for disturbed in (False, True):
         run = experiment.start()
         for _ in range(4):
-            run.tick()
+            run.step()
             if disturbed:
                 torch.manual_seed(99)
                 torch.rand(7)
@@ -103,7 +103,7 @@ def test_train_and_run_agree(networks: str) -> None:
     reports = [d_first_detach(by_hand, *batch) for batch in pairs]
     run = Run(by_loop, d_first_detach, iter(pairs))
     for _ in range(5):
-        run.tick()
+        run.step()
     seen = []
     history = train(by_train, d_first_detach, iter(pairs), 5, on_step=lambda run: seen.append(run.t), progress=False)
 
@@ -120,14 +120,14 @@ def test_train_and_run_agree(networks: str) -> None:
 def test_the_step_can_change_between_two_ticks() -> None:
     gan = build("points")
     run = Run(gan, d_first_detach, iter(draw("points", count=4)))
-    run.tick()
+    run.step()
     G, D = weights(gan.G), weights(gan.D)
-    run.tick(d_only)
+    run.step(d_only)
     assert torch.equal(weights(gan.G), G)
     assert not torch.equal(weights(gan.D), D)
     D = weights(gan.D)
-    run.step = g_only
-    run.tick()
+    run.train_step = g_only
+    run.step()
     assert torch.equal(weights(gan.D), D)
     assert not torch.equal(weights(gan.G), G)
     assert math.isnan(run.history["d_loss"][2]), "g_only reports no d_loss"
@@ -236,7 +236,7 @@ def test_gradient_norms_are_what_the_optimizers_applied(step: Any, networks: str
 def test_gradient_norms_do_not_read_what_a_later_backward_has_left() -> None:
     gan = build("points")
     run = Run(gan, d_first_detach, iter(draw("points")))
-    run.tick()
+    run.step()
     applied, now_in_grad = run.history["grad_D"][0], gradient(gan.D).norm().item()
     assert abs(applied - now_in_grad) > 0.01 * applied, "g_loss has left no share in D, so this test shows nothing"
 
@@ -246,7 +246,7 @@ def test_of_several_updates_in_a_step_the_last_ones_norm_is_kept() -> None:
     applied: list[float] = []
     run.model.opt_D.register_step_pre_hook(lambda *_: applied.append(gradient(run.model.D).norm().item()))
     for _ in range(4):
-        run.tick()
+        run.step()
     assert len(set(applied)) == 12
     assert run.history["grad_D"].tolist() == pytest.approx(applied[2::3])
 
@@ -318,7 +318,7 @@ def test_a_bad_batch_is_refused_before_anything_changes(name: str) -> None:
     random = torch.get_rng_state()
     run = Run(gan, d_first_detach, iter([(real, z), (images(), latent())]))
     with pytest.raises(ValueError, match=message):
-        run.tick()
+        run.step()
     assert same_state(gan, before)
     assert all(p.grad is None for p in [*gan.G.parameters(), *gan.D.parameters()])
     assert not gan.opt_G.state
@@ -356,7 +356,7 @@ def test_a_discriminator_of_another_form_is_refused(name: str) -> None:
     wrong = GAN.with_adam(gan.G, D.double())
     before = weights(D)
     with pytest.raises(ValueError, match=message):
-        Run(wrong, d_first_detach, iter(draw("points"))).tick()
+        Run(wrong, d_first_detach, iter(draw("points"))).step()
     assert torch.equal(weights(D), before)
 
 
@@ -393,12 +393,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_sets_it_back(name: str, valu
     run.SNAPSHOT_EVERY = 4
     kept = {0: copy.deepcopy(gan)}
     for t in range(1, 11):
-        run.tick()
+        run.step()
         kept[t] = copy.deepcopy(run.model)
     with pytest.raises(
         DivergedError, match=f"{name} is {value:.3g} at step 11 of failing; the state after step 8"
     ) as e:
-        run.tick()
+        run.step()
     error = e.value
     assert (error.step, error.strategy, error.good_step) == (11, "failing", 8)
     assert same_state(error.good, kept[8])
@@ -406,7 +406,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_sets_it_back(name: str, valu
     assert error.good is not run.model, "what goes on training must not change what was kept"
     assert is_finite(error.good)
 
-    run.tick()  # goes on, with the moments of its optimizers, on the next batch
+    run.step()  # goes on, with the moments of its optimizers, on the next batch
     expected = copy.deepcopy(kept[8])
     d_first_detach(expected, *pairs[11])
     assert same_state(run.model, expected)
@@ -428,14 +428,14 @@ def test_before_the_first_snapshot_the_beginning_is_the_good_state() -> None:
 @pytest.mark.parametrize("strategy", STEPS)
 def test_the_error_names_the_strategy_that_took_the_step(strategy: str) -> None:
     run = SMALL["ring"].replace(strategy=strategy).start()
-    run.tick()
+    run.step()
     run.model.G[0].weight.data.fill_(math.nan)
     with pytest.raises(DivergedError, match=f"at step 2 of {strategy};"):
-        run.tick()
-    run.tick()
+        run.step()
+    run.step()
     run.model.G[0].weight.data.fill_(math.nan)
     with pytest.raises(DivergedError, match="at step 4 of d_only;"):
-        run.tick(d_only)
+        run.step(d_only)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -447,7 +447,7 @@ def test_an_absurd_learning_rate_ends_in_an_error_or_stays_finite(name: str, los
     diverged = None
     for _ in range(12):
         try:
-            run.tick()
+            run.step()
         except DivergedError as error:
             diverged = error
         assert all(x.isfinite().all() for x in (*run.good.G.state_dict().values(), *run.good.D.state_dict().values()))
@@ -483,13 +483,13 @@ def test_a_step_that_raises_leaves_its_batch_for_the_next_try() -> None:
         return d_first_detach(gan, real, z)
 
     run = Run(build("points"), step, iter(pairs))
-    run.tick()
+    run.step()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="not now"):
-            run.tick()
+            run.step()
         assert (run.t, len(run.history)) == (1, 1)
-    run.tick()
-    run.tick()
+    run.step()
+    run.step()
     wanted = [pairs[i][0] for i in (0, 1, 1, 1, 2)]
     assert all(found is real for found, real in zip(seen, wanted, strict=True))
     assert run.t == 3
@@ -541,11 +541,11 @@ def test_the_progress_bar_shows_unless_it_is_not_wanted(capsys: pytest.CaptureFi
 @pytest.mark.cuda
 def test_on_a_gpu_the_losses_are_looked_at_every_50_steps() -> None:
     run = SMALL["ring"].replace(device="cuda").start()
-    run.tick()
+    run.step()
     run.model.G[0].weight.data.fill_(math.nan)
     for _ in range(Run.CHECK_EVERY - 2):
-        run.tick()
+        run.step()
     with pytest.raises(DivergedError) as error:
-        run.tick()
+        run.step()
     assert error.value.step == 2, "the step that diverged, not the one at which it was noticed"
     assert run.t == Run.CHECK_EVERY

@@ -116,7 +116,7 @@ def test_the_sets_are_small_pictures_with_truth(sets: dict[str, Unpaired], name:
     assert data.has_truth
     assert "A" not in data.domains
     for images in (data.A, data.B, data.test_A, data.test_B):
-        assert len({image.numpy().tobytes() for image in images}) == len(images), "no picture twice"
+        assert len({image.numpy().tobytes() for image in images}) == len(images), "no image twice"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_sets_are_small_pictures_with_truth(sets: dict[str, Unpaired], name:
     [("horse2zebra_mini", draw_horses), ("summer2winter_mini", draw_season), ("apple2orange_mini", draw_fruit)],
 )
 def test_the_training_halves_share_no_scene(sets: dict[str, Unpaired], name: str, draw: Any) -> None:
-    """B's own scenes are not A's: the counterpart of no picture of A is in B, and of none of B in A."""
+    """B's own scenes are not A's: the counterpart of no image of A is in B, and of none of B in A."""
     data = sets[name]
     counterparts = [draw(np.random.default_rng([0, 0, index]), 48, (1,))[0] for index in range(NUMBER)]
     B = {image.permute(1, 2, 0).numpy().tobytes() for image in data.B}
@@ -152,7 +152,7 @@ def test_another_size_shows_the_same_scene(draw: Any) -> None:
 def test_a_zebra_differs_from_its_horse_in_its_coat_alone(sets: dict[str, Unpaired]) -> None:
     data = sets["horse2zebra_mini"]
     changed = data.changed
-    assert 0.1 < changed.float().mean() < 0.4, "an animal is a part of the picture"
+    assert 0.1 < changed.float().mean() < 0.4, "an animal is a part of the image"
     assert (data.test_A.float().sub(data.test_B.float()).abs().amax(1)[~changed] <= 8).all()
     inside = changed[:, 1:-1, 1:-1]
     grey_A, grey_B = (images.float().mean(1)[:, 1:-1, 1:-1] for images in (data.test_A, data.test_B))

@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchlib import copied
+from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
+from gantutor.configs.image_translation import SeededDropout
 from gantutor.data import Images, load, load_pairs, load_unpaired, paired_folder, unpaired_folders
 from gantutor.data.pairs import JITTER
-from gantutor.experiment import CycleGANExperiment, Experiment, Pix2PixExperiment, Record
-from gantutor.experiment.translation import OwnDropout
 from gantutor.training import Run
 
 Changes = dict[str, Any]
@@ -24,7 +24,7 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Preset:
-    """What to train. `settings` are fields of the kind's record.
+    """What to train. `settings` are fields of the kind's config.
 
     `same` is the course's strategy with the update rule of the copied loop; `best` is the strategy that costs least,
     with what it asks for: in DCGAN's D a norm that treats each image by itself, as notebook 03 advises; for a PatchGAN
@@ -45,11 +45,11 @@ class Preset:
     steps: int
     label: str = field(default="")
 
-    def record(self, data: Any, device: str = "cpu", **changes: Any) -> Record:
+    def config(self, data: Any, device: str = "cpu", **changes: Any) -> Config:
         """The experiment on `data`, with the strategy `same` unless `changes` say otherwise."""
         fields = {**self.settings, **self.same, **changes}
-        record: Record = KINDS[self.kind].record(data=data, batch_size=self.batch_size, device=device, **fields)
-        return record
+        config: Config = KINDS[self.kind].config(data=data, batch_size=self.batch_size, device=device, **fields)
+        return config
 
     def prepare(self, folder: Path) -> None:
         """Write the picture files that both sides read."""
@@ -89,7 +89,7 @@ class Preset:
 class Kind:
     """What the presets of one model have in common."""
 
-    record: Callable[..., Record]
+    config: Callable[..., Config]
     prepare: Callable[[Preset, Path], None]
     load: Callable[[Preset, Path, str], Any]
     dataset: Callable[[Preset, Path], Dataset[Any]]
@@ -99,7 +99,7 @@ class Kind:
 def common_dropout(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, OwnDropout):
+            if isinstance(child, SeededDropout):
                 setattr(module, name, nn.Dropout(child.p))
 
 
@@ -139,21 +139,21 @@ def prepare_unpaired(preset: Preset, folder: Path) -> None:
 
 KINDS: dict[str, Kind] = {
     "dcgan": Kind(
-        record=Experiment,
+        config=GANConfig,
         prepare=lambda preset, folder: None,
         load=lambda preset, folder, device: digits(preset.size, device),
         dataset=digits_dataset,
         loop=lambda gan, z_dim, device: lambda batches, log: copied.dcgan(gan, batches, z_dim, device, log),
     ),
     "pix2pix": Kind(
-        record=Pix2PixExperiment,
+        config=Pix2PixConfig,
         prepare=prepare_pairs,
         load=lambda preset, folder, device: paired_folder(folder, preset.size, device, held_out=0.0),
         dataset=lambda preset, folder: copied.AlignedDataset(folder, preset.size, round(preset.size * JITTER)),
         loop=lambda model, z_dim, device: lambda batches, log: copied.pix2pix(model, batches, device, log),
     ),
     "cyclegan": Kind(
-        record=CycleGANExperiment,
+        config=CycleGANConfig,
         prepare=prepare_unpaired,
         load=lambda preset, folder, device: unpaired_folders(folder / "A", folder / "B", preset.size, device),
         dataset=lambda preset, folder: copied.UnalignedDataset(

@@ -40,10 +40,10 @@ def complete(
     there = {called(row) for row in rows}
     missing = [name for name in place if name not in there]
     if missing:
-        trained, more = ready(missing)
+        train_row, more = ready(missing)
     for done, name in enumerate(missing, start=1):
         start = time.process_time()
-        rows.append(trained(*name))
+        rows.append(train_row(*name))
         rows.sort(key=lambda row: place.get(called(row), len(place)))
         write(options.json, {"made_by": made_by, "torch": torch.__version__, "settings": settings, **more}, rows)
         print(f"{done}/{len(missing)} {' '.join(map(str, name))}: {time.process_time() - start:.1f} s", flush=True)

@@ -4,23 +4,27 @@ A file for each notebook, and `verdict` for what they share.
 """
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
-from gantutor.checks.cyclegan import cycle_loss, pool_exchange, reaches, reference_names
-from gantutor.checks.detach_or_retain_graph import k_steps, ledger, mend_d_first, mend_g_first, mend_simultaneous
+from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
+from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
-from gantutor.checks.pix2pix import paper_test_time, pix2pix_g_loss, receptive_field
+from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
+from gantutor.checks.result import NOT_YET, CheckResult, expect_error, prediction
 from gantutor.checks.scale_up import averaged, limit
 from gantutor.checks.small_run import SmallRun, resumed
 from gantutor.checks.start_here import image_range, who_moves
-from gantutor.checks.verdict import NOT_YET, Verdict, expect_error, prediction
 
 __all__ = [
     "NOT_YET",
+    "CheckResult",
     "SmallRun",
-    "Verdict",
     "averaged",
     "cycle_loss",
     "dependence",
     "expect_error",
+    "field_of_layers",
+    "fix_d_first",
+    "fix_g_first",
+    "fix_simultaneous",
     "g_loss",
     "image_range",
     "jsd_from_d_loss",
@@ -28,9 +32,6 @@ __all__ = [
     "keras_batchnorm",
     "ledger",
     "limit",
-    "mend_d_first",
-    "mend_g_first",
-    "mend_simultaneous",
     "one_view",
     "optimal_D",
     "paper_test_time",
@@ -38,7 +39,6 @@ __all__ = [
     "pool_exchange",
     "prediction",
     "reaches",
-    "receptive_field",
     "reference_names",
     "resumed",
     "safe_score",

@@ -6,7 +6,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import Function, Verdict, ask, judge
+from gantutor.checks.result import CheckResult, Function, ask, judge
 from gantutor.checks.watched import recorded
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
@@ -24,7 +24,7 @@ EVALUATED = (
 )
 
 
-def small_gan(batching: str = "split") -> GAN:
+def small_image_gan(batching: str = "split") -> GAN:
     """A float64 GAN for images (B, 1, 4, 4) and z (B, 3), with BatchNorm in D; always the same one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -51,7 +51,7 @@ def applied(step: Function, gan: GAN) -> dict[str, Tensor]:
     return {"G": torch.zeros(1), "D": torch.zeros(1), **dict(updates)}
 
 
-def one_view(answer: Function) -> Verdict:
+def one_view(answer: Function) -> CheckResult:
     """`answer(gan, real, z)` is a training step in which G asks D with batches of the kind that D is trained with.
 
     The step that still does what the pitfall does is not answered yet.
@@ -61,23 +61,23 @@ def one_view(answer: Function) -> Verdict:
         return a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9)
 
     def check(answer: Function) -> str:
-        found = applied(answer, small_gan())  # a step need not return anything
-        right = {batching: applied(d_first_detach, small_gan(batching)) for batching in BATCHINGS}
+        found = applied(answer, small_image_gan())  # a step need not return anything
+        right = {batching: applied(d_first_detach, small_image_gan(batching)) for batching in BATCHINGS}
         in_D = [name for name in ("split", "joint") if same(found["D"], right[name]["D"])]
         if len(found["D"]) == 1 or len(found["G"]) == 1:
             return f"{'D' if len(found['D']) == 1 else 'G'} was not updated: each player needs its optimizer's step()."
         if not in_D:
             return "D's gradient is neither that of split nor that of joint batches: change the batches only."
-        before_its_update = applied(simultaneous, small_gan(in_D[0]))  # both losses on one forward of D
+        before_its_update = applied(simultaneous, small_image_gan(in_D[0]))  # both losses on one forward of D
         if same(found["G"], right[in_D[0]]["G"]) or same(found["G"], before_its_update["G"]):
             return ""
         if in_D == ["joint"] and same(found["G"], right["joint_in_D_step"]["G"]):
             return STILL
         if in_D == ["split"]:
-            crossed = applied(crossed_step, small_gan())
+            crossed = applied(crossed_step, small_image_gan())
             if same(found["G"], crossed["G"]):
                 return CROSSED
-        if same(found["G"], applied(in_evaluation_mode, small_gan(in_D[0]))["G"]):
+        if same(found["G"], applied(in_evaluation_mode, small_image_gan(in_D[0]))["G"]):
             return EVALUATED
         return (
             "D is trained as it should be, but G's gradient is another: G's loss is that of the fakes, after D's step."
@@ -110,14 +110,14 @@ def in_evaluation_mode(gan: GAN, real: Tensor, z: Tensor) -> None:
     gan.opt_G.step()
 
 
-def safe_score(answer: Function) -> Verdict:
+def safe_score(answer: Function) -> CheckResult:
     """`answer(D, images)` scores each image by itself, with D's running statistics, (N, 1), and leaves D as it was.
 
     As it was: its weights and statistics, its mode, which parameters ask for a gradient, and what gradients they hold.
     """
 
     def check(answer: Function) -> str:
-        D, (images, _) = small_gan().D.train(), small_batch()
+        D, (images, _) = small_image_gan().D.train(), small_batch()
         for _ in range(20):  # running statistics that are those of some data
             D(images + 0.1)
         before = {name: value.clone() for name, value in D.state_dict().items()}
@@ -162,7 +162,7 @@ BLOCKS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
 ASKED = (("batch", "split"), ("batch", "joint"), ("batch", "joint_in_D_step"), ("group", "split"), ("group", "joint"))
 
 
-def dependence(answer: Function) -> Verdict:
+def dependence(answer: Function) -> CheckResult:
     """`answer(norm, batching)` says which logit depends on which image in D's step, as `true_dependence` does."""
     known: dict[tuple[str, str], list[tuple[Tensor, str]]] = {
         ("batch", "split"): [

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.verdict import NOT_YET, Function, Verdict, judge, missing
-from gantutor.checks.watched import LEFT_OVER, after, batch, shares, small_gan, watch, weights
+from gantutor.checks.result import NOT_YET, CheckResult, Function, is_missing, judge
+from gantutor.checks.watched import LEFT_OVER, after, batch, flat_weights, gradient_shares, small_gan, watch_step
 from gantutor.gan import GAN
 
 RAISES = {
@@ -24,39 +24,39 @@ RAISES = {
 NO_ZERO_GRAD = "{0} is given what was left over from before the step, too: opt_{0}.zero_grad() is missing."
 
 
-def mend_d_first(answer: Function) -> Verdict:
+def fix_d_first(answer: Function) -> CheckResult:
     """D first on one fake; as printed, G's part of the graph is freed by d_loss.backward() (`d_first_rescored`)."""
     praise = "D is given d_loss's gradient, G g_loss's from the updated D, and nothing else reaches either."
-    return not_yet_if("an earlier backward has freed", mend(answer, "DG", praise))
+    return not_yet_if("an earlier backward has freed", judge_fix(answer, "DG", praise))
 
 
-def mend_g_first(answer: Function) -> Verdict:
+def fix_g_first(answer: Function) -> CheckResult:
     """G first, then D on the same fake; as printed, d_loss.backward() runs into G's moved weights."""
     praise = "G moved first, and d_loss.backward() ends at the detached fake: G's moved weights are not asked for."
-    return not_yet_if("a kept graph holds weights", mend(answer, "GD", praise))
+    return not_yet_if("a kept graph holds weights", judge_fix(answer, "GD", praise))
 
 
-def mend_simultaneous(answer: Function) -> Verdict:
+def fix_simultaneous(answer: Function) -> CheckResult:
     """Both backwards before either moves; as printed, each player's gradient holds the other loss's share, too."""
     praise = "each loss reaches its own player alone, and both saw the other as it was."
-    return not_yet_if("it is as printed", mend(answer, "", praise))
+    return not_yet_if("it is as printed", judge_fix(answer, "", praise))
 
 
-def not_yet_if(as_printed: str, verdict: Verdict) -> Verdict:
+def not_yet_if(as_printed: str, verdict: CheckResult) -> CheckResult:
     """A step that still does what it did as printed is not answered yet."""
-    return Verdict(False, verdict.message, answered=False) if as_printed in verdict.message else verdict
+    return CheckResult(False, verdict.message, answered=False) if as_printed in verdict.message else verdict
 
 
-def mend(answer: Function, order: str, praise: str) -> Verdict:
-    """Judge a mended step by the order of its updates and by the gradients that the optimizers were given.
+def judge_fix(answer: Function, order: str, praise: str) -> CheckResult:
+    """Judge a fixed step by the order of its updates and by the gradients that the optimizers were given.
 
     `order` is "DG", where G is scored by the updated D; "GD", or "" for both backwards before either step, where it is
     scored by the D of before.
     """
     gan, (real, z) = small_gan("non-saturating"), batch(1)
-    old = shares(gan, real, z)
-    of_updated_D = shares(after(gan, "D", old["d in D"]), real, z)["g in G"]
-    of_updated_G = shares(after(gan, "G", old["g in G"]), real, z)["d in D"]
+    old = gradient_shares(gan, real, z)
+    of_updated_D = gradient_shares(after(gan, "D", old["d in D"]), real, z)["g in G"]
+    of_updated_G = gradient_shares(after(gan, "G", old["g in G"]), real, z)["d in D"]
     right = {"D": old["d in D"], "G": of_updated_D if order == "DG" else old["g in G"]}
     left = {player: torch.full_like(gradient, LEFT_OVER) for player, gradient in right.items()}
     known = {
@@ -93,7 +93,7 @@ def mend(answer: Function, order: str, praise: str) -> Verdict:
 
     def check(answer: Function) -> str:
         try:
-            found = watch(answer, gan, real, z)
+            found = watch_step(answer, gan, real, z)
         except RuntimeError as error:
             hint = next((hint for part, hint in RAISES.items() if part in str(error)), "")
             if not hint:
@@ -102,7 +102,7 @@ def mend(answer: Function, order: str, praise: str) -> Verdict:
         if sorted(found.order) != ["D", "G"]:
             return f"each player must move once; here the optimizers' steps are {', '.join(found.order) or 'none'}."
         if order and found.order != order:
-            return f"{order[0]} was to move first, and here {found.order[0]} does: a mend keeps the order."
+            return f"{order[0]} was to move first, and here {found.order[0]} does: a fix keeps the order."
         sums = {"D": old["d in D"] + old["g in D"], "G": old["g in G"] + old["d in G"]}
         if not order and all(is_(found.given(player), sums[player]) for player in "DG"):
             return "it is as printed."
@@ -125,22 +125,22 @@ PUZZLE = {  # after these lines of the notebook's step: whose gradients G and D 
 }
 
 
-def ledger(answer: Any) -> Verdict:
+def ledger(answer: Any) -> CheckResult:
     """`answer` is {line: {network: set of losses}}, as PUZZLE is; lists and tuples are sets, too."""
-    if missing(answer):
+    if is_missing(answer):
         return NOT_YET
     wanted = 'answer with sets of the names "d_loss" and "g_loss", for G and for D after each line; nothing is set().'
     told: dict[str, dict[str, set[str]]] = {line: {} for line in PUZZLE}
     for line, name in [(line, name) for line in PUZZLE for name in "GD"]:
         try:
-            place = answer[line] if missing(answer[line]) else answer[line][name]
+            place = answer[line] if is_missing(answer[line]) else answer[line][name]
         except (KeyError, IndexError, TypeError):
-            return Verdict(False, f"line {line}: nothing is found for {name}; {wanted}")
-        if missing(place):
+            return CheckResult(False, f"line {line}: nothing is found for {name}; {wanted}")
+        if is_missing(place):
             return NOT_YET
         several = isinstance(place, set | frozenset | list | tuple)
         if not several or any(loss not in ("d_loss", "g_loss") for loss in place):
-            return Verdict(False, f"line {line}: for {name} there is {place!r}; {wanted}")
+            return CheckResult(False, f"line {line}: for {name} there is {place!r}; {wanted}")
         told[line][name] = set(place)
     faults = {
         "line A: the way from g_loss to G leads through D, and backward fills every parameter that it passes.": (
@@ -158,7 +158,7 @@ def ledger(answer: Any) -> Verdict:
     }
     fault = next((text for text, wrong in faults.items() if wrong), "")
     praise = "backward adds wherever it passes, zero_grad clears its own, step clears nothing."
-    return Verdict(not fault, fault or praise)
+    return CheckResult(not fault, fault or praise)
 
 
 FAULTS = {
@@ -169,10 +169,10 @@ FAULTS = {
     "D's gradients are not cleared between its updates: each holds those of all before it.": "no zero_grad D",
     "D's gradients are never cleared, not even at the start: opt_D.zero_grad() is never called.": "never clear D",
     "G is given what was left over from before the step, too: opt_G.zero_grad() is missing.": "never clear G",
-    "G's gradients are never cleared: they hold left-overs, and D's losses' share on top.": "never clear G, stray",
+    "G's gradients are never cleared: they hold left-overs, and D's losses' share on top.": "never clear G, leaked",
     "D sees the same batch in all its updates; each is to have one of its own.": "same batch",
     "D's fakes are made once, for all updates, from the first z.": "same fakes",
-    "G is given what D's losses left in it, too: detach D's fakes, or clear G after them.": "stray",
+    "G is given what D's losses left in it, too: detach D's fakes, or clear G after them.": "leaked",
     "G's step is on the fakes of D's last update; it was to take z.": "last z",
     "the sign of D's loss is wrong: this critic learns to rate fakes above reals.": "sign D",
     "the sign of G's loss is wrong: this G learns to please a critic that rates it low.": "sign G",
@@ -197,7 +197,7 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
             gan.opt_D.zero_grad()
         fake = gan.G(zs[0] if fault == "same fakes" else z_d)
         logits_real = gan.D(reals[0] if fault == "same batch" else real)
-        logits_fake = gan.D(fake if "stray" in fault else fake.detach())
+        logits_fake = gan.D(fake if "leaked" in fault else fake.detach())
         d_loss = gan.loss.d_loss(logits_real, logits_fake) * (-1 if fault == "sign D" else 1)
         d_loss.backward()
         if fault == "clip before":
@@ -207,7 +207,7 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         gan.opt_D.step()
         if fault not in ("no clip", "clip before", "clip gradients"):
             clamp(gan.D.parameters())
-    if fault != "stray" and "never clear G" not in fault:
+    if fault != "leaked" and "never clear G" not in fault:
         gan.opt_G.zero_grad()
     g_loss = gan.loss.g_loss(gan.D(gan.G(zs[-1] if fault == "last z" else z))) * (-1 if fault == "sign G" else 1)
     g_loss.backward()
@@ -216,14 +216,14 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         clamp(gan.G.parameters())
 
 
-def k_steps(answer: Function) -> Verdict:
+def k_steps(answer: Function) -> CheckResult:
     """`answer(gan, reals, zs, z, clip)` does what `critic_steps` does, in any words, for any k = len(reals)."""
     gan, clip = small_gan("wgan"), 0.1
     rounds = [batch(seed) for seed in (2, 3, 4)]
     z = batch(5)[1]
 
     def run(step: Function) -> Any:
-        return watch(lambda gan, *inputs: step(gan, *inputs, clip), gan, *map(list, zip(*rounds, strict=True)), z)
+        return watch_step(lambda gan, *inputs: step(gan, *inputs, clip), gan, *map(list, zip(*rounds, strict=True)), z)
 
     def check(answer: Function) -> str:
         right, found = run(critic_steps), run(answer)
@@ -243,7 +243,7 @@ def k_steps(answer: Function) -> Verdict:
             for text, fault in FAULTS.items()
             if torch.allclose(found.numbers(), run(partial(critic_steps, fault=fault)).numbers(), atol=1e-9)
         )
-        off = (weights(found.gan.G) - weights(right.gan.G)).norm() / weights(right.gan.G).norm()
+        off = (flat_weights(found.gan.G) - flat_weights(right.gan.G)).norm() / flat_weights(right.gan.G).norm()
         return next(same, f"the order is right, but the gradients are not: G's weights end {off:.0%} off.")
 
     praise = f"{len(rounds)} updates of a clipped critic, each on its own batch, then one of G on the newest critic."

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import Function, Verdict, ask, compare, judge
+from gantutor.checks.result import CheckResult, Function, ask, compare_answer, judge
 
 
-def optimal_D(answer: Function) -> Verdict:
+def optimal_D(answer: Function) -> CheckResult:
     """The best D for densities p (data) and q (generator): D*(x) = p / (p + q).
 
     Source: Goodfellow et al., 2014, proposition 1.
@@ -33,12 +33,12 @@ def optimal_D(answer: Function) -> Verdict:
         if found.shape != p.shape:
             return f"p and q hold one value for each x, shape {tuple(p.shape)}, but your D has {tuple(found.shape)}."
         slope = f"Set the slope of p log D + q log(1 − D) to 0: for p = {p[0]:g} and q = {q[0]:g} the zero is at 0.2."
-        return compare(answer, lambda p, q: p / (p + q), known, values, slope)
+        return compare_answer(answer, lambda p, q: p / (p + q), known, values, slope)
 
     return judge(answer, check, "p/(p + q): one half wherever G's density equals that of the data.")
 
 
-def jsd_from_d_loss(answer: Function) -> Verdict:
+def jsd_from_d_loss(answer: Function) -> CheckResult:
     """JSD(p, q) in nats from the loss of an optimal D: log 2 − d_loss/2, where d_loss = −V(G, D*)."""
     log2, losses = math.log(2), (2 * math.log(2), 0.9, 0.4, 0.0)
     known: dict[str, Function] = {
@@ -55,10 +55,10 @@ def jsd_from_d_loss(answer: Function) -> Verdict:
 
     ends = "A loss of log 4 must give 0 and a loss of 0 must give log 2."
     praise = "log 2 − d_loss/2: D's loss, turned upside down, measures how far apart the densities are."
-    return judge(answer, lambda answer: compare(answer, lambda d: log2 - d / 2, known, values, ends), praise)
+    return judge(answer, lambda answer: compare_answer(answer, lambda d: log2 - d / 2, known, values, ends), praise)
 
 
-def g_loss(answer: Function) -> Verdict:
+def g_loss(answer: Function) -> CheckResult:
     """The non-saturating loss of G from D's logits on fakes, −mean(log σ(l)): value, gradient, and both at ±200."""
     logits = torch.tensor([[-2.0], [-0.5], [0.0], [1.5]])
     extreme = torch.tensor([[-200.0], [-40.0], [40.0], [200.0]])
@@ -93,7 +93,7 @@ def g_loss(answer: Function) -> Verdict:
             return "no gradient gets through: return a tensor made from the logits, without item() or detach()."
         if loss.numel() != 1:
             return f"the mean over the batch is missing: one loss is wanted, yours has shape {tuple(loss.shape)}."
-        fault = compare(answer, right, known, value_and_gradient, f"At these logits it is {right(logits):.4g}.")
+        fault = compare_answer(answer, right, known, value_and_gradient, f"At these logits it is {right(logits):.4g}.")
         if fault or torch.allclose(value_and_gradient(answer, extreme), value_and_gradient(right, extreme)):
             return fault
         return (
@@ -104,7 +104,7 @@ def g_loss(answer: Function) -> Verdict:
     return judge(answer, check, "−mean(log σ(l)), and its gradient is alive wherever D is sure of a fake.")
 
 
-def keras_batchnorm(answer: Function) -> Verdict:
+def keras_batchnorm(answer: Function) -> CheckResult:
     """`answer(features)` gives the layer that Keras calls BatchNormalization(momentum=0.8), for (B, features)."""
 
     def check(answer: Function) -> str:

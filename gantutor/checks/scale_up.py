@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.checks.verdict import Function, Verdict, ask, compare, judge
+from gantutor.checks.result import CheckResult, Function, ask, compare_answer, judge
 
 # What limits a step ---------------------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ class Machine:
     overhead: float
 
 
-LIMITS = ("launches", "arithmetic", "memory")
+LIMIT_NAMES = ("launches", "arithmetic", "memory")
 EXAMPLES = (  # FLOPs, bytes, launches, machine: one for each limit, and a single tiny operation
     (9e6, 4e6, 500, Machine({"float32": 1e12}, 1e11, 1e-5)),
     (1e10, 1e8, 400, Machine({"float32": 1e11}, 2e10, 1e-5)),
@@ -92,14 +92,14 @@ LIMIT_MISTAKES: dict[str, Function] = {
 }
 
 
-def limit(answer: Function) -> Verdict:
-    """`answer(flops, bytes, launches, machine)` names what limits such a step on that machine: one of LIMITS."""
+def limit(answer: Function) -> CheckResult:
+    """`answer(flops, bytes, launches, machine)` names what limits such a step on that machine: one of LIMIT_NAMES."""
 
     def check(answer: Function) -> str:
         found = [ask(answer, *example) for example in EXAMPLES]
         for named in found:
-            if named not in LIMITS:
-                return f"{named!r} is none of {', '.join(LIMITS)}."
+            if named not in LIMIT_NAMES:
+                return f"{named!r} is none of {', '.join(LIMIT_NAMES)}."
         right = [slowest(*example) for example in EXAMPLES]
         if found == right:
             return ""
@@ -151,16 +151,16 @@ def first_one(gradients: list[Tensor], counts: list[int]) -> Tensor:
 
 
 AVERAGE_MISTAKES: dict[str, Function] = {
-    "this is the mean of the means: right for equal shares, but here a picture in a small share counts for more than "
+    "this is the mean of the means: right for equal shares, but here an image in a small share counts for more than "
     "one in a large share.": mean_of_means,
     "this adds the means up: with more replicas the step would be longer.": added,
     "each mean times its count is the sum over its share; the whole batch's mean is all the sums, divided by all "
     "pictures.": not_divided,
-    "the sums are right, but divided by the number of replicas instead of the number of pictures.": divided_by_replicas,
+    "the sums are right, but divided by the number of replicas instead of the number of images.": divided_by_replicas,
     "this divides by the counts: each gradient is a mean already. Multiply, to get its share's sum back.": (
         divided_by_counts
     ),
-    "each gradient is a mean already: undo that (times its count) before you divide by all pictures.": counted_once,
+    "each gradient is a mean already: undo that (times its count) before you divide by all images.": counted_once,
     "this is the first replica's gradient: the others have worked for nothing.": first_one,
 }
 
@@ -177,10 +177,10 @@ def shares_of_a_batch() -> tuple[list[Tensor], list[int], Tensor]:
     return [gradient(rows) for rows in x.split(counts)], counts, gradient(x)
 
 
-def averaged(answer: Function) -> Verdict:
+def averaged(answer: Function) -> CheckResult:
     """`answer(gradients, counts)` is the gradient of the mean over the whole batch.
 
-    `gradients` holds that of the mean over each replica's share, `counts` how many pictures each share has.
+    `gradients` holds that of the mean over each replica's share, `counts` how many images each share has.
     """
     gradients, counts, _ = shares_of_a_batch()
 
@@ -192,7 +192,7 @@ def averaged(answer: Function) -> Verdict:
         if not isinstance(value, Tensor) or value.shape != gradients[0].shape:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             return f"one gradient of shape {tuple(gradients[0].shape)} is wanted; yours is {shape}."
-        otherwise = f"for shares of {counts} pictures it should begin with {weighted(gradients, counts)[0]:.4g}."
-        return compare(answer, weighted, AVERAGE_MISTAKES, shown, otherwise)
+        otherwise = f"for shares of {counts} images it should begin with {weighted(gradients, counts)[0]:.4g}."
+        return compare_answer(answer, weighted, AVERAGE_MISTAKES, shown, otherwise)
 
-    return judge(answer, check, "every picture counts the same, whoever it was given to.")
+    return judge(answer, check, "every image counts the same, whoever it was given to.")

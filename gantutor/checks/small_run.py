@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import NOT_YET, Function, Verdict, ask, first_line, judge, missing
+from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, first_line, is_missing, judge
 
 # What such a run consists of, and what it is as if each had been forgotten.
 PARTS = {
@@ -39,7 +39,7 @@ class SmallRun:
         self.generator = torch.Generator().manual_seed(seed)
         self.t = 0
 
-    def tick(self) -> None:
+    def step(self) -> None:
         """One step, D first."""
         for optimizer in (self.opt_G, self.opt_D):
             optimizer.param_groups[0]["lr"] = 0.05 / (1 + self.t)
@@ -58,13 +58,13 @@ class SmallRun:
     def go_on(self, steps: int) -> Self:
         """Itself, when it has taken more steps."""
         for _ in range(steps):
-            self.tick()
+            self.step()
         return self
 
     def numbers(self) -> Tensor:
         """What it has come to, flat: the weights, D's running statistics, and t."""
-        kept = [*self.G.state_dict().values(), *self.D.state_dict().values(), torch.tensor(self.t)]
-        return torch.cat([value.flatten().double() for value in kept])
+        saved = [*self.G.state_dict().values(), *self.D.state_dict().values(), torch.tensor(self.t)]
+        return torch.cat([value.flatten().double() for value in saved])
 
     def take_over(self, other: "SmallRun", *parts: str) -> None:
         """Continue in these of PARTS where the other one is."""
@@ -85,33 +85,33 @@ class SmallRun:
         return (tensor.detach() for tensor in found)
 
 
-def resumed(state: Function, resume: Function) -> Verdict:
+def resumed(state: Function, resume: Function) -> CheckResult:
     """`state(run)` is all that a SmallRun has to keep, `resume(run, kept)` puts a fresh one there, in place.
 
     What was kept must load with `weights_only=True`, must not move on with the run, and the resumed run must go on as
     the run would have gone on, bit for bit.
     """
-    if missing(state) or missing(resume):
+    if is_missing(state) or is_missing(resume):
         return NOT_YET
     start, more = 3, 3
 
-    def after(kept: Any) -> Tensor:
+    def after(saved: Any) -> Tensor:
         """What a fresh run has come to that was put there and went on."""
         run = SmallRun(seed=1)
-        if resume(run, kept) is ...:
+        if resume(run, saved) is ...:
             raise NotImplementedError
         return run.go_on(more).numbers()
 
     def check(state: Function) -> str:
         right = SmallRun(seed=0).go_on(start + more).numbers()
         run = SmallRun(seed=0).go_on(start)
-        kept = ask(state, run)
-        early, unloadable = through_a_file(kept)
+        saved = ask(state, run)
+        early, unloadable = through_a_file(saved)
         if unloadable:
             return unloadable
         if not torch.equal(run.go_on(more).numbers(), right):
             return "taking the state has changed the run: it goes on otherwise than one that was left alone."
-        late, _ = through_a_file(kept)
+        late, _ = through_a_file(saved)
         found = after(early)
         if not torch.equal(found, right):
             return as_if_forgotten(found, start, more)
@@ -125,10 +125,10 @@ def resumed(state: Function, resume: Function) -> Verdict:
     return judge(state, check, "nobody can tell the resumed run from one that was never interrupted.")
 
 
-def through_a_file(kept: Any) -> tuple[Any, str]:
+def through_a_file(saved: Any) -> tuple[Any, str]:
     """What comes back when it is saved and loaded with `weights_only=True`; and what is wrong with it, or ""."""
     file = io.BytesIO()
-    torch.save(kept, file)
+    torch.save(saved, file)
     file.seek(0)
     try:
         return torch.load(file, weights_only=True), ""

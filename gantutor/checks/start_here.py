@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.verdict import NOT_YET, Function, Verdict, ask, compare, judge, missing
+from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, compare_answer, is_missing, judge
 
 
-def image_range(answer: Function) -> Verdict:
+def image_range(answer: Function) -> CheckResult:
     """uint8 pixels 0 ... 255 to float32 in [-1, 1]: x / 127.5 − 1."""
     pixels = torch.tensor([0, 51, 102, 255], dtype=torch.uint8).view(1, 1, 2, 2)
     known: dict[str, Function] = {
@@ -29,26 +29,30 @@ def image_range(answer: Function) -> Verdict:
             return f"the shape must stay {tuple(pixels.shape)}, got {tuple(getattr(images, 'shape', ()))}."
         if images.dtype != torch.float32:
             return f"float32 is wanted, got {images.dtype}; uint8 arithmetic wraps around at 256."
-        return compare(answer, right, known, lambda f: f(pixels).float(), "0 must become −1 and 255 must become 1.")
+        return compare_answer(
+            answer, right, known, lambda f: f(pixels).float(), "0 must become −1 and 255 must become 1."
+        )
 
     return judge(answer, check, "x / 127.5 − 1: black is −1, white is 1, as G's tanh has it.")
 
 
-def who_moves(changed_by_opt_D: Any, filled_by_g_loss_backward: Any) -> Verdict:
+def who_moves(changed_by_opt_D: Any, filled_by_g_loss_backward: Any) -> CheckResult:
     """In `steps.d_first_detach`: opt_D.step() changes D alone, g_loss.backward() leaves gradients in G and in D."""
-    if missing(changed_by_opt_D) or missing(filled_by_g_loss_backward):
+    if is_missing(changed_by_opt_D) or is_missing(filled_by_g_loss_backward):
         return NOT_YET
     changed, filled = set(changed_by_opt_D), set(filled_by_g_loss_backward)
     if not (changed | filled) <= {"G", "D"}:
-        return Verdict(False, 'answer with sets of the names "G" and "D".')
+        return CheckResult(False, 'answer with sets of the names "G" and "D".')
     if changed != {"D"}:
-        return Verdict(False, "an optimizer changes the parameters that it was given, whatever gradients others hold.")
+        return CheckResult(
+            False, "an optimizer changes the parameters that it was given, whatever gradients others hold."
+        )
     if "G" not in filled:
-        return Verdict(False, "without a gradient from g_loss G could not learn: this fake is not detached.")
+        return CheckResult(False, "without a gradient from g_loss G could not learn: this fake is not detached.")
     if "D" not in filled:
-        return Verdict(
+        return CheckResult(
             False,
             "the way from g_loss to G leads through D, and backward fills what it passes; that is why D's own half of "
             "the step begins with opt_D.zero_grad().",
         )
-    return Verdict(True, "opt_D moves D alone; g_loss.backward() fills both, and only opt_G makes use of it.")
+    return CheckResult(True, "opt_D moves D alone; g_loss.backward() fills both, and only opt_G makes use of it.")

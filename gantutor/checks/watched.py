@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import Function
+from gantutor.checks.result import Function
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 
@@ -32,7 +32,9 @@ class Watched:
 
     def numbers(self) -> Tensor:
         """All gradients in their order, and the weights that are left."""
-        return torch.cat([*[gradient for _, gradient in self.updates], weights(self.gan.D), weights(self.gan.G)])
+        return torch.cat(
+            [*[gradient for _, gradient in self.updates], flat_weights(self.gan.D), flat_weights(self.gan.G)]
+        )
 
 
 def small_gan(loss: str) -> GAN:
@@ -51,11 +53,11 @@ def batch(seed: int, size: int = 4) -> tuple[Tensor, Tensor]:
     return real + 1, z
 
 
-def weights(network: nn.Module) -> Tensor:
+def flat_weights(network: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-def watch(step: Function, gan: GAN, *inputs: Any) -> Watched:
+def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     """Take the step once on a copy whose gradients hold something left over. Raises: what the step raises."""
     gan, inputs = copy.deepcopy((gan, inputs))
     for parameter in [*gan.G.parameters(), *gan.D.parameters()]:
@@ -81,8 +83,8 @@ def recorded(gan: GAN) -> list[tuple[str, Tensor]]:
     return updates
 
 
-def shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """Each loss's gradient in each player, by name, before either moves: "d in D", "g in G", and the strays."""
+def gradient_shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """Each loss's gradient in each player, before either moves: "d in D", "g in G", "d in G", "g in D"."""
     fake = gan.G(z)
     d_loss, g_loss = gan.loss.d_loss(gan.D(real), gan.D(fake)), gan.loss.g_loss(gan.D(fake))
     found = {}
@@ -97,5 +99,5 @@ def after(gan: GAN, player: str, gradient: Tensor) -> GAN:
     """The GAN when `player` has moved along this gradient."""
     moved = copy.deepcopy(gan)
     network = moved.G if player == "G" else moved.D
-    nn.utils.vector_to_parameters(weights(network) - RATE * gradient, network.parameters())
+    nn.utils.vector_to_parameters(flat_weights(network) - RATE * gradient, network.parameters())
     return moved

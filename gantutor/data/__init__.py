@@ -21,12 +21,12 @@ import torch
 from gantutor.data.common import DataError
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
 from gantutor.data.emoji import edges2emoji
+from gantutor.data.image_files import Folder, image_folder
+from gantutor.data.image_folders import paired_folder, unpaired_folders
 from gantutor.data.images import Images
 from gantutor.data.official import CYCLEGAN, PIX2PIX, official_pairs, official_unpaired
-from gantutor.data.own_pictures import paired_folder, unpaired_folders
 from gantutor.data.paired_sets import facades_mini, maps_mini
 from gantutor.data.pairs import Label, Pairs
-from gantutor.data.pictures import Folder, image_folder
 from gantutor.data.points import Points, grid, moons, ring, spiral
 from gantutor.data.uci_digits import digits
 from gantutor.data.unpaired import Unpaired
@@ -88,11 +88,11 @@ def load_unpaired(name: str, device: str | torch.device = "cpu", **options: Any)
     return UNPAIRED[name](device=device, **options)
 
 
-def check_name(what: str, name: str, names: Iterable[str], own: str) -> None:
-    """Raises: ValueError with the names that exist, and what is there for one's own pictures."""
+def check_name(what: str, name: str, names: Iterable[str], folder_reader: str) -> None:
+    """Raises: ValueError with the names that exist, and what is there for one's own images."""
     if name not in names:
         raise ValueError(
-            f"{what} {name!r} is unknown; choose one of {', '.join(names)}; {own} is for your own pictures"
+            f"{what} {name!r} is unknown; choose one of {', '.join(names)}; {folder_reader} is for your own images"
         )
 
 

@@ -51,7 +51,7 @@ def unpack_tar(archive: Path, folder: Path) -> None:
                     f"{archive}: {member.name!r} is a link or a device. It is refused, with all of the archive"
                 )
             if wanted(archive, member.name):
-                check_room(archive, folder, member.size)
+                check_unpacked_room(archive, folder, member.size)
                 tar.extract(member, folder, set_attrs=False, **CHECKED)
         while stream.read(2**20):  # to the very end, where gzip checks its CRC; tarfile stops before
             pass
@@ -75,7 +75,7 @@ def unpack_zip(archive: Path, folder: Path) -> None:
             if member.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
-            check_room(archive, folder, member.file_size)
+            check_unpacked_room(archive, folder, member.file_size)
             target.parent.mkdir(parents=True, exist_ok=True)
             with file.open(member) as source, target.open("xb") as copy:  # reading to the end checks the CRC
                 shutil.copyfileobj(source, copy)
@@ -92,7 +92,7 @@ def wanted(archive: Path, name: str) -> bool:
     return not any(part in JUNK or part.startswith("._") for part in parts)
 
 
-def check_room(archive: Path, folder: Path, needed: int) -> None:
+def check_unpacked_room(archive: Path, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoRoomError(f"{archive}: the next file needs {needed:,} bytes, but {folder} has {free:,} free")

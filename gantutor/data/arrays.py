@@ -16,7 +16,7 @@ from gantutor.data.uci_digits import checksum
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-LONG = 200  # pictures: fewer are made without a progress bar
+DRAWN_WITHOUT_BAR = 200  # images: fewer are made without a progress bar
 
 
 def read_arrays(path: Path, sha256: str) -> Arrays:
@@ -25,7 +25,7 @@ def read_arrays(path: Path, sha256: str) -> Arrays:
     Raises: DataError for anything else.
     """
     try:
-        arrays = read(path)
+        arrays = read_npz(path)
     except Exception as error:  # a damaged zip makes numpy raise one of a dozen
         raise DataError(f"{path} is damaged ({error}). {how_to_restore(path.name)}") from error
     if checksum(arrays) != sha256:
@@ -33,12 +33,12 @@ def read_arrays(path: Path, sha256: str) -> Arrays:
     return arrays
 
 
-def read(path: Path) -> Arrays:
+def read_npz(path: Path) -> Arrays:
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
-def kept(name: str, sources: Iterable[Path], make: Callable[[], Arrays]) -> Arrays:
+def load_or_make(name: str, sources: Iterable[Path], make: Callable[[], Arrays]) -> Arrays:
     """What `make()` returns, made once and kept as made/<name>-<recipe>.npz in the downloads folder.
 
     The recipe is a hash over the `sources` and over the libraries that draw, so that a changed generator never meets an
@@ -46,7 +46,7 @@ def kept(name: str, sources: Iterable[Path], make: Callable[[], Arrays]) -> Arra
     """
     path = downloads_folder() / "made" / f"{name}-{recipe(sources)}.npz"
     try:
-        arrays = read(path)
+        arrays = read_npz(path)
         sha256 = str(arrays.pop("sha256"))
         if checksum(arrays) == sha256:
             return arrays
@@ -54,7 +54,7 @@ def kept(name: str, sources: Iterable[Path], make: Callable[[], Arrays]) -> Arra
         pass
     arrays = make()
     try:
-        write(path, {**arrays, "sha256": np.array(checksum(arrays))})
+        write_npz(path, {**arrays, "sha256": np.array(checksum(arrays))})
     except OSError as error:
         warnings.warn(f"{name} cannot be kept in {path.parent} and will be made again ({error})", stacklevel=2)
     return arrays
@@ -70,7 +70,7 @@ def recipe(sources: Iterable[Path]) -> str:
     return sha.hexdigest()[:10]
 
 
-def write(path: Path, arrays: Arrays) -> None:
+def write_npz(path: Path, arrays: Arrays) -> None:
     """Write to a temporary name beside `path`, then rename: what is there is whole at every moment.
 
     Raises: OSError, with nothing left behind.
@@ -90,6 +90,6 @@ def make_each(name: str, number: int, make_one: Callable[[int], tuple[np.ndarray
     """`make_one(0)` ... `make_one(number - 1)`, its arrays stacked, with a progress bar where it takes long."""
     from tqdm import tqdm
 
-    progress = tqdm(range(number), desc=f"drawing {name}", unit="picture", disable=number < LONG)
+    progress = tqdm(range(number), desc=f"drawing {name}", unit="picture", disable=number < DRAWN_WITHOUT_BAR)
     rows = [make_one(index) for index in progress]
     return [np.stack(column) for column in zip(*rows, strict=True)]

@@ -23,7 +23,7 @@ def mnist(device: str | torch.device = "cpu", **options: Any) -> Images:
 
 
 def fashion_mnist(device: str | torch.device = "cpu", **options: Any) -> Images:
-    """70,000 pictures of clothing (Xiao, Rasul and Vollgraf, 2017); options as in `torchvision_set`."""
+    """70,000 images of clothing (Xiao, Rasul and Vollgraf, 2017); options as in `torchvision_set`."""
     return torchvision_set("fashion_mnist", "FashionMNIST", device, **options)
 
 
@@ -56,7 +56,7 @@ def torchvision_set(
     except DataError:
         if not download:
             raise
-        fetch(name, class_name, root)
+        fetch_torchvision(name, class_name, root)
         images, labels = read_split(name, root / class_name / "raw", split)
     margin = (size - 28) // 2
     images = F.pad(images[:, None], (margin, margin, margin, margin))
@@ -92,7 +92,7 @@ def read_idx(name: str, path: Path, read: Any) -> Tensor:
     return tensor
 
 
-def fetch(name: str, class_name: str, root: Path) -> None:
+def fetch_torchvision(name: str, class_name: str, root: Path) -> None:
     """Let torchvision download all four files and check their MD5 in a temporary folder; then move the finished ones.
 
     Each moves in one step, so what lies in <root>/<class_name>/raw is whole at every moment.

@@ -23,7 +23,7 @@ Bytes = NDArray[np.uint8]
 Point = tuple[float, float]
 
 
-class Layout:
+class LabelDrawing:
     """A label map under construction: shapes in the unit square, drawn with class numbers, later ones on top."""
 
     def __init__(self, side: int, fill: int = 0) -> None:
@@ -114,7 +114,7 @@ def cast_shadow(raised: NDArray[np.bool_], right: int, down: int) -> NDArray[np.
     return shadow & ~raised
 
 
-def small_picture(image: Floats) -> Bytes:
+def small_image(image: Floats) -> Bytes:
     """Floats (3 s, 3 s, 3) in [0, 1] (what is beyond is cut off), averaged down to uint8 (s, s, 3)."""
     from PIL import Image
 

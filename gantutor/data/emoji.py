@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gantutor.data.arrays import Arrays, kept, make_each
+from gantutor.data.arrays import Arrays, load_or_make, make_each
 from gantutor.data.common import DataError, check_choice, check_positive, usable_device
 from gantutor.data.drawing import Bytes
 from gantutor.data.pairs import Pairs
 from gantutor.data.scenes import channels_first
 
 FONT = "NotoColorEmoji.ttf"
-STRIKE = 109  # the one size, in pixels, in which the font holds its pictures
+STRIKE = 109  # the one size, in pixels, in which the font holds its images
 CANVAS = 128
-BLOCKS = ((0x2600, 0x27C0), (0x1F300, 0x1F3FB), (0x1F400, 0x1F6FF), (0x1F7E0, 0x1F7EC), (0x1F90C, 0x1FAFF))
+UNICODE_BLOCKS = ((0x2600, 0x27C0), (0x1F300, 0x1F3FB), (0x1F400, 0x1F6FF), (0x1F7E0, 0x1F7EC), (0x1F90C, 0x1FAFF))
 HELD_OUT = 100
 EDGE = 40  # of 255: a step in any colour that is drawn as an edge
 
@@ -72,7 +72,7 @@ def find_font() -> Path:
 
 
 def all_emoji(path: Path, size: int) -> tuple[Bytes, Bytes]:
-    """The edges and the pictures of all emoji, uint8 (N, size, size, 3) each; from the cache where they are there.
+    """The edges and the images of all emoji, uint8 (N, size, size, 3) each; from the cache where they are there.
 
     Raises: DataError for a file that is no font with at least 300 emoji.
     """
@@ -82,7 +82,7 @@ def all_emoji(path: Path, size: int) -> tuple[Bytes, Bytes]:
         font = ImageFont.truetype(path, STRIKE)
     except OSError as error:
         raise DataError(f"{path} is not the font {FONT} ({error})") from error
-    codes = [code for first, last in BLOCKS for code in range(first, last)]
+    codes = [code for first, last in UNICODE_BLOCKS for code in range(first, last)]
 
     def make() -> Arrays:
         (pictures,) = make_each("edges2emoji", len(codes), lambda index: (draw(font, codes[index]),))
@@ -96,7 +96,7 @@ def all_emoji(path: Path, size: int) -> tuple[Bytes, Bytes]:
             "B": np.stack([shrink(one, size) for one in pictures]),
         }
 
-    found = kept(f"edges2emoji-{size}", [Path(__file__), path], make)
+    found = load_or_make(f"edges2emoji-{size}", [Path(__file__), path], make)
     return found["A"], found["B"]
 
 

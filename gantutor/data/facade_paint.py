@@ -18,8 +18,8 @@ from gantutor.data.drawing import (
     colour,
     material,
     ramp,
+    small_image,
     small_labels,
-    small_picture,
     soft_noise,
 )
 from gantutor.data.facades import (
@@ -35,7 +35,7 @@ from gantutor.data.facades import (
     SILL,
     WALL,
     WINDOW,
-    lay_out,
+    lay_out_house,
     plan,
 )  # fmt: skip
 
@@ -59,10 +59,10 @@ class Look:
 
 
 def draw_facade(rng: np.random.Generator, size: int) -> tuple[Bytes, Bytes]:
-    """One pair: class numbers uint8 (size, size) and the picture uint8 (size, size, 3)."""
+    """One pair: class numbers uint8 (size, size) and the image uint8 (size, size, 3)."""
     house = plan(rng)
-    labels, frames = lay_out(house, rng, SUPERSAMPLING * size)
-    return small_labels(labels), small_picture(paint(labels, frames, rng))
+    labels, frames = lay_out_house(house, rng, SUPERSAMPLING * size)
+    return small_labels(labels), small_image(paint_facade(labels, frames, rng))
 
 
 def choose_look(rng: np.random.Generator) -> Look:
@@ -95,8 +95,8 @@ def choose_look(rng: np.random.Generator) -> Look:
     )  # fmt: skip
 
 
-def paint(labels: Bytes, frames: Bytes, rng: np.random.Generator) -> Floats:
-    """The picture (side, side, 3), about [0, 1]: each class its colour, its pattern and its shade; then light."""
+def paint_facade(labels: Bytes, frames: Bytes, rng: np.random.Generator) -> Floats:
+    """The image (side, side, 3), about [0, 1]: each class its colour, its pattern and its shade; then light."""
     side = len(labels)
     look = choose_look(rng)
     upper, lower = np.zeros((2, 12, 3), np.float32)  # the colour of each class at the top and at the street

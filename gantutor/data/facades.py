@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gantutor.data.drawing import Bytes, Layout
+from gantutor.data.drawing import Bytes, LabelDrawing
 from gantutor.data.pairs import Label
 
 BACKGROUND, WALL, WINDOW, DOOR, CORNICE, SILL, BALCONY, BLIND, ROOF, MOLDING, PILLAR, SHOP = range(12)
-CLASSES = (
+FACADE_CLASSES = (
     Label("background", (0, 0, 170)),
     Label("wall", (0, 0, 255)),
     Label("window", (0, 85, 255)),
@@ -81,9 +81,9 @@ def plan(rng: np.random.Generator) -> House:
     )
 
 
-def lay_out(house: House, rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
+def lay_out_house(house: House, rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
     """Class numbers (side, side), and 1 where its glass has a frame or a bar."""
-    labels, frames = Layout(side, BACKGROUND), Layout(side)
+    labels, frames = LabelDrawing(side, BACKGROUND), LabelDrawing(side)
     left, right, top, ground = house.left, house.right, house.top, house.ground
     if rng.random() < 0.6:
         height, slope = rng.uniform(0.04, 0.08), rng.uniform(0.02, 0.1)
@@ -106,7 +106,7 @@ def lay_out(house: House, rng: np.random.Generator, side: int) -> tuple[Bytes, B
 
 
 def lay_window(
-    labels: Layout, frames: Layout, house: House, storey: int, column: int, rng: np.random.Generator
+    labels: LabelDrawing, frames: LabelDrawing, house: House, storey: int, column: int, rng: np.random.Generator
 ) -> None:
     """One window above the ground floor, with what belongs to it."""
     middle = house.left + (column + 0.5) * house.column_width
@@ -127,7 +127,7 @@ def lay_window(
         labels.rectangle(BALCONY, left - wider, lower - height, right + wider, lower + THIN)
 
 
-def lay_ground_floor(labels: Layout, frames: Layout, house: House, column: int) -> None:
+def lay_ground_floor(labels: LabelDrawing, frames: LabelDrawing, house: House, column: int) -> None:
     """The door, a shop window or an ordinary one."""
     left = house.left + (column + 0.12) * house.column_width
     right = house.left + (column + 0.88) * house.column_width
@@ -144,7 +144,7 @@ def lay_ground_floor(labels: Layout, frames: Layout, house: House, column: int) 
         glaze(frames, left + inset, upper, right - inset, lower)
 
 
-def glaze(frames: Layout, left: float, upper: float, right: float, lower: float, across: float = 0.35) -> None:
+def glaze(frames: LabelDrawing, left: float, upper: float, right: float, lower: float, across: float = 0.35) -> None:
     """A frame, an upright bar in the middle and one across at a share of the height, each two thirds of a THIN."""
     bar = THIN * 0.67
     frames.rectangle(1, left, upper, right, lower)

@@ -9,15 +9,15 @@ from gantutor.data.drawing import (
     SUPERSAMPLING,
     Bytes,
     Floats,
-    Layout,
+    LabelDrawing,
     colour,
     material,
     ramp,
-    small_picture,
+    small_image,
 )
 
 STEM, LEAF = 1, 2
-PARTS = np.array([(0, 0, 0), (85, 55, 30), (70, 140, 50)], np.float32) / 255
+PART_COLOURS = np.array([(0, 0, 0), (85, 55, 30), (70, 140, 50)], np.float32) / 255
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fruit:
 
 
 def draw_fruit(rng: np.random.Generator, size: int, domains: Sequence[int] = (0, 1)) -> tuple[Bytes, ...]:
-    """The pictures uint8 (size, size, 3) of one table: with apples (domain 0) and with oranges (domain 1)."""
+    """The images uint8 (size, size, 3) of one table: with apples (domain 0) and with oranges (domain 1)."""
     side = SUPERSAMPLING * size
     table = paint_table(rng, side)
     number = int(rng.integers(1, 4))
@@ -46,7 +46,7 @@ def draw_fruit(rng: np.random.Generator, size: int, domains: Sequence[int] = (0,
         image = table.copy()
         for fruit in fruits:
             (paint_orange if domain else paint_apple)(image, fruit, light, pores)
-        pictures.append(small_picture(image))
+        pictures.append(small_image(image))
     return tuple(pictures)
 
 
@@ -72,7 +72,7 @@ def paint_apple(image: Floats, fruit: Fruit, light: Floats, pores: Floats) -> No
     skin = colour(0.99 + 0.03 * fruit.tone, 0.85, 0.8) * (1 - streaks) + np.array((0.95, 0.7, 0.25)) * streaks
     cast(image, fruit)
     cover(image, x**2 + y**2 + dent, fruit, skin * lit(x, y, z, light) + gloss(x, y, light, 0.02, 0.7))
-    parts, top, r = Layout(len(image)), fruit.y - 0.82 * fruit.radius, fruit.radius
+    parts, top, r = LabelDrawing(len(image)), fruit.y - 0.82 * fruit.radius, fruit.radius
     parts.line(STEM, [(fruit.x, top + 0.1 * r), (fruit.x + 0.4 * fruit.lean * r, top - 0.35 * r)], 0.1 * r)
     if fruit.tone > 0.4:
         parts.ellipse(LEAF, fruit.x + 0.05 * r, top - 0.32 * r, fruit.x + 0.55 * r, top - 0.08 * r)
@@ -85,7 +85,7 @@ def paint_orange(image: Floats, fruit: Fruit, light: Floats, pores: Floats) -> N
     skin = colour(0.075 + 0.03 * fruit.tone, 0.92, 0.97) * (1 + 0.35 * pores[..., None])
     cast(image, fruit)
     cover(image, x**2 + y**2, fruit, skin * lit(x, y, z, light) + gloss(x, y, light, 0.05, 0.25))
-    parts, top, r = Layout(len(image)), fruit.y - 0.82 * fruit.radius, fruit.radius
+    parts, top, r = LabelDrawing(len(image)), fruit.y - 0.82 * fruit.radius, fruit.radius
     parts.ellipse(LEAF, fruit.x - 0.1 * r, top + 0.06 * r, fruit.x + 0.1 * r, top + 0.18 * r)
     stick(image, parts)
 
@@ -120,7 +120,7 @@ def cover(image: Floats, distance: Floats, fruit: Fruit, paint: Floats) -> None:
     image += (paint - image) * inside
 
 
-def stick(image: Floats, parts: Layout) -> None:
+def stick(image: Floats, parts: LabelDrawing) -> None:
     """Stem and leaf on top, in place."""
     labels = parts.array()
-    image[labels > 0] = PARTS[labels[labels > 0]]
+    image[labels > 0] = PART_COLOURS[labels[labels > 0]]

@@ -16,7 +16,7 @@ from gantutor.data.drawing import (
     material,
     ramp,
     silhouette,
-    small_picture,
+    small_image,
     soft_noise,
 )
 
@@ -34,7 +34,7 @@ class Animal:
 
 
 def draw_horses(rng: np.random.Generator, size: int, domains: Sequence[int] = (0, 1)) -> tuple[Bytes, ...]:
-    """The pictures uint8 (size, size, 3) of one scene: with horses (domain 0) and with zebras (domain 1)."""
+    """The images uint8 (size, size, 3) of one scene: with horses (domain 0) and with zebras (domain 1)."""
     side = SUPERSAMPLING * size
     meadow = paint_meadow(rng, side)
     alone = rng.random() < 0.7
@@ -48,7 +48,7 @@ def draw_horses(rng: np.random.Generator, size: int, domains: Sequence[int] = (0
             coat = striped(animal, stripes) if domain else animal.shade[..., None] * brown
             cover = animal.cover[..., None]
             image = image * (1 - cover) + coat * cover
-        pictures.append(small_picture(image))
+        pictures.append(small_image(image))
     return tuple(pictures)
 
 

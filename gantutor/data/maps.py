@@ -12,18 +12,18 @@ from gantutor.data.drawing import (
     SUPERSAMPLING,
     Bytes,
     Floats,
-    Layout,
+    LabelDrawing,
     Point,
     cast_shadow,
     material,
+    small_image,
     small_labels,
-    small_picture,
     soft_noise,
 )
 from gantutor.data.pairs import Label
 
 LAND, PARK, WATER, ROAD, HIGHWAY, BUILDING = range(6)
-CLASSES = (
+MAP_CLASSES = (
     Label("land", (242, 239, 233)),
     Label("park", (200, 230, 190)),
     Label("water", (170, 211, 235)),
@@ -31,7 +31,7 @@ CLASSES = (
     Label("highway", (250, 205, 110)),
     Label("building", (217, 208, 201)),
 )
-MAP_COLOURS = np.array([label.colour for label in CLASSES], np.float32) / 255
+MAP_COLOURS = np.array([label.colour for label in MAP_CLASSES], np.float32) / 255
 PIXEL = 1 / 64  # of the side: one pixel of the smallest set
 TREES = 260
 
@@ -45,16 +45,16 @@ ROOFS = np.array([(0.62, 0.35, 0.27), (0.75, 0.73, 0.7), (0.45, 0.44, 0.46), (0.
 def draw_map(rng: np.random.Generator, size: int) -> tuple[Bytes, Bytes, Bytes]:
     """One pair: class numbers uint8 (size, size), the aerial view and the map, both uint8 (size, size, 3)."""
     side = SUPERSAMPLING * size
-    labels, houses = lay_out(rng, side)
-    aerial = paint(labels, houses, rng)
-    return small_labels(labels), small_picture(aerial), small_picture(MAP_COLOURS[labels])
+    labels, houses = lay_out_town(rng, side)
+    aerial = paint_aerial(labels, houses, rng)
+    return small_labels(labels), small_image(aerial), small_image(MAP_COLOURS[labels])
 
 
 class Town:
-    """The two layouts, and a grid of streets that is turned about the middle of the picture."""
+    """The two layouts, and a grid of streets that is turned about the middle of the image."""
 
     def __init__(self, side: int, angle: float) -> None:
-        self.labels, self.houses = Layout(side, LAND), Layout(side)
+        self.labels, self.houses = LabelDrawing(side, LAND), LabelDrawing(side)
         self.cos, self.sin = math.cos(angle), math.sin(angle)
         self.count = 0
 
@@ -73,7 +73,7 @@ class Town:
         self.count += 1
 
 
-def lay_out(rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
+def lay_out_town(rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
     """Class numbers (side, side), and the number of the house at each pixel, 0 for none."""
     town = Town(side, math.radians(rng.uniform(-25, 25)) if rng.random() < 0.6 else 0)
     half_road = PIXEL * rng.uniform(1.6, 2.4)
@@ -82,7 +82,7 @@ def lay_out(rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
     for left, right in itertools.pairwise(streets):
         for top, bottom in itertools.pairwise(avenues):
             if max(left, top) > 1.3 or min(right, bottom) < -0.3:
-                continue  # out of the picture, however it is turned
+                continue  # out of the image, however it is turned
             lay_block(town, left + half_road, top + half_road, right - half_road, bottom - half_road, rng)
     for place in streets:
         town.labels.line(ROAD, [town.turned(place, -1), town.turned(place, 2)], 2 * half_road)
@@ -126,7 +126,7 @@ def lay_river(town: Town, rng: np.random.Generator) -> None:
     town.labels.polygon(WATER, [*zip(x - half, y, strict=True), *zip(x[::-1] + half, y[::-1], strict=True)])
 
 
-def paint(labels: Bytes, houses: Bytes, rng: np.random.Generator) -> Floats:
+def paint_aerial(labels: Bytes, houses: Bytes, rng: np.random.Generator) -> Floats:
     """The aerial view (side, side, 3), about [0, 1]: light falls from the upper left."""
     side = len(labels)
     one = max(side // 64, 1)
@@ -154,7 +154,7 @@ def plant(image: Floats, labels: Bytes, rng: np.random.Generator) -> None:
     places, radii = rng.uniform(0, 1, (TREES, 2)), PIXEL * rng.uniform(0.6, 1.4, TREES)
     greens = np.array((0.14, 0.26, 0.11)) * rng.uniform(0.8, 1.5, (255, 1))
     pixels = (places * side).astype(int)
-    trees = Layout(side)
+    trees = LabelDrawing(side)
     for number, ((x, y), (column, row), radius) in enumerate(zip(places, pixels, radii, strict=True)):
         if labels[row, column] in (LAND, PARK):
             trees.ellipse(1 + number % 254, x - radius, y - radius, x + radius, y + radius)

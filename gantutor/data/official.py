@@ -18,20 +18,20 @@ import torch
 
 from gantutor.data.archives import NoRoomError, unpack
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
-from gantutor.data.own_pictures import MAX_BYTES, check_bytes, paired_folder, read_all, read_pictures
+from gantutor.data.image_files import decode, find_images
+from gantutor.data.image_folders import MAX_BYTES, check_bytes, paired_folder, read_all, read_domain
 from gantutor.data.pairs import Pairs
-from gantutor.data.pictures import decode, find_pictures
 from gantutor.data.transfer import download as fetch_file
 from gantutor.data.unpaired import Unpaired
 
 # The server of both papers' authors, as in the reference implementation's scripts. $GANTUTOR_OFFICIAL names another.
 BASE_URL = "http://efrosgans.eecs.berkeley.edu"
-DECODED = 200  # pictures of each folder that are decoded after a download; all are when they are loaded
+DECODED = 200  # images of each folder that are decoded after a download; all are when they are loaded
 
 
 @dataclass(frozen=True)
 class Official:
-    """Where a set is on the server, how many pictures its folders hold, and on which side of a pair the input is."""
+    """Where a set is on the server, how many images its folders hold, and on which side of a pair the input is."""
 
     address: str
     folders: dict[str, int]
@@ -83,7 +83,7 @@ def official_pairs(
     else the user's cache folder; `base_url` is $GANTUTOR_OFFICIAL, else BASE_URL. `number` takes only the first; at
     most 200 pairs are held out.
     Raises: ValueError for another split; DataError for missing or damaged files, a failed download or too
-    many pictures.
+    many images.
     """
     source = PIX2PIX[name]
     check_choice("split", split, tuple(source.folders))
@@ -111,14 +111,14 @@ def official_unpaired(
     """A set of the CycleGAN paper; options as in `official_pairs`, `number` of each domain at the most.
 
     Nobody knows the right translation of its test images: it has no truth.
-    Raises: DataError for missing or damaged files, a failed download or too many pictures.
+    Raises: DataError for missing or damaged files, a failed download or too many images.
     """
     source = CYCLEGAN[name]
     device = usable_device(device)
     folder = ready("cyclegan", name, source, download, root, base_url)
-    files = [find_pictures(folder / part)[:number] for part in source.folders]
+    files = [find_images(folder / part)[:number] for part in source.folders]
     check_bytes(folder, sum(map(len, files)), size, max_bytes)
-    parts = [read_pictures(found, size, f"{name}, {part}") for part, found in zip(source.folders, files, strict=True)]
+    parts = [read_domain(found, size, f"{name}, {part}") for part, found in zip(source.folders, files, strict=True)]
     A, B, test_A, test_B = (part.to(device) for part in parts)
     first, _, second = name.removesuffix("_yosemite").partition("2")
     named = (first, second) if second else ("A", "B")
@@ -139,27 +139,27 @@ def ready(
         raise DataError(f'{missing}. Get the set: {function}("{name}", download=True)')
     if missing:
         base = base_url or os.environ.get("GANTUTOR_OFFICIAL") or BASE_URL
-        fetch(f"{base.rstrip('/')}/{source.address}", folder, source)
+        fetch_archive(f"{base.rstrip('/')}/{source.address}", folder, source)
     return folder
 
 
 def shortfall(folder: Path, source: Official) -> str:
-    """What is missing in `folder`, in words; "" where every part has as many pictures as it should."""
+    """What is missing in `folder`, in words; "" where every part has as many images as it should."""
     for part, count in source.folders.items():
-        found = count_pictures(folder / part)
+        found = count_images(folder / part)
         if found < count:
-            return f"{folder / part} has {found:,} pictures; expected {count:,}"
+            return f"{folder / part} has {found:,} images; expected {count:,}"
     return ""
 
 
-def count_pictures(folder: Path) -> int:
+def count_images(folder: Path) -> int:
     try:
-        return len(find_pictures(folder))
+        return len(find_images(folder))
     except DataError:  # no such folder, or an empty one
         return 0
 
 
-def fetch(url: str, folder: Path, source: Official) -> None:
+def fetch_archive(url: str, folder: Path, source: Official) -> None:
     """Download, unpack beside `folder`, check, and only then rename: what is there is whole at every moment.
 
     An archive that is damaged or not what it should be is thrown away; one that only found no room is kept.
@@ -176,7 +176,7 @@ def fetch(url: str, folder: Path, source: Official) -> None:
         if missing:
             raise DataError(f"{archive.name} from {url} is not the set: {missing.removeprefix(f'{temporary}/')}")
         for part in source.folders:
-            check_decoding(find_pictures(unpacked / part))
+            check_decoding(find_images(unpacked / part))
         if folder.exists():  # an older, incomplete one
             os.replace(folder, temporary / "older")
         os.replace(unpacked, folder)
@@ -191,6 +191,6 @@ def fetch(url: str, folder: Path, source: Official) -> None:
 
 
 def check_decoding(files: list[Path]) -> None:
-    """Decode DECODED of the pictures, evenly spaced. Raises: DataError naming the one that cannot be."""
+    """Decode DECODED of the images, evenly spaced. Raises: DataError naming the one that cannot be."""
     every = max(len(files) // DECODED, 1)
     read_all(files[::every], lambda file: decode(file, 3).size, files[0].parent.name)

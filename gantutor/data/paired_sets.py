@@ -10,7 +10,7 @@ from gantutor.data.common import check_choice, check_positive, usable_device
 from gantutor.data.pairs import Label, Pairs, draw_labels
 from gantutor.data.scenes import Drawer, channels_first, scenes
 
-SIZES = (64, 128, 256)
+PAIRED_SIZES = (64, 128, 256)
 SPLITS = {"train": 400, "val": 100, "test": 100}  # how many pairs each has, unless `number` says otherwise
 
 FACADE_SOURCES = (facades.__file__, facade_paint.__file__)
@@ -18,12 +18,14 @@ FACADE_SOURCES = (facades.__file__, facade_paint.__file__)
 
 def facades_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Label map → house front, drawn; options as in `drawn_pairs`."""
-    return drawn_pairs("facades_mini", facade_paint.draw_facade, FACADE_SOURCES, facades.CLASSES, device, **options)
+    return drawn_pairs(
+        "facades_mini", facade_paint.draw_facade, FACADE_SOURCES, facades.FACADE_CLASSES, device, **options
+    )
 
 
 def maps_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Aerial view → street map, drawn; options as in `drawn_pairs`. `.reversed()` is the way back."""
-    return drawn_pairs("maps_mini", maps.draw_map, [maps.__file__], maps.CLASSES, device, **options)
+    return drawn_pairs("maps_mini", maps.draw_map, [maps.__file__], maps.MAP_CLASSES, device, **options)
 
 
 def drawn_pairs(
@@ -47,7 +49,7 @@ def drawn_pairs(
     Raises: ValueError for another split, size or a number below 1.
     """
     check_choice("split", split, tuple(SPLITS))
-    check_choice("size", size, SIZES)
+    check_choice("size", size, PAIRED_SIZES)
     number = SPLITS[split] if number is None else number
     check_positive("number", number)
     device = usable_device(device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gantutor.data.common import check_choice, check_draw
 from gantutor.data.images import to_float
 
-JITTER = 286 / 256  # a picture of 256 is enlarged to 286, and 256 of it are cut out
+JITTER = 286 / 256  # an image of 256 is enlarged to 286, and 256 of it are cut out
 
 
 class Label(NamedTuple):
@@ -47,7 +47,7 @@ class Pairs:
     def __post_init__(self) -> None:
         check_choice("label_map", self.label_map, ("", "A", "B"))
         for which, images in (("A", self.A), ("B", self.B)):
-            check_images(f"{self.name}, {which}", images)
+            check_uint8_images(f"{self.name}, {which}", images)
         if len(self.A) != len(self.B) or self.A.shape[2:] != self.B.shape[2:] or self.A.device != self.B.device:
             raise ValueError(
                 f"{self.name}: A is {tuple(self.A.shape)} on {self.A.device}, B is {tuple(self.B.shape)} on "
@@ -104,7 +104,7 @@ class Pairs:
         )
 
 
-def check_images(name: str, images: Tensor) -> None:
+def check_uint8_images(name: str, images: Tensor) -> None:
     """Raises: ValueError for what is not uint8 (N, C, H, W) with something in it."""
     if images.dtype != torch.uint8 or images.dim() != 4 or not images.numel():
         raise ValueError(
@@ -153,13 +153,13 @@ def cut(batch: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Te
 
 
 def draw_labels(labels: Tensor, classes: Sequence[Label]) -> Tensor:
-    """Class numbers (..., H, W) to pictures uint8 (..., 3, H, W)."""
+    """Class numbers (..., H, W) to images uint8 (..., 3, H, W)."""
     colours = torch.tensor([label.colour for label in classes], dtype=torch.uint8, device=labels.device)
     return colours[labels.long()].movedim(-1, -3).contiguous()
 
 
 def read_labels(pictures: Tensor, classes: Sequence[Label]) -> Tensor:
-    """Pictures uint8 (..., 3, H, W) to class numbers uint8 (..., H, W): the class whose colour is nearest."""
+    """Images uint8 (..., 3, H, W) to class numbers uint8 (..., H, W): the class whose colour is nearest."""
     colours = torch.tensor([label.colour for label in classes], dtype=torch.float32, device=pictures.device)
     pixels = pictures.movedim(-3, -1).float()
     return torch.cdist(pixels.flatten(0, -2), colours).argmin(1).byte().view(pixels.shape[:-1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gantutor.data import drawing
-from gantutor.data.arrays import Arrays, kept, make_each
+from gantutor.data.arrays import Arrays, load_or_make, make_each
 from gantutor.data.common import embedded_file
 
 # Draws one scene of a size from a generator: its arrays, (size, size) or (size, size, 3), uint8.
@@ -37,7 +37,7 @@ def scenes(
         return {f"column_{which}": column for which, column in enumerate(columns)}
 
     recipe = [Path(drawing.__file__), *map(Path, sources), embedded_file("textures.npz")]
-    found = kept(f"{name}-{stream.replace(' ', '-')}-{size}-{number}-{seed}", recipe, make)
+    found = load_or_make(f"{name}-{stream.replace(' ', '-')}-{size}-{number}-{seed}", recipe, make)
     return [found[f"column_{which}"] for which in range(len(found))]
 
 

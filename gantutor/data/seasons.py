@@ -8,15 +8,15 @@ from gantutor.data.drawing import (
     SUPERSAMPLING,
     Bytes,
     Floats,
-    Layout,
+    LabelDrawing,
     material,
     ramp,
-    small_picture,
+    small_image,
     soft_noise,
 )
 
 (
-    SKY, ROCK, PEAK, HILL, MEADOW, LAKE, HOUSE, ROOF, DOOR, TRUNK, NEEDLES, UPPER_NEEDLES, LEAVES, UPPER_LEAVES,
+    SKY, ROCK, PEAK, HILL, MEADOW, LAKE, HOUSE, HOUSE_ROOF, HOUSE_DOOR, TRUNK, NEEDLES, UPPER_NEEDLES, LEAVES, UPPER_LEAVES,
 ) = range(14)  # fmt: skip
 
 # Red, green and blue 0 ... 255 of each class, in the order above.
@@ -39,9 +39,9 @@ STONY[:, [ROCK, PEAK]] = ((0.3, 0.3), (0.25, 0.12))
 
 
 def draw_season(rng: np.random.Generator, size: int, domains: Sequence[int] = (0, 1)) -> tuple[Bytes, ...]:
-    """The pictures uint8 (size, size, 3) of one landscape: in summer (domain 0) and in winter (domain 1)."""
+    """The images uint8 (size, size, 3) of one landscape: in summer (domain 0) and in winter (domain 1)."""
     side = SUPERSAMPLING * size
-    labels, tints = lay_out(rng, side)
+    labels, tints = lay_out_landscape(rng, side)
     grass, stone = material("grass", rng, side, 0.55), material("gravel", rng, side, 0.8)
     clouds = np.clip(2.5 * (soft_noise(rng, side, 5) - 0.55), 0, 1)
     brightness = rng.uniform(0.92, 1.05)
@@ -51,7 +51,7 @@ def draw_season(rng: np.random.Generator, size: int, domains: Sequence[int] = (0
         pattern = tints * (1 + GRASSY[domain][labels] * grass + STONY[domain][labels] * stone)
         image *= (brightness * pattern)[..., None]
         paint_sky(image, labels == SKY, clouds, winter=bool(domain))
-        pictures.append(small_picture(image))
+        pictures.append(small_image(image))
     return tuple(pictures)
 
 
@@ -68,9 +68,9 @@ def paint_sky(
     image[sky] = (clear * (1 - cloud) + white * cloud)[sky]
 
 
-def lay_out(rng: np.random.Generator, side: int) -> tuple[Bytes, Floats]:
+def lay_out_landscape(rng: np.random.Generator, side: int) -> tuple[Bytes, Floats]:
     """Classes (side, side), and a factor for each pixel: no two trees have quite the same green."""
-    labels, tints = Layout(side, SKY), Layout(side, 100)
+    labels, tints = LabelDrawing(side, SKY), LabelDrawing(side, 100)
     horizon = rng.uniform(0.35, 0.55)
     mountains = horizon - 0.06 - np.abs(ridge(rng, 1.1, rng.uniform(0.08, 0.22)))
     hill = horizon + ridge(rng, 1.6, 0.04)
@@ -101,19 +101,21 @@ def ridge(rng: np.random.Generator, roughness: float, height: float) -> Floats:
     return np.asarray(line / np.abs(line).max() * height)
 
 
-def fill_below(labels: Layout, label: int, line: Floats) -> None:
+def fill_below(labels: LabelDrawing, label: int, line: Floats) -> None:
     outline = zip(np.linspace(0, 1, len(line)).tolist(), line.tolist(), strict=True)
     labels.polygon(label, [(0, 1), *outline, (1, 1)])
 
 
-def lay_house(labels: Layout, left: float, bottom: float, width: float) -> None:
+def lay_house(labels: LabelDrawing, left: float, bottom: float, width: float) -> None:
     top, right = bottom - 0.6 * width, left + width
     labels.rectangle(HOUSE, left, top, right, bottom)
-    labels.polygon(ROOF, [(left - 0.01, top), (right + 0.01, top), (left + width / 2, top - 0.5 * width)])
-    labels.rectangle(DOOR, left + 0.36 * width, top + 0.2 * width, left + 0.64 * width, bottom)
+    labels.polygon(HOUSE_ROOF, [(left - 0.01, top), (right + 0.01, top), (left + width / 2, top - 0.5 * width)])
+    labels.rectangle(HOUSE_DOOR, left + 0.36 * width, top + 0.2 * width, left + 0.64 * width, bottom)
 
 
-def lay_tree(labels: Layout, tints: Layout, x: float, bottom: float, height: float, tint: int, conifer: bool) -> None:
+def lay_tree(
+    labels: LabelDrawing, tints: LabelDrawing, x: float, bottom: float, height: float, tint: int, conifer: bool
+) -> None:
     """A fir of three tiers or a broad crown on a trunk; snow would lie on their upper parts."""
     if conifer:
         labels.rectangle(TRUNK, x - 0.05 * height, bottom - 0.15 * height, x + 0.05 * height, bottom)

@@ -29,15 +29,15 @@ def digits(device: str | torch.device = "cpu", split: str = "train", size: int =
     check_choice("split", split, ("train", "test", "all"))
     check_choice("size", size, (8, 28, 32))
     device = usable_device(device)
-    arrays = read_arrays(embedded_file("digits.npz"))
+    arrays = read_digits(embedded_file("digits.npz"))
     images, labels, held_out = (torch.from_numpy(arrays[name]) for name in ARRAYS)
     if split != "all":
         chosen = held_out == (split == "test")
         images, labels = images[chosen], labels[chosen]
-    return Images("digits", enlarge(images[:, None] / 16, size).to(device), labels.long().to(device))
+    return Images("digits", enlarge_digits(images[:, None] / 16, size).to(device), labels.long().to(device))
 
 
-def enlarge(ink: Tensor, size: int) -> Tensor:
+def enlarge_digits(ink: Tensor, size: int) -> Tensor:
     """Ink per cell, (N, 1, 8, 8) in [0, 1], to images uint8 (N, 1, size, size). Always on the CPU: the same everywhere.
 
     A cell is the ink of 4x4 pixels; bicubic interpolation and a soft threshold give about the stroke they came from:
@@ -54,7 +54,7 @@ def enlarge(ink: Tensor, size: int) -> Tensor:
     return F.pad(images, (margin, margin, margin, margin))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_digits(path: Path) -> dict[str, np.ndarray]:
     """The arrays in `path`, proved to be the ones that were built.
 
     Raises: DataError for anything else.

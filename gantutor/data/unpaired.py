@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gantutor.data.common import check_draw
 from gantutor.data.images import to_float
-from gantutor.data.pairs import augment, check_images
+from gantutor.data.pairs import augment, check_uint8_images
 
-VISIBLE = 8  # of 255: a smaller difference between a picture and its truth is smoothing, not change
+VISIBLE = 8  # of 255: a smaller difference between an image and its truth is smoothing, not change
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Unpaired:
     def __post_init__(self) -> None:
         parts = {"A": self.A, "B": self.B, "test_A": self.test_A, "test_B": self.test_B}
         for which, images in parts.items():
-            check_images(f"{self.name}, {which}", images)
+            check_uint8_images(f"{self.name}, {which}", images)
             if images.shape[1:] != self.A.shape[1:] or images.device != self.A.device:
                 raise ValueError(
                     f"{self.name}, {which}: expected images {self.shape} on {self.device}, as A has, "

@@ -12,10 +12,10 @@ from gantutor.data.common import check_choice, check_positive, usable_device
 from gantutor.data.scenes import channels_first, scenes
 from gantutor.data.unpaired import Unpaired
 
-SIZES = (48, 64, 128, 256)
+UNPAIRED_SIZES = (48, 64, 128, 256)
 TRAIN, TEST = 400, 60  # of each domain
 
-# Draws the pictures (size, size, 3) of one scene in the domains that are asked for, of 0 and 1.
+# Draws the images (size, size, 3) of one scene in the domains that are asked for, of 0 and 1.
 DomainDrawer = Callable[[np.random.Generator, int, Sequence[int]], tuple[Any, ...]]
 
 
@@ -64,7 +64,7 @@ def drawn_unpaired(
     48, 64, 128 or 256 pixels high and wide; another size shows the same scenes.
     Raises: ValueError for another size or a number below 1.
     """
-    check_choice("size", size, SIZES)
+    check_choice("size", size, UNPAIRED_SIZES)
     check_positive("number", number)
     device = usable_device(device)
     parts = []

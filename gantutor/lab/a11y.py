@@ -2,7 +2,7 @@
 
 While a control has focus, JupyterLab would take its keys (`b` inserts a cell, arrows move between cells); toggle
 buttons do not say that they are pressed, sliders have no name, pictures no text. The shim renders nothing: it watches
-the panel it stands in (class `gt-panel`) and mends these.
+the panel it stands in (class `gt-panel`) and adds these.
 """
 
 import anywidget
@@ -12,7 +12,7 @@ JAVASCRIPT = """
 function render({ model, el }) {
   let panel = null, observer = null, gone = false;
   const set = (e, name, value) => { if (e.getAttribute(name) !== value) e.setAttribute(name, value); };
-  const mend = () => {
+  const fix = () => {
     if (!panel) return;
     panel.querySelectorAll('button, input, select, [tabindex], [contenteditable]')
       .forEach(e => set(e, 'data-lm-suppress-shortcuts', 'true'));
@@ -30,11 +30,11 @@ function render({ model, el }) {
     if (gone) return;
     panel = el.closest('.gt-panel');
     if (!panel) { requestAnimationFrame(find); return; }
-    mend();
-    observer = new MutationObserver(mend);
+    fix();
+    observer = new MutationObserver(fix);
     observer.observe(panel, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
   };
-  model.on('change:alt', mend);
+  model.on('change:alt', fix);
   find();
   return () => { gone = true; if (observer) observer.disconnect(); };
 }
@@ -44,7 +44,7 @@ export default { render };
 STYLE = """
 .gt-panel img { border: 1px solid var(--jp-border-color2, #ddd); }
 .gt-pixelated { image-rendering: pixelated; }
-.gt-lane { border-top: 3px solid var(--jp-border-color2, #ddd); }
+.gt-run-view { border-top: 3px solid var(--jp-border-color2, #ddd); }
 """
 
 

@@ -8,7 +8,7 @@ import torch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from torch import Tensor
 
-from gantutor.lab.canvas import Canvas, View
+from gantutor.lab.blit_figure import BlitFigure, View
 from gantutor.plots import COLOURS
 from gantutor.training import Run
 
@@ -32,15 +32,15 @@ class Charts:
 
     def __init__(self, *terms: str, reach: float = 5.0) -> None:
         rows = 4 if terms else 3
-        said = f", of the terms {', '.join(terms)}" if terms else ""
+        terms_text = f", of the terms {', '.join(terms)}" if terms else ""
         self.view = View(
             "charts",
             "The losses; D's scores in its latest update; the gradients applied",
-            f"Loss curves{said}, histograms of D's logits on real and fake, and gradient norms",
+            f"Loss curves{terms_text}, histograms of D's logits on real and fake, and gradient norms",
             self.WIDTH,
             rows * self.ROW + self.FOOT,
         )
-        self.canvas = Canvas(self.view.width, self.view.height, colours=48)
+        self.canvas = BlitFigure(self.view.width, self.view.height, colours=48)
         self.losses, *between, self.logits, self.norms = self.canvas.subplots(rows)
         self.lines, self.curves = {}, {"losses": ["d_loss", "g_loss"], "norms": ["grad_D", "grad_G"]}
         above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.9), "ncols": 2, "frameon": False}

@@ -6,8 +6,8 @@ from typing import Any
 
 import ipywidgets as W
 
-from gantutor.experiment import Record
-from gantutor.experiment.record import Step
+from gantutor.configs import Config
+from gantutor.configs.base import TrainStep
 from gantutor.ledger import Cost, cost
 from gantutor.ledger.text import count
 from gantutor.plots import COLOURS
@@ -47,14 +47,14 @@ class CostMeter:
         self.spent.clear()
         self.now, self.t = "", 0
 
-    def follow(self, experiment: Record, data: Any, run: Run, step: Step | None = None) -> None:
+    def follow(self, config: Config, data: Any, run: Run, step: TrainStep | None = None) -> None:
         """Charge the steps since the last call to the setting of then; now it is that of `experiment`, or `step`."""
         if self.now:
             self.spent[self.now].steps += run.t - self.t
         self.t = run.t
-        self.now = getattr(step, "__name__", "the step") if step else setting(experiment)
+        self.now = getattr(step, "__name__", "the step") if step else setting(config)
         if self.now not in self.spent:
-            self.spent[self.now] = measured(experiment, data, run, step)
+            self.spent[self.now] = measure_step(config, data, run, step)
         self.widget.value = self._table()
 
     def lines(self) -> list[str]:
@@ -101,20 +101,18 @@ def bars(cost: Cost, most: int) -> str:
     return f'<span style="display:inline-flex;width:222px;vertical-align:middle">{spans}</span>'
 
 
-def setting(experiment: Record) -> str:
+def setting(config: Config) -> str:
     """What a step's cost depends on, as far as it can change in a run; what is as usual is left out."""
-    usual = type(experiment)()
+    usual = type(config)()
     parts = [
-        f"{name} {getattr(experiment, name)}"
-        for name in experiment.COSTS
-        if getattr(experiment, name) != getattr(usual, name)
+        f"{name} {getattr(config, name)}" for name in config.COSTS if getattr(config, name) != getattr(usual, name)
     ]
-    return ", ".join([experiment.strategy, *parts])
+    return ", ".join([config.strategy, *parts])
 
 
-def measured(experiment: Record, data: Any, run: Run, step: Step | None) -> Spent:
+def measure_step(config: Config, data: Any, run: Run, step: TrainStep | None) -> Spent:
     """What one step of this experiment, or `step`, costs, on copies; or what it raises."""
-    usual, batch = experiment.trial(data)
+    usual, batch = config.trial(data)
     try:
         return Spent(cost(step or usual, run.model, *batch, repeats=3))
     except (RuntimeError, ValueError) as error:

@@ -8,8 +8,8 @@ import ipywidgets as W
 from PIL import Image
 
 from gantutor.lab.a11y import Accessibility
-from gantutor.lab.film import stacked
 from gantutor.lab.page import close_widgets, mimebundle
+from gantutor.lab.recording import stacked
 from gantutor.lab.stepview import Scale, StepView
 from gantutor.ledger import Trace
 
@@ -18,7 +18,7 @@ class Debugger:
     """Go through a step line by line, with what each line did to gradients, graphs and memory.
 
     >>> Debugger(trace(step, gan, real, z))
-    >>> Debugger(trace(printed, gan, real, z), trace(mended, gan, real, z), titles=("as printed", "corrected"))
+    >>> Debugger(trace(printed, gan, real, z), trace(fixed, gan, real, z), titles=("as printed", "corrected"))
 
     A view of traces and nothing more: nothing is run here. The methods do in a cell what the buttons do live.
     """

@@ -6,12 +6,12 @@ from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from gantutor.lab.canvas import Canvas, panel_style
+from gantutor.lab.blit_figure import BlitFigure, panel_style
 from gantutor.lab.layout import Box, Edge, Layout
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Link, Trace
 from gantutor.plots import COLOURS
 
-Points = Sequence[tuple[float, float]]
+Polyline = Sequence[tuple[float, float]]
 BROKEN, MOVED, UNSEEN = "#CC0000", "#E69F00", "#E4E4E4"
 WORDS = {ALIVE: "graph alive", FREED: "graph freed", STALE: "graph stale", NO_GRAPH: "no graph"}
 LINE = {
@@ -40,7 +40,7 @@ class Flowchart:
         self.trace, self.layout = trace, Layout(trace)
         self.height = round(self.ROW * (self.layout.height + 0.9))
         with panel_style():
-            self.canvas = Canvas(self.WIDTH, self.height, colours=64, sharpness=2)
+            self.canvas = BlitFigure(self.WIDTH, self.height, colours=64, sharpness=2)
             self.axes = self.canvas.plain_axes()
             rows = self.layout.height / 2
             self.axes.set(xlim=(-0.5, self.layout.width - 0.5), ylim=(-rows - 0.45, rows + 0.45))
@@ -185,7 +185,7 @@ class Flowchart:
 
     # How it is drawn -------------------------------------------------------------------------------------------------
 
-    def _way(self, points: Points, **style: Any) -> None:
+    def _way(self, points: Polyline, **style: Any) -> None:
         if points:
             self.axes.plot(*zip(*points, strict=True), zorder=1, solid_capstyle="round", **style)
 
@@ -193,7 +193,7 @@ class Flowchart:
         """A rectangle as wide as a network."""
         self.axes.add_patch(Rectangle((column - self.NETWORK, bottom), 2 * self.NETWORK, height, zorder=3, **style))
 
-    def _arrow(self, points: Points, colour: str) -> None:
+    def _arrow(self, points: Polyline, colour: str) -> None:
         """Along the way, from a bit after its first point to a bit before its last."""
         self._way(points, color=colour, lw=4, alpha=0.75)
         *_, (x, y), (to_x, to_y) = points

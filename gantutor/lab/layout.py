@@ -61,7 +61,7 @@ class Layout:
             for column in between:
                 if ("way", target) not in self.slots[column]:  # edges into one target share their way
                     self.slots[column].append(("way", target))
-        self.rows = rows(self.slots, self.links, self.columns)
+        self.rows = place_rows(self.slots, self.links, self.columns)
         self.at = {name: (column, self.rows[column, ("tensor", name)]) for name, column in self.columns.items()}
         self.width = max(self.columns.values(), default=0) + 1
         self.height = max((len(slots) for slots in self.slots.values()), default=1)
@@ -139,7 +139,7 @@ def columns(links: Mapping[str, Link], shapes: Mapping[str, tuple[int, ...]]) ->
     return {name: last if shapes[name] == () and not uses[name] else found[name] for name in found}, starts
 
 
-def rows(
+def place_rows(
     slots: Mapping[int, list[Slot]], links: Mapping[str, Link], columns: Mapping[str, int]
 ) -> dict[tuple[int, Slot], float]:
     """Each column's slots one below the other, in the order of what they come from; a lone one beside what it makes."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.lab.canvas import View
+from gantutor.lab.blit_figure import View
 from gantutor.plots import png, tile
 
 MOST = 128  # pixels that are sent of a picture's side

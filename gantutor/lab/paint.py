@@ -19,7 +19,7 @@ from gantutor.data import Label
 from gantutor.data.images import to_float
 from gantutor.data.pairs import draw_labels
 from gantutor.lab.page import close_widgets, mimebundle
-from gantutor.lab.paint_canvas import Canvas
+from gantutor.lab.paint_canvas import PaintCanvas
 
 MAX_EXAMPLES = 12  # as many as the strip below the pictures shows
 MAX_UNDO = 200  # drawings of 4 kB each, at 64 pixels
@@ -55,7 +55,7 @@ class Paint:
         self._stroke = 0
         self.milliseconds = 0.0
         self.output = self._translated()  # raises what is wrong with `translate` before anything is shown
-        self.canvas = Canvas(
+        self.canvas = PaintCanvas(
             shape=[side, side],
             classes=[[label.name, "#{:02x}{:02x}{:02x}".format(*label.colour)] for label in self.classes],
             examples=self.examples.tobytes(),
@@ -171,7 +171,7 @@ class Paint:
         """Bring the front end up to date, all in one message."""
         with self.canvas.hold_sync():
             self.canvas.map = self._labels.tobytes()
-            self.canvas.picture = png(self.output)
+            self.canvas.picture = encode_png(self.output)
             self.canvas.alt = f"The generator's picture of a label map with {self._shares()}"
             self.canvas.milliseconds, self.canvas.message = self.milliseconds, message
             self.canvas.answered = self.canvas.sent
@@ -209,7 +209,7 @@ class Paint:
         return mimebundle(self.widget, self.snapshot(), "gantutor paint")
 
 
-def png(picture: Image.Image) -> bytes:
+def encode_png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -7,15 +7,15 @@ import anywidget
 import traitlets
 
 
-def read(name: str) -> str:
+def read_script(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-class Canvas(anywidget.AnyWidget):
+class PaintCanvas(anywidget.AnyWidget):
     """What the browser and the kernel share. `drawn`, `stroke` and `sent` come from the browser, the rest from here."""
 
-    _esm = read("paint_drawing.js") + read("paint.js")
-    _css = read("paint.css")
+    _esm = read_script("paint_drawing.js") + read_script("paint.js")
+    _css = read_script("paint.css")
     shape: Any = traitlets.List().tag(sync=True)  # height and width
     classes: Any = traitlets.List().tag(sync=True)  # name and "#rrggbb"
     examples = traitlets.Bytes(b"").tag(sync=True)

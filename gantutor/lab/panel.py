@@ -1,4 +1,4 @@
-"""The live panel: one lane, or several in lock step, and the buttons that drive them."""
+"""The live panel: one run view, or several in lock step, and the buttons that drive them."""
 
 import html
 import time
@@ -8,12 +8,12 @@ from typing import Any
 
 import ipywidgets as W
 
-from gantutor.experiment import Experiment, Record
-from gantutor.experiment.record import Step
+from gantutor.configs import Config, GANConfig
+from gantutor.configs.base import TrainStep
 from gantutor.lab.a11y import Accessibility
-from gantutor.lab.film import LABELS, Film, Frame, compose
-from gantutor.lab.lane import Lane
 from gantutor.lab.page import Panel, close_widgets, mimebundle
+from gantutor.lab.recording import LABELS, Frame, Recording, compose
+from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
 from gantutor.speed import check_speed, is_getting_ready
 from gantutor.training import DivergedError
@@ -26,34 +26,34 @@ class Lab:
 
     >>> lab = Lab(Experiment(data="ring"))              # one
     >>> lab = Lab(a, a.replace(loss="minimax"))         # A/B
-    >>> lab = Lab(Pix2PixExperiment())                  # or CycleGANExperiment: any record of gantutor.experiment
+    >>> lab = Lab(Pix2PixConfig())                  # or CycleGANConfig: any config of gantutor.configs
     >>> lab.advance(200)                                # in a cell what Play does live
     >>> lab                                             # the panel; without a front end a picture
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
-    `keep_frames` keeps every frame shown in `film`, to be exported. `cost_meter` shows what a step of each setting
+    `keep_frames` keeps every frame shown in `recording`, to be exported. `cost_meter` shows what a step of each setting
     tried costs, and what the run has spent. `speed_ups` shows switches for them.
     """
 
     def __init__(
         self,
-        *experiments: Record,
+        *configs: Config,
         name: str = "lab",
         keep_frames: bool = False,
         cost_meter: bool = False,
         speed_ups: bool = False,
     ) -> None:
-        experiments = experiments or (Experiment(),)
-        if len(experiments) > len(LABELS):
-            raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(experiments)}")
-        self.runner = Runner(name, self._tick, self._frame, self._show_state)  # first: it ends the thread of that name
-        narrow = len(experiments) > 1
-        self.lanes = [
-            Lane(experiment, label, cost_meter, narrow, speed_ups)
-            for experiment, label in zip(experiments, LABELS, strict=False)
+        configs = configs or (GANConfig(),)
+        if len(configs) > len(LABELS):
+            raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(configs)}")
+        self.runner = Runner(name, self._step, self._frame, self._show_state)  # first: it ends the thread of that name
+        narrow = len(configs) > 1
+        self.run_views = [
+            RunView(config, label, cost_meter, narrow, speed_ups)
+            for config, label in zip(configs, LABELS, strict=False)
         ]
         self.runner.share = self._share()
-        self.film = Film()
+        self.recording = Recording()
         self.keep_frames = keep_frames
         self._build()
         self._show_state("paused")
@@ -63,13 +63,13 @@ class Lab:
 
     @property
     def run(self) -> Any:
-        """The (first) lane's run: its model, history and step count."""
-        return self.lanes[0].run
+        """The (first) run view's run: its model, history and step count."""
+        return self.run_views[0].run
 
     @property
     def runs(self) -> list[Any]:
-        """Every lane's run."""
-        return [lane.run for lane in self.lanes]
+        """Every run view's run."""
+        return [run_view.run for run_view in self.run_views]
 
     def advance(self, steps: int) -> None:
         """Take `steps` steps now, return when they are done, and show how many a second that were.
@@ -80,26 +80,26 @@ class Lab:
         self.runner.advance(steps)
         self._show_progress(steps / (time.perf_counter() - began))
 
-    def set(self, lane: int = 0, **fields: Any) -> None:
-        """Do what the controls do: `lab.set(loss="minimax")`, in lane B `lab.set(1, loss="minimax")`.
+    def set(self, run_view: int = 0, **fields: Any) -> None:
+        """Do what the controls do: `lab.set(loss="minimax")`, in run view B `lab.set(1, loss="minimax")`.
 
         Raises: ValueError for a name or value that the experiment does not take.
         """
-        self.lanes[lane].controls.check(fields)  # these raise here, in the cell
-        changed = self.lanes[lane].experiment.replace(**fields)
+        self.run_views[run_view].controls.check(fields)  # these raise here, in the cell
+        changed = self.run_views[run_view].config.replace(**fields)
         if "speed" in fields:
-            check_speed(self.lanes[lane].run, changed.speed)
-        self.lanes[lane].controls.set(**{name: getattr(changed, name) for name in fields})
+            check_speed(self.run_views[run_view].run, changed.speed)
+        self.run_views[run_view].controls.set(**{name: getattr(changed, name) for name in fields})
 
     def reset(self) -> None:
-        """Start all lanes again, as their controls say; returns when it is done."""
+        """Start all run views again, as their controls say; returns when it is done."""
         self.runner.post(self._restart)
         self.runner.wait()
 
     def snapshot(self) -> Any:
         """The panel's views as one PIL image."""
-        notes = [lane.meter.lines() for lane in self.lanes if lane.meter is not None]
-        return compose(Frame(self.run.t, [lane.views() for lane in self.lanes]), notes)
+        notes = [run_view.meter.lines() for run_view in self.run_views if run_view.meter is not None]
+        return compose(Frame(self.run.t, [run_view.views() for run_view in self.run_views]), notes)
 
     def close(self) -> None:
         """End the thread and take the panel off the page."""
@@ -131,16 +131,17 @@ class Lab:
         self.play.observe(self._play_or_pause, "value")
 
         boxes = []
-        for lane in self.lanes:
-            lane.controls.on_change(partial(self._changed, lane))
-            title = [W.HTML(f"<b>{lane.label}</b>")] if len(self.lanes) > 1 else []
-            meter = [lane.meter.widget] if lane.meter is not None else []
+        for run_view in self.run_views:
+            run_view.controls.on_change(partial(self._changed, run_view))
+            title = [W.HTML(f"<b>{run_view.label}</b>")] if len(self.run_views) > 1 else []
+            meter = [run_view.meter.widget] if run_view.meter is not None else []
             box = W.VBox(
-                [*title, lane.controls.widget, *meter, lane.pictures], layout=W.Layout(flex="1 1 380px", padding="4px")
+                [*title, run_view.controls.widget, *meter, run_view.pictures],
+                layout=W.Layout(flex="1 1 380px", padding="4px"),
             )
-            box.add_class("gt-lane")
+            box.add_class("gt-run-view")
             boxes.append(box)
-        alt = {view.name: view.alt for lane in self.lanes for view in lane.picture.views}
+        alt = {view.name: view.alt for run_view in self.run_views for view in run_view.painter.views}
         self.accessibility = Accessibility(alt=alt)
         self.widget = Panel(
             [
@@ -153,9 +154,9 @@ class Lab:
         self.widget.runner = self.runner
         self.widget.add_class("gt-panel")
 
-    def _half_steps(self) -> dict[str, Step]:
-        """The updates of one player alone that every lane's experiment has."""
-        first, *others = [lane.experiment.HALF_STEPS for lane in self.lanes]
+    def _half_steps(self) -> dict[str, TrainStep]:
+        """The updates of one player alone that every run view's experiment has."""
+        first, *others = [run_view.config.HALF_STEPS for run_view in self.run_views]
         return {name: step for name, step in first.items() if all(other.get(name) is step for other in others)}
 
     def _post(self, action: Callable[[], None], _: W.Button) -> None:
@@ -166,81 +167,81 @@ class Lab:
             self._button_says = change["new"]
             (self.runner.play if change["new"] else self.runner.pause)()
 
-    def _changed(self, lane: Lane, field: str, value: Any) -> None:
-        if field in lane.experiment.LIVE:
-            self.runner.post(lambda: self._apply(lane, field, value))
+    def _changed(self, run_view: RunView, field: str, value: Any) -> None:
+        if field in run_view.config.LIVE:
+            self.runner.post(lambda: self._apply(run_view, field, value))
         else:
-            self._say_later(lane, field, value)
+            self._say_later(run_view, field, value)
 
     # What the training thread does -----------------------------------------------------------------------------------
 
-    def _tick(self, step: Any = None) -> None:
-        """One step in every lane. A lane that is ahead, because another one raised, waits for it."""
-        behind = min(lane.run.t for lane in self.lanes)
-        for lane in self.lanes:
-            if lane.run.t == behind:
+    def _step(self, step: Any = None) -> None:
+        """One step in every run view. A run view that is ahead, because another one raised, waits for it."""
+        behind = min(run_view.run.t for run_view in self.run_views)
+        for run_view in self.run_views:
+            if run_view.run.t == behind:
                 try:
-                    lane.run.tick(step)
+                    run_view.run.step(step)
                 except DivergedError:
-                    lane.experiment.apply(lane.run)  # the run went back to a state older than what the controls say
+                    run_view.config.apply(run_view.run)  # the run went back to a state older than what the controls say
                     raise
-        if self.runner.playing and behind + 1 in {lane.experiment.steps for lane in self.lanes}:
+        if self.runner.playing and behind + 1 in {run_view.config.steps for run_view in self.run_views}:
             self.runner.pause_now()
             self._say(f"paused: step {behind + 1} is the last that was planned")
 
     def _one(self, step: Any) -> None:
         self.runner.pause_now()
-        for lane in self.lanes:
-            lane.follow(step)
-        self._tick(step)
+        for run_view in self.run_views:
+            run_view.follow(step)
+        self._step(step)
         self._frame(last=True)
 
     def _share(self) -> float:
         """Frames' share of the time: a step on points is so short that smooth pictures may cost more."""
-        return 0.25 if all(lane.data.kind == "points" for lane in self.lanes) else 0.05
+        return 0.25 if all(run_view.data.kind == "points" for run_view in self.run_views) else 0.05
 
-    def _apply(self, lane: Lane, field: str, value: Any) -> None:
-        if not lane.experiment.is_live(field, value):
-            self._say_later(lane, field, value)
+    def _apply(self, run_view: RunView, field: str, value: Any) -> None:
+        if not run_view.config.is_live(field, value):
+            self._say_later(run_view, field, value)
             return
-        lane.follow()  # what was done until now is the old setting's
-        changed = lane.experiment.replace(**{field: value})
+        run_view.follow()  # what was done until now is the old setting's
+        changed = run_view.config.replace(**{field: value})
         try:
-            changed.apply(lane.run)
+            changed.apply(run_view.run)
         except ValueError as refusal:
-            lane.experiment.apply(lane.run)
-            lane.controls.put_back(field, getattr(lane.experiment, field))
-            self._say(f"{self._of(lane)}{refusal}")
+            run_view.config.apply(run_view.run)
+            run_view.controls.put_back(field, getattr(run_view.config, field))
+            self._say(f"{self._of(run_view)}{refusal}")
             return
-        lane.experiment = changed
-        self._say(f"{self._of(lane)}{field} = {said(value)} from step {lane.run.t + 1} on")
+        run_view.config = changed
+        self._say(f"{self._of(run_view)}{field} = {describe_value(value)} from step {run_view.run.t + 1} on")
         self.runner.want_frame()
 
     def _restart(self) -> None:
         self.runner.pause_now()
-        experiments = [lane.controls.read(lane.experiment) for lane in self.lanes]
-        prepared = [lane.prepare(experiment) for lane, experiment in zip(self.lanes, experiments, strict=True)]
-        for lane, experiment, (data, run) in zip(self.lanes, experiments, prepared, strict=True):
-            lane.restart(experiment, data, run)
+        configs = [run_view.controls.read(run_view.config) for run_view in self.run_views]
+        prepared = [run_view.prepare(config) for run_view, config in zip(self.run_views, configs, strict=True)]
+        for run_view, config, (data, run) in zip(self.run_views, configs, prepared, strict=True):
+            run_view.restart(config, data, run)
         self.runner.share = self._share()
-        self.accessibility.alt = {view.name: view.alt for lane in self.lanes for view in lane.picture.views}
-        self.film.clear()
+        self.accessibility.alt = {view.name: view.alt for run_view in self.run_views for view in run_view.painter.views}
+        self.recording.clear()
         self._frame(last=True)
 
     def _frame(self, last: bool) -> None:
-        for lane in self.lanes:
-            lane.paint(everything=last)
+        for run_view in self.run_views:
+            run_view.paint(everything=last)
         self._show_progress()
         if self.keep_frames:
-            self.film.add(Frame(self.run.t, [lane.views() for lane in self.lanes]))
+            self.recording.add(Frame(self.run.t, [run_view.views() for run_view in self.run_views]))
 
     # What the reader is told -----------------------------------------------------------------------------------------
 
-    def _of(self, lane: Lane) -> str:
-        return f"{lane.label}: " if len(self.lanes) > 1 else ""
+    def _of(self, run_view: RunView) -> str:
+        return f"{run_view.label}: " if len(self.run_views) > 1 else ""
 
-    def _say_later(self, lane: Lane, field: str, value: Any) -> None:
-        self._say(f"{self._of(lane)}{field} = {said(value)} applies at Reset")
+    def _say_later(self, run_view: RunView, field: str, value: Any) -> None:
+        self._say(f"{self._of(run_view)}{field} = {describe_value(value)} applies at Reset")
 
     def _say(self, text: str) -> None:
         self.status.value = f'<div role="status">{html.escape(text)}</div>'
@@ -253,8 +254,8 @@ class Lab:
 
     def _show_progress(self, steps_per_second: float = 0.0) -> None:
         rate = self.runner.steps_per_second if self.runner.playing else steps_per_second
-        first = self.lanes[0]
-        parts = [" ".join(["step", str(self.run.t), first.experiment.progress(self.run)]).strip()]
+        first = self.run_views[0]
+        parts = [" ".join(["step", str(self.run.t), first.config.progress(self.run)]).strip()]
         parts += [f"{rate:.0f} steps/s"] if rate else []
         parts += [str(first.data.device)]
         parts += ["compiling"] if any(is_getting_ready(run) for run in self.runs) else []
@@ -264,7 +265,7 @@ class Lab:
         return mimebundle(self.widget, self.snapshot(), "gantutor lab")
 
 
-def said(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A control's value in words."""
     if isinstance(value, tuple):
         return ", ".join(value) or "none"

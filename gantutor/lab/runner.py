@@ -15,7 +15,7 @@ _LIVE: dict[str, "Runner"] = {}  # a cell that is run again replaces its runner,
 
 
 class Runner:
-    """Calls `tick` again and again while it plays, and `on_frame(last)` now and then and, with `last`, where it stops.
+    """Calls `step` again and again while it plays, and `on_frame(last)` now and then and, with `last`, where it stops.
 
     A frame is due at most `max_fps` times a second, and so seldom that frames take at most `share` of the time.
     `on_state` is called with "playing", "paused" or "error: ...", from the thread that caused it. The run pauses by
@@ -25,14 +25,14 @@ class Runner:
     def __init__(
         self,
         name: str,
-        tick: Callable[[], object],
+        step: Callable[[], object],
         on_frame: Callable[[bool], None],
         on_state: Callable[[str], None],
         max_fps: float = 10.0,
         share: float = 0.05,
         budget_s: float = 1800.0,
     ) -> None:
-        self.name, self.tick, self.on_frame, self.on_state = name, tick, on_frame, on_state
+        self.name, self.step, self.on_frame, self.on_state = name, step, on_frame, on_state
         self.max_fps, self.share, self.budget_s = max_fps, share, budget_s
         self.playing = False
         self.error: BaseException | None = None
@@ -100,7 +100,7 @@ class Runner:
             self._apply_commands()
             self.pause_now()
             for _ in range(steps):
-                self._tick()
+                self._step()
                 if time.perf_counter() - self._frame_ended > 1.0:
                     self.frame()
             self.frame(last=True)
@@ -141,8 +141,8 @@ class Runner:
         pause = max(1 / self.max_fps, self._frame_cost * (1 - self.share) / self.share)
         return time.perf_counter() - self._frame_ended >= pause
 
-    def _tick(self) -> None:
-        self.tick()
+    def _step(self) -> None:
+        self.step()
         self._steps_since_frame += 1
 
     def _play(self) -> None:
@@ -185,7 +185,7 @@ class Runner:
                 with self._owner:
                     self._apply_commands()
                     if self.playing:
-                        self._tick()
+                        self._step()
                         if time.perf_counter() > self._play_until:
                             self.pause_now()
                         elif self._frame_is_due():

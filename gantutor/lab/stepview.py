@@ -48,7 +48,7 @@ class StepView:
         # Beside each other; where there is no room, the state comes above the code, nearer to the buttons.
         both = W.Box([code, state], layout=W.Layout(flex_flow="row wrap-reverse", align_items="flex-end"))
         self.widget = W.VBox([heading, both], layout=W.Layout(flex="1 1 390px", min_width="0", padding="4px"))
-        self.widget.add_class("gt-lane")
+        self.widget.add_class("gt-run-view")
 
     @property
     def line(self) -> Line | None:

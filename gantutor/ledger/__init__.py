@@ -18,7 +18,7 @@ from gantutor.ledger.records import (
     Trace,
 )
 from gantutor.ledger.trace import trace
-from gantutor.ledger.traffic import Share, Traffic, traffic
+from gantutor.ledger.traffic import Traffic, TrafficShare, traffic
 
 __all__ = [
     "ALIVE",
@@ -34,10 +34,10 @@ __all__ = [
     "Link",
     "NetworkCost",
     "NetworkState",
-    "Share",
     "TensorState",
     "Trace",
     "Traffic",
+    "TrafficShare",
     "activations",
     "compare",
     "cost",

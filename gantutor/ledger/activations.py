@@ -18,7 +18,7 @@ def activations(network: nn.Module, *batches: Tensor) -> list[dict[str, Tensor]]
     found: list[dict[str, Tensor]] = []
     with torch.no_grad(), copied(network, batches) as (twin, twin_batches):
         for name, layer in layers(twin).items():
-            layer.register_forward_hook(Recorder(f"{name} {type(layer).__name__}".strip(), found))
+            layer.register_forward_hook(ActivationRecorder(f"{name} {type(layer).__name__}".strip(), found))
         for batch in twin_batches:
             found.append({})
             twin(batch)
@@ -35,7 +35,7 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-class Recorder:
+class ActivationRecorder:
     """A forward hook that writes a layer's output under the layer's name into the newest record."""
 
     def __init__(self, name: str, found: list[dict[str, Tensor]]) -> None:

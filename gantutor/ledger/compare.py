@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from gantutor.ledger.copies import copied
 from gantutor.ledger.text import html_table, table
-from gantutor.parts import networks, optimizers
+from gantutor.model_state import networks, optimizers
 
-GRADIENT, WEIGHTS, BUFFERS = KINDS = ("gradient", "weights", "buffers")
+GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def compare(steps: Mapping[str, Callable[..., Any]], model: Any, *batch: Any) ->
         difference(a, b, name, kind, outcomes[a][name, kind], outcomes[b][name, kind], weights(network))
         for a, b in itertools.combinations(outcomes, 2)
         for name, network in networks(model).items()
-        for kind in KINDS
+        for kind in DIFFERENCE_KINDS
         if weights(network) and (kind != BUFFERS or outcomes[a][name, BUFFERS])
     ]
     return Comparison(tuple(outcomes), tuple(differences), errors)
@@ -123,7 +123,9 @@ def outcome(step: Callable[..., Any], model: Any, batch: tuple[Any, ...]) -> dic
     with copied(model, batch) as (twin, twin_batch):
         players = networks(twin)
         applied: dict[str, list[Tensor]] = {name: [] for name in players}
-        hooks = [optimizer.register_step_pre_hook(watch(players, applied)) for optimizer in optimizers(twin).values()]
+        hooks = [
+            optimizer.register_step_pre_hook(gradient_hook(players, applied)) for optimizer in optimizers(twin).values()
+        ]
         step(twin, *twin_batch)
         for hook in hooks:
             hook.remove()
@@ -139,7 +141,7 @@ def weights(network: nn.Module) -> list[Tensor]:
     return [parameter.detach() for parameter in network.parameters()]
 
 
-def watch(players: dict[str, nn.Module], applied: dict[str, list[Tensor]]) -> Callable[..., None]:
+def gradient_hook(players: dict[str, nn.Module], applied: dict[str, list[Tensor]]) -> Callable[..., None]:
     """A hook for an optimizer: adds each network's gradient, in one piece, for those networks that it moves."""
 
     def hook(optimizer: Optimizer, *_: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gantutor.parts import networks
+from gantutor.model_state import networks
 
 
 def device_of(model: Any) -> torch.device:

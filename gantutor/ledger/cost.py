@@ -16,7 +16,7 @@ from gantutor.ledger.copies import copied, device_of, wait
 from gantutor.ledger.flow import storage
 from gantutor.ledger.meter import Meter, NetworkCost
 from gantutor.ledger.text import count, html_table, table
-from gantutor.parts import networks
+from gantutor.model_state import networks
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gantutor.ledger.gradients import GradientLedger, same
 from gantutor.ledger.records import BatchNormState, Line, NetworkState
 from gantutor.ledger.scene import Scene, named_tensors
 from gantutor.ledger.source import Source
-from gantutor.parts import attributes, networks
+from gantutor.model_state import attributes, networks
 
 
 class Recorder:
@@ -76,10 +76,10 @@ class Recorder:
         self.numbers[moment] = number
         for ledger in self.gradients.values():
             ledger.look(number)
-        own = frame.f_locals
-        model = next((name for name, value in own.items() if value is self.model), "model")
+        local_names = frame.f_locals
+        model = next((name for name, value in local_names.items() if value is self.model), "model")
         inside = ((f"{model}.{name}", value) for name, value in attributes(self.model).items())
-        return Scene(self.networks, dict(named_tensors([*own.items(), *inside])), moment, roots or ())
+        return Scene(self.networks, dict(named_tensors([*local_names.items(), *inside])), moment, roots or ())
 
     def _place(self, moment: int) -> Place:
         return Place(self.numbers[moment], self.source.statement_text(self.numbers[moment]))

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import flop_registry
 
 from gantutor.ledger.copies import copied, device_of
 from gantutor.ledger.text import count, html_table, table
-from gantutor.parts import optimizers
+from gantutor.model_state import optimizers
 
 # What an operation's name contains, in this order. What an optimizer does is counted as "optimizer", whatever it is;
 # "pointwise" is all the rest: activations, losses and their sums, random numbers.
-KINDS = {
+OPERATION_KINDS = {
     "convolution": ("convolution",),
     "matrix product": ("mm", "matmul", "mv", "dot"),
     "norm": ("batch_norm", "layer_norm", "group_norm"),
@@ -34,7 +34,7 @@ PICKS = ("index", "index_select", "gather", "embedding")  # read as much as they
 
 
 @dataclass(frozen=True)
-class Share:
+class TrafficShare:
     """What the operations of one kind come to."""
 
     launches: int
@@ -55,7 +55,7 @@ class Traffic:
     """
 
     name: str
-    kinds: dict[str, Share]
+    kinds: dict[str, TrafficShare]
 
     @property
     def launches(self) -> int:
@@ -115,7 +115,7 @@ def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
             step(twin, *twin_batch)
     return Traffic(
         getattr(step, "__name__", repr(step)),
-        {kind: Share(*counter.kinds[kind]) for kind in KINDS if kind in counter.kinds},
+        {kind: TrafficShare(*counter.kinds[kind]) for kind in OPERATION_KINDS if kind in counter.kinds},
     )
 
 
@@ -155,13 +155,17 @@ class Counter(TorchDispatchMode):
 
     def _count(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-        reads, writes = read(name, given, result), written(func, given, result)
-        if not writes and tensors_in(result):
+        reads, writes = tensors_read(name, given, result), written(func, given, result)
+        if not writes and all_tensors_in(result):
             return  # a view
         here = [x for x in (*reads, *writes) if not self.accelerated or x.device.type == self.device.type]
         if not here:
             return
-        kind = "optimizer" if self.optimizing else next(k for k, w in KINDS.items() if any(word in name for word in w))
+        kind = (
+            "optimizer"
+            if self.optimizing
+            else next(k for k, w in OPERATION_KINDS.items() if any(word in name for word in w))
+        )
         formula = flop_registry.get(func._overloadpacket)
         in_lists = name.startswith(("_foreach_", "_fused_")) and not self.accelerated
         total = self.kinds[kind]
@@ -170,12 +174,12 @@ class Counter(TorchDispatchMode):
         total[2] += formula(*args, **kwargs, out_val=result) if formula else 0
 
 
-def tensors_in(value: Any) -> list[Tensor]:
+def all_tensors_in(value: Any) -> list[Tensor]:
     """The tensors in a value, in its lists, too; each once."""
     return list({id(x): x for x in tree_leaves(value) if isinstance(x, Tensor)}.values())
 
 
-def read(name: str, given: dict[str, Any], result: Any) -> list[Tensor]:
+def tensors_read(name: str, given: dict[str, Any], result: Any) -> list[Tensor]:
     """The tensors that an operation has to read, of those that it is given by name."""
     name = name.removeprefix("_foreach")
     skipped = {"out"}
@@ -186,24 +190,24 @@ def read(name: str, given: dict[str, Any], result: Any) -> list[Tensor]:
         skipped |= ({"weight"} if not of_input else set()) | ({"input"} if not of_weight else set())
     if name in PICKS:
         skipped |= {"self", "weight"}
-        return tensors_in([*(x for key, x in given.items() if key not in skipped), result])
-    return tensors_in([x for key, x in given.items() if key not in skipped])
+        return all_tensors_in([*(x for key, x in given.items() if key not in skipped), result])
+    return all_tensors_in([x for key, x in given.items() if key not in skipped])
 
 
 def written(func: Any, given: dict[str, Any], result: Any) -> list[Tensor]:
     """The tensors that an operation writes: new ones, and those that it changes in place."""
-    changed = tensors_in(
+    changed = all_tensors_in(
         [
             given.get(argument.name)
             for argument in func._schema.arguments
             if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
         ]  # the fused optimizers may unscale `grads`, and do so for a GradScaler only
     )
-    known = {storage(x) for x in tensors_in(given)}
-    return [*changed, *(x for x in tensors_in(result) if storage(x) not in known)]
+    known = {storage_id(x) for x in all_tensors_in(given)}
+    return [*changed, *(x for x in all_tensors_in(result) if storage_id(x) not in known)]
 
 
-def storage(tensor: Tensor) -> int:
+def storage_id(tensor: Tensor) -> int:
     """Which storage holds a tensor; on the meta device all addresses are 0."""
     return tensor.untyped_storage()._cdata
 

@@ -1,9 +1,9 @@
-"""The FCN-score of the pix2pix paper in miniature: can a network that reads true pictures read the generated ones?
+"""The FCN-score of the pix2pix paper in miniature: can a network that reads true images read the generated ones?
 
 segmenter = train_segmenter(true_pictures, labels, classes=12)
-segmentation_score(segmenter, G(A), labels)  # close to the score of the true pictures where G's are like them
+segmentation_score(segmenter, G(A), labels)  # close to the score of the true images where G's are like them
 
-The score knows no right colour: a red and a grey house read alike. So it judges what L1 cannot, whether the picture
+The score knows no right colour: a red and a grey house read alike. So it judges what L1 cannot, whether the image
 shows what its label map asks for. Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial
 Networks", 2017, section 4.1 (there an FCN-8s on Cityscapes).
 """

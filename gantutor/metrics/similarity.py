@@ -1,10 +1,10 @@
-"""How near a generated picture is to the true one, pixel by pixel (L1) and window by window (SSIM)."""
+"""How near a generated image is to the true one, pixel by pixel (L1) and window by window (SSIM)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW, SIGMA = 11, 1.5
+SSIM_WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the pixels reach from -1 to 1: a range of 2
 
 
@@ -35,10 +35,10 @@ def ssim(images: Tensor, truth: Tensor) -> float:
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment", 2004, equations 13 to 17.
     """
     check_alike(images, truth)
-    if min(images.shape[2:]) < WINDOW:
-        raise ValueError(f"expected images of at least {WINDOW}x{WINDOW} pixels, got {tuple(images.shape)}")
+    if min(images.shape[2:]) < SSIM_WINDOW:
+        raise ValueError(f"expected images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {tuple(images.shape)}")
     # In float64: a variance is a small difference of large numbers.
-    distance = torch.arange(WINDOW, device=images.device, dtype=torch.float64) - WINDOW // 2
+    distance = torch.arange(SSIM_WINDOW, device=images.device, dtype=torch.float64) - SSIM_WINDOW // 2
     bell = torch.exp(-(distance**2) / (2 * SIGMA**2))
     window = torch.outer(bell, bell) / bell.sum() ** 2
     x, y = (batch.double().flatten(0, 1)[:, None] for batch in (images, truth))

@@ -9,7 +9,7 @@ from torch import nn
 
 from gantutor.models.norms import apply_spectral_norm, check_norms, norm_layer
 
-FIRST = {28: (7, 2), 32: (4, 3), 64: (4, 4)}  # size -> (side of the first feature map, number of doublings)
+FIRST_MAPS = {28: (7, 2), 32: (4, 3), 64: (4, 4)}  # size -> (side of the first feature map, number of doublings)
 
 
 def dcgan(
@@ -28,11 +28,11 @@ def dcgan(
     Raises: ValueError for another size or an unknown norm.
     """
     check_norms(norm_G, norm_D)
-    if len(shape) != 3 or shape[1] != shape[2] or shape[2] not in FIRST:
-        sides = ", ".join(map(str, FIRST))
+    if len(shape) != 3 or shape[1] != shape[2] or shape[2] not in FIRST_MAPS:
+        sides = ", ".join(map(str, FIRST_MAPS))
         raise ValueError(f"DCGAN draws images (C, H, H) with H one of {sides}; the data has shape {tuple(shape)}")
     channels, side = shape[0], shape[2]
-    first, doublings = FIRST[side]
+    first, doublings = FIRST_MAPS[side]
 
     wide = width_G * 2 ** (doublings - 1)
     g: list[nn.Module] = [nn.Unflatten(1, (z_dim, 1, 1)), nn.ConvTranspose2d(z_dim, wide, first, bias=norm_G == "none")]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 SHOWN = 6  # differences that an error message lists
 
 
@@ -34,7 +34,7 @@ def matched_state_dict(network: nn.Module, source: str | Path | Mapping[str, Ten
     Raises: as `load_reference_state_dict`.
     """
     what = "the state dict" if isinstance(source, Mapping) else str(source)
-    given = as_state_dict(source if isinstance(source, Mapping) else read(Path(source)), what)
+    given = as_state_dict(source if isinstance(source, Mapping) else read_state(Path(source)), what)
     instance_norms = {name for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm2d)}
     given = {name: tensor for name, tensor in given.items() if not is_buffer_of(name, instance_norms)}
     wanted = network.state_dict()
@@ -57,7 +57,7 @@ def matched_state_dict(network: nn.Module, source: str | Path | Mapping[str, Ten
 def is_buffer_of(name: str, norms: set[str]) -> bool:
     """Whether `name` is a running statistic of one of the named norms."""
     module, _, buffer = name.rpartition(".")
-    return module in norms and buffer in BUFFERS
+    return module in norms and buffer in STATISTICS
 
 
 def as_state_dict(content: Any, what: str) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def as_state_dict(content: Any, what: str) -> dict[str, Tensor]:
     return dict(content)
 
 
-def read(path: Path) -> Any:
+def read_state(path: Path) -> Any:
     """What `torch.save` has put into a file, tensors and plain containers only: a checkpoint must not run code.
 
     Raises: FileNotFoundError; ValueError for a file that is something else.

@@ -23,10 +23,10 @@ class VirtualBatchNorm(nn.Module):
         positions = tuple(range(2, x.dim()))  # of (R + B, C, H, W) or (R + B, C)
         mean, square = (x.mean(positions), x.square().mean(positions)) if positions else (x, x.square())
         together = self.references + 1
-        own = torch.full((len(x), 1), 1 / together, dtype=x.dtype, device=x.device)
-        own[: self.references] = 0
-        mean = own * mean + (1 - own) * mean[: self.references].mean(0)
-        square = own * square + (1 - own) * square[: self.references].mean(0)
+        own_weight = torch.full((len(x), 1), 1 / together, dtype=x.dtype, device=x.device)
+        own_weight[: self.references] = 0
+        mean = own_weight * mean + (1 - own_weight) * mean[: self.references].mean(0)
+        square = own_weight * square + (1 - own_weight) * square[: self.references].mean(0)
         variance = (square - mean.square()).clamp(min=0)
         shape = (*mean.shape, *[1] * len(positions))
         normal = (x - mean.view(shape)) / (variance + self.eps).sqrt().view(shape)

@@ -1,39 +1,39 @@
 """A run on disk: what decides it, its folder, and the loop that the command line drives."""
 
-from gantutor.runs.config import (
-    Config,
-    contradictions,
-    counted,
-    deciding,
-    filled,
-    is_free,
-    load_data,
-    named,
-    record_of,
-)
 from gantutor.runs.folder import RunFolder, free_folder
 from gantutor.runs.loop import Interruptions, go, in_turn
+from gantutor.runs.run_config import (
+    RunConfig,
+    build_config,
+    contradictions,
+    fill_config,
+    fixed_fields,
+    image_counts,
+    is_changeable,
+    load_data,
+    resolve_data_name,
+)
 from gantutor.runs.samples import samples_of
-from gantutor.runs.start import new, new_folder, saved_at, started
+from gantutor.runs.start import new_config, new_folder, resume_config, saved_at
 
 __all__ = [
-    "Config",
     "Interruptions",
+    "RunConfig",
     "RunFolder",
+    "build_config",
     "contradictions",
-    "counted",
-    "deciding",
-    "filled",
+    "fill_config",
+    "fixed_fields",
     "free_folder",
     "go",
+    "image_counts",
     "in_turn",
-    "is_free",
+    "is_changeable",
     "load_data",
-    "named",
-    "new",
+    "new_config",
     "new_folder",
-    "record_of",
+    "resolve_data_name",
+    "resume_config",
     "samples_of",
     "saved_at",
-    "started",
 ]

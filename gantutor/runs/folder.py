@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from gantutor import checkpoint
-from gantutor.runs.config import KINDS, Config, missing
+from gantutor.runs.run_config import CONFIG_CLASSES, RunConfig, missing_fields
 from gantutor.training import History
 
 RUNS = Path("runs")  # of the current folder
@@ -38,7 +38,7 @@ def free_folder(kind: str, data: str, strategy: str) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What ran, for whoever reads the config."""
+    """What ran, for whoever reads the run config."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}}
 
 
@@ -58,50 +58,49 @@ class RunFolder:
     def has_run(self) -> bool:
         return self.config.exists()
 
-    def read_config(self) -> Config:
-        """Raises: ValueError for a folder without a run, or a config that is none."""
+    def read_config(self) -> RunConfig:
+        """Raises: ValueError for a folder without a run, or a run config that is none."""
         if not self.has_run:
             raise ValueError(f"{self.path} has no run in it: {self.config.name} is missing")
         try:
-            config = json.loads(self.config.read_text(encoding="utf-8"))
+            run_config = json.loads(self.config.read_text(encoding="utf-8"))
         except ValueError:
-            config = None
-        if not isinstance(config, dict) or config.get("kind") not in KINDS:
-            raise ValueError(f"{self.config} holds no run's config")
-        if missing(config):
-            raise ValueError(
-                f"{self.config} is damaged, or of another version of gantutor: it lacks {', '.join(missing(config))}"
-            )
-        return config
+            run_config = None
+        if not isinstance(run_config, dict) or run_config.get("kind") not in CONFIG_CLASSES:
+            raise ValueError(f"{self.config} holds no run config")
+        lacking = ", ".join(missing_fields(run_config))
+        if lacking:
+            raise ValueError(f"{self.config} is damaged, or of another version of gantutor: it lacks {lacking}")
+        return run_config
 
     def write_sample(self, t: int, picture: bytes) -> None:
         """Keep the PNG of step t, and show it in TensorBoard."""
-        write(self.path / "samples" / f"step_{t:06}.png", picture)
+        write_whole(self.path / "samples" / f"step_{t:06}.png", picture)
         if self.board is not None:
             pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
             self.board.add_image("samples", pixels, t, dataformats="HWC")
 
     def write_history(self, history: History) -> None:
         """Write history.csv."""
-        write(self.history, table(history, len(history)))
+        write_whole(self.history, history_csv(history, len(history)))
 
     def write_diverged(self, history: History, step: int) -> None:
         """Write diverged.csv, with the steps up to that at which a loss was no number; history.csv stays."""
-        write(self.diverged, table(history, step))
+        write_whole(self.diverged, history_csv(history, step))
 
-    def kept(self, t: int) -> Path:
+    def checkpoint_path(self, t: int) -> Path:
         """Where the checkpoint of step t is kept beside the newest."""
         return self.checkpoint.with_name(f"step_{t:06}.pt")
 
-    def kept_steps(self) -> list[int]:
+    def checkpoint_steps(self) -> list[int]:
         """The steps whose checkpoints are kept, in their order."""
         names = [path.stem.removeprefix("step_") for path in self.checkpoint.parent.glob("step_*.pt")]
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def open(self, config: Config, t: int) -> bool:
+    def open(self, run_config: RunConfig, t: int) -> bool:
         """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write(self.config, (json.dumps({**config, "versions": versions()}, indent=2) + "\n").encode())
+        write_whole(self.config, (json.dumps({**run_config, "versions": versions()}, indent=2) + "\n").encode())
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -129,7 +128,7 @@ class RunFolder:
             self.board.close()
 
 
-def table(history: History, steps: int) -> bytes:
+def history_csv(history: History, steps: int) -> bytes:
     """The first steps as CSV, a row for each, `step` first; nothing where a step did not report a number."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
@@ -141,7 +140,7 @@ def table(history: History, steps: int) -> bytes:
     return out.getvalue().encode()
 
 
-def write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, in a folder that is made for it. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.replace(path, content)

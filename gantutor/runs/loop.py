@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from gantutor import checkpoint
 from gantutor.distributed import Replicas
-from gantutor.runs.config import Config, deciding
 from gantutor.runs.folder import RunFolder
+from gantutor.runs.run_config import RunConfig, fixed_fields
 from gantutor.runs.samples import Samples
 from gantutor.training import Run
 
-Data = TypeVar("Data")
+Loaded = TypeVar("Loaded")
 READ_EVERY = 0.5  # seconds: to show a loss is to wait for the GPU
 AGREE_EVERY = 10  # steps, of several replicas
 
@@ -62,7 +62,7 @@ class Interruptions:
 
 def go(
     run: Run,
-    config: Config,
+    run_config: RunConfig,
     folder: RunFolder | None,
     draw: Samples,
     interruptions: Interruptions,
@@ -74,22 +74,22 @@ def go(
     Only one of several replicas has a `folder`, and that one speaks. All of them draw the samples, since G's norm may
     ask them all. Raises: DivergedError, CheckpointError, OSError; the newest checkpoint is then of a step before.
     """
-    steps, started = config["steps"], run.t
+    steps, first = run_config["steps"], run.t
     with Bar(run, steps, quiet=folder is None) as bar, interruptions.watched():
         while run.t < steps:
-            run.tick()
-            if folder is not None and run.t == started + 1 and not folder.open(config, started):
+            run.step()
+            if folder is not None and run.t == first + 1 and not folder.open(run_config, first):
                 say("(TensorBoard is not installed; history.csv and samples/ have what it would show)")
             bar.show()
             stop = interruptions.agreed(run, replicas)
-            pictured = due(run.t, config["sample_every"], steps)
-            saved = stop or due(run.t, config["checkpoint_every"], steps)
-            kept = due(run.t, config["keep_every"], 0)
+            pictured = due(run.t, run_config["sample_every"], steps)
+            saved = stop or due(run.t, run_config["checkpoint_every"], steps)
+            keep = due(run.t, run_config["keep_every"], 0)
             picture = draw(run) if pictured else b""
             if folder is not None and pictured:
                 folder.write_sample(run.t, picture)
-            if folder is not None and (saved or kept):
-                save(run, config, folder, kept)
+            if folder is not None and (saved or keep):
+                save_run(run, run_config, folder, keep)
                 if bar.is_off:
                     say(bar.line())
             if stop and run.t < steps:
@@ -97,7 +97,7 @@ def go(
     return 0
 
 
-def in_turn(replicas: Replicas, load: Callable[[], Data]) -> Data:
+def in_turn(replicas: Replicas, load: Callable[[], Loaded]) -> Loaded:
     """What `load` gives, on replica 0 first: the others then find what it has downloaded or made."""
     if replicas.rank:
         distributed.barrier()
@@ -112,12 +112,12 @@ def due(t: int, every: int, last: int) -> bool:
     return bool(every) and (t % every == 0 or t == last)
 
 
-def save(run: Run, config: Config, folder: RunFolder, kept: bool) -> None:
+def save_run(run: Run, run_config: RunConfig, folder: RunFolder, keep: bool) -> None:
     """The checkpoint, and the history that it has. After a kill in between, whoever resumes writes what is missing."""
     folder.tell_board(run.history)
-    if kept:
-        checkpoint.save(folder.kept(run.t), run, deciding(config))
-    checkpoint.save(folder.checkpoint, run, deciding(config))
+    if keep:
+        checkpoint.save_checkpoint(folder.checkpoint_path(run.t), run, fixed_fields(run_config))
+    checkpoint.save_checkpoint(folder.checkpoint, run, fixed_fields(run_config))
     folder.write_history(run.history)
 
 

@@ -1,4 +1,4 @@
-"""The options of `python -m gantutor train <kind>`: one for each field of the kind's record, and those of the run."""
+"""The options of `python -m gantutor train <kind>`: one for each field of the kind's config, and those of the run."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from gantutor.experiment.controls import Choice
-from gantutor.runs.config import KINDS, NAMED, OWN_SIZE, record_fields, spelled
+from gantutor.configs.controls import Choice
+from gantutor.runs.run_config import CONFIG_CLASSES, DATA_SETS, FOLDER_SIZE, config_fields, option_name
 from gantutor.speed import SPEED_UPS
 
 HELP = {
@@ -32,10 +32,10 @@ HELP = {
     "pool_size": "Earlier fakes of which D is shown some; 0 for none.",
     "patch": "The receptive field of D, in pixels.",
     "dropout": "The probability with which dropout in G sets a number to 0.",
-    "mode": "Samples by the statistics of the pictures shown and with dropout, as the paper has it (train); or not.",
+    "mode": "Samples by the statistics of the images shown and with dropout, as the paper has it (train); or not.",
     "blocks": "Residual blocks of each generator.",
     "downsamplings": "Halvings before the residual blocks.",
-    "upsampling": "How G makes its picture larger.",
+    "upsampling": "How G makes its image larger.",
     "end_kernel": "The side of G's first and last kernel, in pixels.",
     "multipliers": "Channels after each halving, as multiples of --width-G: 1,2,4,8.",
     "width_G": "Channels of G at full resolution.",
@@ -47,10 +47,10 @@ HELP = {
     "device": "Where to train; auto takes a GPU where there is one.",
     "speed": "Speed-ups, with commas; auto: those that change results only by rounding; none. "
     f"There are {', '.join(SPEED_UPS)}.",
-    "data": "The data: a name or a folder of your own pictures.",
+    "data": "The data: a name or a folder of your own images.",
 }
 FOLDERS = {
-    "dcgan": "any pictures, in folders of folders too",
+    "dcgan": "any images, in folders of folders too",
     "pix2pix": "A and B side by side in one file, or in two folders A and B under one name",
     "cyclegan": "two folders A and B, or trainA and trainB",
 }
@@ -59,11 +59,11 @@ SYNC_BATCHNORM = (
     "share, which is other training than on one device: as with split and joint batches in notebook 03, who is "
     "normalised together decides what D can see."
 )
-STEPS = 3000  # of a DCGAN, whose record plans none
-FIRST = ("data", "strategy", "objective", "loss", "batching", "steps", "batch_size")
+DEFAULT_STEPS = 3000  # of a DCGAN, whose config plans none
+LEADING_OPTIONS = ("data", "strategy", "objective", "loss", "batching", "steps", "batch_size")
 
 
-def numbers(_: click.Context, param: click.Parameter, value: str) -> list[int]:
+def parse_numbers(_: click.Context, param: click.Parameter, value: str) -> list[int]:
     """ "1,2,4" as [1, 2, 4]."""
     try:
         return [int(part) for part in value.split(",")] if value else []
@@ -98,57 +98,59 @@ def option_pairs(_: click.Context, param: click.Parameter, values: tuple[str, ..
 
 READ: dict[str, dict[str, Any]] = {  # the fields that are no single value
     "model_options": {"multiple": True, "metavar": "NAME=VALUE", "callback": option_pairs},
-    "multipliers": {"default": "", "show_default": "1,2,4,4,...", "metavar": "NUMBERS", "callback": numbers},
+    "multipliers": {"default": "", "show_default": "1,2,4,4,...", "metavar": "NUMBERS", "callback": parse_numbers},
     "speed": {"default": "auto", "show_default": True, "metavar": "NAMES", "callback": speed_ups},
 }
 
 
 def options_of(kind: str) -> list[click.Parameter]:
-    """All options of a kind: of its record, with the record's defaults and choices, and of the run."""
-    fields = record_fields(kind)
-    controls = KINDS[kind]().controls()
+    """All options of a kind: of its config, with the config's defaults and choices, and of the run."""
+    fields = config_fields(kind)
+    controls = CONFIG_CLASSES[kind]().controls()
     choices = {control.field: control.options for control in controls if isinstance(control, Choice)}
-    order = [name for name in dict.fromkeys([*FIRST, *fields]) if name in fields]
+    order = [name for name in dict.fromkeys([*LEADING_OPTIONS, *fields]) if name in fields]
     options: list[click.Parameter] = [field_option(kind, name, fields[name], choices.get(name, ())) for name in order]
     return [*options, *run_options(kind)]
 
 
 def field_option(kind: str, name: str, default: Any, choices: tuple[Any, ...]) -> click.Option:
-    """The option of one field of the record."""
+    """The option of one field of the config."""
     if name == "data":
-        names = ", ".join(NAMED[kind])
-        text = f"The data: {names}; or a folder of your own pictures ({FOLDERS[kind]})."
+        names = ", ".join(DATA_SETS[kind])
+        text = f"The data: {names}; or a folder of your own images ({FOLDERS[kind]})."
         return click.Option(["--data"], default=default, show_default=True, metavar="NAME|FOLDER", help=text)
     if name in READ:
-        return click.Option([spelled(name), name], help=HELP[name], **READ[name])
+        return click.Option([option_name(name), name], help=HELP[name], **READ[name])
     if name == "steps":
         return whole(name, default, HELP[name], lowest=1)
     shown = True if default != "" and name != "z_dim" else "by the data"
     if choices:
         return click.Option(
-            [spelled(name), name],
+            [option_name(name), name],
             default=str(default) or None,
             show_default=shown,
             type=click.Choice([str(value) for value in choices]),
             callback=lambda _, __, value: default if value is None else type(default)(value),
             help=HELP[name],
         )
-    return click.Option([spelled(name), name], default=default, show_default=shown, type=type(default), help=HELP[name])
+    return click.Option(
+        [option_name(name), name], default=default, show_default=shown, type=type(default), help=HELP[name]
+    )
 
 
 def run_options(kind: str) -> list[click.Parameter]:
-    """The options that are no field of the record."""
-    steps = [] if "steps" in record_fields(kind) else [whole("steps", STEPS, HELP["steps"], lowest=1)]
+    """The options that are no field of the config."""
+    steps = [] if "steps" in config_fields(kind) else [whole("steps", DEFAULT_STEPS, HELP["steps"], lowest=1)]
     path = click.Path(file_okay=False, path_type=Path)
     return [
         *steps,
-        whole("size", None, f"The side of the pictures, in pixels; by default {OWN_SIZE} for a folder.", lowest=1),
+        whole("size", None, f"The side of the images, in pixels; by default {FOLDER_SIZE} for a folder.", lowest=1),
         click.Option(["--download"], is_flag=True, help="Fetch the data, where it is not here yet and can be fetched."),
         click.Option(["--sync-batchnorm"], is_flag=True, help=SYNC_BATCHNORM),
         click.Option(["--folder"], type=path, help="The run's folder; by default runs/KIND-DATA-STRATEGY-NUMBER."),
         click.Option(["--resume"], type=path, help="Go on with the run in this folder, as its config.json says."),
         whole("from_step", None, "With --resume: from the checkpoint of this step, kept by --keep-every.", lowest=1),
-        whole("sample_every", 500, "Steps between two pictures; 0 for none."),
+        whole("sample_every", 500, "Steps between two images; 0 for none."),
         whole("checkpoint_every", 500, "Steps between two checkpoints.", lowest=1),
         whole("keep_every", 0, "Steps between two checkpoints that stay beside the newest; 0 for none."),
     ]
@@ -157,4 +159,4 @@ def run_options(kind: str) -> list[click.Parameter]:
 def whole(name: str, default: int | None, text: str, lowest: int = 0) -> click.Option:
     """An option that is a whole number of at least `lowest`."""
     kind = click.IntRange(min=lowest)
-    return click.Option([spelled(name), name], default=default, show_default=True, type=kind, help=text)
+    return click.Option([option_name(name), name], default=default, show_default=True, type=kind, help=text)

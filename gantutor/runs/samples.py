@@ -1,4 +1,4 @@
-"""Pictures of how far a run is, always of the same z or the same held-out pictures. Making one changes no run."""
+"""Images of how far a run is, always of the same z or the same held-out images. Making one changes no run."""
 
 import io
 from collections.abc import Callable
@@ -7,48 +7,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantutor.configs import GANConfig, Pix2PixConfig
 from gantutor.data import Pairs, Unpaired
-from gantutor.experiment import Experiment, Pix2PixExperiment
 from gantutor.training import Run
 
 Samples = Callable[[Run], bytes]
 GRID = 64  # images, in rows of 8
 POINTS = 512
-ROWS = 8  # of held-out pictures
+ROWS = 8  # of held-out images
 
 
-def samples_of(record: Any, data: Any) -> Samples:
-    """A function from a run of that record to a picture, as PNG bytes."""
-    return SAMPLES[data.kind](record, data)
+def samples_of(config: Any, data: Any) -> Samples:
+    """A function from a run of that config to an image, as PNG bytes."""
+    return SAMPLES[data.kind](config, data)
 
 
-def image_samples(record: Experiment, data: Any) -> Samples:
+def image_samples(config: GANConfig, data: Any) -> Samples:
     """A grid of G(z)."""
-    z = fixed_z(GRID, record, data)
+    z = fixed_z(GRID, config, data)
     return lambda run: png_grid(run.model.sample(z), columns=8)
 
 
-def point_samples(record: Experiment, data: Any) -> Samples:
+def point_samples(config: GANConfig, data: Any) -> Samples:
     """Real points and G(z) in one plot."""
-    z = fixed_z(POINTS, record, data)
+    z = fixed_z(POINTS, config, data)
     real = data.sample(POINTS, torch.Generator(data.device).manual_seed(0))
     return lambda run: png_plot(real, run.model.sample(z))
 
 
-def pair_samples(record: Pix2PixExperiment, data: Pairs) -> Samples:
+def pair_samples(config: Pix2PixConfig, data: Pairs) -> Samples:
     """Held-out pairs (those of training where there are none): input, G's output, target."""
     A, B = (data if data.held_out is None else data.held_out).first(ROWS)
-    return lambda run: png_grid(rows([A, run.model.translate(A, record.mode), B]), columns=3)
+    return lambda run: png_grid(image_rows([A, run.model.translate(A, config.mode), B]), columns=3)
 
 
-def unpaired_samples(record: Any, data: Unpaired) -> Samples:
-    """Held-out pictures of A, translated, translated back; then the same from B."""
+def unpaired_samples(config: Any, data: Unpaired) -> Samples:
+    """Held-out images of A, translated, translated back; then the same from B."""
     n = min(ROWS, len(data.test_A), len(data.test_B))
     A, B = data.test(n)
 
     def draw(run: Run) -> bytes:
-        made = run.model.translate(A, B)
-        return png_grid(rows([A, made["fake_B"], made["rec_A"], B, made["fake_A"], made["rec_B"]]), columns=6)
+        translated = run.model.translate(A, B)
+        return png_grid(
+            image_rows([A, translated["fake_B"], translated["rec_A"], B, translated["fake_A"], translated["rec_B"]]),
+            columns=6,
+        )
 
     return draw
 
@@ -61,12 +64,12 @@ SAMPLES: dict[str, Callable[[Any, Any], Samples]] = {
 }
 
 
-def fixed_z(n: int, record: Experiment, data: Any) -> Tensor:
+def fixed_z(n: int, config: GANConfig, data: Any) -> Tensor:
     """The same z in every run of that z_dim, (n, z_dim)."""
-    return torch.randn(n, record.z_dim, generator=torch.Generator().manual_seed(0)).to(data.device)
+    return torch.randn(n, config.z_dim, generator=torch.Generator().manual_seed(0)).to(data.device)
 
 
-def rows(columns: list[Tensor]) -> Tensor:
+def image_rows(columns: list[Tensor]) -> Tensor:
     """Batches (n, C, H, W) one beside the other, as one of n · len(columns); grey becomes colour."""
     coloured = [column.cpu().expand(-1, 3, -1, -1) for column in columns]
     return torch.stack(coloured, dim=1).flatten(0, 1)

@@ -10,12 +10,20 @@ import torch
 from torch import nn
 
 from gantutor.speed.compiled import COMPILED, is_getting_ready, wait_until_ready
+from gantutor.speed.cuda_graph import GRAPH
 from gantutor.speed.memory import keep_memory
-from gantutor.speed.recorded import GRAPH
-from gantutor.speed.speedup import Run, SpeedUp, own_networks
+from gantutor.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
 from gantutor.speed.switches import BF16, CHANNELS_LAST, FUSED
 
-__all__ = ["SPEED_UPS", "check_speed", "is_getting_ready", "keep_memory", "set_speed", "suited", "wait_until_ready"]
+__all__ = [
+    "SPEED_UPS",
+    "check_speed",
+    "is_getting_ready",
+    "keep_memory",
+    "recommended",
+    "set_speed",
+    "wait_until_ready",
+]
 
 SPEED_UPS: dict[str, SpeedUp] = {  # in the order in which they are switched
     "channels_last": CHANNELS_LAST,
@@ -26,7 +34,7 @@ SPEED_UPS: dict[str, SpeedUp] = {  # in the order in which they are switched
 }
 
 
-def set_speed(run: Run, names: tuple[str, ...]) -> None:
+def set_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
     """Have a run use exactly these speed-ups from its next step on; safe to call again.
 
     "compile" makes ready in the background, while the run goes on as before; `wait_until_ready(run)` waits for it.
@@ -37,7 +45,7 @@ def set_speed(run: Run, names: tuple[str, ...]) -> None:
         speed_up.switch(run, name in names)
 
 
-def check_speed(run: Run, names: tuple[str, ...]) -> None:
+def check_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
     """Raises: ValueError for a name that does not exist, or why one cannot be used in this run, as it is now."""
     unknown = [name for name in names if name not in SPEED_UPS]
     if unknown:
@@ -48,10 +56,10 @@ def check_speed(run: Run, names: tuple[str, ...]) -> None:
             raise ValueError(f"{name} cannot be used here: {reason}")
 
 
-def suited(device: torch.device | str, model: Any = None) -> tuple[str, ...]:
+def recommended(device: torch.device | str, model: Any = None) -> tuple[str, ...]:
     """What pays on that kind of device, for that model if one is given, and changes float32 results by rounding alone.
 
-    Chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every default record.
+    Chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every default config.
     On a CPU instance norm wants its images the other way round, and copies them there and back. On CUDA a recording
     ("graph") would pay most, but not every step can be recorded, so it has to be asked for.
     """
@@ -62,5 +70,5 @@ def suited(device: torch.device | str, model: Any = None) -> tuple[str, ...]:
 
 
 def has_instance_norm(model: Any) -> bool:
-    modules = [module for network in own_networks(model) for module in network.modules()]
+    modules = [module for network in unwrap_networks(model) for module in network.modules()]
     return any(isinstance(module, nn.InstanceNorm2d) for module in modules)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.losses import WassersteinGP
-from gantutor.speed.speedup import Report, Run, SpeedUp, device_of, is_shared, own_networks, without
+from gantutor.speed.speedup import Report, SpeedUp, SpeedUpRun, is_shared, run_device, unwrap_networks, without
 
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes
-TWICE = ("d_first_retain_graph", "simultaneous")  # they go backward twice through one graph of D's
+TWO_BACKWARDS = ("d_first_retain_graph", "simultaneous")  # they go backward twice through one graph of D's
 
 
 class InTraining:
@@ -46,7 +46,7 @@ def allow_variants() -> None:
 
 def compile_networks(model: Any) -> None:
     """Have a model's networks compile what they are called with; copies of them do not."""
-    for network in own_networks(model):
+    for network in unwrap_networks(model):
         network._compiled_call_impl = InTraining(network)
 
 
@@ -58,8 +58,8 @@ class GettingReady:
     Raises: RuntimeError in the next step if the thread failed; the run can go on, uncompiled.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.inner = run, run.take
+    def __init__(self, run: SpeedUpRun) -> None:
+        self.run, self.inner = run, run.step_runner
         self.thread: threading.Thread | None = None
         self.error: Exception | None = None
 
@@ -67,12 +67,12 @@ class GettingReady:
         if self.start(batch).is_alive():
             return self.inner(model, step, *batch)
         self.finish()
-        return self.run.take(model, step, *batch)
+        return self.run.step_runner(model, step, *batch)
 
     def start(self, batch: tuple[Tensor, ...]) -> threading.Thread:
         """Begin, once, with copies of what the run has now."""
         if self.thread is None:
-            model, step = copy.deepcopy(self.run.model), getattr(self.run.step, "last", self.run.step)
+            model, step = copy.deepcopy(self.run.model), getattr(self.run.train_step, "last", self.run.train_step)
             arguments = (step, model, [tensor.clone() for tensor in batch])
             self.thread = threading.Thread(target=self.compile, args=arguments, name="compile", daemon=True)
             self.thread.start()
@@ -90,29 +90,29 @@ class GettingReady:
 
     def finish(self) -> None:
         """Go over to the compiled networks."""
-        self.run.take = without(self.run.take, GettingReady)
+        self.run.step_runner = without(self.run.step_runner, GettingReady)
         if self.error is not None:
-            said = str(self.error).strip().partition("\n")[0]
-            raise RuntimeError(f"torch.compile failed, and the run goes on without it: {said}") from self.error
+            message = str(self.error).strip().partition("\n")[0]
+            raise RuntimeError(f"torch.compile failed, and the run goes on without it: {message}") from self.error
         compile_networks(self.run.model)
 
 
-def is_getting_ready(run: Run) -> bool:
+def is_getting_ready(run: SpeedUpRun) -> bool:
     """Whether something is being compiled for the run, which goes on plainly meanwhile."""
-    return isinstance(run.take, GettingReady)
+    return isinstance(run.step_runner, GettingReady)
 
 
-def wait_until_ready(run: Run) -> None:
+def wait_until_ready(run: SpeedUpRun) -> None:
     """Return when the run's next step is a compiled one, if it is to be.
 
     Raises: RuntimeError if it cannot be compiled.
     """
-    if isinstance(run.take, GettingReady):
-        run.take.start(upcoming(run)).join()
-        run.take.finish()
+    if isinstance(run.step_runner, GettingReady):
+        run.step_runner.start(upcoming(run)).join()
+        run.step_runner.finish()
 
 
-def upcoming(run: Run) -> tuple[Tensor, ...]:
+def upcoming(run: SpeedUpRun) -> tuple[Tensor, ...]:
     """The batch that the run draws next; it is still there."""
     state = run.batches.state_dict()
     batch: tuple[Tensor, ...] = next(run.batches)
@@ -120,24 +120,24 @@ def upcoming(run: Run) -> tuple[Tensor, ...]:
     return batch
 
 
-def forget_compiled(run: Run) -> None:
+def forget_compiled(run: SpeedUpRun) -> None:
     """What was compiled, or is being compiled, was for other numbers: have nothing compiled."""
-    run.take = without(run.take, GettingReady)
-    for network in own_networks(run.model):
+    run.step_runner = without(run.step_runner, GettingReady)
+    for network in unwrap_networks(run.model):
         network._compiled_call_impl = None
 
 
-def refuse_compile(run: Run) -> str:
+def refuse_compile(run: SpeedUpRun) -> str:
     if isinstance(getattr(run.model, "loss", None), WassersteinGP):
         return "wgan-gp needs a gradient of a gradient, and what torch.compile makes has only one backward"
-    name = getattr(run.step, "__name__", "the step")
-    if name in TWICE:
+    name = getattr(run.train_step, "__name__", "the step")
+    if name in TWO_BACKWARDS:
         return (
             f"{name} goes backward twice through one graph, and what torch.compile makes gives its memory away at once"
         )
     if is_shared(run):
         return "several processes train these networks already: switch it on before they do"
-    device = device_of(run).type
+    device = run_device(run).type
     if device == "cuda":
         return "" if find_spec("triton") else "torch.compile needs the package triton, which is not installed"
     if device != "cpu":
@@ -148,11 +148,11 @@ def refuse_compile(run: Run) -> str:
     return ""
 
 
-def switch_compile(run: Run, on: bool) -> None:
+def switch_compile(run: SpeedUpRun, on: bool) -> None:
     if not on:
         forget_compiled(run)
-    elif not is_getting_ready(run) and any(net._compiled_call_impl is None for net in own_networks(run.model)):
-        run.take = GettingReady(run)
+    elif not is_getting_ready(run) and any(net._compiled_call_impl is None for net in unwrap_networks(run.model)):
+        run.step_runner = GettingReady(run)
 
 
 COMPILED = SpeedUp(refuse_compile, switch_compile)

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.parts import optimizers
+from gantutor.model_state import optimizers
 from gantutor.speed.compiled import forget_compiled
-from gantutor.speed.speedup import Run, SpeedUp, own_networks
+from gantutor.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
 
 
-def never(run: Run) -> str:
+def never(run: SpeedUpRun) -> str:
     """No run refuses it."""
     return ""
 
@@ -18,14 +18,14 @@ def never(run: Run) -> str:
 # channels_last --------------------------------------------------------------------------------------------------------
 
 
-def switch_channels_last(run: Run, on: bool) -> None:
+def switch_channels_last(run: SpeedUpRun, on: bool) -> None:
     """Let a pixel's channels lie side by side in the convolutions' weights; images follow them. Adam's moments, too."""
     order = torch.channels_last if on else torch.contiguous_format
-    weights = [p for network in own_networks(run.model) for p in network.parameters() if p.dim() == 4]
+    weights = [p for network in unwrap_networks(run.model) for p in network.parameters() if p.dim() == 4]
     if all(weight.is_contiguous(memory_format=order) for weight in weights):
         return
     forget_compiled(run)
-    for network in own_networks(run.model):
+    for network in unwrap_networks(run.model):
         network.to(memory_format=order)
     for optimizer in optimizers(run.model).values():
         for parameter, state in optimizer.state.items():
@@ -40,14 +40,14 @@ CHANNELS_LAST = SpeedUp(never, switch_channels_last)
 # fused ----------------------------------------------------------------------------------------------------------------
 
 
-def refuse_fused(run: Run) -> str:
+def refuse_fused(run: SpeedUpRun) -> str:
     for name, optimizer in optimizers(run.model).items():
         if not all("fused" in group for group in optimizer.param_groups):
             return f"{name}, {type(optimizer).__name__}, has no update in one kernel; Adam, AdamW and SGD have"
     return ""
 
 
-def switch_fused(run: Run, on: bool) -> None:
+def switch_fused(run: SpeedUpRun, on: bool) -> None:
     """Update all of an optimizer's parameters in one kernel."""
     for optimizer in optimizers(run.model).values():
         for group in optimizer.param_groups:
@@ -90,17 +90,17 @@ class InBf16:
         return y.float()
 
 
-def switch_bf16(run: Run, on: bool) -> None:
+def switch_bf16(run: SpeedUpRun, on: bool) -> None:
     """Have every network compute in bfloat16."""
-    for network in own_networks(run.model):
-        own: dict[str, Any] = vars(network)
-        if isinstance(own.get("forward"), InBf16) == on:
+    for network in unwrap_networks(run.model):
+        instance: dict[str, Any] = vars(network)
+        if isinstance(instance.get("forward"), InBf16) == on:
             continue
         forget_compiled(run)
         if on:
-            own["forward"] = InBf16(network)
+            instance["forward"] = InBf16(network)
         else:
-            del own["forward"]
+            del instance["forward"]
 
 
 BF16 = SpeedUp(never, switch_bf16)

@@ -73,8 +73,8 @@ class PanelPage:
     def press(self, name: str) -> None:
         self.button(name).click()
 
-    def choose(self, control: str, option: str, lane: int = 0) -> None:
-        self.panel.get_by_label(control, exact=True).nth(lane).select_option(option)
+    def choose(self, control: str, option: str, run_view: int = 0) -> None:
+        self.panel.get_by_label(control, exact=True).nth(run_view).select_option(option)
 
     def another(self, control: str, *options: str) -> str:
         """The first of the options that the control has and does not show."""

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
-SETUP = """from gantutor.experiment import Experiment
+SETUP = """from gantutor import Experiment
 from gantutor.lab import Debugger
 from gantutor.ledger import trace
 from gantutor.pitfalls import PITFALLS

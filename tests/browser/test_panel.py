@@ -69,7 +69,7 @@ def drive(panel: PanelPage) -> None:
 
 def untrained(page: Page, lab: LabServer, folder: Path) -> PanelPage:
     """A panel on digits at step 0."""
-    cell = 'from gantutor.lab import Experiment, Lab\n\nLab(Experiment(data="digits"))'
+    cell = 'from gantutor import Experiment, Lab\n\nLab(Experiment(data="digits"))'
     run_whole(page, lab, write_notebook(folder / "untrained.ipynb", ("browser", cell)))
     return PanelPage(page, 0)
 
@@ -105,7 +105,7 @@ def test_names_for_a_screen_reader(page: Page, lab: LabServer, tmp_path: Path) -
 
 
 def test_speed_ups_are_switched_while_it_plays(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    cell = 'from gantutor.lab import Experiment, Lab\n\nLab(Experiment(data="digits", device="cpu"), speed_ups=True)'
+    cell = 'from gantutor import Experiment, Lab\n\nLab(Experiment(data="digits", device="cpu"), speed_ups=True)'
     run_whole(page, lab, write_notebook(tmp_path / "speed_ups.ipynb", ("browser", cell)))
     panel = PanelPage(page, 0)
     expect(panel.button("bf16")).to_have_attribute("aria-pressed", "false")

@@ -1,4 +1,4 @@
-"""The record of a run of CycleGAN."""
+"""The config of a run of CycleGAN."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
+from gantutor.configs.base import Config, TrainStep, check_finite, check_names, check_whole, order_speed_ups
+from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
+from gantutor.configs.image_translation import LRDecay, rate_of
+from gantutor.configs.pix2pix_config import UPSAMPLINGS
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import UNPAIRED, Unpaired, load_unpaired
-from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
-from gantutor.experiment.pix2pix import UPSAMPLINGS
-from gantutor.experiment.record import Record, Step, check_finite, check_names, check_speed, check_whole
-from gantutor.experiment.translation import FallingRate, rate_of
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
@@ -21,8 +21,8 @@ from gantutor.translation import TRANSLATION_LOSSES
 
 
 @dataclass(frozen=True)
-class CycleGANExperiment(Record):
-    """Which two heaps of pictures to learn from, and how: as `Experiment`, for `gantutor.cyclegan`.
+class CycleGANConfig(Config):
+    """Which two sets of images to learn from, and how: as `GANConfig`, for `gantutor.cyclegan`.
 
     `data` is a name of `gantutor.data.UNPAIRED` or an `Unpaired`. `patch` is the receptive field of D_A and D_B in
     pixels, a key of N_LAYERS. `norm` is that of all four networks. `lr` is everybody's rate; in the second half of
@@ -74,7 +74,7 @@ class CycleGANExperiment(Record):
         least = {"pool_size": 0, "steps": 0, "blocks": 0, "downsamplings": 0, "seed": 0}
         check_whole(self, {**least, "end_kernel": 1, "width_G": 1, "width_D": 1, "batch_size": 1})
         check_finite(self, "lambda_gan", "lambda_cycle", "lambda_identity", "lr")
-        check_speed(self)
+        order_speed_ups(self)
 
     def named_data(self, device: str) -> Unpaired:
         return load_unpaired(str(self.data), device)
@@ -82,7 +82,7 @@ class CycleGANExperiment(Record):
     def start(self, data: Unpaired | None = None) -> Run:
         """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
 
-        The global random state is left alone. Raises: ValueError for pictures that the networks do not take.
+        The global random state is left alone. Raises: ValueError for images that the networks do not take.
         """
         device = pick_device(self.device)
         data = data or self.load()
@@ -100,16 +100,16 @@ class CycleGANExperiment(Record):
         output_side(D_A, min(height, width))
         model = CycleGAN.with_adam(G_AB, G_BA, D_A, D_B, self.loss)
         model.pool_A, model.pool_B = (ImagePool(self.pool_size, 2 * self.seed + i) for i in range(2))
-        run = Run(model, FallingRate(self.last, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
+        run = Run(model, LRDecay(self.last, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
         self.apply(run)
         return run
 
     @property
-    def last(self) -> Step:
+    def last(self) -> TrainStep:
         return CYCLEGAN_STEPS[self.strategy]
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
 
         Raises: ValueError for a speed-up that cannot be used, with the reason.
         """
@@ -120,11 +120,11 @@ class CycleGANExperiment(Record):
         for pool in (model.pool_A, model.pool_B):
             pool.size = self.pool_size
             del pool.images[self.pool_size :]
-        falling: Any = run.step
-        falling.last, falling.lr, falling.steps = self.last, self.lr, self.steps
+        lr_decay: Any = run.train_step
+        lr_decay.last, lr_decay.lr, lr_decay.steps = self.last, self.lr, self.steps
         set_speed(run, self.speed)
 
-    def trial(self, data: Unpaired) -> tuple[Step, tuple[Any, ...]]:
+    def trial(self, data: Unpaired) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
         return self.last, next(Batches(data, self.batch_size, 0, seed=0))
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantutor.configs import Pix2PixConfig
 from gantutor.data import Pairs
-from gantutor.experiment import Pix2PixExperiment
 from gantutor.lab.charts import Charts
 from gantutor.lab.mosaic import mosaic, mosaic_view, tinted
 from gantutor.models import receptive_field
@@ -18,10 +18,10 @@ from gantutor.training import Run
 from gantutor.translation import SquaredError
 
 
-class PairPicture:
+class PairPainter:
     """Held-out pairs: input, G's output, target; D's verdict on each patch of output and target; and the charts.
 
-    Both networks are asked in the record's `mode`. By default that is the paper's, "train": BatchNorm takes the
+    Both networks are asked in the config's `mode`. By default that is the paper's, "train": BatchNorm takes the
     statistics of the pictures shown, and dropout is on. The networks are copies, so that no statistics move.
     """
 
@@ -57,15 +57,15 @@ class PairPicture:
             self.charts.view,
         ]
 
-    def paint(self, run: Run, names: set[str], experiment: Pix2PixExperiment) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], config: Pix2PixConfig) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         shown: dict[str, bytes] = {}
         if names & {"pairs", "patches"}:
-            fake_B = run.model.translate(self.A, experiment.mode)
+            fake_B = run.model.translate(self.A, config.mode)
         if "pairs" in names:
             shown["pairs"] = mosaic([self.A, fake_B, self.B])
         if "patches" in names:
-            shares = [self.verdict(run.model, B, experiment.mode) for B in (fake_B, self.B)]
+            shares = [self.prob_real(run.model, B, config.mode) for B in (fake_B, self.B)]
             shown["patches"] = mosaic(
                 [tinted(B, share, self.colours) for B, share in zip((fake_B, self.B), shares, strict=True)]
             )
@@ -74,7 +74,7 @@ class PairPicture:
         return shown
 
     @torch.no_grad()
-    def verdict(self, model: Any, B: Tensor, mode: str) -> np.ndarray:
+    def prob_real(self, model: Any, B: Tensor, mode: str) -> np.ndarray:
         """How real D finds the place of each pixel of B, (n, H, W) in [0, 1].
 
         That is σ(logit), but for least squares the logit itself, whose targets are 0 and 1.

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.experiment.record import Step
-from gantutor.parts import optimizers
+from gantutor.configs.base import TrainStep
+from gantutor.model_state import optimizers
 from gantutor.training import Run
 
 
-def falling(t: int, steps: int) -> float:
+def decay_factor(t: int, steps: int) -> float:
     """The share of the rate that is left for step t, from 0 on: 1 for the first half of `steps`, then down to 0.
 
     What `translation.linear_decay` gives for both halves; with `steps` = 0 the rate stays.
@@ -20,14 +20,14 @@ def falling(t: int, steps: int) -> float:
     return max(0.0, 1 - max(0, t + 1 - constant) / (steps - constant + 1)) if steps else 1.0
 
 
-class FallingRate:
-    """`last`, a step, with all optimizers at the rate `lr` times what `falling` leaves of it.
+class LRDecay:
+    """`last`, a step, with all optimizers at the rate `lr` times what `decay_factor` leaves of it.
 
     The optimizers are told their rate at every step, since a run that diverges goes on with copies of them. A step that
     raises does not count.
     """
 
-    def __init__(self, last: Step, lr: float, steps: int) -> None:
+    def __init__(self, last: TrainStep, lr: float, steps: int) -> None:
         self.last, self.lr, self.steps = last, lr, steps
         self.t = 0
 
@@ -38,7 +38,7 @@ class FallingRate:
     @property
     def rate(self) -> float:
         """Of the next step."""
-        return self.lr * falling(self.t, self.steps)
+        return self.lr * decay_factor(self.t, self.steps)
 
     def __call__(self, model: Any, *batch: Tensor) -> dict[str, Tensor]:
         return self.around(model, lambda: self.last(model, *batch))
@@ -66,15 +66,15 @@ class FallingRate:
 
 def rate_of(run: Run) -> str:
     """What the panel says of the learning rate."""
-    step: Any = run.step
+    step: Any = run.train_step
     length = f"of {step.steps} · " if step.steps else ""
     return f"{length}lr {step.rate:.1e}" if step.rate else f"{length}lr 0: it has fallen to its end"
 
 
-class OwnDropout(nn.Module):
+class SeededDropout(nn.Module):
     """Dropout that draws from a generator of its own, and not from torch's global one.
 
-    In a panel the lanes take turns and a cell may draw meanwhile: each run keeps its own sequence. A copy of the
+    In a panel the run views take turns and a cell may draw meanwhile: each run keeps its own sequence. A copy of the
     network goes on as the original does. The numbers are drawn on the CPU: the same masks on every device.
     """
 
@@ -91,10 +91,10 @@ class OwnDropout(nn.Module):
         return x * kept.to(x.device, non_blocking=True) / (1 - self.p)
 
 
-def own_dropout(network: nn.Module, seed: int) -> None:
-    """Put an OwnDropout in the place of each nn.Dropout, in place."""
+def seed_dropout(network: nn.Module, seed: int) -> None:
+    """Put an SeededDropout in the place of each nn.Dropout, in place."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Dropout):
             parent, _, last = name.rpartition(".")
-            setattr(network.get_submodule(parent), last, OwnDropout(module.p, seed))
+            setattr(network.get_submodule(parent), last, SeededDropout(module.p, seed))
             seed += 1

@@ -45,7 +45,7 @@ class View:
     beside: bool = False
 
 
-class Canvas:
+class BlitFigure:
     """A figure that is laid out and drawn once, and then has only its moving artists drawn again (blitting).
 
     `width` and `height` are CSS pixels, `sharpness` the dots to each, `colours` the size of the palette or 0.

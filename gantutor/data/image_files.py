@@ -1,4 +1,4 @@
-"""One's own pictures: a folder of them as `Images` where they fit into memory, else as a `Folder` read by workers."""
+"""One's own images: a folder of them as `Images` where they fit into memory, else as a `Folder` read by workers."""
 
 import os
 import signal
@@ -28,13 +28,13 @@ def image_folder(
     max_bytes: int = 2**28,
     workers: int = WORKERS,
 ) -> "Images | Folder":
-    """All pictures in the folder `path` and the folders in it, each (channels, size, size), in order of their names.
+    """All images in the folder `path` and the folders in it, each (channels, size, size), in order of their names.
 
-    A picture is turned as its camera noted, cut to its middle square and resized; what is transparent becomes white,
+    An image is turned as its camera noted, cut to its middle square and resized; what is transparent becomes white,
     and everything becomes RGB (`channels=3`) or grey (`channels=1`). Up to `max_bytes` on the device (256 MiB: 21,845
-    colour pictures of 64 pixels) they are read now and become `Images`; beyond, a `Folder` of as many `workers`.
+    colour images of 64 pixels) they are read now and become `Images`; beyond, a `Folder` of as many `workers`.
     There are no labels. Names that begin with a dot are passed over.
-    Raises: DataError for a folder without pictures or a picture that cannot be read; ValueError for a size below 1 or
+    Raises: DataError for a folder without images or an image that cannot be read; ValueError for a size below 1 or
     other channels.
     """
     check_positive("size", size)
@@ -42,19 +42,19 @@ def image_folder(
     check_positive("workers", workers)
     device = usable_device(device)
     root = Path(path).expanduser()
-    files = find_pictures(root)
+    files = find_images(root)
     if len(files) * channels * size * size > max_bytes:
         return Folder(root.resolve().name, files, size, channels, device, workers)
 
     from tqdm import tqdm
 
     progress = tqdm(files, desc=f"reading {root.name}", unit="picture", disable=len(files) < 500)
-    images = torch.stack([read_picture(file, size, channels) for file in progress])
+    images = torch.stack([read_image(file, size, channels) for file in progress])
     return Images(root.resolve().name, images.to(device))
 
 
 class Folder:
-    """Pictures that stay in their files; the workers of a DataLoader read the ones that are drawn.
+    """Images that stay in their files; the workers of a DataLoader read the ones that are drawn.
 
     The workers start with the first sample and end with the Folder.
     """
@@ -81,16 +81,16 @@ class Folder:
         return len(self.files)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """`n` pictures drawn with replacement, float32 (n, C, H, W) in [-1, 1].
+        """`n` images drawn with replacement, float32 (n, C, H, W) in [-1, 1].
 
         The indices are drawn here and each sample is one short epoch of the loader. An endless loader would read ahead,
         but what it returns would depend on all that was drawn before and not on the generator alone.
-        Raises: ValueError for n < 1 or a generator on another device; DataError for a picture that cannot be read.
+        Raises: ValueError for n < 1 or a generator on another device; DataError for an image that cannot be read.
         """
         return self.sample_rows(n, slice(n), generator)
 
     def sample_rows(self, n: int, rows: slice, generator: torch.Generator) -> Tensor:
-        """`sample(n, generator)[rows]`, and no other picture is read: what one of several replicas needs.
+        """`sample(n, generator)[rows]`, and no other image is read: what one of several replicas needs.
 
         Raises: as `sample`.
         """
@@ -111,7 +111,7 @@ class Folder:
 
     def _new_loader(self) -> DataLoader[Any]:
         return DataLoader(
-            PictureFiles(self.files, *self.shape[:2]),
+            ImageFiles(self.files, *self.shape[:2]),
             batch_size=None,  # a request is a batch already
             sampler=self._requests,
             num_workers=self.workers,
@@ -121,7 +121,7 @@ class Folder:
         )
 
 
-class PictureFiles(Dataset[Any]):
+class ImageFiles(Dataset[Any]):
     """What a worker holds: lists of indices in, uint8 (n, C, H, W) out, or the DataError that stopped it."""
 
     def __init__(self, files: list[Path], channels: int, size: int) -> None:
@@ -129,7 +129,7 @@ class PictureFiles(Dataset[Any]):
 
     def __getitem__(self, request: list[int]) -> "Tensor | DataError":
         try:
-            return torch.stack([read_picture(self.files[index], self.size, self.channels) for index in request])
+            return torch.stack([read_image(self.files[index], self.size, self.channels) for index in request])
         except DataError as error:  # returned, because a DataLoader buries what is raised under its own traceback
             return error
 
@@ -139,35 +139,33 @@ def ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def find_pictures(root: Path) -> list[Path]:
-    """The picture files in and below `root`, in the order of their names.
+def find_images(root: Path) -> list[Path]:
+    """The image files in and below `root`, in the order of their names.
 
-    Raises: DataError where there is no such folder or no picture in it.
+    Raises: DataError where there is no such folder or no image in it.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; image_folder needs one with pictures in it")
+        raise DataError(f"{root} is not a folder; image_folder needs one with images in it")
     names = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not names:
-        raise DataError(
-            f"{root} has no pictures in it or in its folders; a picture's name ends in {', '.join(SUFFIXES)}"
-        )
+        raise DataError(f"{root} has no images in it or in its folders; a image's name ends in {', '.join(SUFFIXES)}")
     return [root / name for name in sorted(names, key=lambda name: name.parts)]
 
 
-def read_picture(path: Path, size: int, channels: int) -> Tensor:
-    """One picture, uint8 (channels, size, size).
+def read_image(path: Path, size: int, channels: int) -> Tensor:
+    """One image, uint8 (channels, size, size).
 
-    Raises: DataError naming the file that is no picture, or only a part of one.
+    Raises: DataError naming the file that is no image, or only a part of one.
     """
     return square(decode(path, channels, (2 * size, 2 * size)), size)
 
 
 def decode(path: Path, channels: int, enough: tuple[int, int] | None = None) -> Any:
-    """One picture as Pillow's Image: upright, RGB (`channels` 3) or grey (1), what is transparent on white.
+    """One image as Pillow's Image: upright, RGB (`channels` 3) or grey (1), what is transparent on white.
 
     Where (width, height) is `enough`, a larger JPEG is decoded at a half, a quarter or an eighth.
-    Raises: DataError naming the file that is no picture, or only a part of one.
+    Raises: DataError naming the file that is no image, or only a part of one.
     """
     from PIL import Image, ImageOps
 
@@ -183,13 +181,11 @@ def decode(path: Path, channels: int, enough: tuple[int, int] | None = None) -> 
                 picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
             return picture.convert("RGB" if channels == 3 else "L")
     except Exception as error:  # Pillow raises whatever the bytes lead it into
-        raise DataError(
-            f"{path} is not a readable picture ({error}). Replace it or take it out of the folder"
-        ) from error
+        raise DataError(f"{path} is not a readable image ({error}). Replace it or take it out of the folder") from error
 
 
 def square(picture: Any, size: int) -> Tensor:
-    """The middle square of a picture (Pillow's Image), resized: uint8 (channels, size, size)."""
+    """The middle square of an image (Pillow's Image), resized: uint8 (channels, size, size)."""
     from PIL import Image, ImageOps
 
     fitted = np.array(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))

@@ -10,25 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantutor.experiment import Experiment
+from gantutor.configs import GANConfig
 from gantutor.lab import Lab
-from gantutor.lab.film import Film, Frame, Shot, compose
+from gantutor.lab.recording import Frame, Recording, ViewImage, compose
 
-RING = Experiment(data="ring", batch_size=8, model_options={"width": 8})
+RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
 
 
-def shot(colour: int, width: int = 40, height: int = 30, scale: int = 1, title: str = "") -> Shot:
+def view_image(colour: int, width: int = 40, height: int = 30, scale: int = 1, title: str = "") -> ViewImage:
     out = io.BytesIO()
     Image.new("L", (width // scale, height // scale), colour).save(out, "PNG")
-    return Shot(title, out.getvalue(), width, height)
+    return ViewImage(title, out.getvalue(), width, height)
 
 
-def frame(step: int, lanes: int = 1) -> Frame:
-    return Frame(step, [[shot(60 + step % 150, scale=2), shot(200), shot(90, 50, 80)] for _ in range(lanes)])
+def frame(step: int, run_views: int = 1) -> Frame:
+    return Frame(
+        step,
+        [[view_image(60 + step % 150, scale=2), view_image(200), view_image(90, 50, 80)] for _ in range(run_views)],
+    )
 
 
-def film(steps: int, most: int = 1000) -> Film:
-    made = Film(most)
+def recording(steps: int, most: int = 1000) -> Recording:
+    made = Recording(most)
     for step in range(steps):
         made.add(frame(step))
     return made
@@ -36,15 +39,15 @@ def film(steps: int, most: int = 1000) -> Film:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    made = Lab(RING, RING.replace(loss="minimax"), name="film", keep_frames=True)
+    made = Lab(RING, RING.replace(loss="minimax"), name="recording", keep_frames=True)
     yield made
     made.close()
 
 
 def test_compose_lays_views_and_lanes_out() -> None:
-    one, two = compose(frame(7)), compose(frame(7, lanes=2))
+    one, two = compose(frame(7)), compose(frame(7, run_views=2))
     assert one.mode == "RGB"
-    assert two.width - 12 == 2 * (one.width - 12), "two lanes of the same width"
+    assert two.width - 12 == 2 * (one.width - 12), "two run views of the same width"
     assert two.height == one.height
     grey = {int(value) for value in np.unique(np.asarray(one)[:, :, 0])}
     assert {67, 200, 90, 255} <= grey, "each view is there"
@@ -62,7 +65,7 @@ def test_compose_lays_views_and_lanes_out() -> None:
 
 
 def test_the_step_is_written_on_the_frame() -> None:
-    same = [Frame(step, [[shot(60), shot(90)]]) for step in (1, 1, 2)]
+    same = [Frame(step, [[view_image(60), view_image(90)]]) for step in (1, 1, 2)]
     pixels = [np.asarray(compose(f)) for f in same]
     np.testing.assert_array_equal(pixels[0], pixels[1])
     assert (pixels[0] != pixels[2]).any()
@@ -70,7 +73,7 @@ def test_the_step_is_written_on_the_frame() -> None:
 
 @given(st.integers(0, 300), st.integers(2, 40))
 def test_a_full_film_keeps_evenly_spaced_frames_from_the_first_on(seen: int, most: int) -> None:
-    kept = Film(most)
+    kept = Recording(most)
     for step in range(seen):
         kept.add(Frame(step, []))
     steps = [f.step for f in kept.frames]
@@ -84,7 +87,7 @@ def test_a_full_film_keeps_evenly_spaced_frames_from_the_first_on(seen: int, mos
 
 
 def test_clear_begins_anew() -> None:
-    kept = Film(most=4)
+    kept = Recording(most=4)
     for step in range(11):
         kept.add(Frame(step, []))
     kept.clear()
@@ -94,7 +97,7 @@ def test_clear_begins_anew() -> None:
 
 
 def test_save_png(tmp_path: Path) -> None:
-    paths = film(5).save_png(tmp_path / "new" / "folder")
+    paths = recording(5).save_png(tmp_path / "new" / "folder")
     assert [path.name for path in paths] == [f"000{i}_step_00000{i}.png" for i in range(5)]
     assert sorted((tmp_path / "new" / "folder").iterdir()) == paths
     for step, path in enumerate(paths):
@@ -103,7 +106,7 @@ def test_save_png(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fps", [5.0, 10.0])
 def test_save_gif(fps: float, tmp_path: Path) -> None:
-    path = film(6).save_gif(str(tmp_path / "run.gif"), fps=fps, hold_s=2.0)
+    path = recording(6).save_gif(str(tmp_path / "run.gif"), fps=fps, hold_s=2.0)
     with Image.open(path) as gif:
         assert gif.n_frames == 6
         assert gif.size == compose(frame(0)).size
@@ -118,16 +121,16 @@ def test_save_gif(fps: float, tmp_path: Path) -> None:
 
 
 def test_a_film_of_one_frame(tmp_path: Path) -> None:
-    with Image.open(film(1).save_gif(tmp_path / "one.gif")) as gif:
+    with Image.open(recording(1).save_gif(tmp_path / "one.gif")) as gif:
         assert getattr(gif, "n_frames", 1) == 1
 
 
 def test_an_empty_film_says_what_to_do(tmp_path: Path) -> None:
     message = r"no frame was kept: make the panel with Lab\(..., keep_frames=True\)"
     with pytest.raises(ValueError, match=message):
-        Film().save_gif(tmp_path / "no.gif")
+        Recording().save_gif(tmp_path / "no.gif")
     with pytest.raises(ValueError, match=message):
-        Film().save_png(tmp_path / "no")
+        Recording().save_png(tmp_path / "no")
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
@@ -135,31 +138,31 @@ def test_every_frame_that_a_lab_shows_is_kept_and_exported(lab: Lab, tmp_path: P
     lab.reset()
     for _ in range(4):
         lab.advance(3)
-    steps = [f.step for f in lab.film.frames]
+    steps = [f.step for f in lab.recording.frames]
     assert steps == sorted(steps)
     assert {0, 3, 6, 9, 12} <= set(steps), "the first, and the last of each advance"
-    assert all(len(f.lanes) == 2 for f in lab.film.frames)
-    np.testing.assert_array_equal(np.asarray(compose(lab.film.frames[-1])), np.asarray(lab.snapshot()))
-    path = lab.film.save_gif(tmp_path / "lab.gif")
+    assert all(len(f.run_views) == 2 for f in lab.recording.frames)
+    np.testing.assert_array_equal(np.asarray(compose(lab.recording.frames[-1])), np.asarray(lab.snapshot()))
+    path = lab.recording.save_gif(tmp_path / "lab.gif")
     with Image.open(path) as gif:
         assert gif.size == lab.snapshot().size
         assert gif.n_frames == len(steps)
-    assert len(lab.film.save_png(tmp_path)) == len(steps)
+    assert len(lab.recording.save_png(tmp_path)) == len(steps)
 
 
 def test_reset_begins_a_new_film(lab: Lab) -> None:
-    lab.film.most = 4
+    lab.recording.most = 4
     for _ in range(6):
         lab.advance(1)
     lab.reset()
-    lab.film.most = 1000
-    assert [f.step for f in lab.film.frames] == [0]
+    lab.recording.most = 1000
+    assert [f.step for f in lab.recording.frames] == [0]
     lab.advance(1)
-    assert lab.film.frames[-1].step == 1
+    assert lab.recording.frames[-1].step == 1
 
 
 def test_frames_are_not_kept_unasked() -> None:
     lab = Lab(RING, name="plain")
     lab.advance(2)
-    assert lab.film.frames == []
+    assert lab.recording.frames == []
     lab.close()

@@ -1,4 +1,4 @@
-"""The record of a GAN's run."""
+"""The config of a GAN's run."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gantutor.batches import Batch, Batches
+from gantutor.configs.base import Config, check_finite, check_names, check_whole, order_speed_ups
+from gantutor.configs.controls import SEED, Choice, Control, Rate, Whole
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
-from gantutor.experiment.controls import SEED, Choice, Control, Rate, Whole
-from gantutor.experiment.record import Record, check_finite, check_names, check_speed, check_whole
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
@@ -20,12 +20,12 @@ from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
 from gantutor.training import Run, devices, pick_device
 
-Data = Points | Images | Folder
+GANData = Points | Images | Folder
 
 
 @dataclass(frozen=True)
-class Experiment(Record):
-    """What to train, on what, and how. `start()` gives a Run; the same record gives the same run, bit for bit on a CPU.
+class GANConfig(Config):
+    """What to train, on what, and how. `start()` gives a Run; the same config gives the same run, bit for bit on a CPU.
 
     `data` is a name of `gantutor.data.DATA` or a data set; `model` a name of `gantutor.models.MODELS`, by default
     "points" for points and "dcgan" for images; `model_options` are passed to it (`width_G`, `eps`, ...).
@@ -35,7 +35,7 @@ class Experiment(Record):
     Raises: ValueError for an unknown name or a number out of range.
     """
 
-    data: str | Data = "digits"
+    data: str | GANData = "digits"
     model: str = ""
     strategy: str = "d_first_detach"
     loss: str = "non-saturating"
@@ -54,7 +54,7 @@ class Experiment(Record):
 
     LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps", "speed")
     COSTS = ("loss", "batching", "d_steps")
-    HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Record says that it is the class's
+    HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Config says that it is the class's
 
     def __post_init__(self) -> None:
         is_points = isinstance(self.data, Points) or (isinstance(self.data, str) and self.data in POINT_SETS)
@@ -74,12 +74,12 @@ class Experiment(Record):
         check_norms(self.norm_G, self.norm_D)
         check_whole(self, {"d_steps": 1, "batch_size": 2, "z_dim": 1, "seed": 0})
         check_finite(self, "lr_G", "lr_D")
-        check_speed(self)
+        order_speed_ups(self)
 
-    def named_data(self, device: str) -> Data:
+    def named_data(self, device: str) -> GANData:
         return load(str(self.data), device)
 
-    def start(self, data: Data | None = None) -> Run:
+    def start(self, data: GANData | None = None) -> Run:
         """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
 
         The global random state is left alone.
@@ -93,12 +93,12 @@ class Experiment(Record):
             )
         gan = GAN.with_adam(G.to(device), D.to(device))
         extra_batches = Batches(data, self.batch_size, self.z_dim, self.seed + 1)
-        run = Run(gan, KStep(extra_batches), Batches(data, self.batch_size, self.z_dim, self.seed))
+        run = Run(gan, NCritic(extra_batches), Batches(data, self.batch_size, self.z_dim, self.seed))
         self.apply(run)
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
 
         Raises: ValueError for a speed-up that cannot be used, with the reason.
         """
@@ -107,16 +107,16 @@ class Experiment(Record):
         for optimizer, lr in ((gan.opt_G, self.lr_G), (gan.opt_D, self.lr_D)):
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        k_step: Any = run.step
-        k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
+        n_critic: Any = run.train_step
+        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
         set_speed(run, self.speed)
 
-    def trial(self, data: Data) -> tuple["KStep", Batch]:
+    def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""
         batch = next(Batches(data, self.batch_size, self.z_dim, seed=0))
-        k_step = KStep(itertools.repeat(batch))
-        k_step.last, k_step.d_steps = STEPS[self.strategy], self.d_steps
-        return k_step, batch
+        n_critic = NCritic(itertools.repeat(batch))
+        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
+        return n_critic, batch
 
     def controls(self) -> tuple[Control, ...]:
         """The fields that a learner may choose, in the order in which they stand in the panel."""
@@ -135,19 +135,19 @@ class Experiment(Record):
             SEED,
         )
 
-    def suited_to(self, data: str | Data) -> dict[str, Any]:
+    def recommended_for(self, data: str | GANData) -> dict[str, Any]:
         """The networks and the norms that go with other data."""
-        suited = Experiment(data=data)
-        return {name: getattr(suited, name) for name in ("model", "norm_G", "norm_D")}
+        recommended = GANConfig(data=data)
+        return {name: getattr(recommended, name) for name in ("model", "norm_G", "norm_D")}
 
     def chosen(self, **fields: Any) -> Self:
-        """This record with what the controls say; other networks get z and options of their own."""
+        """This config with what the controls say; other networks get z and options of their own."""
         if fields["model"] != self.model:
             fields |= {"z_dim": 0, "model_options": {}}
         return self.replace(**fields)
 
 
-class KStep:
+class NCritic:
     """`last`, a step, after `d_steps` - 1 updates of D alone on batches of their own.
 
     Source: Goodfellow et al., 2014, algorithm 1, with k = `d_steps`.

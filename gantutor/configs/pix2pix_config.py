@@ -1,4 +1,4 @@
-"""The record of a run of pix2pix."""
+"""The config of a run of pix2pix."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
+from gantutor.configs.base import Config, TrainStep, check_finite, check_names, check_whole, order_speed_ups
+from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
+from gantutor.configs.image_translation import LRDecay, rate_of, seed_dropout
 from gantutor.data import PAIRED, Pairs, load_pairs
-from gantutor.experiment.controls import SEED, Choice, Control, Rate, Weight, Whole
-from gantutor.experiment.record import Record, Step, check_finite, check_names, check_speed, check_whole
-from gantutor.experiment.translation import FallingRate, own_dropout, rate_of
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
@@ -24,15 +24,15 @@ MODES = ("train", "eval")
 
 
 @dataclass(frozen=True)
-class Pix2PixExperiment(Record):
-    """Which pairs to learn from, and how: as `Experiment`, for `gantutor.pix2pix`.
+class Pix2PixConfig(Config):
+    """Which pairs to learn from, and how: as `GANConfig`, for `gantutor.pix2pix`.
 
     `data` is a name of `gantutor.data.PAIRED` or a `Pairs`. `objective` is a name of OBJECTIVES: it says which terms G
     minimises and what D is shown, `lambda_L1` how much the L1 term weighs where there is one. `generator` is "unet" or
     "encoder_decoder"; `multipliers`, one for each halving, are by default 1, 2, 4, 4, ... `patch` is the receptive
     field of D in pixels, a key of N_LAYERS. `norm` is G's and D's. `lr` is both players' rate; in the second half of
-    `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's pictures are made: "train",
-    as the paper does at test time, by the statistics of the pictures shown and with dropout; or "eval".
+    `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's images are made: "train",
+    as the paper does at test time, by the statistics of the images shown and with dropout; or "eval".
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
     The fields in LIVE can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and two minutes on two CPU cores; the paper's for 256 pixels are width_G and
@@ -81,7 +81,7 @@ class Pix2PixExperiment(Record):
         )
         check_whole(self, {"steps": 0, "width_G": 1, "width_D": 1, "batch_size": 1, "seed": 0})
         check_finite(self, "lambda_L1", "lr", "dropout")
-        check_speed(self)
+        order_speed_ups(self)
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Pix2PixExperiment(Record):
         """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
 
         The global random state is left alone, by the run's steps, too: its dropout has generators of its own.
-        Raises: ValueError for pictures that the networks do not take.
+        Raises: ValueError for images that the networks do not take.
         """
         device = pick_device(self.device)
         data = data or self.load()
@@ -115,35 +115,35 @@ class Pix2PixExperiment(Record):
             shown = channels_A + channels_B if self.terms["conditional"] else channels_B
             D = patchgan(shown, N_LAYERS[self.patch], self.width_D, self.norm)
         output_side(D, min(height, width))
-        own_dropout(G, self.seed)
+        seed_dropout(G, self.seed)
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
-        step = FallingRate(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
+        step = LRDecay(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
         run = Run(model, step, Batches(data, self.batch_size, 0, self.seed))
         set_speed(run, self.speed)
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this record's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
 
         Raises: ValueError for an objective that shows D something else than the run's does, and for a speed-up that
         cannot be used, with the reason.
         """
-        model, step = run.model, run.step
+        model, step = run.model, run.train_step
         if self.terms["conditional"] != model.conditional:
             raise ValueError(f"objective={self.objective!r} needs another D than this run has: it needs a new start")
         model.loss = TRANSLATION_LOSSES[self.loss]
         model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
-        falling: Any = step
-        falling.last, falling.lr, falling.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
+        lr_decay: Any = step
+        lr_decay.last, lr_decay.lr, lr_decay.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
         set_speed(run, self.speed)
 
     def is_live(self, field: str, value: Any) -> bool:
-        """Whether a run of this record can take over that value between two steps."""
+        """Whether a run of this config can take over that value between two steps."""
         if field == "objective":
             return bool(OBJECTIVES[value]["conditional"] == self.terms["conditional"])
         return super().is_live(field, value)
 
-    def trial(self, data: Pairs) -> tuple[Step, tuple[Any, ...]]:
+    def trial(self, data: Pairs) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
         return PIX2PIX_STEPS[self.strategy], next(Batches(data, self.batch_size, 0, seed=0))
 

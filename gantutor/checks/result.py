@@ -19,7 +19,7 @@ EDGES = {"passed": "#009E73", "wrong": "#D55E00", "not yet": "#BBBBBB"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """`passed` is True only for a right answer; `answered` is False for one that was not given yet."""
 
     passed: bool
@@ -41,12 +41,12 @@ class Verdict:
         return f'<div role="status" style="{style}"><b>{self.word.capitalize()}.</b> {text}</div>'
 
 
-def missing(answer: Any) -> bool:
+def is_missing(answer: Any) -> bool:
     """What an exercise holds before it is answered: `...` or None."""
     return answer is None or answer is ...
 
 
-def prediction(guess: Any, truth: Any, options: Iterable[Any]) -> Verdict:
+def prediction(guess: Any, truth: Any, options: Iterable[Any]) -> CheckResult:
     """Compare what the learner predicted with what the run has shown.
 
     Raises: ValueError if `truth` is no option, which is the notebook's fault and not the learner's.
@@ -55,13 +55,13 @@ def prediction(guess: Any, truth: Any, options: Iterable[Any]) -> Verdict:
     listed = ", ".join(map(repr, options))
     if truth not in options:
         raise ValueError(f"the run says {truth!r}, which is not among the options {listed}")
-    if missing(guess):
-        return Verdict(False, f"no prediction was made; the run says {truth!r}.", answered=False)
+    if is_missing(guess):
+        return CheckResult(False, f"no prediction was made; the run says {truth!r}.", answered=False)
     if guess not in options:
-        return Verdict(False, f"{guess!r} is not an option; choose one of {listed}.")
+        return CheckResult(False, f"{guess!r} is not an option; choose one of {listed}.")
     if guess != truth:
-        return Verdict(False, f"you predicted {guess!r}, the run says {truth!r}. What made the difference?")
-    return Verdict(True, f"you predicted {guess!r}, and so it is.")
+        return CheckResult(False, f"you predicted {guess!r}, the run says {truth!r}. What made the difference?")
+    return CheckResult(True, f"you predicted {guess!r}, and so it is.")
 
 
 @contextlib.contextmanager
@@ -86,31 +86,31 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
 
 
-NOT_YET = Verdict(False, "replace the ... by your answer.", answered=False)
+NOT_YET = CheckResult(False, "replace the ... by your answer.", answered=False)
 
 
-def judge(answer: Function, check: Callable[[Function], str], praise: str) -> Verdict:
+def judge(answer: Function, check: Callable[[Function], str], praise: str) -> CheckResult:
     """Run `check(answer)`, which returns what is wrong, or "". An exception in the answer is a wrong answer."""
-    if missing(answer):
+    if is_missing(answer):
         return NOT_YET
     try:
         fault = check(answer)
     except NotImplementedError:
         return NOT_YET
     except Exception as error:
-        return Verdict(False, f"your answer raised {first_line(error)}")
-    return Verdict(not fault, fault or praise)
+        return CheckResult(False, f"your answer raised {first_line(error)}")
+    return CheckResult(not fault, fault or praise)
 
 
 def ask(answer: Function, *inputs: Any) -> Any:
     """What the answer gives for these inputs. Raises: NotImplementedError where that is `...` or None."""
     value = answer(*inputs)
-    if missing(value):
+    if is_missing(value):
         raise NotImplementedError
     return value
 
 
-def compare(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
+def compare_answer(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
     """What is wrong with `answer`, where `of(function)` is a tensor that shows what a function does.
 
     "" if it does what `right` does; else the message of the first of the `known` wrong functions that it equals.

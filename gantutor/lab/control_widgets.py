@@ -1,4 +1,4 @@
-"""The controls of one lane: a widget for each control that the experiment's record names."""
+"""The controls of one run view: a widget for each control that the experiment's config names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import ipywidgets as W
 import traitlets
 
-from gantutor.experiment import Record
-from gantutor.experiment.controls import SPEED, Choice, Control, Rate, Switches, Weight, Whole
+from gantutor.configs import Config
+from gantutor.configs.controls import SPEED, Choice, Control, Rate, SpeedUps, Weight, Whole
 
 
 class SwitchRow(W.Box):
@@ -42,17 +42,17 @@ class Controls:
     With `speed_ups` there is a row of switches for them, too.
     """
 
-    def __init__(self, experiment: Record, speed_ups: bool = False) -> None:
-        self.suited_to = experiment.suited_to
+    def __init__(self, config: Config, speed_ups: bool = False) -> None:
+        self.recommended_for = config.recommended_for
         self._listener: Callable[[str, Any], None] = lambda field, value: None
-        controls = (*experiment.controls(), *((SPEED,) if speed_ups else ()))
+        controls = (*config.controls(), *((SPEED,) if speed_ups else ()))
         self.fields: dict[str, W.Widget] = {
-            control.field: made(control, getattr(experiment, control.field)) for control in controls
+            control.field: build_widget(control, getattr(config, control.field)) for control in controls
         }
-        self.check({name: getattr(experiment, name) for name in self.fields})
-        self.fields["data"].observe(self._suit_data, "value")
-        live = [field for name, field in self.fields.items() if name in experiment.LIVE]
-        late = [field for name, field in self.fields.items() if name not in experiment.LIVE]
+        self.check({name: getattr(config, name) for name in self.fields})
+        self.fields["data"].observe(self._follow_data, "value")
+        live = [field for name, field in self.fields.items() if name in config.LIVE]
+        late = [field for name, field in self.fields.items() if name not in config.LIVE]
         row = {"flex_flow": "row wrap", "grid_gap": "0 4px"}
         self.widget = W.VBox(
             [
@@ -106,26 +106,26 @@ class Controls:
             if not low <= value <= high:  # the widget would move to its end without a word
                 raise ValueError(f"{name} goes from {low:g} to {high:g} in the panel, got {value!r}")
 
-    def read(self, experiment: Record) -> Record:
+    def read(self, config: Config) -> Config:
         """The experiment with every field as its control says."""
-        return experiment.chosen(**{name: field.value for name, field in self.fields.items()})
+        return config.chosen(**{name: field.value for name, field in self.fields.items()})
 
-    def _suit_data(self, change: dict[str, Any]) -> None:
+    def _follow_data(self, change: dict[str, Any]) -> None:
         """Other data: offer the networks and norms that suit it."""
-        self.set(**self.suited_to(change["new"]))
+        self.set(**self.recommended_for(change["new"]))
 
 
-def made(control: Control, value: Any) -> W.Widget:
+def build_widget(control: Control, value: Any) -> W.Widget:
     """The widget of a control, at that value."""
-    if isinstance(control, Switches):
+    if isinstance(control, SpeedUps):
         return SwitchRow(control.label, control.options, value)
-    widget = bare(control, value)
+    widget = build_plain_widget(control, value)
     widget.style.description_width = "initial"
     widget.layout.width = f"{control.width}px"
     return widget
 
 
-def bare(control: Choice | Whole | Weight | Rate, value: Any) -> W.Widget:
+def build_plain_widget(control: Choice | Whole | Weight | Rate, value: Any) -> W.Widget:
     if isinstance(control, Choice):
         options = [o if isinstance(o, str) else (getattr(o, "name", str(o)), o) for o in control.options]
         return W.Dropdown(options=options, value=value, description=control.label)

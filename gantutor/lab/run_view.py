@@ -1,4 +1,4 @@
-"""A lane of the panel: one experiment with its run, its controls and its views."""
+"""A run view of the panel: one experiment with its run, its controls and its views."""
 
 import time
 from dataclasses import replace
@@ -6,70 +6,70 @@ from typing import Any
 
 import ipywidgets as W
 
-from gantutor.experiment import Record
-from gantutor.experiment.record import Step
-from gantutor.lab.canvas import View, panel_style
-from gantutor.lab.controls import Controls
+from gantutor.configs import Config
+from gantutor.configs.base import TrainStep
+from gantutor.lab.blit_figure import View, panel_style
+from gantutor.lab.control_widgets import Controls
 from gantutor.lab.costmeter import CostMeter
-from gantutor.lab.film import Shot, rows_of
-from gantutor.lab.pair_picture import PairPicture
-from gantutor.lab.pictures import ImagePicture, PointPicture
-from gantutor.lab.unpaired_picture import UnpairedPicture
+from gantutor.lab.gan_painters import ImagePainter, PointPainter
+from gantutor.lab.pair_painter import PairPainter
+from gantutor.lab.recording import ViewImage, rows_of
+from gantutor.lab.unpaired_painter import UnpairedPainter
 from gantutor.training import Run
 
-PICTURES: dict[str, Any] = {  # by the data's kind
-    "points": PointPicture,
-    "images": ImagePicture,
-    "pairs": PairPicture,
-    "unpaired": UnpairedPicture,
+PAINTERS: dict[str, Any] = {  # by the data's kind
+    "points": PointPainter,
+    "images": ImagePainter,
+    "pairs": PairPainter,
+    "unpaired": UnpairedPainter,
 }
 
 
-class Lane:
+class RunView:
     """One experiment: its run, its controls, its views."""
 
     CHARTS_EVERY_S = 0.5  # the charts move slowly and cost most
-    ROOM = 400  # CSS pixels for a lane's pictures where two lanes share a page of 1,300
+    ROOM = 400  # CSS pixels for a run view's pictures where two run views share a page of 1,300
 
     def __init__(
         self,
-        experiment: Record,
+        config: Config,
         label: str,
         cost_meter: bool = False,
         narrow: bool = False,
         speed_ups: bool = False,
     ) -> None:
-        self.experiment, self.label, self.narrow = experiment, label, narrow
+        self.config, self.label, self.narrow = config, label, narrow
         self.meter = CostMeter() if cost_meter else None
-        self.controls = Controls(experiment, speed_ups)
+        self.controls = Controls(config, speed_ups)
         self.pictures = W.Box(layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px"))
         self.pngs: dict[str, bytes] = {}
         self.images: dict[str, W.Image] = {}
         self._looks_like: tuple[Any, ...] = ()
         self._charts_at = 0.0
-        self.restart(experiment, *self.prepare(experiment))
+        self.restart(config, *self.prepare(config))
         self.paint(everything=True)
 
-    def prepare(self, experiment: Record) -> tuple[Any, Run]:
+    def prepare(self, config: Config) -> tuple[Any, Run]:
         """The data and a new run for `restart`; nothing has changed yet, should this raise."""
-        e = self.experiment
-        same_data = self.images and (experiment.data, experiment.device) == (e.data, e.device)
-        data = self.data if same_data else experiment.load()
-        return data, experiment.start(data)
+        e = self.config
+        same_data = self.images and (config.data, config.device) == (e.data, e.device)
+        data = self.data if same_data else config.load()
+        return data, config.start(data)
 
-    def restart(self, experiment: Record, data: Any, run: Run) -> None:
+    def restart(self, config: Config, data: Any, run: Run) -> None:
         """Go over to that run, for `paint` to show; views are built anew only if what they show has another form."""
-        self.experiment, self.data, self.run = experiment, data, run
+        self.config, self.data, self.run = config, data, run
         if self.meter is not None:
             self.meter.restart()
-        make = PICTURES[data.kind]
-        form = {name: getattr(experiment, name) for name in make.FIELDS}
+        make = PAINTERS[data.kind]
+        form = {name: getattr(config, name) for name in make.FIELDS}
         looks_like = (data, form)
         if looks_like != self._looks_like:
             self._looks_like = looks_like
             with panel_style():
-                self.picture = make(data, **form)
-            *column, charts = rows_of(self.picture.views)
+                self.painter = make(data, **form)
+            *column, charts = rows_of(self.painter.views)
             self.rows = [narrowed(row, self.ROOM) for row in column] if self.narrow else column
             self.rows.append(charts)
             self.images = {view.name: self._image(view) for row in self.rows for view in row}
@@ -93,27 +93,27 @@ class Lane:
         return W.VBox([title, self.images[view.name]], layout=room)
 
     def paint(self, everything: bool) -> None:
-        moving = {view.name for view in self.picture.views if not view.still} - {"charts"}
+        moving = {view.name for view in self.painter.views if not view.still} - {"charts"}
         names = set(self.images) if everything else moving
         if time.perf_counter() - self._charts_at > self.CHARTS_EVERY_S:
             names.add("charts")
         if "charts" in names:
             self._charts_at = time.perf_counter()
-        fresh = self.picture.paint(self.run, names, self.experiment)
+        fresh = self.painter.paint(self.run, names, self.config)
         self.pngs.update(fresh)
         for name, data in fresh.items():
             self.images[name].value = data
         if "charts" in names:  # after the pictures: a new setting is measured, which takes some steps' time
             self.follow()
 
-    def follow(self, step: Step | None = None) -> None:
+    def follow(self, step: TrainStep | None = None) -> None:
         """Let the cost meter, if there is one, know how far the run is, and that `step` comes next."""
         if self.meter is not None:
-            self.meter.follow(self.experiment, self.data, self.run, step)
+            self.meter.follow(self.config, self.data, self.run, step)
 
-    def views(self) -> list[Shot]:
+    def views(self) -> list[ViewImage]:
         return [
-            Shot(view.title, self.pngs[view.name], view.width, view.height, view.columns, view.beside)
+            ViewImage(view.title, self.pngs[view.name], view.width, view.height, view.columns, view.beside)
             for row in self.rows
             for view in row
         ]

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from PIL import Image, ImageDraw
 
-LABELS = "ABCDEFGH"  # of lanes
+LABELS = "ABCDEFGH"  # of run views
 
 
 class MayStandBeside(Protocol):
@@ -20,7 +20,7 @@ class MayStandBeside(Protocol):
 Placed = TypeVar("Placed", bound=MayStandBeside)
 
 
-class Shot(NamedTuple):
+class ViewImage(NamedTuple):
     """A view at one moment: PNG bytes, and its size on the screen in CSS pixels; the rest as View has it."""
 
     title: str
@@ -32,34 +32,36 @@ class Shot(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One moment: the step, and each lane's views, the charts last."""
+    """One moment: the step, and each run view's views, the charts last."""
 
     step: int
-    lanes: Sequence[Sequence[Shot]]
+    run_views: Sequence[Sequence[ViewImage]]
 
 
 def compose(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
-    """The frame as one picture: lanes side by side, and below each lane its lines of `notes`, if there are any."""
-    lanes = [compose_lane(lane) for lane in frame.lanes]
+    """The frame as one picture: run views side by side, and its lines of `notes` below each, if there are any."""
+    run_views = [compose_run_view(run_view) for run_view in frame.run_views]
     gap, head = 12, 18
-    width = sum(lane.width for lane in lanes) + gap * (len(lanes) + 1)
-    below = max(lane.height for lane in lanes) + head + gap
+    width = sum(run_view.width for run_view in run_views) + gap * (len(run_views) + 1)
+    below = max(run_view.height for run_view in run_views) + head + gap
     picture = Image.new("RGB", (width, below + 14 * max(map(len, notes), default=0)), "white")
     draw = ImageDraw.Draw(picture)
     x = gap
-    for name, lane in zip(LABELS, lanes, strict=False):
-        draw.text((x, 3), f"{name}   step {frame.step}" if len(lanes) > 1 else f"step {frame.step}", fill="black")
-        picture.paste(lane, (x, head))
-        x += lane.width + gap
+    for name, run_view in zip(LABELS, run_views, strict=False):
+        draw.text((x, 3), f"{name}   step {frame.step}" if len(run_views) > 1 else f"step {frame.step}", fill="black")
+        picture.paste(run_view, (x, head))
+        x += run_view.width + gap
     for i, lines in enumerate(notes):
-        left = gap + sum(lane.width + gap for lane in lanes[:i])
+        left = gap + sum(run_view.width + gap for run_view in run_views[:i])
         draw.multiline_text((left, below - gap // 2), "\n".join(lines), fill="black", spacing=2)
     return picture
 
 
-def compose_lane(shots: Sequence[Shot], gap: int = 8) -> Image.Image:
+def compose_run_view(view_images: Sequence[ViewImage], gap: int = 8) -> Image.Image:
     """All shots but the last, the charts, below each other or beside; the charts right of them."""
-    *column, charts = [stacked([framed(shot) for shot in row], gap, across=True) for row in rows_of(shots)]
+    *column, charts = [
+        stacked([framed(view_image) for view_image in row], gap, across=True) for row in rows_of(view_images)
+    ]
     return stacked([stacked(column, gap, across=False), charts], gap, across=True)
 
 
@@ -74,16 +76,16 @@ def rows_of(views: Sequence[Placed]) -> list[list[Placed]]:
     return rows
 
 
-def framed(shot: Shot, line: int = 14) -> Image.Image:
+def framed(view_image: ViewImage, line: int = 14) -> Image.Image:
     """The shot's pixels below its title, and below the headings of its columns if it has any."""
-    head = line * (2 if shot.columns else 1)
-    page = Image.new("RGB", (shot.width, shot.height + head), "white")
+    head = line * (2 if view_image.columns else 1)
+    page = Image.new("RGB", (view_image.width, view_image.height + head), "white")
     draw = ImageDraw.Draw(page)
-    draw.text((0, 0), shot.title, fill="black")
-    for i, column in enumerate(shot.columns):
-        middle = round((i + 0.5) * shot.width / len(shot.columns))
+    draw.text((0, 0), view_image.title, fill="black")
+    for i, column in enumerate(view_image.columns):
+        middle = round((i + 0.5) * view_image.width / len(view_image.columns))
         draw.text((middle, line), column, fill="black", anchor="ma")
-    page.paste(picture_of(shot), (0, head))
+    page.paste(picture_of(view_image), (0, head))
     return page
 
 
@@ -100,15 +102,15 @@ def stacked(pictures: Sequence[Image.Image], gap: int, across: bool) -> Image.Im
     return page
 
 
-def picture_of(shot: Shot) -> Image.Image:
+def picture_of(view_image: ViewImage) -> Image.Image:
     """The shot's pixels, at its size on the screen."""
-    image = Image.open(io.BytesIO(shot.png)).convert("RGB")
-    size = (shot.width, shot.height)
-    whole = not shot.width % image.width  # then it stays pixels, as on the screen
+    image = Image.open(io.BytesIO(view_image.png)).convert("RGB")
+    size = (view_image.width, view_image.height)
+    whole = not view_image.width % image.width  # then it stays pixels, as on the screen
     return image.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC)
 
 
-class Film:
+class Recording:
     """Frames in the order in which they were shown. At `most` frames every other one is dropped, again and again."""
 
     def __init__(self, most: int = 1000) -> None:

@@ -37,7 +37,7 @@ def stateful(model: Any) -> dict[str, Any]:
 
 
 def generators(model: Any) -> dict[str, torch.Generator]:
-    """The generators that layers inside the networks draw from, as `OwnDropout` does."""
+    """The generators that layers inside the networks draw from, as `SeededDropout` does."""
     return {
         f"{name}.{inner}": module.generator
         for name, part in stateful(model).items()
@@ -47,7 +47,7 @@ def generators(model: Any) -> dict[str, torch.Generator]:
     }
 
 
-def state_of(model: Any) -> dict[str, Any]:
+def model_state(model: Any) -> dict[str, Any]:
     """All that a model's parts remember, not copied."""
     return {
         "parts": {name: part.state_dict() for name, part in stateful(model).items()},
@@ -56,7 +56,7 @@ def state_of(model: Any) -> dict[str, Any]:
 
 
 def load_state(model: Any, state: dict[str, Any]) -> None:
-    """Put a model's parts into a state that `state_of` gave.
+    """Put a model's parts into a state that `model_state` gave.
 
     Raises: ValueError for a state of other parts; RuntimeError or ValueError for parts of other shapes, and then some
     of them may have been loaded.
@@ -82,7 +82,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """
     kernels = [{name: group[name] for name in KERNELS if name in group} for group in optimizer.param_groups]
     rates = [group["lr"] for group in optimizer.param_groups]
-    kept = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
+    moments_before = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
     if len(kernels) == len(state["param_groups"]):  # or else torch says so
         groups = [{**theirs, **ours} for theirs, ours in zip(state["param_groups"], kernels, strict=True)]
         state = {**state, "param_groups": groups}
@@ -91,7 +91,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, Tensor) else float(group["lr"])
         counts_on_device = group.get("fused") or group.get("capturable")
         for parameter in group["params"]:
-            moments, before = optimizer.state.get(parameter, {}), kept.get(parameter, {})
+            moments, before = optimizer.state.get(parameter, {}), moments_before.get(parameter, {})
             for name, moment in moments.items():
                 if not isinstance(moment, Tensor):
                     continue

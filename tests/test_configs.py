@@ -1,4 +1,4 @@
-"""The record that decides a run: its defaults, what it refuses, and what may change between two steps."""
+"""The config that decides a run: its defaults, what it refuses, and what may change between two steps."""
 
 import itertools
 from typing import Any
@@ -8,8 +8,8 @@ import torch
 from helpers import weights
 from torch import Tensor
 
+from gantutor.configs import GANConfig
 from gantutor.data import DATA, load
-from gantutor.experiment import Experiment
 from gantutor.gan import BATCHINGS
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
@@ -18,8 +18,8 @@ from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
 POINTS = ("ring", "grid", "moons", "spiral")
-RING = Experiment(data="ring", batch_size=8, model_options={"width": 8})
-DIGITS = Experiment(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
+RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
+DIGITS = GANConfig(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
 OTHER: dict[str, Any] = {  # for each LIVE field a value other than the default
     "strategy": "simultaneous",
     "loss": "wgan",
@@ -34,7 +34,7 @@ OTHER: dict[str, Any] = {  # for each LIVE field a value other than the default
 def live(run: Run) -> dict[str, Any]:
     """What a run will do at its next step, read from the objects that do it."""
     gan: Any = run.model
-    step: Any = run.step
+    step: Any = run.train_step
     return {
         "strategy": step.last.__name__,
         "loss": next(name for name, loss in LOSSES.items() if loss is gan.loss),
@@ -46,11 +46,11 @@ def live(run: Run) -> dict[str, Any]:
     }
 
 
-def fields(experiment: Experiment, names: Any = Experiment.LIVE) -> dict[str, Any]:
+def fields(experiment: GANConfig, names: Any = GANConfig.LIVE) -> dict[str, Any]:
     return {name: getattr(experiment, name) for name in names}
 
 
-def record(run: Run) -> list[tuple[Tensor, Tensor]]:
+def config(run: Run) -> list[tuple[Tensor, Tensor]]:
     """The list that the run's main batches will be kept in."""
     seen: list[tuple[Tensor, Tensor]] = []
     source = run.batches
@@ -69,7 +69,7 @@ def same_batches(a: list[tuple[Tensor, Tensor]], b: list[tuple[Tensor, Tensor]])
 
 @pytest.mark.parametrize("data", DATA)
 def test_defaults_follow_the_data(data: str) -> None:
-    filled = fields(Experiment(data=data), ("model", "norm_G", "norm_D", "z_dim"))
+    filled = fields(GANConfig(data=data), ("model", "norm_G", "norm_D", "z_dim"))
     if data in POINTS:
         assert filled == {"model": "points", "norm_G": "none", "norm_D": "none", "z_dim": 2}
     else:
@@ -77,21 +77,21 @@ def test_defaults_follow_the_data(data: str) -> None:
 
 
 def test_defaults_follow_a_data_set_given_as_an_object() -> None:
-    assert Experiment(data=load("moons")).model == "points"
-    assert Experiment(data=load("digits")).model == "dcgan"
-    assert Experiment(data="digits", model="classic").norm_D == "none"
-    assert Experiment(data="digits", model="classic").z_dim == 100
+    assert GANConfig(data=load("moons")).model == "points"
+    assert GANConfig(data=load("digits")).model == "dcgan"
+    assert GANConfig(data="digits", model="classic").norm_D == "none"
+    assert GANConfig(data="digits", model="classic").z_dim == 100
 
 
 def test_what_is_given_is_kept() -> None:
     given = {"norm_G": "group", "norm_D": "spectral", "z_dim": 7, "d_steps": 4, "batch_size": 3, "seed": 11}
-    assert fields(Experiment(data="ring", **given), given) == given
+    assert fields(GANConfig(data="ring", **given), given) == given
 
 
 @pytest.mark.parametrize("data", ["ring", "digits"])
 def test_the_defaults_start_and_step(data: str) -> None:
-    run = Experiment(data=data, batch_size=4, device="cpu").start()
-    run.tick()
+    run = GANConfig(data=data, batch_size=4, device="cpu").start()
+    run.step()
     assert run.model.sample(torch.zeros(1, 64 if data == "digits" else 2)).shape[1:] == load(data).shape
 
 
@@ -111,7 +111,7 @@ NAMES = {
 @pytest.mark.parametrize("field", NAMES)
 def test_an_unknown_name_lists_the_valid_ones(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}='gna' is unknown; choose one of {', '.join(NAMES[field])}$"):
-        Experiment(**{"data": "ring", field: "gna"})
+        GANConfig(**{"data": "ring", field: "gna"})
     with pytest.raises(ValueError, match=f"{field}='gna' is unknown"):
         RING.replace(**{field: "gna"})
 
@@ -119,7 +119,7 @@ def test_an_unknown_name_lists_the_valid_ones(field: str) -> None:
 @pytest.mark.parametrize("field", NAMES)
 def test_every_valid_name_is_taken(field: str) -> None:
     for name in NAMES[field]:
-        assert getattr(Experiment(**{"data": "digits", field: name}), field) == name
+        assert getattr(GANConfig(**{"data": "digits", field: name}), field) == name
 
 
 def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
@@ -144,7 +144,7 @@ def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
 )
 def test_a_number_out_of_range_says_what_came_and_what_was_expected(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        Experiment(**{field: value})
+        GANConfig(**{field: value})
     with pytest.raises(ValueError, match=f"^{message}$"):
         RING.replace(**{field: value})
 
@@ -160,10 +160,10 @@ def test_the_record_cannot_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("experiment", [RING, DIGITS], ids=["ring", "digits"])
-def test_start_leaves_the_global_random_state_alone(experiment: Experiment) -> None:
+def test_start_leaves_the_global_random_state_alone(experiment: GANConfig) -> None:
     before = torch.get_rng_state()
     run = experiment.start()
-    run.tick()
+    run.step()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(123)  # and does not depend on it
     assert torch.equal(weights(experiment.start().model.G), weights(experiment.start().model.G))
@@ -172,18 +172,18 @@ def test_start_leaves_the_global_random_state_alone(experiment: Experiment) -> N
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_does_what_its_record_says(model: str) -> None:
     data = "ring" if model == "points" else "digits"
-    experiment = Experiment(data=data, model=model, batch_size=4, **OTHER)
+    experiment = GANConfig(data=data, model=model, batch_size=4, **OTHER)
     assert live(experiment.start()) == OTHER
-    assert set(OTHER) == set(Experiment.LIVE)
+    assert set(OTHER) == set(GANConfig.LIVE)
 
 
 # What may change between two steps -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", Experiment.LIVE)
+@pytest.mark.parametrize("field", GANConfig.LIVE)
 def test_apply_changes_exactly_this_field_from_the_next_step_on(field: str) -> None:
     run = RING.start()
-    run.tick()
+    run.step()
     before = {name: value for name, value in live(run).items() if name != field}
     G, D, moments = weights(run.model.G), weights(run.model.D), len(run.model.opt_G.state)
     RING.replace(**{field: OTHER[field]}).apply(run)
@@ -193,11 +193,11 @@ def test_apply_changes_exactly_this_field_from_the_next_step_on(field: str) -> N
     assert torch.equal(weights(run.model.D), D)
     assert len(run.model.opt_G.state) == moments, "the optimizers keep their moments"
     assert run.t == len(run.history) == 1
-    run.tick()
+    run.step()
     assert run.t == 2
 
 
-@pytest.mark.parametrize("field", Experiment.LIVE)
+@pytest.mark.parametrize("field", GANConfig.LIVE)
 def test_a_change_at_step_3_is_as_good_as_a_run_that_had_it_from_step_3(field: str) -> None:
     """The steps before it are those of the old setting, bit for bit; the first one after it is another."""
     experiment = RING.replace(norm_D="batch" if field == "batching" else "none")  # batching matters only to BatchNorm
@@ -205,8 +205,8 @@ def test_a_change_at_step_3_is_as_good_as_a_run_that_had_it_from_step_3(field: s
     for t in range(4):
         if t == 3:
             experiment.replace(**{field: OTHER[field]}).apply(changed)
-        kept.tick()
-        changed.tick()
+        kept.step()
+        changed.step()
         same = torch.equal(weights(kept.model.G), weights(changed.model.G))
         same &= torch.equal(weights(kept.model.D), weights(changed.model.D))
         assert same == (t < 3)
@@ -217,7 +217,7 @@ def test_d_steps_is_the_number_of_updates_of_D_for_each_of_G(strategy: str) -> N
     seen = []
     for k in (1, 2, 4):
         run = RING.replace(strategy=strategy, d_steps=k).start()
-        batches = record(run)
+        batches = config(run)
         updates = {"G": 0, "D": 0}
 
         def count(player: str, updates: dict[str, int] = updates) -> Any:
@@ -226,7 +226,7 @@ def test_d_steps_is_the_number_of_updates_of_D_for_each_of_G(strategy: str) -> N
         run.model.opt_G.register_step_post_hook(count("G"))
         run.model.opt_D.register_step_post_hook(count("D"))
         for _ in range(5):
-            run.tick()
+            run.step()
         assert updates == {"G": 5, "D": 5 * k}
         assert run.t == len(run.history) == 5
         seen.append(batches)
@@ -236,30 +236,30 @@ def test_d_steps_is_the_number_of_updates_of_D_for_each_of_G(strategy: str) -> N
 
 def test_the_further_updates_of_D_see_batches_of_their_own() -> None:
     run = RING.replace(d_steps=4).start()
-    main = record(run)
+    main = config(run)
     extra: list[Tensor] = []
-    step: Any = run.step
+    step: Any = run.train_step
     source = step.extra_batches
     step.extra_batches = (extra.append(real) or (real, z) for real, z in source)  # type: ignore[func-returns-value]
     for _ in range(3):
-        run.tick()
+        run.step()
     assert len(extra) == 9
     reals = [*extra, *(real for real, _ in main)]
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(reals, 2))
 
 
-@pytest.mark.parametrize("field", Experiment.LIVE)
+@pytest.mark.parametrize("field", GANConfig.LIVE)
 @pytest.mark.parametrize("experiment", [RING, DIGITS], ids=["ring", "digits"])
-def test_a_and_b_start_alike_and_see_the_same_batches(experiment: Experiment, field: str) -> None:
+def test_a_and_b_start_alike_and_see_the_same_batches(experiment: GANConfig, field: str) -> None:
     """The form of most experiments of the course: what differs between A and B is the field, and nothing else."""
     a, b = experiment.start(), experiment.replace(**{field: OTHER[field]}).start()
     for name in ("G", "D"):
         one, other = (getattr(run.model, name).state_dict().values() for run in (a, b))
         assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
-    seen = [record(a), record(b)]
+    seen = [config(a), config(b)]
     for _ in range(3):
-        a.tick()
-        b.tick()
+        a.step()
+        b.step()
     assert same_batches(*seen)
 
 
@@ -268,7 +268,7 @@ def test_a_run_can_be_set_back_whatever_the_norm(norm: str) -> None:
     """The good state is a deep copy, which not every parametrisation of weights survives."""
     run = DIGITS.replace(norm_D=norm).start()
     run.SNAPSHOT_EVERY = 1
-    run.tick()
+    run.step()
     assert run.good_step == 1
     real = next(run.batches)[0]
-    assert torch.equal(run.good.verdict(real), run.model.verdict(real))
+    assert torch.equal(run.good.prob_real(real), run.model.prob_real(real))

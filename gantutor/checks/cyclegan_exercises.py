@@ -6,42 +6,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import NOT_YET, Function, Verdict, ask, compare, judge, missing
-from gantutor.cyclegan import REFERENCE_NAMES, l1
+from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, compare_answer, is_missing, judge
+from gantutor.cyclegan import REFERENCE_NAMES, mean_l1
 
 OURS = ("G_AB", "G_BA", "D_A", "D_B")
 
 
-def reference_names(answer: dict[str, Any]) -> Verdict:
+def reference_names(answer: dict[str, Any]) -> CheckResult:
     """`answer` says for each name of the reference implementation which of ours it is: {"G_A": "G_AB", ...}."""
-    if missing(answer) or any(missing(answer.get(name)) for name in REFERENCE_NAMES):
+    if is_missing(answer) or any(is_missing(answer.get(name)) for name in REFERENCE_NAMES):
         return NOT_YET
     for name, right in REFERENCE_NAMES.items():
         given = answer[name]
         if given not in OURS:
-            return Verdict(False, f"{name}: {given!r} is none of {', '.join(OURS)}.")
+            return CheckResult(False, f"{name}: {given!r} is none of {', '.join(OURS)}.")
         if given[0] != name[0]:
-            return Verdict(False, f"{name}: a {given[0]} cannot be a {name[0]}.")
+            return CheckResult(False, f"{name}: a {given[0]} cannot be a {name[0]}.")
         if given != right and name[0] == "G":
-            return Verdict(False, f"{name}: the letter is the domain that it starts from, not the one that it makes.")
+            return CheckResult(
+                False, f"{name}: the letter is the domain that it starts from, not the one that it makes."
+            )
         if given != right:
-            return Verdict(
+            return CheckResult(
                 False,
                 f"{name}: the letter is not the domain that it judges. {name} is the partner of G_{name[-1]}: "
-                "which pictures does that one make?",
+                "which images does that one make?",
             )
-    return Verdict(True, "each discriminator there bears the letter of the generator that it judges.")
+    return CheckResult(True, "each discriminator there bears the letter of the generator that it judges.")
 
 
 def small_generators() -> tuple[nn.Module, nn.Module]:
-    """Two float64 networks for pictures (B, 2, 3, 3), neither of them the other's inverse; always the same ones."""
+    """Two float64 networks for images (B, 2, 3, 3), neither of them the other's inverse; always the same ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         G_AB, G_BA = (nn.Sequential(nn.Conv2d(2, 3, 1), nn.Tanh(), nn.Conv2d(3, 2, 1)).double() for _ in range(2))
     return G_AB, G_BA
 
 
-def small_pictures() -> tuple[Tensor, Tensor]:
+def small_images() -> tuple[Tensor, Tensor]:
     """real_A and real_B, float64 (2, 2, 3, 3) in [-1, 1]."""
     generator = torch.Generator().manual_seed(1)
     A, B = 2 * torch.rand(2, 2, 2, 3, 3, generator=generator, dtype=torch.float64) - 1
@@ -49,31 +51,31 @@ def small_pictures() -> tuple[Tensor, Tensor]:
 
 
 def true_cycle_loss(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_BA(G_AB(real_A)), real_A) + l1(G_AB(G_BA(real_B)), real_B)
+    return mean_l1(G_BA(G_AB(real_A)), real_A) + mean_l1(G_AB(G_BA(real_B)), real_B)
 
 
 def only_A(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_BA(G_AB(real_A)), real_A)
+    return mean_l1(G_BA(G_AB(real_A)), real_A)
 
 
 def only_B(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_AB(G_BA(real_B)), real_B)
+    return mean_l1(G_AB(G_BA(real_B)), real_B)
 
 
 def one_way(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_AB(real_A), real_A) + l1(G_BA(real_B), real_B)
+    return mean_l1(G_AB(real_A), real_A) + mean_l1(G_BA(real_B), real_B)
 
 
 def as_if_paired(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_AB(real_A), real_B) + l1(G_BA(real_B), real_A)
+    return mean_l1(G_AB(real_A), real_B) + mean_l1(G_BA(real_B), real_A)
 
 
 def identity(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_BA(real_A), real_A) + l1(G_AB(real_B), real_B)
+    return mean_l1(G_BA(real_A), real_A) + mean_l1(G_AB(real_B), real_B)
 
 
 def detached(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return l1(G_BA(G_AB(real_A).detach()), real_A) + l1(G_AB(G_BA(real_B).detach()), real_B)
+    return mean_l1(G_BA(G_AB(real_A).detach()), real_A) + mean_l1(G_AB(G_BA(real_B).detach()), real_B)
 
 
 def squared(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
@@ -89,10 +91,10 @@ def halved(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> 
 
 
 CYCLE_MISTAKES: dict[str, Function] = {
-    "this is the cycle of A alone: the pictures of B go round, too.": only_A,
-    "this is the cycle of B alone: the pictures of A go round, too.": only_B,
-    "this holds fakes against the reals that they were made from. Translate them back first.": one_way,
-    "this holds fakes against reals of the other heap, as if they were pairs. There are none.": as_if_paired,
+    "this is the cycle of A alone: the images of B go round, too.": only_A,
+    "this is the cycle of B alone: the images of A go round, too.": only_B,
+    "this compares fakes with the reals that they were made from. Translate them back first.": one_way,
+    "this compares fakes with reals of the other set, as if they were pairs. There are none.": as_if_paired,
     "this is the identity term: each generator is shown what it should make.": identity,
     "the value is right, but no gradient reaches the generator that went first: something is detached.": detached,
     "these are squared differences; the cycle loss is an L1: mean |x - y|.": squared,
@@ -101,31 +103,31 @@ CYCLE_MISTAKES: dict[str, Function] = {
 }
 
 
-def cycle_loss(answer: Function) -> Verdict:
+def cycle_loss(answer: Function) -> CheckResult:
     """`answer(G_AB, G_BA, real_A, real_B)` is L1(rec_A, real_A) + L1(rec_B, real_B), as a scalar with a graph."""
-    generators, pictures = small_generators(), small_pictures()
+    generators, images = small_generators(), small_images()
     weights = [p for G in generators for p in G.parameters()]
 
     def shown(function: Function) -> Tensor:
         """The value, and all gradients; 0 where none arrives."""
-        value = function(*generators, *pictures)
+        value = function(*generators, *images)
         found = torch.autograd.grad(value, weights, allow_unused=True) if value.requires_grad else [None] * len(weights)
         parts = [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
         return torch.cat([value.detach().flatten(), *[part.flatten() for part in parts]])
 
     def check(answer: Function) -> str:
-        value = ask(answer, *generators, *pictures)
+        value = ask(answer, *generators, *images)
         if not isinstance(value, Tensor) or value.dim():
             shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             return f"a loss is one number, a tensor of shape (); yours is {shape}."
-        wanted = true_cycle_loss(*generators, *pictures).item()
+        wanted = true_cycle_loss(*generators, *images).item()
         otherwise = f"on two small generators the value should be {wanted:.4g}, with gradients in both."
-        return compare(answer, true_cycle_loss, CYCLE_MISTAKES, shown, otherwise)
+        return compare_answer(answer, true_cycle_loss, CYCLE_MISTAKES, shown, otherwise)
 
     return judge(answer, check, "the right value, and the right gradients in both generators.")
 
 
-def pool_exchange(answer: Function) -> Verdict:
+def pool_exchange(answer: Function) -> CheckResult:
     """`answer(images, fake, size, swap, place)` is what a pool, the list `images`, gives D for one new `fake`.
 
     While there are fewer than `size`, the fake is stored and returned. Then, if `swap`, it takes the `place` of a
@@ -139,7 +141,7 @@ def pool_exchange(answer: Function) -> Verdict:
             fake = torch.full((1, 2, 2), float(number)) * weight
             given = ask(answer, stored, fake, 2, bool(number), 0)
             if not isinstance(given, Tensor) or given.shape != fake.shape:
-                return f"a picture of shape {tuple(fake.shape)} should be returned, got {describe(given)}."
+                return f"an image of shape {tuple(fake.shape)} should be returned, got {describe(given)}."
             if len(stored) != number + 1:
                 return f"while there is room each fake is stored: after {number + 1} there are {len(stored)}."
             if not torch.equal(given, fake):
@@ -191,27 +193,27 @@ REACHES: dict[str, set[str]] = {
 REACH_MISTAKES: dict[tuple[str, frozenset[str]], str] = {
     ("adversarial_B", frozenset({"G_AB"})): "the way to G_AB leads through D_B, and D_B is not frozen: it is filled, "
     "too.",
-    ("adversarial_B", frozenset({"G_AB", "D_A"})): "fake_B is a picture of domain B: who judges those?",
+    ("adversarial_B", frozenset({"G_AB", "D_A"})): "fake_B is an image of domain B: who judges those?",
     ("cycle_A", frozenset({"G_BA"})): "rec_A is made by G_BA, but of fake_B, and who made that?",
     ("cycle_A", frozenset({"G_AB"})): "rec_A = G_BA(fake_B): backward goes through G_BA first.",
-    ("identity_B", frozenset({"G_BA"})): "idt_B is a picture of domain B: made by the generator that makes B.",
+    ("identity_B", frozenset({"G_BA"})): "idt_B is an image of domain B: made by the generator that makes B.",
     ("identity_B", frozenset({"G_AB", "G_BA"})): "idt_B is made of real_B in one go; nothing is translated back.",
     ("d_loss_B", frozenset({"D_B", "G_AB"})): "the pool detaches what it is given, so backward ends at the fake.",
 }
 
 
-def reaches(answer: dict[str, Iterable[str]]) -> Verdict:
+def reaches(answer: dict[str, Iterable[str]]) -> CheckResult:
     """`answer` says for each term of REACHES in which networks its backward leaves a gradient: {"cycle_A": {...}}."""
-    if missing(answer) or any(missing(answer.get(term)) for term in REACHES):
+    if is_missing(answer) or any(is_missing(answer.get(term)) for term in REACHES):
         return NOT_YET
     for term, right in REACHES.items():
         named = answer[term]
         given = frozenset({named} if isinstance(named, str) else named)
         unknown = sorted(map(str, given - set(OURS)))
         if unknown:
-            return Verdict(False, f"{term}: {', '.join(unknown)} is none of {', '.join(OURS)}.")
+            return CheckResult(False, f"{term}: {', '.join(unknown)} is none of {', '.join(OURS)}.")
         if given != right:
             there = sorted(given - right)
             otherwise = f"there is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
-            return Verdict(False, f"{term}: {REACH_MISTAKES.get((term, given), otherwise)}")
-    return Verdict(True, "a backward fills every network on its way, and ends where something was detached.")
+            return CheckResult(False, f"{term}: {REACH_MISTAKES.get((term, given), otherwise)}")
+    return CheckResult(True, "a backward fills every network on its way, and ends where something was detached.")

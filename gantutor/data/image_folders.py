@@ -1,4 +1,4 @@
-"""One's own pictures for image-to-image translation: `paired_folder` for pairs, `unpaired_folders` for two domains."""
+"""One's own images for image-to-image translation: `paired_folder` for pairs, `unpaired_folders` for two domains."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from gantutor.data.common import DataError, check_positive, usable_device
+from gantutor.data.image_files import WORKERS, decode, find_images, read_image, square
 from gantutor.data.pairs import Pairs
-from gantutor.data.pictures import WORKERS, decode, find_pictures, read_picture, square
 from gantutor.data.unpaired import Unpaired
 
 MAX_BYTES = 2**32  # of images held on the device: 4 GiB, or 10,922 pairs of 256 pixels
-LONG = 100  # pictures: fewer are read without a progress bar
+READ_WITHOUT_BAR = 100  # images: fewer are read without a progress bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,25 +62,23 @@ def unpaired_folders(
     jitter: bool = True,
     max_bytes: int = MAX_BYTES,
 ) -> Unpaired:
-    """The pictures of two domains, one folder each, read as by `paired_folder`; `number` of each at the most. One
+    """The images of two domains, one folder each, read as by `paired_folder`; `number` of each at the most. One
     of each is held out at the least.
 
-    Raises: DataError for a folder with fewer than two pictures, one that cannot be read or more than `max_bytes`;
+    Raises: DataError for a folder with fewer than two images, one that cannot be read or more than `max_bytes`;
     ValueError for numbers out of range.
     """
     check_options(size, number, held_out)
     device = usable_device(device)
     roots = [Path(path).expanduser() for path in (path_A, path_B)]
-    files = [find_pictures(root)[:number] for root in roots]
+    files = [find_images(root)[:number] for root in roots]
     for root, found in zip(roots, files, strict=True):
         if len(found) < 2:
-            raise DataError(
-                f"{root} has {len(found)} picture; expected at least 2, one to train on and one to judge by"
-            )
+            raise DataError(f"{root} has {len(found)} image; expected at least 2, one to train on and one to judge by")
     check_bytes(roots[0], sum(map(len, files)), size, max_bytes)
     parts = []
     for root, found in zip(roots, files, strict=True):
-        images = read_pictures(found, size, root.name)
+        images = read_domain(found, size, root.name)
         test = held_out_places(len(images), held_out or 1 / len(images))
         parts.append((images[~test].to(device), images[test].to(device)))
     names = (roots[0].resolve().name, roots[1].resolve().name)
@@ -91,15 +89,15 @@ def unpaired_folders(
 def find_pairs(root: Path) -> list[tuple[Path, ...]]:
     """The files of each pair, in the order of the names: one with both halves, or two from the folders A and B.
 
-    Raises: DataError for a folder without pictures, and naming the files that have no partner.
+    Raises: DataError for a folder without images, and naming the files that have no partner.
     """
     if not (root / "A").is_dir() and not (root / "B").is_dir():
-        return [(file,) for file in find_pictures(root)]
+        return [(file,) for file in find_images(root)]
     for side, other in ("AB", "BA"):
         if not (root / side).is_dir():
             raise DataError(f"{root} has a folder {other}, but no folder {side} with its partners")
     sides = [
-        {file.relative_to(root / side).with_suffix(""): file for file in find_pictures(root / side)} for side in "AB"
+        {file.relative_to(root / side).with_suffix(""): file for file in find_images(root / side)} for side in "AB"
     ]
     for mine, others, side in ((sides[0], sides[1], "B"), (sides[1], sides[0], "A")):
         alone = [file for name, file in mine.items() if name not in others]
@@ -126,7 +124,7 @@ def read_pair(files: tuple[Path, ...], size: int) -> tuple[Tensor, Tensor]:
     else:
         halves = [decode(file, 3) for file in files]
         (width_A, height_A), (width_B, height_B) = (half.size for half in halves)
-        # Cut to their middle squares, two pictures show the same only if they had the same shape.
+        # Cut to their middle squares, two images show the same only if they had the same shape.
         if abs(width_A * height_B - width_B * height_A) > 0.02 * width_A * height_B:
             raise DataError(
                 f"{files[0]} is {width_A}x{height_A} pixels, its partner {files[1]} is {width_B}x{height_B}; "
@@ -135,9 +133,9 @@ def read_pair(files: tuple[Path, ...], size: int) -> tuple[Tensor, Tensor]:
     return square(halves[0], size), square(halves[1], size)
 
 
-def read_pictures(files: Sequence[Path], size: int, name: str) -> Tensor:
+def read_domain(files: Sequence[Path], size: int, name: str) -> Tensor:
     """All of them, uint8 (N, 3, size, size)."""
-    return torch.stack(read_all(files, lambda file: read_picture(file, size, 3), name))
+    return torch.stack(read_all(files, lambda file: read_image(file, size, 3), name))
 
 
 def read_all(items: Sequence[Item], read: Callable[[Item], Result], name: str) -> list[Result]:
@@ -146,7 +144,11 @@ def read_all(items: Sequence[Item], read: Callable[[Item], Result], name: str) -
 
     with ThreadPoolExecutor(WORKERS) as pool:
         progress = tqdm(
-            pool.map(read, items), total=len(items), desc=f"reading {name}", unit="file", disable=len(items) < LONG
+            pool.map(read, items),
+            total=len(items),
+            desc=f"reading {name}",
+            unit="file",
+            disable=len(items) < READ_WITHOUT_BAR,
         )
         return list(progress)
 

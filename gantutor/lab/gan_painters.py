@@ -1,26 +1,26 @@
 """What the panel shows of a GAN's run, by the kind of its data. Painting changes nothing in the run.
 
-A picture is made for a data set and for those fields of a record that are in its FIELDS. Its views are the charts, the
+A picture is made for a data set and for those fields of a config that are in its FIELDS. Its views are the charts, the
 last, and whatever else there is to see; `paint(run, names, experiment)` gives the views in `names` as PNG bytes.
 """
 
 import numpy as np
 import torch
 
-from gantutor.experiment import Data, Record
-from gantutor.lab.canvas import Canvas, View
+from gantutor.configs import Config, GANData
+from gantutor.lab.blit_figure import BlitFigure, View
 from gantutor.lab.charts import Charts
 from gantutor.plots import COLOURS, SURFACE, png, tile
 from gantutor.training import Run
 
 
-class ImagePicture:
+class ImagePainter:
     """G's images of fixed z, real images beside them, and the charts."""
 
     FIELDS = ("z_dim",)
     COLUMNS, ROWS = 8, 4
 
-    def __init__(self, data: Data, z_dim: int) -> None:
+    def __init__(self, data: GANData, z_dim: int) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
         n = self.COLUMNS * self.ROWS
         self.z = torch.randn(n, z_dim, generator=generator, device=data.device)
@@ -35,7 +35,7 @@ class ImagePicture:
             self.charts.view,
         ]
 
-    def paint(self, run: Run, names: set[str], experiment: Record) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], config: Config) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         painters = {
             "fake": lambda: png(tile(run.model.sample(self.z), self.COLUMNS)),
@@ -45,13 +45,13 @@ class ImagePicture:
         return {name: painters[name]() for name in names}
 
 
-class PointPicture:
+class PointPainter:
     """Real and fake points on D's decision surface, where G's loss pushes the fakes, and what G does to a grid of z."""
 
     FIELDS = ("z_dim",)
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 17, 3.0
 
-    def __init__(self, data: Data, z_dim: int) -> None:
+    def __init__(self, data: GANData, z_dim: int) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
         self.z = torch.randn(self.FAKES, z_dim, generator=generator, device=data.device)
         real = data.sample(512, generator).cpu().numpy()
@@ -65,7 +65,7 @@ class PointPicture:
         y, x = torch.meshgrid(ticks, ticks, indexing="ij")
         self.plane = torch.stack([x, y], dim=-1).view(-1, 2)
 
-        self.canvas = Canvas(480, 255, colours=0)
+        self.canvas = BlitFigure(480, 255, colours=0)
         left, right = self.canvas.subplots(1, 2)
         box = (-self.LIMIT, self.LIMIT)
         for axes in (left, right):
@@ -98,7 +98,7 @@ class PointPicture:
             self.charts.view,
         ]
 
-    def paint(self, run: Run, names: set[str], experiment: Record) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], config: Config) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         painters = {"plane": lambda: self._paint_plane(run), "charts": lambda: self.charts.paint(run)}
         return {name: painters[name]() for name in names}
@@ -106,15 +106,15 @@ class PointPicture:
     def _paint_plane(self, run: Run) -> bytes:
         gan = run.model
         fakes = gan.sample(self.z)
-        push = gan.push(fakes[: self.ARROWS]).cpu().numpy()
-        verdict = gan.verdict(self.plane).view(self.SIDE, self.SIDE).cpu().numpy()
+        gradient = gan.fake_gradient(fakes[: self.ARROWS]).cpu().numpy()
+        prob_real = gan.prob_real(self.plane).view(self.SIDE, self.SIDE).cpu().numpy()
         lines = gan.sample(self.latent.view(-1, self.latent.shape[-1])).view(*self.latent.shape[:2], 2).cpu().numpy()
         fakes = fakes.cpu().numpy()
 
-        self.surface.set_data(verdict)
+        self.surface.set_data(prob_real)
         self.fake.set_data(*fakes.T)
         self.arrows.set_offsets(fakes[: self.ARROWS])
-        self.arrows.set_UVC(*(0.6 * push / max(float(np.hypot(*push.T).max()), 1e-12)).T)
+        self.arrows.set_UVC(*(0.6 * gradient / max(float(np.hypot(*gradient.T).max()), 1e-12)).T)
         gap = np.full((len(lines), 1, 2), np.nan)  # lifts the pen between two lines
         self.grid.set_data(*np.concatenate([lines, gap], axis=1).reshape(-1, 2).T)
         return self.canvas.paint()

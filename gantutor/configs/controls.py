@@ -1,4 +1,4 @@
-"""What a panel may offer of a record: a control for each field that a learner chooses, `width` CSS pixels wide."""
+"""What a panel may offer of a config: a control for each field that a learner chooses, `width` CSS pixels wide."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Switches:
+class SpeedUps:
     """Some of several values, a tuple of them."""
 
     field: str
@@ -60,6 +60,6 @@ class Switches:
     options: tuple[str, ...]
 
 
-Control = Choice | Whole | Weight | Rate | Switches
+Control = Choice | Whole | Weight | Rate | SpeedUps
 SEED = Whole("seed", "seed", 0, 2**31 - 1)
-SPEED = Switches("speed", "speed-ups", tuple(SPEED_UPS))
+SPEED = SpeedUps("speed", "speed-ups", tuple(SPEED_UPS))

@@ -1,4 +1,4 @@
-"""The records of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
+"""The configs of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
 
 import copy
 import re
@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gantutor.configs import Config, CycleGANConfig, Pix2PixConfig
+from gantutor.configs.image_translation import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
-from gantutor.experiment import CycleGANExperiment, Pix2PixExperiment, Record
-from gantutor.experiment.translation import OwnDropout, falling, own_dropout
 from gantutor.image_pool import ImagePool
+from gantutor.model_state import networks, optimizers
 from gantutor.models import N_LAYERS, patchgan, resnet, unet
-from gantutor.parts import networks, optimizers
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import DivergedError, Run
 from gantutor.translation import TRANSLATION_LOSSES, linear_decay
@@ -30,9 +30,9 @@ def noise(n: int, seed: int, size: int = 16, channels: int = 3) -> Tensor:
 
 PAIRS = Pairs("noise", noise(9, 0), noise(9, 1), flip=True)
 HEAPS = Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes"), flip=True)
-P2P = Pix2PixExperiment(data=PAIRS, width_G=4, width_D=4, patch=16, batch_size=2, steps=0)
-CYC = CycleGANExperiment(data=HEAPS, width_G=4, width_D=4, blocks=1, patch=16, pool_size=3, steps=0)
-RECORDS: dict[str, Any] = {"pix2pix": P2P, "cyclegan": CYC}
+P2P = Pix2PixConfig(data=PAIRS, width_G=4, width_D=4, patch=16, batch_size=2, steps=0)
+CYC = CycleGANConfig(data=HEAPS, width_G=4, width_D=4, blocks=1, patch=16, pool_size=3, steps=0)
+CONFIGS: dict[str, Any] = {"pix2pix": P2P, "cyclegan": CYC}
 OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes effect in the third step
     "pix2pix": {
         "strategy": "g_first_detach",
@@ -55,15 +55,15 @@ OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes e
         "speed": ("bf16",),
     },
 }
-CHANGES = [(name, field) for name in RECORDS for field in OTHER[name]]
-both = pytest.mark.parametrize("name", RECORDS)
+CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
+both = pytest.mark.parametrize("name", CONFIGS)
 
 
 def state(run: Run) -> list[Tensor]:
     """All that the next step depends on: weights, statistics, moments, pools, chance."""
     tensors = [tensor for network in networks(run.model).values() for tensor in network.state_dict().values()]
     for network in networks(run.model).values():
-        tensors += [m.generator.get_state() for m in network.modules() if isinstance(m, OwnDropout)]
+        tensors += [m.generator.get_state() for m in network.modules() if isinstance(m, SeededDropout)]
     for optimizer in optimizers(run.model).values():
         tensors += [torch.as_tensor(x) for moments in optimizer.state.values() for x in moments.values()]
     for pool in (value for value in vars(run.model).values() if isinstance(value, ImagePool)):
@@ -77,32 +77,32 @@ def equal(a: list[Tensor], b: list[Tensor]) -> bool:
 
 # What is refused ------------------------------------------------------------------------------------------------------
 
-NAMES: list[tuple[type[Record], str, Any]] = [
-    (Pix2PixExperiment, "data", PAIRED),
-    (Pix2PixExperiment, "strategy", PIX2PIX_STEPS),
-    (Pix2PixExperiment, "objective", OBJECTIVES),
-    (Pix2PixExperiment, "loss", TRANSLATION_LOSSES),
-    (Pix2PixExperiment, "mode", ("train", "eval")),
-    (Pix2PixExperiment, "generator", ("unet", "encoder_decoder")),
-    (Pix2PixExperiment, "patch", N_LAYERS),
-    (Pix2PixExperiment, "norm", ("batch", "instance", "none")),
-    (Pix2PixExperiment, "upsampling", ("nearest", "transposed")),
-    (CycleGANExperiment, "data", UNPAIRED),
-    (CycleGANExperiment, "strategy", CYCLEGAN_STEPS),
-    (CycleGANExperiment, "loss", TRANSLATION_LOSSES),
-    (CycleGANExperiment, "norm", ("batch", "instance", "none")),
-    (CycleGANExperiment, "patch", N_LAYERS),
-    (CycleGANExperiment, "upsampling", ("nearest", "transposed")),
+NAMES: list[tuple[type[Config], str, Any]] = [
+    (Pix2PixConfig, "data", PAIRED),
+    (Pix2PixConfig, "strategy", PIX2PIX_STEPS),
+    (Pix2PixConfig, "objective", OBJECTIVES),
+    (Pix2PixConfig, "loss", TRANSLATION_LOSSES),
+    (Pix2PixConfig, "mode", ("train", "eval")),
+    (Pix2PixConfig, "generator", ("unet", "encoder_decoder")),
+    (Pix2PixConfig, "patch", N_LAYERS),
+    (Pix2PixConfig, "norm", ("batch", "instance", "none")),
+    (Pix2PixConfig, "upsampling", ("nearest", "transposed")),
+    (CycleGANConfig, "data", UNPAIRED),
+    (CycleGANConfig, "strategy", CYCLEGAN_STEPS),
+    (CycleGANConfig, "loss", TRANSLATION_LOSSES),
+    (CycleGANConfig, "norm", ("batch", "instance", "none")),
+    (CycleGANConfig, "patch", N_LAYERS),
+    (CycleGANConfig, "upsampling", ("nearest", "transposed")),
 ]
 
 
 @pytest.mark.parametrize(("record", "field", "valid"), NAMES, ids=lambda x: x if isinstance(x, str) else "")
-def test_an_unknown_name_lists_the_valid_ones(record: Any, field: str, valid: Any) -> None:
+def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: Any) -> None:
     listed = ", ".join(map(str, valid))
     with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
-        record(**{field: "gna"})
+        config(**{field: "gna"})
     for name in valid:
-        assert getattr(record(**{field: name}), field) == name
+        assert getattr(config(**{field: name}), field) == name
 
 
 @pytest.mark.parametrize(
@@ -122,22 +122,22 @@ def test_a_number_out_of_range_says_what_came_and_what_was_expected(
     name: str, field: str, value: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        RECORDS[name].replace(**{field: value})
+        CONFIGS[name].replace(**{field: value})
 
 
 @both
 def test_a_patch_that_does_not_fit_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(ValueError, match="images of 16 pixels are too small: this discriminator has no logit left"):
-        RECORDS[name].replace(patch=286).start()
+        CONFIGS[name].replace(patch=286).start()
 
 
 def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
     tall = Pairs("tall", torch.cat([noise(5, 0), noise(5, 2)], dim=2), torch.cat([noise(5, 1), noise(5, 3)], dim=2))
     run = P2P.replace(data=tall).start()
-    run.tick()
+    run.step()
     assert run.model.G.side == 16
     grey = Pairs("grey", noise(5, 0, channels=1), noise(5, 1))
-    P2P.replace(data=grey).start().tick()
+    P2P.replace(data=grey).start().step()
     with pytest.raises(ValueError, match="side must be a power of two of at least 8, got 4"):
         P2P.replace(data=Pairs("odd", noise(5, 0, size=20), noise(5, 1, size=20))).start()
 
@@ -146,10 +146,10 @@ def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
 
 
 def test_a_run_of_pix2pix_is_the_loop_that_one_writes_by_hand() -> None:
-    record = P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0, seed=3)
-    run = record.start()
+    config = P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0, seed=3)
+    run = config.start()
     for _ in range(7):
-        run.tick()
+        run.step()
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -169,7 +169,7 @@ def test_a_run_of_pix2pix_is_the_loop_that_one_writes_by_hand() -> None:
 def test_a_run_of_cyclegan_is_the_loop_that_one_writes_by_hand() -> None:
     run = CYC.replace(steps=5, seed=2).start()
     for _ in range(5):
-        run.tick()
+        run.step()
 
     with torch.random.fork_rng():
         torch.manual_seed(2)
@@ -208,26 +208,26 @@ def test_the_generator_has_skips_or_not(generator: str, skips: bool) -> None:
 @both
 def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
     """Though pix2pix has dropout: a cell may draw, and set its seed, while a panel plays."""
-    record = RECORDS[name]
+    config = CONFIGS[name]
     torch.manual_seed(1)
-    run = record.start()
+    run = config.start()
     before = torch.get_rng_state()
     for _ in range(3):
-        run.tick()
+        run.step()
     assert torch.equal(torch.get_rng_state(), before)
-    again = record.start()
+    again = config.start()
     for seed in range(3):
         torch.manual_seed(100 + seed)
-        again.tick()
+        again.step()
     assert equal(state(run), state(again))
-    assert not equal(state(run), state(record.replace(seed=1).start()))
+    assert not equal(state(run), state(config.replace(seed=1).start()))
 
 
 def test_own_dropout_keeps_its_share_and_goes_on_in_a_copy() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.25), nn.Sequential(nn.Dropout(0.5)))
-    own_dropout(network, seed=1)
+    seed_dropout(network, seed=1)
     assert not any(isinstance(module, nn.Dropout) for module in network.modules())
-    first, second = (module for module in network.modules() if isinstance(module, OwnDropout))
+    first, second = (module for module in network.modules() if isinstance(module, SeededDropout))
     ones = torch.ones(200, 200)
     twin = copy.deepcopy(first)
     out = first(ones)
@@ -247,54 +247,54 @@ def test_the_rate_falls_as_the_papers_schedule_does(steps: int) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = linear_decay(optimizer, steps // 2, steps - steps // 2)
     for t in range(steps + 3):
-        assert falling(t, steps) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert decay_factor(t, steps) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    assert falling(steps, steps) == 0
-    assert falling(steps - 1, steps) > 0
-    assert falling(10**6, 0) == 1
+    assert decay_factor(steps, steps) == 0
+    assert decay_factor(steps - 1, steps) > 0
+    assert decay_factor(10**6, 0) == 1
 
 
 @both
 def test_a_live_rate_falls_from_where_it_is(name: str) -> None:
-    record = RECORDS[name].replace(steps=10, lr=1e-3)
-    run = record.start()
+    config = CONFIGS[name].replace(steps=10, lr=1e-3)
+    run = config.start()
     seen = []
     for t in range(12):
         if t == 7:
-            record.replace(lr=2e-3).apply(run)
-        run.tick()
+            config.replace(lr=2e-3).apply(run)
+        run.step()
         seen.append({group["lr"] for opt in optimizers(run.model).values() for group in opt.param_groups})
-    wanted = [(1e-3 if t < 7 else 2e-3) * falling(t, 10) for t in range(12)]
+    wanted = [(1e-3 if t < 7 else 2e-3) * decay_factor(t, 10) for t in range(12)]
     assert seen == [{rate} for rate in wanted]
-    assert record.progress(run) == "of 10 · lr 0: it has fallen to its end"
+    assert config.progress(run) == "of 10 · lr 0: it has fallen to its end"
     before = [weights(network) for network in networks(run.model).values()]
-    run.tick()
+    run.step()
     assert equal(before, [weights(network) for network in networks(run.model).values()]), "at rate 0 nothing moves"
 
 
 @both
 def test_a_run_that_diverges_goes_on_at_the_rate_it_has_come_to(name: str) -> None:
-    run = RECORDS[name].replace(steps=10, lr=1e-3).start()
+    run = CONFIGS[name].replace(steps=10, lr=1e-3).start()
     for _ in range(6):
-        run.tick()
+        run.step()
     bad = next(iter(networks(run.model).values()))
     next(bad.parameters()).data.fill_(float("nan"))
     with pytest.raises(DivergedError):
-        run.tick()
-    run.tick()
+        run.step()
+    run.step()
     rates = {group["lr"] for opt in optimizers(run.model).values() for group in opt.param_groups}
-    assert rates == {1e-3 * falling(7, 10)}
+    assert rates == {1e-3 * decay_factor(7, 10)}
 
 
 def test_a_step_that_raises_does_not_count() -> None:
     run = P2P.replace(strategy="one_stage", steps=10).start()
     with pytest.raises(ValueError, match="one_stage is not exact"):
-        run.tick()
-    step: Any = run.step
+        run.step()
+    step: Any = run.train_step
     assert step.t == 0
     P2P.replace(strategy="one_stage", loss="minimax", steps=10).apply(run)
-    run.tick()
+    run.step()
     assert step.t == 1
     assert step.__name__ == "one_stage"
 
@@ -303,20 +303,20 @@ def test_a_step_that_raises_does_not_count() -> None:
 
 
 def test_every_live_field_is_tested() -> None:
-    assert set(OTHER["pix2pix"]) | {"mode"} == set(Pix2PixExperiment.LIVE)
-    assert set(OTHER["cyclegan"]) == set(CycleGANExperiment.LIVE)
+    assert set(OTHER["pix2pix"]) | {"mode"} == set(Pix2PixConfig.LIVE)
+    assert set(OTHER["cyclegan"]) == set(CycleGANConfig.LIVE)
 
 
 @pytest.mark.parametrize(("name", "field"), CHANGES)
 def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: str) -> None:
-    record = RECORDS[name]
-    kept, changed = record.start(), record.start()
+    config = CONFIGS[name]
+    kept, changed = config.start(), config.start()
     for t in range(9):
         if t == 4:
-            assert record.is_live(field, OTHER[name][field])
-            record.replace(**{field: OTHER[name][field]}).apply(changed)
-        kept.tick()
-        changed.tick()
+            assert config.is_live(field, OTHER[name][field])
+            config.replace(**{field: OTHER[name][field]}).apply(changed)
+        kept.step()
+        changed.step()
         if t == 3:
             assert equal(state(kept), state(changed))
     assert not equal(state(kept), state(changed))
@@ -324,12 +324,12 @@ def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: st
 
 @pytest.mark.parametrize(("name", "field"), CHANGES)
 def test_a_run_that_starts_with_a_field_is_one_that_was_given_it_at_once(name: str, field: str) -> None:
-    record = RECORDS[name].replace(**{field: OTHER[name][field]})
-    run, given_it = record.start(), RECORDS[name].start()
-    record.apply(given_it)
+    config = CONFIGS[name].replace(**{field: OTHER[name][field]})
+    run, given_it = config.start(), CONFIGS[name].start()
+    config.apply(given_it)
     for _ in range(4):
-        run.tick()
-        given_it.tick()
+        run.step()
+        given_it.step()
     assert equal(state(run), state(given_it))
 
 
@@ -348,7 +348,7 @@ def test_an_objective_that_shows_d_something_else_needs_a_new_start() -> None:
 def test_a_smaller_pool_forgets_what_it_has_no_room_for() -> None:
     run = CYC.start()
     for _ in range(5):
-        run.tick()
+        run.step()
     assert len(run.model.pool_A) == 3
     kept = run.model.pool_A.images[:2]
     CYC.replace(pool_size=2).apply(run)
@@ -358,23 +358,23 @@ def test_a_smaller_pool_forgets_what_it_has_no_room_for() -> None:
 
 @both
 def test_the_trial_is_a_step_of_this_setting_on_a_batch_of_its_own(name: str) -> None:
-    record = RECORDS[name].replace(strategy=OTHER[name]["strategy"])
-    run, alone = record.start(), record.start()
-    step, batch = record.trial(record.data)
-    assert step.__name__ == record.strategy
-    assert [len(images) for images in batch] == [record.batch_size] * 2
+    config = CONFIGS[name].replace(strategy=OTHER[name]["strategy"])
+    run, alone = config.start(), config.start()
+    step, batch = config.trial(config.data)
+    assert step.__name__ == config.strategy
+    assert [len(images) for images in batch] == [config.batch_size] * 2
     run.model.check(*batch)
-    run.tick()
-    alone.tick()
+    run.step()
+    alone.step()
     assert equal(state(run), state(alone)), "it took a batch of the run"
 
 
 @both
 def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
-    record = type(RECORDS[name])()
-    (control,) = [control for control in record.controls() if control.field == "data"]
+    config = type(CONFIGS[name])()
+    (control,) = [control for control in config.controls() if control.field == "data"]
     assert all(option.endswith("_mini") for option in control.options)
-    assert record.data in control.options
-    official = record.replace(data="maps")  # unless one has asked for it
+    assert config.data in control.options
+    official = config.replace(data="maps")  # unless one has asked for it
     (control,) = [control for control in official.controls() if control.field == "data"]
     assert "maps" in control.options

@@ -1,13 +1,13 @@
 """What the panel shows of a run of CycleGAN. Painting changes nothing in the run."""
 
+from gantutor.configs import CycleGANConfig
 from gantutor.data import Unpaired
-from gantutor.experiment import CycleGANExperiment
 from gantutor.lab.charts import Charts
 from gantutor.lab.mosaic import mosaic, mosaic_view
 from gantutor.training import Run
 
 
-class UnpairedPicture:
+class UnpairedPainter:
     """Held-out pictures of each domain: translated, translated back, and through the other generator; the charts."""
 
     FIELDS: tuple[str, ...] = ()
@@ -33,13 +33,13 @@ class UnpairedPicture:
         ]
         self.views.append(self.charts.view)
 
-    def paint(self, run: Run, names: set[str], experiment: CycleGANExperiment) -> dict[str, bytes]:
+    def paint(self, run: Run, names: set[str], config: CycleGANConfig) -> dict[str, bytes]:
         """PNG bytes of the views in `names`."""
         shown: dict[str, bytes] = {}
         if names & {"A_to_B", "B_to_A"}:
-            made = run.model.translate(self.A, self.B)
-            shown["A_to_B"] = mosaic([self.A, made["fake_B"], made["rec_A"], made["idt_A"]])
-            shown["B_to_A"] = mosaic([self.B, made["fake_A"], made["rec_B"], made["idt_B"]])
+            translated = run.model.translate(self.A, self.B)
+            shown["A_to_B"] = mosaic([self.A, translated["fake_B"], translated["rec_A"], translated["idt_A"]])
+            shown["B_to_A"] = mosaic([self.B, translated["fake_A"], translated["rec_B"], translated["idt_B"]])
         if "charts" in names:
             shown["charts"] = self.charts.paint(run)
         return shown

@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 
 from gantutor.image_pool import ImagePool
-from gantutor.parts import networks, optimizers
+from gantutor.model_state import networks, optimizers
 from gantutor.speed.compiled import wait_until_ready
-from gantutor.speed.speedup import Report, Run, SpeedUp, Take, device_of, is_shared, own_networks, without
+from gantutor.speed.speedup import (
+    Report,
+    SpeedUp,
+    SpeedUpRun,
+    StepRunner,
+    is_shared,
+    run_device,
+    unwrap_networks,
+    without,
+)
 from gantutor.speed.switches import place_counts
 
 Update = Callable[[], Report]
@@ -25,7 +34,7 @@ def plainly(model: Any, update: Update) -> Report:
     return update()
 
 
-class Recorded:
+class CUDAGraph:
     """Takes steps as `inner` does, and after the first few by replaying a recording of them.
 
     The first steps are taken on a side stream, as a recording asks for, and count. A recording is good for the settings
@@ -36,7 +45,7 @@ class Recorded:
 
     FIRST = 3  # steps: then the optimizers have their state, and the libraries their workspace
 
-    def __init__(self, inner: Take, step: Any) -> None:
+    def __init__(self, inner: StepRunner, step: Any) -> None:
         self.inner, self.step = inner, step
         self.stream = torch.cuda.Stream()
         self.settings: list[Any] = []
@@ -102,8 +111,10 @@ def settings_of(model: Any) -> list[Any]:
 def make_recordable(model: Any, rates_fall: bool) -> None:
     """Adam's counts, and rates that change from step to step, must be on the device to be read by a recording."""
     for optimizer in optimizers(model).values():
-        made: Any = optimizer
-        made._warned_capturable_if_run_uncaptured = True  # the first steps are not captured; a copy has forgotten this
+        internals: Any = optimizer
+        internals._warned_capturable_if_run_uncaptured = (
+            True  # the first steps are not captured; a copy has forgotten this
+        )
         for group in optimizer.param_groups:
             group["capturable"] = True
             if rates_fall and not torch.is_tensor(group["lr"]):
@@ -111,16 +122,15 @@ def make_recordable(model: Any, rates_fall: bool) -> None:
         place_counts(optimizer)
 
 
-def refuse_graph(run: Run) -> str:
-    if device_of(run).type != "cuda":
-        return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {device_of(run)}"
+def refuse_graph(run: SpeedUpRun) -> str:
+    if run_device(run).type != "cuda":
+        return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {run_device(run)}"
     if is_shared(run):
         return "several processes train these networks, and a recording would not wait for the others"
-    if getattr(run.step, "d_steps", 1) > 1:
-        return (
-            f"with d_steps = {run.step.d_steps} the step draws batches itself, and all that changes must be given to it"
-        )
-    for module in [module for network in own_networks(run.model) for module in network.modules()]:
+    if getattr(run.train_step, "d_steps", 1) > 1:
+        d_steps = run.train_step.d_steps
+        return f"with d_steps = {d_steps} the step draws batches itself, and all that changes must be given to it"
+    for module in [module for network in unwrap_networks(run.model) for module in network.modules()]:
         generator = vars(module).get("generator")
         if isinstance(generator, torch.Generator) and generator.device.type == "cpu":
             return f"{type(module).__name__} draws on the CPU in the middle of the step: set dropout to 0"
@@ -133,15 +143,15 @@ def refuse_graph(run: Run) -> str:
     return ""
 
 
-def switch_graph(run: Run, on: bool) -> None:
+def switch_graph(run: SpeedUpRun, on: bool) -> None:
     """Take steps by a recording: by a new one, since what was switched before it may have moved the weights."""
-    run.take = without(run.take, Recorded)
+    run.step_runner = without(run.step_runner, CUDAGraph)
     if on:
         try:
             wait_until_ready(run)  # what is compiled is to be recorded, and not what stands in for it
         except RuntimeError as error:
             raise ValueError(f"compile cannot be used here: {error}") from error
-        run.take = Recorded(run.take, run.step)
+        run.step_runner = CUDAGraph(run.step_runner, run.train_step)
         return
     for optimizer in optimizers(run.model).values():
         for group in optimizer.param_groups:

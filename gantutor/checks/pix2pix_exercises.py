@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.verdict import Function, Verdict, ask, compare, judge
+from gantutor.checks.result import CheckResult, Function, ask, compare_answer, judge
 
 LAMBDA = 100.0
 STACKS = (  # (kernel, stride) of each layer; their receptive fields are 3, 5, 7, 16, 70
@@ -21,7 +21,7 @@ STACKS = (  # (kernel, stride) of each layer; their receptive fields are 3, 5, 7
 Layers = Sequence[tuple[int, int]]
 
 
-def pix2pix_g_loss(answer: Function) -> Verdict:
+def pix2pix_g_loss(answer: Function) -> CheckResult:
     """What G minimises: −mean(log σ(l)) + 100 mean(|fake_B − real_B|), from (logits_fake, fake_B, real_B)."""
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(2, 1, 3, 3, generator=generator, dtype=torch.float64)
@@ -72,7 +72,7 @@ def pix2pix_g_loss(answer: Function) -> Verdict:
         if loss.numel() != 1:
             return f"one loss is wanted, yours has shape {tuple(loss.shape)}: take the mean over patches and pixels."
         wanted = f"For these inputs it is {right(logits, fake_B, real_B).item():.4g}."
-        return compare(answer, right, known, value_and_gradients, wanted)
+        return compare_answer(answer, right, known, value_and_gradients, wanted)
 
     return judge(answer, check, "the mean over D's patches, and 100 times the mean over pixels.")
 
@@ -86,7 +86,7 @@ def field_of(layers: Layers) -> int:
     return size
 
 
-def receptive_field(answer: Function) -> Verdict:
+def field_of_layers(answer: Function) -> CheckResult:
     """`answer(layers)` is the side, in pixels, of what one output of a stack of convolutions sees."""
 
     def after(layers: Layers) -> int:
@@ -127,7 +127,7 @@ def receptive_field(answer: Function) -> Verdict:
 
     otherwise = f"For {list(STACKS[3])} it is {field_of(STACKS[3])}, for one 3 x 3 layer 3."
     praise = "1 + Σ (k − 1) · (product of the strides before): 70 for the paper's discriminator."
-    return judge(answer, lambda answer: compare(answer, field_of, known, values, otherwise), praise)
+    return judge(answer, lambda answer: compare_answer(answer, field_of, known, values, otherwise), praise)
 
 
 class Probe(nn.Module):
@@ -147,7 +147,7 @@ class Probe(nn.Module):
         return self.net(A)
 
 
-def paper_test_time(answer: Function) -> Verdict:
+def paper_test_time(answer: Function) -> CheckResult:
     """`answer(G, A)` is G's answer as the paper has it at test time, and G is left as it was."""
     A = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
@@ -170,7 +170,7 @@ def paper_test_time(answer: Function) -> Verdict:
         "this is eval(): the running statistics, and no dropout.": asked(lambda G: G.eval()),
         "the statistics are right, but dropout is off; in the paper it stays on.": asked(without_dropout),
         "dropout is on, but BatchNorm uses its running statistics, not those of this batch.": asked(dropout_alone),
-        "one picture at a time: the batch's statistics are wanted here, of all of A.": asked(lambda G: G.train(), True),
+        "one image at a time: the batch's statistics are wanted here, of all of A.": asked(lambda G: G.train(), True),
     }
 
     def check(answer: Function) -> str:
@@ -181,12 +181,12 @@ def paper_test_time(answer: Function) -> Verdict:
                 torch.manual_seed(21)
                 found = ask(answer, G, A.clone())
             if not isinstance(found, Tensor) or found.shape != A.shape:
-                return f"return G's pictures, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
+                return f"return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
             if not torch.allclose(found.detach(), asked(lambda G: G.train()), atol=1e-5):
                 same = (text for text, wrong in known.items() if torch.allclose(found.detach(), wrong, atol=1e-5))
-                return next(same, "these are not G's pictures in training mode, drawn with the same dropout masks.")
+                return next(same, "these are not G's images in training mode, drawn with the same dropout masks.")
             if found.requires_grad:
-                return "the pictures carry a graph, which nobody will use: torch.no_grad() is missing."
+                return "the images carry a graph, which nobody will use: torch.no_grad() is missing."
             moved = [name for name, value in G.state_dict().items() if not torch.equal(value, before[name])]
             if moved:
                 return f"asking has changed G: {', '.join(moved)} moved. Work on a copy, or put them back."

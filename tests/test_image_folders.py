@@ -1,4 +1,4 @@
-"""One's own pictures as pairs and as two domains: what is read, what is held out, and that bad files are named."""
+"""One's own images as pairs and as two domains: what is read, what is held out, and that bad files are named."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantutor.data import DataError, own_pictures, paired_folder, unpaired_folders
-from gantutor.data.own_pictures import held_out_places
+from gantutor.data.image_folders import held_out_places
 
 RED, BLUE = (200, 20, 30), (10, 40, 220)
 
@@ -118,13 +118,13 @@ def test_partners_of_two_shapes_are_named(tmp_path: Path) -> None:
 def test_missing_empty_and_half_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a folder"):
         paired_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="has no pictures in it"):
+    with pytest.raises(DataError, match="has no images in it"):
         paired_folder(tmp_path)
     save(tmp_path / "A" / "x.png", 8, 8)
     with pytest.raises(DataError, match="has a folder A, but no folder B"):
         paired_folder(tmp_path)
     (tmp_path / "B").mkdir()
-    with pytest.raises(DataError, match="B has no pictures in it"):
+    with pytest.raises(DataError, match="B has no images in it"):
         paired_folder(tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_a_broken_file_is_named(content: bytes, folders: bool, tmp_path: Path) -
             save(tmp_path / side / f"{index}.png", 16, 8)
     broken = tmp_path / ("B" if folders else "") / "2.png"
     broken.write_bytes(content)
-    with pytest.raises(DataError, match=r"2\.png is not a readable picture"):
+    with pytest.raises(DataError, match=r"2\.png is not a readable image"):
         paired_folder(tmp_path, size=8)
 
 
@@ -146,7 +146,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "cut.png")
     whole = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.png is not a readable picture"):
+    with pytest.raises(DataError, match=r"cut\.png is not a readable image"):
         paired_folder(tmp_path, size=8)
 
 
@@ -186,7 +186,7 @@ def test_some_are_held_out_and_never_all(count: int, share: float) -> None:
 
 
 def test_many_pictures_show_their_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_side_by_side(tmp_path, own_pictures.LONG, height=4)
+    save_side_by_side(tmp_path, own_pictures.READ_WITHOUT_BAR, height=4)
     paired_folder(tmp_path, size=4)
     assert "100%" in capsys.readouterr().err
 
@@ -203,7 +203,7 @@ def test_two_folders_become_two_domains(tmp_path: Path) -> None:
     assert (data.name, data.domains, data.has_truth) == ("cats and dogs", ("cats", "dogs"), False)
     assert [len(part) for part in (data.A, data.test_A, data.B, data.test_B)] == [9, 3, 4, 1]
     seen = sorted(torch.cat([data.A, data.test_A])[:, 1, 0, 0].tolist())
-    assert seen == list(range(12)), "each picture once: nothing that is judged by was trained on"
+    assert seen == list(range(12)), "each image once: nothing that is judged by was trained on"
     A, B = data.sample(6, torch.Generator().manual_seed(0))
     assert A.shape == B.shape == (6, 3, 8, 8)
 
@@ -212,11 +212,11 @@ def test_a_domain_needs_two_pictures(tmp_path: Path) -> None:
     save(tmp_path / "cats" / "one.png", 8, 8)
     save(tmp_path / "dogs" / "one.png", 8, 8)
     save(tmp_path / "dogs" / "two.png", 8, 8)
-    with pytest.raises(DataError, match="cats has 1 picture; expected at least 2"):
+    with pytest.raises(DataError, match="cats has 1 image; expected at least 2"):
         unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8)
     save(tmp_path / "cats" / "two.png", 8, 8)
     data = unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8, held_out=0)
     assert [len(part) for part in (data.A, data.test_A)] == [1, 1]
     (tmp_path / "dogs" / "two.png").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"two\.png is not a readable picture"):
+    with pytest.raises(DataError, match=r"two\.png is not a readable image"):
         unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8)

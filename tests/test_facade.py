@@ -1,0 +1,83 @@
+"""The façade: `import gantutor` is light, and offers what a notebook uses."""
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gantutor
+
+REPOSITORY = Path(__file__).parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
+HEAVY = ("torch", "numpy", "matplotlib", "ipywidgets")
+
+
+def fresh(program: str) -> str:
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    return run.stdout.strip()
+
+
+def test_import_is_light() -> None:
+    assert fresh(f"import sys, gantutor; dir(gantutor); print([x for x in {HEAVY} if x in sys.modules])") == "[]"
+
+
+def test_every_name_is_what_its_module_has() -> None:
+    assert sorted(gantutor.__all__) == sorted(gantutor.PLACES)
+    assert set(gantutor.__all__) <= set(dir(gantutor))
+    for name, (module, inner) in gantutor.PLACES.items():
+        found = importlib.import_module(module)
+        assert getattr(gantutor, name) is (getattr(found, inner) if inner else found)
+
+
+def test_the_names_come_in_any_order_in_a_fresh_process() -> None:
+    names = ", ".join(reversed(gantutor.__all__))
+    assert fresh(f"from gantutor import {names}; print(Experiment.__name__)") == "GANConfig"
+
+
+def test_a_type_checker_sees_the_same_names() -> None:
+    tree = ast.parse(inspect.getsource(gantutor))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname or alias.name: (f"gantutor.{alias.name}", "")
+        if node.module == "gantutor"
+        else (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == gantutor.PLACES
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(AttributeError, match=r"module 'gantutor' has no attribute 'Labs'; it offers LOSSES, "):
+        _ = gantutor.Labs
+
+
+def longer(imported: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The imports that the façade would shorten, by (module, name)."""
+    offered = [getattr(gantutor, name) for name in gantutor.__all__]
+    found = [(module, name, getattr(importlib.import_module(module), name)) for module, name in imported]
+    return [(module, name) for module, name, value in found if any(value is one for one in offered)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_notebook_imports_from_the_facade_what_it_offers(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    lines = [
+        line for cell in cells for line in "".join(cell["source"]).splitlines() if line.startswith("from gantutor")
+    ]
+    imported = [(line.split()[1], name.strip(" ()")) for line in lines for name in line.split(" import ")[1].split(",")]
+    assert longer(imported) == []
+
+
+def test_a_longer_import_is_found() -> None:
+    assert longer([("gantutor.steps", "STEPS"), ("gantutor.lab.panel", "Lab"), ("gantutor.metrics", "l1")]) == [
+        ("gantutor.steps", "STEPS"),
+        ("gantutor.lab.panel", "Lab"),
+    ]
