@@ -147,7 +147,8 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
             )
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}. Name a checkpoint, or start a new run"
+            f"{path} cannot be read: {error.strerror or error}. Name a file that `save_checkpoint` has written, "
+            "or start a new run"
         ) from error
     except Exception as error:  # a parser may raise anything for bytes that nobody has meant for it
         code = "it holds more than tensors and plain values, which might be code; none of it was run"

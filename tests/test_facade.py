@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,11 +70,10 @@ def longer(imported: list[tuple[str, str]]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_a_notebook_imports_from_the_facade_what_it_offers(path: Path) -> None:
     cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    lines = [
-        line for cell in cells for line in "".join(cell["source"]).splitlines() if line.startswith("from gantutor")
-    ]
-    imported = [(line.split()[1], name.strip(" ()")) for line in lines for name in line.split(" import ")[1].split(",")]
-    assert longer(imported) == []
+    trees = [ast.parse(re.sub(r"^\s*[%!].*$", "pass", "".join(cell["source"]), flags=re.M)) for cell in cells]
+    imports = [node for tree in trees for node in tree.body if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if str(node.module).startswith("gantutor.")]
+    assert longer([(str(node.module), alias.name) for node in ours for alias in node.names]) == []
 
 
 def test_a_longer_import_is_found() -> None:

@@ -16,7 +16,8 @@ from gantutor.data.drawing import (
 )
 
 (
-    SKY, ROCK, PEAK, HILL, MEADOW, LAKE, HOUSE, HOUSE_ROOF, HOUSE_DOOR, TRUNK, NEEDLES, UPPER_NEEDLES, LEAVES, UPPER_LEAVES,
+    SKY, ROCK, PEAK, HILL, MEADOW, LAKE, HOUSE, HOUSE_ROOF, HOUSE_DOOR, TRUNK, NEEDLES, UPPER_NEEDLES, LEAVES,
+    UPPER_LEAVES,
 ) = range(14)  # fmt: skip
 
 # Red, green and blue 0 ... 255 of each class, in the order above.
