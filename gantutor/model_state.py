@@ -1,7 +1,7 @@
-"""The parts of a model that training and its ledger look for: any object that has networks and optimizers.
+"""The state of a model: save and restore its networks, optimizers, pools and random generators.
 
-And what they remember from step to step, to be saved and loaded: where a part is. What it is (its width, its kernels,
-its device) is decided where it is built.
+A model is any object that has networks and optimizers as attributes. Its state is what changes from step to step. Its
+form (widths, kernels, device) is decided where it is built, and is not in the state.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-KERNELS = ("foreach", "fused", "capturable")  # how an optimizer computes, which is no part of where it is
+KERNELS = ("foreach", "fused", "capturable")  # how an optimizer computes, which is not in its state
 
 
 def attributes(model: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def generators(model: Any) -> dict[str, torch.Generator]:
 
 
 def model_state(model: Any) -> dict[str, Any]:
-    """All that a model's parts remember, not copied."""
+    """The state of everything in a model that has one, not copied; a checkpoint stores these two names."""
     return {
         "parts": {name: part.state_dict() for name, part in stateful(model).items()},
         "generators": {name: generator.get_state() for name, generator in generators(model).items()},
@@ -56,10 +56,10 @@ def model_state(model: Any) -> dict[str, Any]:
 
 
 def load_state(model: Any, state: dict[str, Any]) -> None:
-    """Put a model's parts into a state that `model_state` gave.
+    """Restore a state that `model_state` gave, in place.
 
-    Raises: ValueError for a state of other parts; RuntimeError or ValueError for parts of other shapes, and then some
-    of them may have been loaded.
+    Raises: ValueError for a state with other names in it; RuntimeError or ValueError for other shapes, and then some
+    of it may have been loaded.
     """
     for what, ours in (("parts", stateful(model)), ("generators", generators(model))):
         if ours.keys() != state[what].keys():

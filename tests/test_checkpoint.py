@@ -478,6 +478,14 @@ def test_a_file_from_elsewhere(saved: Path, changes: dict[str, Any], message: st
     refused(saved, CONFIGS["gan"].start(), CONFIG, message)
 
 
+def test_the_stored_names_are_those_of_earlier_versions(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    assert (content["format"], content["version"]) == ("gantutor checkpoint", 1)
+    assert set(content) == {"format", "version", "torch", "device", "config", "state", "chance"}
+    assert set(content["state"]) == {"t", "model", "step", "batches", "batch", "history"}
+    assert set(content["state"]["model"]) == {"parts", "generators"}
+
+
 def test_a_changed_config_is_told_field_by_field(saved: Path) -> None:
     run = CONFIGS["gan"].start()
     now = {"data": "noise", "lr": 2e-3, "seed": 1}
