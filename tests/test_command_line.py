@@ -26,7 +26,7 @@ from gantutor.data import Images, Unpaired
 from gantutor.distributed import Replicas
 from gantutor.runs.loop import Bar
 from gantutor.runs.options import HELP
-from gantutor.runs.run_config import KIND_HELP as CONFIGS
+from gantutor.runs.run_config import CONFIG_CLASSES as CONFIGS
 from gantutor.runs.run_config import config_fields
 from gantutor.speed import SPEED_UPS
 from gantutor.training import Run, train

@@ -96,7 +96,7 @@ NAMES: list[tuple[type[Config], str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("record", "field", "valid"), NAMES, ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(("config", "field", "valid"), NAMES, ids=lambda x: x if isinstance(x, str) else "")
 def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: Any) -> None:
     listed = ", ".join(map(str, valid))
     with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):

@@ -314,7 +314,7 @@ def test_a_recording_is_refused_without_cuda() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "reason"),
+    ("config", "reason"),
     [
         (RING.replace(d_steps=2), "with d_steps = 2 the step draws batches itself"),
         (CONFIGS["pix2pix"], "SeededDropout draws on the CPU in the middle of the step: set dropout to 0"),
