@@ -113,7 +113,7 @@ def true_pairs() -> Pairs:
     return Pairs("horse2zebra_mini, paired", channels_first(A), channels_first(B), flip=True)
 
 
-def trained_cyclegan(arm: str, seed: int, scores: Scores) -> Row:
+def train_cyclegan(arm: str, seed: int, scores: Scores) -> Row:
     """`cycle` is the L1 of real and reconstructed pictures on the pixels that the true translation changes;
     `cycle_noisy` is that with noise on the fake.
     """
@@ -134,7 +134,7 @@ def trained_cyclegan(arm: str, seed: int, scores: Scores) -> Row:
     return row
 
 
-def trained_pix2pix(seed: int, scores: Scores) -> Row:
+def train_pix2pix(seed: int, scores: Scores) -> Row:
     row: Row = {"diverged": False}
     pairs = true_pairs()
     for direction, start, data in (("AB", scores.A, pairs), ("BA", scores.B, pairs.reversed())):
@@ -160,7 +160,7 @@ def ticked(run: Run) -> bool:
 
 
 def train_row(arm: str, seed: int, scores: Scores) -> Row:
-    row = trained_pix2pix(seed, scores) if arm == "pix2pix" else trained_cyclegan(arm, seed, scores)
+    row = train_pix2pix(seed, scores) if arm == "pix2pix" else train_cyclegan(arm, seed, scores)
     return {"arm": arm, "seed": seed, **{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}}
 
 

@@ -29,13 +29,13 @@ from gantutor.models import dcgan, patchgan, unet
 Sizes = dict[str, int]  # "batch", "side", "width"
 
 
-def started_dcgan(batch: int, side: int, width: int) -> tuple[Any, tuple[Tensor, ...]]:
+def start_dcgan(batch: int, side: int, width: int) -> tuple[Any, tuple[Tensor, ...]]:
     """A model and a batch of noise."""
     G, D = dcgan((1, side, side), 64, width, width)
     return GAN.with_adam(G, D), (torch.rand(batch, 1, side, side) * 2 - 1, torch.randn(batch, 64))
 
 
-def started_pix2pix(batch: int, side: int, width: int) -> tuple[Any, tuple[Tensor, ...]]:
+def start_pix2pix(batch: int, side: int, width: int) -> tuple[Any, tuple[Tensor, ...]]:
     """A model and a batch of noise."""
     model = pix2pix.Pix2Pix.with_adam(unet(side, width=width), patchgan(6, 2, width))
     A, B = (torch.rand(batch, 3, side, side) * 2 - 1 for _ in range(2))
@@ -43,8 +43,8 @@ def started_pix2pix(batch: int, side: int, width: int) -> tuple[Any, tuple[Tenso
 
 
 STARTED: dict[str, tuple[Callable[..., tuple[Any, tuple[Tensor, ...]]], Callable[..., Any]]] = {
-    "DCGAN": (started_dcgan, steps.simultaneous),
-    "pix2pix": (started_pix2pix, pix2pix.simultaneous),
+    "DCGAN": (start_dcgan, steps.simultaneous),
+    "pix2pix": (start_pix2pix, pix2pix.simultaneous),
 }
 BASE: dict[str, Sizes] = {
     "DCGAN": {"batch": 32, "side": 32, "width": 16},

@@ -38,7 +38,7 @@ def tiny(name: str, tmp_path: Path) -> tuple[Any, Any, Any]:
         "cyclegan": {"width_G": 4, "width_D": 4, "blocks": 1, "norm": "instance"},
     }[preset.kind]
     data = preset.load(tmp_path)
-    record = preset.record(data, **narrow)
+    record = preset.config(data, **narrow)
     return preset, record, record.start(data)
 
 
@@ -102,7 +102,7 @@ def test_the_copied_side_has_torchs_own_dropout(tmp_path: Path) -> None:
     preset = presets.dataclasses.replace(presets.PRESETS["pix2pix_64"], batch_size=2, pictures=4)
     preset.prepare(tmp_path)
     data = preset.load(tmp_path)
-    run = preset.record(data, width_G=4, width_D=4).start(data)
+    run = preset.config(data, width_G=4, width_D=4).start(data)
     assert any(isinstance(module, SeededDropout) for module in run.model.G.modules())
     kinds = [type(module) for module in preset.common(run).G.modules()]
     assert SeededDropout not in kinds
@@ -180,7 +180,7 @@ def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytes
         changes = scores.changes_of(name, side)
         return {"preset": name, "side": side, "seed": seed, "steps": steps, "changes": changes, "distance": 1.0}
 
-    monkeypatch.setattr(scores, "trained", fake)
+    monkeypatch.setattr(scores, "train_row", fake)
     monkeypatch.setattr(scores.speed, "keep_memory", lambda: None)  # of this process, for good
     monkeypatch.setattr("torch.set_num_threads", lambda number: None)
     monkeypatch.setitem(scores.SCORES, "dcgan", lambda preset: None)

@@ -598,7 +598,7 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
     seen: list[tuple[Any, Any]] = []
     at_once: list[int] = []
     inside = 0
-    tick = Run.tick
+    tick = Run.step
 
     def watched(run: Run, step: Any = None) -> Any:
         nonlocal inside
