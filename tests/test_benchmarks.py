@@ -396,4 +396,4 @@ def test_a_table_is_aligned() -> None:
     ],
 )
 def test_a_verdict_is_on_the_figure_that_is_printed(value: float, bounds: dict[str, float], judged: str) -> None:
-    assert script("benchlib.results").prob_real("x", value, **bounds) == f"- x: {judged}\n"
+    assert script("benchlib.results").verdict("x", value, **bounds) == f"- x: {judged}\n"
