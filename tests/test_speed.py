@@ -327,14 +327,14 @@ def test_a_recording_is_refused_without_cuda() -> None:
 def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
     config: Config, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gantutor.speed.cuda_graph.device_of", lambda run: torch.device("cuda"))
+    monkeypatch.setattr("gantutor.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
     found = SPEED_UPS["graph"].refusal(config.start())
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
 
 def test_an_optimizer_that_cannot_be_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gantutor.speed.cuda_graph.device_of", lambda run: torch.device("cuda"))
+    monkeypatch.setattr("gantutor.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
     run = RING.start()
     run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
     assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
