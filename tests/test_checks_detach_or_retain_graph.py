@@ -21,9 +21,9 @@ from gantutor.steps import STEPS
 
 NOTEBOOK = "02_detach_or_retain_graph.ipynb"
 EXERCISES = {  # cell: check
-    "ex-fix-d-first": checks.fix_d_first,
-    "ex-fix-g-first": checks.fix_g_first,
-    "ex-fix-simultaneous": checks.fix_simultaneous,
+    "ex-mend-d-first": checks.fix_d_first,
+    "ex-mend-g-first": checks.fix_g_first,
+    "ex-mend-simultaneous": checks.fix_simultaneous,
     "ex-ledger": checks.ledger,
     "ex-k-steps": checks.k_steps,
 }
@@ -107,9 +107,9 @@ def step(word: str) -> Callable[[GAN, Tensor, Tensor], None]:
 
 
 RIGHT = {
-    "ex-fix-d-first": ["FdlBDgMCG", "FdLbDgMCG", "FdgLXDMCG", "FdlBDFgMCG", "FdLBDFgMCG", "dFlBDMgCG"],
-    "ex-fix-g-first": ["FgMCGdlBD", "FgMcGdlBD", "FgMCGldBD"],
-    "ex-fix-simultaneous": ["FdgLnXYDG", "FdgLnXYGD", "FgMCdlBGD", "FdlBMYgYDG", "FgMCGdlBD"],
+    "ex-mend-d-first": ["FdlBDgMCG", "FdLbDgMCG", "FdgLXDMCG", "FdlBDFgMCG", "FdLBDFgMCG", "dFlBDMgCG"],
+    "ex-mend-g-first": ["FgMCGdlBD", "FgMcGdlBD", "FgMCGldBD"],
+    "ex-mend-simultaneous": ["FdgLnXYDG", "FdgLnXYGD", "FgMCdlBGD", "FdlBMYgYDG", "FgMCGdlBD"],
 }
 
 
@@ -121,7 +121,7 @@ def test_any_way_to_mend_it_passes(cell: str, word: str) -> None:
 
 # cell: (word, a part of the message that it must get, and no other of these parts)
 WRONG: dict[str, list[tuple[str, str]]] = {
-    "ex-fix-d-first": [
+    "ex-mend-d-first": [
         ("FdgLbDMCG", "G's gradient holds d_loss's share"),
         ("FdlBDMCG", "opt_G.zero_grad() is missing"),
         ("FlBDgMCG", "opt_D.zero_grad() is missing"),
@@ -137,7 +137,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("FdlBD", "each player must move once"),
         ("FdlBDDgMCG", "each player must move once"),
     ],
-    "ex-fix-g-first": [
+    "ex-mend-g-first": [
         ("FgMCGdFLBD", "D judges a new fake"),
         ("FdgMCGlBD", "D's gradient holds g_loss's share"),
         ("FgMCGlBD", "on top"),
@@ -147,7 +147,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("FgMCGdLBD", "an earlier backward has freed"),
         ("FgmCGdlBD", "works on a detached fake"),
     ],
-    "ex-fix-simultaneous": [
+    "ex-mend-simultaneous": [
         ("FdgLnbgCDG", "D's gradient holds g_loss's share"),
         ("FdgLnbdCDG", "its own was cleared after d_loss.backward()"),
         ("FdLnbdgCDG", "its own was cleared after d_loss.backward()"),
@@ -177,9 +177,9 @@ def test_the_unanswered_third_step_does_not_give_the_answer_of_the_next_section_
 @pytest.mark.parametrize(
     ("cell", "pitfall", "fixed"),
     [
-        ("ex-fix-d-first", "d_first_rescored", "d_first_detach"),
-        ("ex-fix-g-first", "g_first_retain_graph", "g_first_detach"),
-        ("ex-fix-simultaneous", "", "one_stage"),
+        ("ex-mend-d-first", "d_first_rescored", "d_first_detach"),
+        ("ex-mend-g-first", "g_first_retain_graph", "g_first_detach"),
+        ("ex-mend-simultaneous", "", "one_stage"),
     ],
 )
 def test_the_packages_steps_are_judged_as_they_should_be(cell: str, pitfall: str, fixed: str) -> None:
