@@ -8,7 +8,7 @@ UV := $(BIN)/uv pip
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
-.PHONY: lab test check bench data requirements clean
+.PHONY: lab test check bench gpu data requirements clean
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
 lab: .venv/.ready
@@ -23,7 +23,11 @@ check: .venv/.ready
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 bench: .venv/.ready
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done
+
+# On a machine with an NVIDIA GPU, by the Python that is there: .venv's, or else PYTHON, with torch in it.
+gpu:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(GPU_ARGS)
 
 data: .venv/.ready
 	$(BIN)/python data/build_digits.py

@@ -26,8 +26,8 @@ from gantutor.training import Run, devices
 
 CONFIGS: dict[str, Config] = {
     "DCGAN 28": GANConfig(),
-    "pix2pix 64": Pix2PixConfig(dropout=0.0),  # with dropout, "graph" would be refused
-    "CycleGAN 48": CycleGANConfig(pool_size=0),  # and with a pool
+    "pix2pix 64": Pix2PixConfig(),
+    "CycleGAN 48": CycleGANConfig(),
 }
 TURN_S = 0.4  # a turn's length, roughly
 PLAIN = "plain"

@@ -96,6 +96,11 @@ class Replicas:
             raise ValueError(f"DDP cannot run {config.strategy}: {NOT_WITH_DDP[config.strategy]}")
         if "graph" in getattr(config, "speed", ()):
             raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
+        if sync_batchnorm and "compile" in getattr(config, "speed", ()):
+            raise ValueError(
+                "compile and synchronised BatchNorm do not go together: the networks would be compiled before their "
+                "BatchNorm is exchanged, and again in the first step of all replicas. Leave one of them out"
+            )
         normed = sync_batchnorm and getattr(config, "norm_D", "") == "batch"
         if normed and config.loss == "wgan-gp" and self.device.type == "cuda":
             raise ValueError(
@@ -169,7 +174,7 @@ class SharedPool(ImagePool):
 
     def __init__(self, pool: ImagePool, share: Share) -> None:
         super().__init__(pool.size)
-        self.images, self.generator, self.share = pool.images, pool.generator, share
+        self.filled, self.stored, self.generator, self.share = pool.filled, pool.stored, pool.generator, share
 
     def query(self, images: Tensor) -> Tensor:
         """As ImagePool's, for this replica's `images`."""

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantutor.draws import Draws
+
 
 class ImagePool:
     """Up to `size` fakes; a query gives new ones and takes, for each, either itself or an older one in exchange.
@@ -20,11 +22,23 @@ class ImagePool:
         if size < 0:
             raise ValueError(f"a pool's size must be at least 0, got {size}")
         self.size = size
-        self.images: list[Tensor] = []
+        self.filled = 0  # places of `stored`
+        self.stored: Tensor | None = None  # (size, C, H, W)
         self.generator = torch.Generator().manual_seed(seed)
+        self.draws = Draws()
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.filled
+
+    @property
+    def images(self) -> list[Tensor]:
+        """What is stored, (C, H, W) each."""
+        return [] if self.stored is None else list(self.stored[: self.filled])
+
+    def resize(self, size: int) -> None:
+        """Have room for `size` images from now on; the first of those stored stay."""
+        if size != self.size:
+            self.load_state_dict({**self.state_dict(), "size": size, "images": self.images[:size]})
 
     def query(self, images: Tensor) -> Tensor:
         """For each of `images` (B, C, H, W) one image to show D, detached, in a batch of the same shape.
@@ -34,31 +48,50 @@ class ImagePool:
         Raises: ValueError for images of another shape than those stored.
         """
         images = images.detach()
-        if self.images and images.shape[1:] != self.images[0].shape:
-            raise ValueError(
-                f"this pool holds images of shape {tuple(self.images[0].shape)}, got {tuple(images.shape[1:])}"
-            )
         if self.size == 0:
             return images
-        swaps = (torch.rand(len(images), generator=self.generator) < 0.5).tolist()
-        places = torch.randint(self.size, (len(images),), generator=self.generator).tolist()
-        returned = []
-        for image, swap, place in zip(images, swaps, places, strict=True):
-            if len(self.images) < self.size:
-                self.images.append(image.clone())
-                returned.append(image)
-            elif swap:
-                returned.append(self.images[place])
-                self.images[place] = image.clone()
+        if self.stored is None:
+            self.stored = images.new_empty(self.size, *images.shape[1:])
+        if images.shape[1:] != self.stored.shape[1:]:
+            raise ValueError(
+                f"this pool holds images of shape {tuple(self.stored.shape[1:])}, got {tuple(images.shape[1:])}"
+            )
+        count, returned = len(images), []
+        choices = self.draws(lambda: self.choose(count), images.device)
+        for image, (place, swap, store) in zip(images.split(1), choices, strict=True):
+            old = self.stored.index_select(0, place)
+            returned.append(torch.where(swap.bool(), old, image))
+            self.stored.index_copy_(0, place, torch.where(store.bool(), image, old))
+        return torch.cat(returned)
+
+    def choose(self, count: int) -> Tensor:
+        """For each of `count` images its place in `stored`, whether it is swapped, whether it is stored: (count, 3, 1).
+
+        `query` does the rest on the images' device, the same operations each time.
+        """
+        swaps = (torch.rand(count, generator=self.generator) < 0.5).tolist()
+        places = torch.randint(self.size, (count,), generator=self.generator).tolist()
+        choices = []
+        for swap, place in zip(swaps, places, strict=True):
+            if self.filled < self.size:
+                choices.append((self.filled, False, True))
+                self.filled += 1
             else:
-                returned.append(image)
-        return torch.stack(returned)
+                choices.append((place, swap, swap))
+        return torch.tensor(choices)[:, :, None]
 
     def state_dict(self) -> dict[str, Any]:
         """What is stored and what chance does next: the queries to come depend on nothing else."""
-        return {"size": self.size, "images": list(self.images), "generator": self.generator.get_state()}
+        return {"size": self.size, "images": self.images, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.size, self.images = state["size"], list(state["images"])
+        """Go on from there, in the memory that the images have now if they fit."""
+        images = state["images"]
+        if not images:
+            self.stored = None
+        elif self.stored is None or self.stored.shape != (state["size"], *images[0].shape):
+            self.stored = images[0].new_empty(state["size"], *images[0].shape)
+        for stored, image in zip([] if self.stored is None else self.stored, images, strict=False):
+            stored.copy_(image)
+        self.size, self.filled = state["size"], len(images)
         self.generator.set_state(state["generator"])

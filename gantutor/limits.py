@@ -6,8 +6,7 @@ Source: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Perfor
 Architectures", 2009.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from gantutor.ledger import Traffic, traffic
 from gantutor.ledger.copies import wait
+from gantutor.precision import float32_precision
 from gantutor.training import pick_device
 
 SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
@@ -93,24 +93,13 @@ def measure(device: str = "auto") -> Limits:
 
 
 def matmul_flops(device: torch.device, dtype: str) -> float:
-    """FLOP/s of a product of two large square matrices."""
+    """FLOP/s of a product of two large square matrices of random numbers (with ones or zeros a GPU is quicker)."""
     side = SIDES.get(device.type, 2048)
-    a = torch.ones(side, side, dtype=DTYPES[dtype], device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    a, b = torch.randn(2, side, side, device=device, generator=generator).to(DTYPES[dtype])
     product = torch.empty_like(a)
-    with rounding("tf32" if dtype == "tf32" else "ieee"):
-        return 2 * side**3 / best(lambda: torch.mm(a, a, out=product), device)
-
-
-@contextlib.contextmanager
-def rounding(precision: str) -> Iterator[None]:
-    """How a CUDA device's matrix products take float32 numbers for a while: "ieee" as they are, "tf32" rounded."""
-    settings: Any = torch.backends.cuda.matmul
-    before = settings.fp32_precision
-    settings.fp32_precision = precision
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
+    with float32_precision("tf32" if dtype == "tf32" else "ieee"):
+        return 2 * side**3 / best(lambda: torch.mm(a, b, out=product), device)
 
 
 def copy_bandwidth(device: torch.device) -> float:

@@ -45,8 +45,8 @@ def devices() -> list[str]:
 class History:
     """The scalars of every step: `history["d_loss"]` is an array with one value a step, NaN where there was none.
 
-    Values wait on their device until somebody reads them, so that a GPU is not stopped at every step. A cell may read
-    while the live panel's thread writes.
+    Values wait on their device until `flush`, so that a GPU is not stopped at every step; all come in one transfer. A
+    cell may read while the live panel's thread writes.
     """
 
     def __init__(self) -> None:
@@ -80,15 +80,23 @@ class History:
     def flush(self) -> None:
         """Fetch what waits on the device."""
         with self._lock:
+            waiting = [value.float() for row in self._waiting for value in row.values()]
+            values = iter(torch.stack(waiting).tolist() if waiting else [])
             for row in self._waiting:
                 for name in [name for name in row if name not in self._columns]:
                     self._columns[name] = array("d", [math.nan] * self._read)
-                values = torch.stack([value.float() for value in row.values()]).tolist() if row else []
-                fetched = dict(zip(row, values, strict=True))
+                fetched = dict(zip(row, values, strict=False))  # the values go on in the next row
                 for name, column in self._columns.items():
                     column.append(fetched.get(name, math.nan))
                 self._read += 1
             self._waiting.clear()
+
+    def newest(self, steps: int) -> list[dict[str, float]]:
+        """The last so many rows, oldest first; NaN for what a step did not report."""
+        with self._lock:
+            self.flush()
+            rows = range(self._read - steps, self._read)
+            return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps there were, and the columns by name, float64, one value a step."""
@@ -118,8 +126,10 @@ class Run:
 
     Between two steps anything may change: `train_step`, and whatever it reads in `model`. `history` gains a row a step:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
-    `last` is the whole report of the newest step. On a CPU every loss is looked at; on a GPU that would make it wait,
-    so there the losses are looked at every 50 steps. `step_runner` calls `train_step`; a speed-up may replace it.
+    `last` is the whole report of the newest step. On a CPU the losses are looked at after every step; on a GPU that
+    would make it wait, so there every 50 steps, when the history fetches what waits on the device. `take` takes the
+    steps; a speed-up may put another in its place. `refit(run)` is called when the model was replaced by its good
+    state; it gives the copy what the settings say of speed.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU
@@ -131,10 +141,11 @@ class Run:
         self.history = History()
         self.last: dict[str, Tensor] = {}
         self.step_runner: Callable[..., dict[str, Tensor]] = measured
+        self.refit: Callable[[Any], None] = lambda run: None
         self.t = 0
         self.good, self.good_step = copy.deepcopy(model), 0
         self._batch: Batch | None = None  # a step that raises leaves its batch for the next try
-        self._unchecked: list[tuple[int, str, str, Tensor]] = []  # step, strategy, loss's name, loss
+        self._unchecked: list[tuple[int, str, list[str]]] = []  # step, strategy, its losses' names
 
     def step(self, train_step: Callable[..., dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
         """Take one step; `train_step` replaces `self.train_step` this once.
@@ -151,25 +162,23 @@ class Run:
         self.t += 1
         self.last = report
         self.history.append(report)
-        losses = {name: value for name, value in report.items() if name.endswith("loss")}
-        self._unchecked += [(self.t, strategy, name, value) for name, value in losses.items()]
-        if batch[0].device.type == "cpu" or self.t % self.CHECK_EVERY == 0:
+        self._unchecked.append((self.t, strategy, [name for name in report if name.endswith("loss")]))
+        if len(self._unchecked) >= (1 if batch[0].device.type == "cpu" else self.CHECK_EVERY):
             self.check()
         return report
 
     def check(self) -> None:
-        """Look at the losses that were not looked at yet.
+        """Fetch the history, and look at the losses that were not looked at yet.
 
-        Raises: DivergedError, the model set back to the good state.
+        Raises: DivergedError, the model set back to the good state, as fast as it was.
         """
         unchecked, self._unchecked = self._unchecked, []
-        values = (
-            torch.stack([value.float() for *_, value in unchecked]).tolist() if unchecked else []
-        )  # one wait for all
-        for (t, strategy, name, _), value in zip(unchecked, values, strict=True):
-            if not math.isfinite(value):
-                self.model = copy.deepcopy(self.good)
-                raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
+        for (t, strategy, names), row in zip(unchecked, self.history.newest(len(unchecked)), strict=True):
+            for name in names:
+                if not math.isfinite(row[name]):
+                    self.model = copy.deepcopy(self.good)
+                    self.refit(self)
+                    raise DivergedError(f"{name} is {row[name]:.3g}", t, strategy, self.good, self.good_step)
         if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
             self.good, self.good_step = copy.deepcopy(self.model), self.t
 

@@ -118,8 +118,7 @@ class CycleGANConfig(Config):
         model.lambda_gan, model.lambda_cycle = self.lambda_gan, self.lambda_cycle
         model.lambda_identity = self.lambda_identity
         for pool in (model.pool_A, model.pool_B):
-            pool.size = self.pool_size
-            del pool.images[self.pool_size :]
+            pool.resize(self.pool_size)
         lr_decay: Any = run.train_step
         lr_decay.last, lr_decay.lr, lr_decay.steps = self.last, self.lr, self.steps
         set_speed(run, self.speed)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantutor.draws import Draws
 from gantutor.configs.base import TrainStep
 from gantutor.model_state import optimizers
 from gantutor.training import Run
@@ -82,13 +83,15 @@ class SeededDropout(nn.Module):
         super().__init__()
         self.p = p
         self.generator = torch.Generator().manual_seed(seed)
+        self.draws = Draws()
 
     def forward(self, x: Tensor) -> Tensor:
         """x with each number set to 0 with probability p and divided by 1 − p otherwise; in evaluation mode x."""
         if not self.training:
             return x
-        kept = torch.rand(x.shape, generator=self.generator) >= self.p
-        return x * kept.to(x.device, non_blocking=True) / (1 - self.p)
+        shape = x.shape
+        kept = self.draws(lambda: torch.rand(shape, generator=self.generator) >= self.p, x.device)
+        return x * kept / (1 - self.p)
 
 
 def seed_dropout(network: nn.Module, seed: int) -> None:

@@ -198,6 +198,13 @@ class Runner:
                 self._wake.clear()
 
 
+def pause_all() -> None:
+    """Pause every runner, and return when none takes a step: what follows may set what holds for the whole process."""
+    for runner in list(_LIVE.values()):
+        runner.pause()
+        runner.wait()
+
+
 @atexit.register
 def close_all() -> None:
     """End every thread, so that none is inside torch while Python shuts down."""

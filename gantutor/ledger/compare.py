@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from gantutor.ledger.copies import copied
 from gantutor.ledger.text import html_table, table
 from gantutor.model_state import networks, optimizers
+from gantutor.precision import float32_precision, widened
 
 GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
 
@@ -94,6 +95,7 @@ def compare(steps: Mapping[str, Callable[..., Any]], model: Any, *batch: Any) ->
 
     A network's gradient is what its optimizer was given at each `step()`: what `.grad` holds later may be another
     loss's. A network that no optimizer moved counts as given zeros. A step that raises is left out, its error kept.
+    All compute with IEEE's float32, whatever the global setting.
     Rounding is what is below eps^(3/4), 6e-6 for float32 and 2e-12 for float64; for weights, which are large sums of
     small steps, 10 eps of their own size are added. Adam makes a full step of a gradient that is nothing but rounding,
     as that of a bias before BatchNorm: then weights differ where gradients do not.
@@ -105,7 +107,8 @@ def compare(steps: Mapping[str, Callable[..., Any]], model: Any, *batch: Any) ->
     errors: dict[str, Exception] = {}
     for name, step in steps.items():
         try:
-            outcomes[name] = outcome(step, model, batch)
+            with float32_precision("ieee"):
+                outcomes[name] = outcome(step, model, batch)
         except Exception as error:
             errors[name] = error.with_traceback(None)
     differences = [
@@ -180,4 +183,4 @@ def difference(
 def distance(left: list[Tensor], right: list[Tensor] | None = None) -> float:
     """‖left − right‖₂ over all numbers together; from zero without `right`."""
     right = right or [torch.zeros_like(tensor) for tensor in left]
-    return sum((x.double() - y.double()).square().sum().item() for x, y in zip(left, right, strict=True)) ** 0.5
+    return sum((widened(x) - widened(y)).square().sum().item() for x, y in zip(left, right, strict=True)) ** 0.5

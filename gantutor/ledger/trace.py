@@ -13,6 +13,7 @@ from gantutor.ledger.lines import Watch
 from gantutor.ledger.recorder import Recorder
 from gantutor.ledger.records import Line, Trace
 from gantutor.ledger.source import Source
+from gantutor.precision import float32_precision
 
 
 def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
@@ -21,12 +22,13 @@ def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
     `model` is any object with networks among its attributes. The statements are those of `step` itself: a function that
     it calls is part of the line that calls it. The model, the batch and the global random state stay as they are.
     A step that raises is recorded up to and with the line that raised.
+    The numbers are those of IEEE's float32, whatever the global setting; the times are those of the setting.
     The milliseconds come from a second run, on another copy and with nothing on but a clock, since counting FLOPs takes
     longer than many a line; what that run prints is dropped.
     Raises: TypeError or ValueError where `step` is not a function whose source can be read.
     """
     source, error, result = Source(step), None, None
-    with copied(model, batch) as (twin, twin_batch), FlopCounter() as counter:
+    with float32_precision("ieee"), copied(model, batch) as (twin, twin_batch), FlopCounter() as counter:
         recorder = Recorder(source, twin, counter)
         watch = Watch(source, device_of(twin), recorder.after, recorder.before_backward)
         try:

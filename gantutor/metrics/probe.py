@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from gantutor.precision import widened
+
 
 def auc(positive: Tensor, negative: Tensor) -> float:
     """The probability that a positive scores above a negative, ties counting half: the area under the ROC curve.
@@ -10,7 +12,7 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     `positive` (N,) and `negative` (M,) are scores. 1/2 is chance.
     """
     difference = positive[:, None] - negative[None, :]
-    return ((difference > 0).double().mean() + (difference == 0).double().mean() / 2).item()
+    return (widened(difference > 0).mean() + widened(difference == 0).mean() / 2).item()
 
 
 def probe_auc(real: Tensor, fake: Tensor, ridge: float = 0.1) -> float:
@@ -23,7 +25,7 @@ def probe_auc(real: Tensor, fake: Tensor, ridge: float = 0.1) -> float:
     """
     if min(len(real), len(fake)) < 4 or real.shape[1:] != fake.shape[1:]:
         raise ValueError(f"expected at least 4 samples of one shape each, got {tuple(real.shape)}, {tuple(fake.shape)}")
-    real, fake = real.detach().flatten(1).double(), fake.detach().flatten(1).double()
+    real, fake = widened(real.detach().flatten(1)), widened(fake.detach().flatten(1))
     areas = []
     for fitted, held_out in ((0, 1), (1, 0)):
         x = torch.cat([real[fitted::2], fake[fitted::2]])

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantutor.precision import widened
+
 BATCH_SIZE = 4
 
 
@@ -112,7 +114,7 @@ def segmentation_score(segmenter: Segmenter, images: Tensor, labels: Tensor) -> 
 
 def score_of_counts(counts: Tensor) -> SegmentationScore:
     """The three shares from n_ij, whole numbers (classes, classes): row i is the truth, column j what was read."""
-    counts = counts.double()
+    counts = widened(counts)
     right, true, read = counts.diagonal(), counts.sum(1), counts.sum(0)
     there = true > 0
     return SegmentationScore(

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gantutor.precision import widened
+
 SSIM_WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the pixels reach from -1 to 1: a range of 2
 
@@ -38,10 +40,10 @@ def ssim(images: Tensor, truth: Tensor) -> float:
     if min(images.shape[2:]) < SSIM_WINDOW:
         raise ValueError(f"expected images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {tuple(images.shape)}")
     # In float64: a variance is a small difference of large numbers.
-    distance = torch.arange(SSIM_WINDOW, device=images.device, dtype=torch.float64) - SSIM_WINDOW // 2
+    x, y = (widened(batch).flatten(0, 1)[:, None] for batch in (images, truth))
+    distance = torch.arange(SSIM_WINDOW, device=x.device, dtype=torch.float64) - SSIM_WINDOW // 2
     bell = torch.exp(-(distance**2) / (2 * SIGMA**2))
     window = torch.outer(bell, bell) / bell.sum() ** 2
-    x, y = (batch.double().flatten(0, 1)[:, None] for batch in (images, truth))
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = (
         F.conv2d(product, window[None, None]) for product in (x, y, x * x, y * y, x * y)
     )

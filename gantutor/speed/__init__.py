@@ -4,6 +4,7 @@ A training step knows nothing of them. They change where numbers lie in memory, 
 "bf16" alone, how many bits they have on the way. What a step means stays as it is written in steps.py.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -43,6 +44,12 @@ def set_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
     check_speed(run, names)
     for name, speed_up in SPEED_UPS.items():
         speed_up.switch(run, name in names)
+    run.refit = functools.partial(refit, names=names)
+
+
+def refit(run: SpeedUpRun, names: tuple[str, ...]) -> None:
+    """Give a run that goes on with a copy of its model what the copy has lost, as far as it can be had."""
+    set_speed(run, tuple(name for name in names if not SPEED_UPS[name].refusal(run)))
 
 
 def check_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
@@ -59,14 +66,14 @@ def check_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
 def recommended(device: torch.device | str, model: Any = None) -> tuple[str, ...]:
     """What pays on that kind of device, for that model if one is given, and changes float32 results by rounding alone.
 
-    Chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every default config.
-    On a CPU instance norm wants its images the other way round, and copies them there and back. On CUDA a recording
-    ("graph") would pay most, but not every step can be recorded, so it has to be asked for.
+    On a CPU it was chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every
+    default config: instance norm wants its images the other way round there, and copies them there and back. On CUDA it
+    is what cannot do harm. A recording ("graph") pays most there, but not every step can be recorded: ask for it.
     """
     kind = torch.device(device).type
     if kind == "cpu" and model is not None and has_instance_norm(model):
         return ("fused",)
-    return ("channels_last", "fused") if kind in ("cpu", "cuda") else ()
+    return {"cpu": ("channels_last", "fused"), "cuda": ("fused",)}.get(kind, ())
 
 
 def has_instance_norm(model: Any) -> bool:

@@ -1,16 +1,21 @@
 """A whole training step as one CUDA graph: recorded once, replayed from then on.
 
 A small step on a GPU is limited by Python, which launches some hundred kernels one by one. A step changes only its
-model, and every random draw is an argument: so it does the same to the GPU each time, and that can be recorded.
+model, and every random draw is an argument, or is drawn anew before each replay (`gantutor.draws`): so it does the same
+to the GPU each time, and that can be recorded.
 Source: Ng et al., "Accelerating PyTorch with CUDA Graphs", 2021, and the documentation of torch.cuda.CUDAGraph.
 """
 
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
+from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import networks, optimizers
 from gantutor.speed.compiled import wait_until_ready
@@ -38,9 +43,11 @@ class CUDAGraph:
     """Takes steps as `inner` does, and after the first few by replaying a recording of them.
 
     The first steps are taken on a side stream, as a recording asks for, and count. A recording is good for the settings
-    it was made with; when the model, its settings, the optimizers' or the shapes have changed, another is made. A step
-    that is not `step`, as "D only" in the panel, is taken plainly.
+    it was made with, and for the thread, which has handles of cuBLAS and cuDNN of its own; when the model, its
+    settings, the optimizers', the shapes or the thread have changed, another is made. A step that is not `step`, as
+    "D only" in the panel, is taken plainly.
     Of a step that has `last` and `around(model, update)`, `last` is recorded, and `around` is called each time.
+    Raises: RuntimeError in a step that cannot be recorded, saying why; the steps after it are taken plainly.
     """
 
     FIRST = 3  # steps: then the optimizers have their state, and the libraries their workspace
@@ -49,6 +56,7 @@ class CUDAGraph:
         self.inner, self.step = inner, step
         self.stream = torch.cuda.Stream()
         self.settings: list[Any] = []
+        self.failed: list[Any] | None = None  # settings with which no recording could be made
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = 0
 
@@ -56,11 +64,12 @@ class CUDAGraph:
         if step is not self.step:
             return self.inner(model, step, *batch)
         last, around = getattr(step, "last", step), getattr(step, "around", plainly)
-        settings = [last, [tensor.shape for tensor in batch], *settings_of(model)]
-        if settings != self.settings:
+        if self.all_settings(model, last, batch) == self.failed:
+            return self.inner(model, step, *batch)
+        if self.all_settings(model, last, batch) != self.settings:
             make_recordable(model, rates_fall=around is not plainly)
-            self.settings = [last, [tensor.shape for tensor in batch], *settings_of(model)]
-            self.graph, self.taken = None, 0
+            self.settings = self.all_settings(model, last, batch)
+            self.graph, self.taken, self.draws = None, 0, draws_of(model)
         if self.taken < self.FIRST:
             self.taken += 1
             report: Report = around(model, lambda: self.aside(model, last, batch))
@@ -70,10 +79,16 @@ class CUDAGraph:
         report = around(model, lambda: self.replay(batch))
         return report
 
+    def all_settings(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> list[Any]:
+        """What a recording made now would be good for; to be compared."""
+        return [threading.get_ident(), last, [tensor.shape for tensor in batch], *settings_of(model)]
+
     def aside(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> Report:
-        """Take the step on the side stream."""
+        """Take the step on the side stream, and note what it draws."""
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream), contextlib.ExitStack() as stack:
+            for draws in self.draws:
+                stack.enter_context(draws.noting())
             report = self.inner(model, last, *batch)
         torch.cuda.current_stream().wait_stream(self.stream)
         return report
@@ -84,8 +99,15 @@ class CUDAGraph:
         for optimizer in optimizers(model).values():
             optimizer.zero_grad()  # the gradients are to lie in the recording's own memory
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.report = self.inner(model, last, *self.batch)
+        try:
+            with contextlib.ExitStack() as stack:
+                for draws in self.draws:
+                    stack.enter_context(draws.repeating())
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self.report = self.inner(model, last, *self.batch)
+        except Exception as error:
+            self.failed = self.settings
+            raise RuntimeError(why_not_recorded(model, error)) from error
         self.graph = graph
 
     def replay(self, batch: tuple[Tensor, ...]) -> Report:
@@ -93,6 +115,8 @@ class CUDAGraph:
         assert self.graph is not None
         for recorded, tensor in zip(self.batch, batch, strict=True):
             recorded.copy_(tensor)
+        for draws in self.draws:
+            draws.redraw()
         self.graph.replay()
         return {name: value.clone() for name, value in self.report.items()}
 
@@ -105,7 +129,50 @@ def settings_of(model: Any) -> list[Any]:
             found += [(name, value) for name, value in group.items() if name != "params" and not torch.is_tensor(value)]
     for network in networks(model).values():
         found.append((network.training, vars(network).get("forward"), network._compiled_call_impl))
-    return found
+    return found + [pool.size for pool in vars(model).values() if isinstance(pool, ImagePool)]
+
+
+def draws_of(model: Any) -> list[Draws]:
+    """What a model's layers and pools draw in the middle of a step."""
+    modules = [module for network in unwrap_networks(model) for module in network.modules()]
+    found = [getattr(thing, "draws", None) for thing in (*modules, *vars(model).values())]
+    return [draws for draws in found if isinstance(draws, Draws)]
+
+
+def why_not_recorded(model: Any, error: Exception) -> str:
+    """What to say when a capture has failed: in most cases that somebody keeps a graph through the same weights.
+
+    The gradient of a weight is added on the stream on which its first graph was made. As long as a graph is kept, that
+    is not the recording's.
+    """
+    held = [name for name, network in networks(model).items() if holds_graph(network)]
+    reason = str(error).strip().partition("\n")[0]
+    if not held:
+        return f"the step cannot be recorded, and goes on without: {reason}"
+    return (
+        f"the step cannot be recorded, and goes on without: something still holds a graph through {', '.join(held)}, "
+        "such as a loss or an output of yours. Delete it, or keep its .detach(), and switch graph off and on again "
+        f"({reason})"
+    )
+
+
+def holds_graph(network: nn.Module) -> bool:
+    """Whether a graph through one of the network's parameters is alive.
+
+    A parameter has one node that adds up its gradient, and it lives as long as some graph holds it. A note left there
+    is found again only then.
+    """
+    note = object()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def notes(parameter: Tensor) -> dict[str, Any]:
+        node: Any = get_gradient_edge(parameter).node
+        found: dict[str, Any] = node.metadata
+        return found
+
+    for parameter in parameters:
+        notes(parameter)["note"] = note
+    return any(notes(parameter).get("note") is note for parameter in parameters)
 
 
 def make_recordable(model: Any, rates_fall: bool) -> None:
@@ -131,12 +198,8 @@ def refuse_graph(run: SpeedUpRun) -> str:
         d_steps = run.train_step.d_steps
         return f"with d_steps = {d_steps} the step draws batches itself, and all that changes must be given to it"
     for module in [module for network in unwrap_networks(run.model) for module in network.modules()]:
-        generator = vars(module).get("generator")
-        if isinstance(generator, torch.Generator) and generator.device.type == "cpu":
-            return f"{type(module).__name__} draws on the CPU in the middle of the step: set dropout to 0"
-    for pool in vars(run.model).values():
-        if isinstance(pool, ImagePool) and pool.size:
-            return "the image pool decides on the CPU, anew in each step, which fakes D is shown: set its size to 0"
+        if isinstance(vars(module).get("generator"), torch.Generator) and not hasattr(module, "draws"):
+            return f"{type(module).__name__} draws in the middle of the step, and does not say what (gantutor.draws)"
     for name, optimizer in optimizers(run.model).items():
         if not all("capturable" in group for group in optimizer.param_groups):
             return f"{name}, {type(optimizer).__name__}, cannot be recorded; Adam and AdamW can"

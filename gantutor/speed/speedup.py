@@ -20,6 +20,7 @@ class SpeedUpRun(Protocol):
     train_step: Any
     batches: Any
     step_runner: StepRunner
+    refit: Callable[[Any], None]
 
 
 class SpeedUp(NamedTuple):

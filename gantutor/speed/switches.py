@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gantutor.model_state import optimizers
 from gantutor.speed.compiled import forget_compiled
@@ -76,8 +77,10 @@ FUSED = SpeedUp(refuse_fused, switch_fused)
 class InBf16:
     """A network's forward under autocast: it computes in bfloat16, and what it returns is float32 again.
 
-    Weights, gradients, outputs and losses stay float32. A bfloat16 has the range of a float32 and a third of its
-    digits, so no gradient falls below the smallest number and the loss needs no scaling, as it does in float16.
+    Weights, gradients, outputs and losses stay float32, and so does what makes a weight out of others: spectral norm's
+    power iteration would not find the largest singular value in bfloat16. A bfloat16 has the range of a float32 and a
+    third of its digits, so no gradient falls below the smallest number and the loss needs no scaling, as it does in
+    float16.
     It stands in the network's `forward`: copies of the network get copies of it, and the state's names do not change.
     """
 
@@ -85,8 +88,12 @@ class InBf16:
         self.network = network
 
     def __call__(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            y: Tensor = type(self.network).forward(self.network, x)
+        with parametrize.cached():  # a weight that was made once, here, is the same until the end of the block
+            for module in self.network.modules():
+                for name in getattr(module, "parametrizations", {}):
+                    getattr(module, name)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                y: Tensor = type(self.network).forward(self.network, x)
         return y.float()
 
 

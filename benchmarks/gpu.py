@@ -1,0 +1,778 @@
+"""What a GPU makes of the course, in one command of at most five minutes: does it work, how fast is it, what pays?
+
+    make gpu [GPU_ARGS="--parts nets frames --out FOLDER"]
+    python benchmarks/gpu.py [--parts NAME ...] [--out FOLDER] [--device cuda] [--seconds 300] [--commit NAME]
+
+Each part runs in a process of its own, with a share of the time as its limit. It writes down each figure as soon as it
+has it, so what a part has measured by then is kept, and the next part follows. The result is one NAME.json, NAME.md and
+NAME.png for each GPU, with the GPU's name and the commit in them. It uses the Python that runs it: torch, the package's
+own dependencies and, for the tests, pytest and hypothesis. Where Jupyter is missing the notebooks' cells run in plain
+Python, with widgets that do nothing.
+
+    tests      the tests marked `cuda`
+    notebooks  the code cells of notebooks 00, 02 and 06, in order
+    nets       pictures a second, end to end, against the loop that people copy, by time, in turns
+    speed_ups  a step's time with each speed-up, and with those together that may be, against the plain one's
+    frames     what the panel's pictures take of the time, and the bytes that they send
+    limits     the roofline's limits, and what they predict of three steps
+"""
+
+import argparse
+import ast
+import contextlib
+import copy
+import itertools
+import json
+import linecache
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from benchlib import inert
+from benchlib.machine import gpu_name, machine, suffix
+from benchlib.presets import Preset
+from benchlib.results import RESULTS, Result, draw, read, spread, table, verdict, write
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = RESULTS / "gpu"
+SHARES = {"tests": 55, "notebooks": 55, "nets": 95, "speed_ups": 60, "frames": 18, "limits": 10}  # seconds of 300
+GRACE = 0.04  # of a part's time, to end by itself
+NOTEBOOKS = ("00_start_here", "02_detach_or_retain_graph", "06_scale_up")
+FPS = 30
+TARGETS = {"same rule": 3.0, "DCGAN 28": 5.0, "frames, %": 5.0}
+
+Keep = Callable[[dict[str, Any]], None]  # adds a row to what the part has found
+
+
+class Clock:
+    """How much of a part's time is left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.end = seconds, time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+
+# tests ----------------------------------------------------------------------------------------------------------------
+
+
+class Reporter:
+    """A plugin of pytest's that keeps each outcome as it comes."""
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep = keep
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            failure = str(report.longrepr)[-1500:] if report.outcome == "failed" else ""
+            self.keep({"test": report.nodeid, "outcome": report.outcome, "text": failure})
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.keep({"test": report.nodeid, "outcome": "failed", "text": str(report.longrepr)[-1500:]})
+
+
+def tests(keep: Keep, device: str, clock: Clock) -> None:
+    """The tests marked `cuda`, in the files that have some."""
+    import pytest
+
+    files = sorted(path for path in (ROOT / "tests").glob("test_*.py") if "pytest.mark.cuda" in path.read_text())
+    options = ["-o", "addopts=", "-q", "-m", "cuda", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
+    pytest.main([*options, *map(str, files)], plugins=[Reporter(keep)])
+
+
+# notebooks ------------------------------------------------------------------------------------------------------------
+
+
+def notebooks(keep: Keep, device: str, clock: Clock) -> None:
+    """Each notebook in a process's main module of its own; what is left of the time is shared out evenly."""
+    for number, name in enumerate(NOTEBOOKS):
+        seconds = clock.left / (len(NOTEBOOKS) - number)
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "cells"
+            run_apart(["--cells", name, "--partial", str(part)], seconds)
+            found = read(part)["rows"] if (Path(folder) / "cells.json").exists() else []
+        total = len(code_cells(name))
+        keep({"notebook": name, "cells": total, "ran": len(found), "seconds": round(seconds - 0, 1), "failed": [
+            {"cell": row["cell"], "text": row["error"]} for row in found if row["error"]
+        ]})  # fmt: skip
+
+
+def code_cells(name: str) -> list[dict[str, Any]]:
+    content = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+def cells(keep: Keep, name: str) -> None:
+    """Run a notebook's code cells in order, as far as the time goes; a cell that fails does not stop the others."""
+    inert.install()
+    import matplotlib
+
+    matplotlib.use("agg")
+    os.chdir(ROOT / "notebooks")
+    module: dict[str, Any] = {"__name__": "__main__"}
+    for cell in code_cells(name):
+        error = ""
+        try:
+            run_cell("".join(cell["source"]), f"{name}[{cell['id']}]", module)
+        except Exception as raised:
+            expected = "raises-exception" in cell["metadata"].get("tags", ())
+            last = traceback.extract_tb(raised.__traceback__)[-1]
+            where = f"{Path(last.filename).name}:{last.lineno}"
+            error = "" if expected else f"{type(raised).__name__}: {str(raised)[:600]} ({where})"
+        keep({"cell": cell["id"], "error": error})
+
+
+def run_cell(source: str, file: str, module: dict[str, Any]) -> None:
+    """Run a cell as IPython would: its last expression is made to show itself."""
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    lines = [line for line in source.splitlines() if not line.lstrip().startswith("%")]
+    tree = ast.parse("\n".join(lines), file)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, file, "exec"), module)
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), file, "eval"), module)
+        for name in ("_repr_mimebundle_", "_repr_html_", "_repr_png_", "__repr__"):
+            show = getattr(type(value), name, None)
+            if value is not None and show is not None:
+                show(value)
+                break
+
+
+# nets -----------------------------------------------------------------------------------------------------------------
+
+ORDER = {
+    "cuda": ("dcgan_28", "pix2pix_256", "cyclegan_256", "dcgan_64", "pix2pix_64", "cyclegan_64"),
+    "cpu": ("dcgan_28", "pix2pix_64", "cyclegan_64"),
+}
+TURN_S, ROUNDS, WARM, SAME_STEPS = 1.2, 3, 6, 20
+
+
+class Side:
+    """One way to train: `steps(n)` takes n steps and waits for the GPU."""
+
+    def __init__(self, steps: Callable[[int], None], precision: str) -> None:
+        self.steps, self.precision = steps, precision
+        self.rates: list[float] = []  # pictures a second
+
+    def turn(self, batch_size: int, seconds: float) -> None:
+        """Steps for that long, a few at a time."""
+        with precision_of(self.precision):
+            self.steps(2)
+            taken, some, start = 0, 1, time.perf_counter()
+            while (spent := time.perf_counter() - start) < seconds:
+                self.steps(some)
+                taken, some = taken + some, min(2 * some, 64)
+            spent = time.perf_counter() - start
+        self.rates.append(batch_size * taken / spent)
+
+
+def precision_of(name: str) -> contextlib.AbstractContextManager[None]:
+    """ "default" is torch's: TF32 in convolutions, IEEE's float32 in products."""
+    from gantutor.precision import float32_precision
+
+    return contextlib.nullcontext() if name == "default" else float32_precision(name)
+
+
+def wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def copied_side(preset: Preset, folder: Path, device: str, precision: str) -> Side:
+    """The loop that people copy, with the workers of the script that it follows."""
+    config: Any = preset.config(preset.load(folder, device), device)
+    model = preset.common(config.start(config.data))
+    log: list[tuple[float, ...]] = []
+    loop = preset.copied_loop(model, getattr(config, "z_dim", 0), device)
+    batches: Iterator[Any] = itertools.chain.from_iterable(
+        iter(preset.loader(folder, preset.workers, device)) for _ in itertools.count()
+    )
+
+    def steps(count: int) -> None:
+        loop(itertools.islice(batches, count), log)  # its `.item()` waits
+        log.clear()
+
+    return Side(steps, precision)
+
+
+def our_side(
+    preset: Preset, folder: Path, device: str, changes: dict[str, Any], speed: tuple[str, ...], precision: str
+) -> Side:
+    """The course's loop with those speed-ups. Raises: ValueError for one that cannot be used."""
+    from gantutor.speed import SPEED_UPS, recommended
+
+    config: Any = preset.config(preset.load(folder, device), device, **changes)
+    run = config.start(config.data)
+    names = {*recommended(device, run.model), *speed}
+    config.replace(speed=tuple(name for name in SPEED_UPS if name in names)).apply(run)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            run.step()
+        wait(device)
+
+    return Side(steps, precision)
+
+
+def sides_of(preset: Preset, folder: Path, device: str) -> dict[str, Callable[[], Side]]:
+    """What is measured of a preset. `graph` is a recorded step; "ieee" has no TF32 on either side."""
+    graph = ("graph",) if device == "cuda" else ()
+    sides = {
+        "copied": lambda: copied_side(preset, folder, device, "default"),
+        "same rule": lambda: our_side(preset, folder, device, preset.same, (), "default"),
+        "same rule, graph": lambda: our_side(preset, folder, device, preset.same, graph, "default"),
+        "best, graph": lambda: our_side(preset, folder, device, preset.best, graph, "default"),
+        "same rule, graph, bf16": lambda: our_side(preset, folder, device, preset.same, (*graph, "bf16"), "default"),
+        "same rule, graph, bf16, channels_last": lambda: our_side(
+            preset, folder, device, preset.same, (*graph, "bf16", "channels_last"), "default"
+        ),
+        "copied, ieee": lambda: copied_side(preset, folder, device, "ieee"),
+        "same rule, graph, ieee": lambda: our_side(preset, folder, device, preset.same, graph, "ieee"),
+    }
+    if preset.best == preset.same:
+        del sides["best, graph"]
+    return sides
+
+
+def nets(keep: Keep, device: str, clock: Clock) -> None:
+    """The presets one after another, the three that count first."""
+    from throughput import scores_in, settled
+
+    whole = clock.seconds
+    for name in ORDER[device]:
+        if clock.left < 0.1 * whole:
+            return
+        preset = settled(name, scores_in(RESULTS))
+        row: Result = {"preset": name, "label": preset.label, "batch_size": preset.batch_size, "workers": preset.workers,
+                       "same": preset.same, "best": preset.best, "rates": {}, "errors": {}}  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            preset.prepare(Path(folder))
+            try:
+                row["same_rule"] = same_rule(preset, Path(folder), device)
+            except Exception as error:
+                row["errors"]["same rule as the copied loop"] = told(error)
+            keep(row)
+            sides: dict[str, Side] = {}
+            for side, build in sides_of(preset, Path(folder), device).items():
+                try:
+                    sides[side] = build()
+                    sides[side].turn(preset.batch_size, 0.0)  # what warms up, and is recorded
+                    sides[side].steps(WARM)
+                except Exception as error:
+                    sides.pop(side, None)
+                    row["errors"][side] = told(error)
+            for side in sides.values():
+                side.rates.clear()
+            for number in range(ROUNDS):
+                for side in list(sides.values())[:: 1 if number % 2 == 0 else -1]:
+                    side.turn(preset.batch_size, min(TURN_S, whole / 80))
+                row["rates"] = {label: [round(rate, 1) for rate in side.rates] for label, side in sides.items()}
+                keep(row)
+                if clock.left < 0.05 * whole:
+                    return
+
+
+def same_rule(preset: Preset, folder: Path, device: str) -> dict[str, float]:
+    """How far the course's steps, recorded where they can be, are from the copied loop's, from the same weights.
+
+    Both get the same batches, without dropout. `loss` is the largest difference of a loss within 20 steps, relative, in
+    IEEE's float32; `weights` is ‖difference‖ / ‖movement‖ of all weights after them, in float64.
+    """
+    from gantutor.precision import float32_precision
+
+    found = {}
+    for numbers, dtype in (("loss", torch.float32), ("weights", torch.float64)):
+        fields = {"dropout": 0.0} if preset.kind == "pix2pix" else {}
+        config: Any = preset.config(preset.load(folder, device), device, **fields)
+        run = config.start(config.data)
+        for network in networks_of(run.model):
+            network.to(dtype)
+        if device == "cuda":
+            config.replace(speed=("fused", "graph")).apply(run)
+        theirs, start = copy.deepcopy(run.model), copy.deepcopy(run.model)
+        rate = config.lr if hasattr(config, "lr") else None
+        z_dim, log = getattr(config, "z_dim", 0), []
+        loop = preset.copied_loop(theirs, z_dim, device)
+        batches = [[x.to(dtype) for x in next(run.batches)] for _ in range(SAME_STEPS)]
+        run.batches = itertools.cycle([tuple(batch) for batch in batches])
+        if rate is not None:
+            run.train_step.steps = 0  # the copied loop's rate stays
+        with float32_precision("ieee"), default_dtype(dtype):
+            reports = [{name: value.item() for name, value in run.step().items() if value.dim() == 0} for _ in batches]
+            for optimizer in (theirs.opt_G, theirs.opt_D):
+                for group in optimizer.param_groups:
+                    group["lr"], group["capturable"] = rate or float(group["lr"]), False
+            for batch in batches:
+                pictures = (batch[0], None) if z_dim else {"A": batch[0], "B": batch[1]}
+                with (
+                    mock.patch.object(torch, "randn", lambda *_, batch=batch, **__: batch[1])
+                    if z_dim
+                    else (contextlib.nullcontext())
+                ):
+                    loop(iter([pictures]), log)
+        if numbers == "loss":
+            mine = [losses_of(preset.kind, report) for report in reports]
+            pairs = [
+                (a, b)
+                for ours, other in zip(mine, log, strict=True)
+                for a, b in zip(ours, total(preset.kind, other), strict=True)
+            ]
+            found["loss"] = max(abs(a - b) / max(abs(a), abs(b), 1e-3) for a, b in pairs)
+        else:
+            apart = distance(networks_of(run.model), networks_of(theirs))
+            found["weights"] = apart / distance(networks_of(theirs), networks_of(start))
+    return found
+
+
+def losses_of(kind: str, report: dict[str, float]) -> tuple[float, ...]:
+    """D's and G's loss of our step."""
+    return report["d_loss"], report["g_loss"]
+
+
+def total(kind: str, log: tuple[float, ...]) -> tuple[float, float]:
+    """D's and G's adversarial loss from a line of the copied loop's log."""
+    return (log[0], log[1]) if kind != "cyclegan" else (log[0] + log[1], log[2])
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def networks_of(model: Any) -> list[nn.Module]:
+    return [value for value in vars(model).values() if isinstance(value, nn.Module)]
+
+
+def distance(left: list[nn.Module], right: list[nn.Module]) -> float:
+    """‖left − right‖₂ over all weights."""
+    pairs = [
+        pair for a, b in zip(left, right, strict=True) for pair in zip(a.parameters(), b.parameters(), strict=True)
+    ]
+    return sum((a.detach() - b.detach()).double().square().sum().item() for a, b in pairs) ** 0.5
+
+
+def told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:400]}"
+
+
+# speed-ups ------------------------------------------------------------------------------------------------------------
+
+TOGETHER = (
+    ("fused",), ("channels_last",), ("bf16",), ("graph",), ("channels_last", "fused"), ("fused", "graph"),
+    ("channels_last", "fused", "graph"), ("fused", "bf16", "graph"), ("channels_last", "fused", "bf16", "graph"),
+    ("channels_last", "fused", "bf16"),
+)  # fmt: skip
+COMPILED = (("compile",), ("fused", "compile", "graph"), ("fused", "bf16", "compile", "graph"))
+REDUCE_OVERHEAD = "compile(mode=reduce-overhead)"
+
+
+def speed_ups(keep: Keep, device: str, clock: Clock) -> None:
+    """All records with what is ready at once, then what has to be compiled first, as long as there is time."""
+    from speed_ups import CONFIGS
+
+    seconds = min(0.4, clock.seconds / 150)
+    for names, name in [*itertools.product(TOGETHER, CONFIGS), *itertools.product(COMPILED, CONFIGS)]:
+        if clock.left < 0.05 * clock.seconds:
+            return
+        measure_speed(keep, device, name, " + ".join(names), names, seconds)
+        if names == COMPILED[0]:
+            measure_speed(keep, device, name, REDUCE_OVERHEAD, None, seconds)
+
+
+def measure_speed(
+    keep: Keep, device: str, name: str, label: str, names: tuple[str, ...] | None, seconds: float
+) -> None:
+    """One row: the record's step with those speed-ups against its plain step, in turns."""
+    from speed_ups import CONFIGS, ready, turn
+
+    from gantutor.speed import check_speed
+
+    row: Result = {"record": name, "speed": label, "ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
+    config = CONFIGS[name].replace(device=device)
+    data = config.load()
+    try:
+        if names is not None:
+            check_speed(config.start(data), names)
+        plain, _ = ready(config, data)
+        fast, row["ready_s"] = ready(config.replace(speed=names), data) if names is not None else reduced(config, data)
+        steps = max(2, round(seconds / turn(plain, 5, data.device)))
+        for number in range(4):
+            for run, kept in ((plain, "plain"), (fast, "seconds"))[:: 1 if number % 2 else -1]:
+                row[kept].append(turn(run, steps, data.device))
+    except Exception as error:
+        row["refused"] = told(error)
+    keep(row)
+
+
+def reduced(config: Any, data: Any) -> tuple[Any, float]:
+    """A run whose networks torch compiles and records by itself, and the seconds until it is ready."""
+    run = config.start(data)
+    start = time.perf_counter()
+    for network in networks_of(run.model):
+        network._compiled_call_impl = torch.compile(network._call_impl, dynamic=False, mode="reduce-overhead")
+    inner = run.step_runner
+
+    def take(*arguments: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return inner(*arguments)
+
+    run.step_runner = take
+    for _ in range(4):
+        run.step()
+    wait(str(data.device.type))
+    return run, time.perf_counter() - start
+
+
+# frames ---------------------------------------------------------------------------------------------------------------
+
+
+def frames(keep: Keep, device: str, clock: Clock) -> None:
+    """A run that plays in the panel's thread, with its pictures painted as for a page, and without."""
+    from gantutor.configs import GANConfig, Pix2PixConfig
+    from gantutor.lab.pair_painter import PairPainter
+    from gantutor.lab.gan_painters import ImagePainter, PointPainter
+    from gantutor.lab.runner import Runner
+
+    kinds: dict[str, tuple[Any, Any]] = {
+        "digits": (GANConfig(device=device), ImagePainter),
+        "ring": (GANConfig("ring", device=device), PointPainter),
+        "pix2pix": (Pix2PixConfig(device=device), PairPainter),
+    }
+    for name, (config, kind) in kinds.items():
+        run = config.start(data := config.load())
+        picture = kind(data, **{field: getattr(config, field) for field in kind.FIELDS})
+        moving = {view.name for view in picture.views if not view.still}
+        for _ in range(5):
+            run.step()
+        found: Result = {"data": name, "plain": [], "with_frames": [], "frames": 0, "bytes": 0, "painted_s": 0.0}
+        counted = threading.local()  # nothing: the frames are counted below, in the training thread
+
+        def paint(last: bool, found: Result = found, picture: Any = picture, run: Any = run, config: Any = config,
+                  moving: set[str] = moving) -> None:  # fmt: skip
+            start = time.perf_counter()
+            sent = picture.paint(run, moving, config)
+            found["painted_s"] += time.perf_counter() - start
+            found["frames"] += 1
+            found["bytes"] += sum(map(len, sent.values()))
+
+        del counted
+        sides = {
+            "plain": Runner(f"{name} plain", run.step, lambda last: None, lambda state: None),
+            "with_frames": Runner(f"{name} frames", run.step, paint, lambda state: None, max_fps=FPS, share=0.99),
+        }
+        seconds = min(1.5, clock.seconds / 18)
+        for number in range(3):
+            for side, runner in list(sides.items())[:: 1 if number % 2 else -1]:
+                before, start = run.t, time.perf_counter()
+                runner.play()
+                time.sleep(seconds)
+                runner.pause()
+                runner.wait()
+                found[side].append((run.t - before) / (time.perf_counter() - start))
+            found["played_s"] = (number + 1) * seconds
+        for runner in sides.values():
+            runner.close()
+        keep(found)
+
+
+# limits ---------------------------------------------------------------------------------------------------------------
+
+
+def limits(keep: Keep, device: str, clock: Clock) -> None:
+    """The limits, and of three steps what they predict, which one is met first, and what is measured."""
+    from speed_ups import CONFIGS, ready, turn
+
+    from gantutor.ledger import traffic
+    from gantutor.limits import drawing, measure
+
+    found = measure(device)
+    keep({"device": found.device, "flops": found.flops, "bandwidth": found.bandwidth, "overhead": found.overhead})
+    for name, config in CONFIGS.items():
+        data = config.replace(device=device).load()
+        run, _ = ready(config.replace(device=device), data)
+        asked, drawn = traffic(run.train_step, run.model, *next(run.batches)), drawing(run.batches, data.device, 0.1)
+        keep({
+            "step": name, "flops": asked.flops, "bytes": asked.bytes, "launches": asked.launches,
+            "limited_by": found.limited_by(asked, data=drawn), "predicted_ms": 1000 * found.predicted(asked, data=drawn),
+            "measured_ms": 1000 * statistics.median(turn(run, 10, data.device) for _ in range(5)),
+        })  # fmt: skip
+
+
+PARTS: dict[str, Callable[[Keep, str, Clock], None]] = {
+    "tests": tests, "notebooks": notebooks, "nets": nets, "speed_ups": speed_ups, "frames": frames, "limits": limits,
+}  # fmt: skip
+
+
+# one part in a process of its own -------------------------------------------------------------------------------------
+
+
+def run_apart(arguments: Sequence[str], seconds: float) -> str:
+    """Run this script with those arguments for at most so long: "" if it ended well, or what happened."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
+                   "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+    command = [sys.executable, __file__, *arguments]
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL)
+    try:
+        code = process.wait(timeout=seconds)
+        return "" if code == 0 else f"ended with {code}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the workers of its loaders
+        process.wait()
+        return f"stopped after {seconds:.0f} s"
+
+
+def keeper(path: Path) -> Keep:
+    """Adds rows to a file, which is whole after each."""
+    rows: list[dict[str, Any]] = []
+
+    def keep(row: dict[str, Any]) -> None:
+        if row not in rows:
+            rows.append(row)  # a row that is kept again has grown
+        write(path, {"rows": rows})
+
+    return keep
+
+
+def commit() -> str:
+    """The commit of the checkout, with a + where files have changed since; "unknown" without git."""
+    try:
+        name, changed = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name + "+" * bool(changed)
+
+
+# table and plot -------------------------------------------------------------------------------------------------------
+
+
+def ratios(row: Result, side: str, reference: str = "copied") -> list[float]:
+    """Of a side's turns to the copied loop's in the same round; none where one is missing."""
+    rates = row["rates"]
+    return [a / b for a, b in zip(rates.get(side, []), rates.get(reference, []), strict=False)]
+
+
+def text(result: Result) -> str:
+    found = result["parts"]
+    lines = [f"# The course on {result['gpu'] or result['machine']['cpu']}\n\nCommit {result['commit']}.\n"]
+    for part, content in found.items():
+        ended = f" ({content['ended']})" if content["ended"] else ""
+        lines.append(
+            f"\n## {part.replace('_', '-')}: {content['seconds']:.0f} s{ended}\n\n{TEXTS[part](content['rows'])}"
+        )
+    return "".join(lines)
+
+
+def text_of_tests(rows: list[Result]) -> str:
+    outcomes = {kind: [row for row in rows if row["outcome"] == kind] for kind in ("passed", "failed", "skipped")}
+    counts = ", ".join(f"{len(found)} {kind}" for kind, found in outcomes.items())
+    failures = "".join(f"\n`{row['test']}`\n\n```\n{row['text'][-700:]}\n```\n" for row in outcomes["failed"])
+    return f"{counts}.\n{failures}"
+
+
+def text_of_notebooks(rows: list[Result]) -> str:
+    cells = [[row["notebook"], f"{row['ran']} of {row['cells']}", len(row["failed"])] for row in rows]
+    failures = "".join(
+        f"- {row['notebook']}, {cell['cell']}: {cell['text'][:300]}\n" for row in rows for cell in row["failed"]
+    )
+    return table(["notebook", "cells run", "failed"], cells) + ("\n" + failures if failures else "")
+
+
+def text_of_nets(rows: list[Result]) -> str:
+    parts = []
+    for row in rows:
+        cells = []
+        for side, rates in row["rates"].items():
+            reference = "copied, ieee" if side.endswith("ieee") else "copied"
+            cells.append([side, spread(rates, 0), spread(ratios(row, side, reference)) if rates else ""])
+        parts.append(f"### {row['label']}, batch {row['batch_size']}, {row['workers']} workers\n\n")
+        parts.append(table(["", "pictures/s", "times the copied loop"], cells) + "\n")
+        same = row.get("same_rule", {})
+        if same:
+            parts.append(
+                f"From the same weights, {SAME_STEPS} steps: losses differ by {same['loss']:.1g} (float32, IEEE), "
+                f"weights by {same['weights']:.1g} of their movement (float64).\n\n"
+            )
+        reached = [side for side in row["rates"] if side.startswith("same rule") and "bf16" not in side]
+        if reached and row["rates"].get("copied"):
+            best = max(
+                statistics.median(ratios(row, side, "copied, ieee" if side.endswith("ieee") else "copied") or [0])
+                for side in reached
+            )
+            target = TARGETS.get(row["label"], TARGETS["same rule"])
+            parts.append(verdict(f"{row['label']}, same rule", best, target))
+        parts += [f"- {side}: {error}\n" for side, error in row["errors"].items()]
+        parts.append("\n")
+    return "".join(parts)
+
+
+def text_of_speed_ups(rows: list[Result]) -> str:
+    parts = []
+    for name in dict.fromkeys(row["record"] for row in rows):
+        cells = [
+            [
+                row["speed"],
+                spread([1000 * x for x in row["seconds"]], 2) if row["seconds"] else "",
+                spread([a / b for a, b in zip(row["plain"], row["seconds"], strict=True)]) if row["seconds"] else "",
+                f"{row['ready_s']:.1f}",
+                row["refused"][:90],
+            ]
+            for row in rows
+            if row["record"] == name
+        ]
+        head = ["", "ms a step", "times plain", "s to get ready", ""]
+        parts.append(f"### {name}\n\n{table(head, cells)}\n")
+    return "".join(parts)
+
+
+def text_of_frames(rows: list[Result]) -> str:
+    cells, judged = [], ""
+    for row in rows:
+        each = 1000 * row["painted_s"] / max(1, row["frames"])
+        cells.append([
+            row["data"], spread(row["plain"], 0), spread(row["with_frames"], 0), f"{each:.1f}",
+            f"{row['frames'] / row['played_s']:.1f}", f"{row['bytes'] / max(1, row['frames']) / 1000:.1f}",
+        ])  # fmt: skip
+        judged += verdict(
+            f"{row['data']}, % of the time at {FPS} frames/s", 0.1 * each * FPS, high=TARGETS["frames, %"], digits=1
+        )
+    head = ["", "steps/s", "with frames", "ms a frame", "frames/s", "kB a frame"]
+    return f"{table(head, cells)}\n{judged}"
+
+
+def text_of_limits(rows: list[Result]) -> str:
+    if not rows:
+        return ""
+    here, *steps = rows
+    flops = ", ".join(f"{kind} {value / 1e12:.3g}" for kind, value in here["flops"].items())
+    cells = [
+        [row["step"], f"{row['flops'] / 1e9:.3g}", row["launches"], row["limited_by"], f"{row['predicted_ms']:.2f}",
+         f"{row['measured_ms']:.2f}"]
+        for row in steps
+    ]  # fmt: skip
+    return (
+        f"TFLOP/s: {flops}; {here['bandwidth'] / 1e9:.0f} GB/s; {1e6 * here['overhead']:.1f} µs an operation.\n\n"
+        + table(["", "GFLOP", "launches", "limited by", "ms predicted", "ms measured"], cells)
+    )
+
+
+TEXTS = {
+    "tests": text_of_tests, "notebooks": text_of_notebooks, "nets": text_of_nets, "speed_ups": text_of_speed_ups,
+    "frames": text_of_frames, "limits": text_of_limits,
+}  # fmt: skip
+
+
+def paint(result: Result) -> Any:
+    import matplotlib.pyplot as plt
+
+    from gantutor.plots import COLOURS
+
+    nets_rows = result["parts"].get("nets", {"rows": []})["rows"]
+    speed_rows = [row for row in result["parts"].get("speed_ups", {"rows": []})["rows"] if row["seconds"]]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5))
+    sides = list(dict.fromkeys(side for row in nets_rows for side in row["rates"] if not side.startswith("copied")))
+    shades = plt.get_cmap("cividis")
+    for place, row in enumerate(nets_rows):
+        for number, side in enumerate(sides):
+            found = ratios(row, side, "copied, ieee" if side.endswith("ieee") else "copied")
+            if found:
+                colour = shades(number / max(1, len(sides) - 1))
+                height = 0.8 / len(sides)
+                label = side if place == 0 else None
+                left.barh(place + number * height, statistics.median(found), height, color=colour, label=label)
+    left.axvline(1, color=COLOURS["ink"], lw=0.8)
+    left.axvline(TARGETS["same rule"], color=COLOURS["ink"], lw=0.8, ls=":")
+    left.set_yticks([place + 0.4 for place in range(len(nets_rows))], [row["label"] for row in nets_rows])
+    left.invert_yaxis()
+    left.set(xlabel="pictures/s, the copied loop = 1 (dotted: the goal)")
+    if nets_rows:
+        left.legend(fontsize=7)
+    speeds = list(dict.fromkeys(row["speed"] for row in speed_rows))
+    configs = list(dict.fromkeys(row["record"] for row in speed_rows))
+    for number, name in enumerate(configs):
+        for row in (row for row in speed_rows if row["record"] == name):
+            value = statistics.median(a / b for a, b in zip(row["plain"], row["seconds"], strict=True))
+            right.plot(value, speeds.index(row["speed"]), "osD"[number % 3], color=shades(number / 3), ms=6)
+    for number, name in enumerate(configs):
+        right.plot([], [], "osD"[number % 3], color=shades(number / 3), label=name)
+    right.axvline(1, color=COLOURS["ink"], lw=0.8)
+    right.set_yticks(range(len(speeds)), speeds)
+    right.invert_yaxis()
+    right.set(xlabel="times the plain step's speed")
+    if configs:
+        right.legend(fontsize=7)
+    return figure
+
+
+# the command ----------------------------------------------------------------------------------------------------------
+
+
+def main(options: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--out", type=Path, help="where the result goes (default benchmarks/results/gpu)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--seconds", type=float, default=300, help="for all parts together (default 300)")
+    parser.add_argument("--commit", default="", help="the commit's name, where there is no git")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing: table and plot from the figures there")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--cells", help=argparse.SUPPRESS)
+    parser.add_argument("--partial", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(options)
+    if given.cells:
+        return cells(keeper(given.partial), given.cells)
+    if given.part:
+        return PARTS[given.part](keeper(given.partial), given.device, Clock(given.seconds))
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device is here; --device cpu tries the command itself, and its figures mean nothing")
+    if given.device == "cpu" and (given.out is None or HOME in (given.out.resolve(), *given.out.resolve().parents)):
+        parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
+    path = (given.out or HOME) / (suffix(given.device).lstrip(".") or "cpu")
+    if not given.redraw:
+        measure_all(path, given.parts, given.device, given.seconds, given.commit or commit())
+    draw(path, read(path), text, paint)
+
+
+def measure_all(path: Path, parts: Sequence[str], device: str, seconds: float, name_of_commit: str) -> None:
+    """Each part in turn; the result is written after each. Parts that are not run stay as an earlier call left them."""
+    result: Result = {"gpu": gpu_name(device), "commit": name_of_commit, "machine": machine(device), "parts": {}}
+    if path.with_name(path.name + ".json").exists():
+        result["parts"] = read(path)["parts"]
+    for part in parts:
+        limit = SHARES[part] * seconds / 300
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder) / "part"
+            words = ["--part", part, "--partial", str(partial), "--device", device, "--seconds", str(limit)]
+            ended = run_apart(words, limit * (1 + GRACE))
+            rows = read(partial)["rows"] if partial.with_name("part.json").exists() else []
+        result["parts"][part] = {"seconds": time.monotonic() - start, "ended": ended, "rows": rows,
+                                 "commit": name_of_commit}  # fmt: skip
+        write(path, result)
+        print(f"{part}: {len(rows)} rows in {result['parts'][part]['seconds']:.0f} s {ended}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
