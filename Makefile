@@ -27,7 +27,7 @@ bench: .venv/.ready
 
 # On a machine with an NVIDIA GPU, by the Python that is there: .venv's, or else PYTHON, with torch in it.
 gpu:
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(GPU_ARGS)
+	PYTHONPATH=. $(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(GPU_ARGS)
 
 data: .venv/.ready
 	$(BIN)/python data/build_digits.py

@@ -30,7 +30,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,9 +40,10 @@ from unittest import mock
 import torch
 from benchlib import inert
 from benchlib.machine import gpu_name, machine, suffix
-from benchlib.presets import Preset
+from benchlib.presets import Preset, save
 from benchlib.results import RESULTS, Result, draw, read, spread, table, verdict, write
 from torch import nn
+from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = RESULTS / "gpu"
@@ -160,6 +160,7 @@ ORDER = {
     "cpu": ("dcgan_28", "pix2pix_64", "cyclegan_64"),
 }
 TURN_S, ROUNDS, WARM, SAME_STEPS = 1.2, 3, 6, 20
+PICTURES = 24  # that are drawn of a procedural set, since it takes a tenth of a second each
 
 
 class Side:
@@ -249,6 +250,22 @@ def sides_of(preset: Preset, folder: Path, device: str) -> dict[str, Callable[[]
     return sides
 
 
+def write_images(preset: Preset, folder: Path) -> None:
+    """The image files that both sides read: a few small procedural ones, enlarged; large ones take long to draw."""
+    if preset.kind == "dcgan":
+        return
+    configs = defaults("cpu")
+    data: Any = configs["pix2pix 64" if preset.kind == "pix2pix" else "CycleGAN 48"].data
+    A, B = (
+        F.interpolate(images.float(), preset.size, mode="bicubic").clamp(0, 255).byte() for images in (data.A, data.B)
+    )
+    if preset.kind == "pix2pix":
+        save(torch.cat([A, B], dim=3), folder)
+    else:
+        save(A, folder / "A")
+        save(B, folder / "B")
+
+
 def nets(keep: Keep, device: str, clock: Clock) -> None:
     """The presets one after another, the three that count first."""
     from throughput import scores_in, settled
@@ -258,10 +275,11 @@ def nets(keep: Keep, device: str, clock: Clock) -> None:
         if clock.left < 0.1 * whole:
             return
         preset = settled(name, scores_in(RESULTS))
-        row: Result = {"preset": name, "label": preset.label, "batch_size": preset.batch_size, "workers": preset.workers,
-                       "same": preset.same, "best": preset.best, "rates": {}, "errors": {}}  # fmt: skip
+        row: Result = {"preset": name, "label": preset.label, "batch_size": preset.batch_size,
+                       "workers": preset.workers, "same": preset.same, "best": preset.best,
+                       "rates": {}, "errors": {}}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            preset.prepare(Path(folder))
+            write_images(preset, Path(folder))
             try:
                 row["same_rule"] = same_rule(preset, Path(folder), device)
             except Exception as error:
@@ -377,6 +395,20 @@ def told(error: BaseException) -> str:
 
 # speed-ups ------------------------------------------------------------------------------------------------------------
 
+
+def defaults(device: str) -> dict[str, Any]:
+    """The default configs that speed_ups.py measures, on the device, with few pictures."""
+    from speed_ups import CONFIGS
+
+    from gantutor.data import load_pairs, load_unpaired
+
+    data = {
+        "pix2pix 64": load_pairs("facades_mini", device, number=PICTURES),
+        "CycleGAN 48": load_unpaired("horse2zebra_mini", device, number=PICTURES),
+    }
+    return {name: config.replace(device=device, data=data.get(name, config.data)) for name, config in CONFIGS.items()}
+
+
 TOGETHER = (
     ("fused",), ("channels_last",), ("bf16",), ("graph",), ("channels_last", "fused"), ("fused", "graph"),
     ("channels_last", "fused", "graph"), ("fused", "bf16", "graph"), ("channels_last", "fused", "bf16", "graph"),
@@ -387,28 +419,26 @@ REDUCE_OVERHEAD = "compile(mode=reduce-overhead)"
 
 
 def speed_ups(keep: Keep, device: str, clock: Clock) -> None:
-    """All records with what is ready at once, then what has to be compiled first, as long as there is time."""
-    from speed_ups import CONFIGS
-
+    """All configs with what is ready at once, then what has to be compiled first, as long as there is time."""
+    configs = defaults(device)
     seconds = min(0.4, clock.seconds / 150)
-    for names, name in [*itertools.product(TOGETHER, CONFIGS), *itertools.product(COMPILED, CONFIGS)]:
+    for names, name in [*itertools.product(TOGETHER, configs), *itertools.product(COMPILED, configs)]:
         if clock.left < 0.05 * clock.seconds:
             return
-        measure_speed(keep, device, name, " + ".join(names), names, seconds)
+        measure_speed(keep, name, configs[name], " + ".join(names), names, seconds)
         if names == COMPILED[0]:
-            measure_speed(keep, device, name, REDUCE_OVERHEAD, None, seconds)
+            measure_speed(keep, name, configs[name], REDUCE_OVERHEAD, None, seconds)
 
 
 def measure_speed(
-    keep: Keep, device: str, name: str, label: str, names: tuple[str, ...] | None, seconds: float
+    keep: Keep, name: str, config: Any, label: str, names: tuple[str, ...] | None, seconds: float
 ) -> None:
-    """One row: the record's step with those speed-ups against its plain step, in turns."""
-    from speed_ups import CONFIGS, ready, turn
+    """One row: the config's step with those speed-ups against its plain step, in turns."""
+    from speed_ups import ready, turn
 
     from gantutor.speed import check_speed
 
-    row: Result = {"record": name, "speed": label, "ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
-    config = CONFIGS[name].replace(device=device)
+    row: Result = {"config": name, "speed": label, "ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
     data = config.load()
     try:
         if names is not None:
@@ -425,7 +455,7 @@ def measure_speed(
 
 
 def reduced(config: Any, data: Any) -> tuple[Any, float]:
-    """A run whose networks torch compiles and records by itself, and the seconds until it is ready."""
+    """A run whose networks torch compiles and configs by itself, and the seconds until it is ready."""
     run = config.start(data)
     start = time.perf_counter()
     for network in networks_of(run.model):
@@ -448,15 +478,15 @@ def reduced(config: Any, data: Any) -> tuple[Any, float]:
 
 def frames(keep: Keep, device: str, clock: Clock) -> None:
     """A run that plays in the panel's thread, with its pictures painted as for a page, and without."""
-    from gantutor.configs import GANConfig, Pix2PixConfig
-    from gantutor.lab.pair_painter import PairPainter
+    from gantutor.configs import GANConfig
     from gantutor.lab.gan_painters import ImagePainter, PointPainter
+    from gantutor.lab.pair_painter import PairPainter
     from gantutor.lab.runner import Runner
 
     kinds: dict[str, tuple[Any, Any]] = {
         "digits": (GANConfig(device=device), ImagePainter),
         "ring": (GANConfig("ring", device=device), PointPainter),
-        "pix2pix": (Pix2PixConfig(device=device), PairPainter),
+        "pix2pix": (defaults(device)["pix2pix 64"], PairPainter),
     }
     for name, (config, kind) in kinds.items():
         run = config.start(data := config.load())
@@ -465,7 +495,6 @@ def frames(keep: Keep, device: str, clock: Clock) -> None:
         for _ in range(5):
             run.step()
         found: Result = {"data": name, "plain": [], "with_frames": [], "frames": 0, "bytes": 0, "painted_s": 0.0}
-        counted = threading.local()  # nothing: the frames are counted below, in the training thread
 
         def paint(last: bool, found: Result = found, picture: Any = picture, run: Any = run, config: Any = config,
                   moving: set[str] = moving) -> None:  # fmt: skip
@@ -475,7 +504,6 @@ def frames(keep: Keep, device: str, clock: Clock) -> None:
             found["frames"] += 1
             found["bytes"] += sum(map(len, sent.values()))
 
-        del counted
         sides = {
             "plain": Runner(f"{name} plain", run.step, lambda last: None, lambda state: None),
             "with_frames": Runner(f"{name} frames", run.step, paint, lambda state: None, max_fps=FPS, share=0.99),
@@ -500,20 +528,21 @@ def frames(keep: Keep, device: str, clock: Clock) -> None:
 
 def limits(keep: Keep, device: str, clock: Clock) -> None:
     """The limits, and of three steps what they predict, which one is met first, and what is measured."""
-    from speed_ups import CONFIGS, ready, turn
+    from speed_ups import ready, turn
 
     from gantutor.ledger import traffic
     from gantutor.limits import drawing, measure
 
     found = measure(device)
     keep({"device": found.device, "flops": found.flops, "bandwidth": found.bandwidth, "overhead": found.overhead})
-    for name, config in CONFIGS.items():
-        data = config.replace(device=device).load()
-        run, _ = ready(config.replace(device=device), data)
+    for name, config in defaults(device).items():
+        data = config.load()
+        run, _ = ready(config, data)
         asked, drawn = traffic(run.train_step, run.model, *next(run.batches)), drawing(run.batches, data.device, 0.1)
         keep({
             "step": name, "flops": asked.flops, "bytes": asked.bytes, "launches": asked.launches,
-            "limited_by": found.limited_by(asked, data=drawn), "predicted_ms": 1000 * found.predicted(asked, data=drawn),
+            "limited_by": found.limited_by(asked, data=drawn),
+            "predicted_ms": 1000 * found.predicted(asked, data=drawn),
             "measured_ms": 1000 * statistics.median(turn(run, 10, data.device) for _ in range(5)),
         })  # fmt: skip
 
@@ -630,7 +659,7 @@ def text_of_nets(rows: list[Result]) -> str:
 
 def text_of_speed_ups(rows: list[Result]) -> str:
     parts = []
-    for name in dict.fromkeys(row["record"] for row in rows):
+    for name in dict.fromkeys(row["config"] for row in rows):
         cells = [
             [
                 row["speed"],
@@ -640,7 +669,7 @@ def text_of_speed_ups(rows: list[Result]) -> str:
                 row["refused"][:90],
             ]
             for row in rows
-            if row["record"] == name
+            if row["config"] == name
         ]
         head = ["", "ms a step", "times plain", "s to get ready", ""]
         parts.append(f"### {name}\n\n{table(head, cells)}\n")
@@ -710,9 +739,9 @@ def paint(result: Result) -> Any:
     if nets_rows:
         left.legend(fontsize=7)
     speeds = list(dict.fromkeys(row["speed"] for row in speed_rows))
-    configs = list(dict.fromkeys(row["record"] for row in speed_rows))
+    configs = list(dict.fromkeys(row["config"] for row in speed_rows))
     for number, name in enumerate(configs):
-        for row in (row for row in speed_rows if row["record"] == name):
+        for row in (row for row in speed_rows if row["config"] == name):
             value = statistics.median(a / b for a, b in zip(row["plain"], row["seconds"], strict=True))
             right.plot(value, speeds.index(row["speed"]), "osD"[number % 3], color=shades(number / 3), ms=6)
     for number, name in enumerate(configs):

@@ -35,6 +35,18 @@ def threads() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def ieee_on_a_gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A GPU's convolutions round float32 numbers to TF32 unless told not to, and no test of equality means that."""
+    if not request.node.get_closest_marker("cuda"):
+        yield
+        return
+    from gantutor.precision import float32_precision
+
+    with float32_precision("ieee"):
+        yield
+
+
 @pytest.fixture
 def seed() -> Iterator[int]:
     """Seeds Python, NumPy and torch, and gives torch its old state back."""

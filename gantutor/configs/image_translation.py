@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.draws import Draws
 from gantutor.configs.base import TrainStep
+from gantutor.draws import Draws
 from gantutor.model_state import optimizers
 from gantutor.training import Run
 

@@ -6,7 +6,6 @@ What needs no widgets (the runner, the pictures) can be imported where there are
 import importlib
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from gantutor.lab.debugger import Debugger
     from gantutor.lab.paint import Paint

@@ -1,0 +1,254 @@
+"""A recorded step: what is drawn in its middle, which thread may replay it, what happens where it cannot be made.
+
+A fake stands in for CUDA's graph. While it captures, a step computes nothing and says what a replay would have to do.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from test_speed import CONFIGS, RING, equal
+from torch import Tensor, nn
+
+from gantutor.configs import Config
+from gantutor.draws import Draws
+from gantutor.image_pool import ImagePool
+from gantutor.speed import cuda_graph
+from gantutor.speed.cuda_graph import CUDAGraph, draws_of, holds_graph
+from gantutor.training import DivergedError, Run, measured
+
+
+class FakeGraph:
+    """A recording whose replay takes the step that was captured, on the tensors that it was captured with."""
+
+    def __init__(self) -> None:
+        self.replay: Callable[[], None] = lambda: None
+        self.thread = threading.get_ident()
+
+
+class Capture:
+    """The recordings that were made, and whether one is being made now."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeGraph] = []
+        self.now: FakeGraph | None = None
+        self.fails = False
+
+    @contextlib.contextmanager
+    def graph(self, graph: FakeGraph, **_: Any) -> Iterator[None]:
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+        self.made.append(graph)
+        self.now = graph
+        yield
+        self.now = None
+
+    def inner(self, model: Any, step: Any, *batch: Tensor) -> dict[str, Tensor]:
+        """Takes a step; while capturing, only notes it, with the places that its draws hand out."""
+        if self.now is None:
+            return measured(model, step, *batch)
+        report = {name: torch.zeros_like(value) for name, value in self.example.items()}
+
+        def replay() -> None:
+            with contextlib.ExitStack() as stack:
+                for draws in draws_of(model):
+                    stack.enter_context(draws.repeating())
+                for name, value in measured(model, step, *batch).items():
+                    report[name].copy_(value)
+
+        self.now.replay = replay
+        return report
+
+    example: dict[str, Tensor]
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> Capture:
+    fake = Capture()
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", fake.graph)
+    monkeypatch.setattr(cuda_graph, "make_recordable", lambda model, rates_fall: None)
+    return fake
+
+
+def recorded(config: Config, capture: Capture) -> Run:
+    run = config.start()
+    capture.example = config.start().step()
+    run.step_runner = CUDAGraph(capture.inner, run.train_step)
+    return run
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_replayed_steps_draw_what_plain_ones_draw(name: str, capture: Capture) -> None:
+    """pix2pix has dropout, CycleGAN a pool of three, which is full before the first replay and swaps after it."""
+    config = CONFIGS[name].replace(**({"steps": 0} if name != "gan" else {}))
+    run, plain = recorded(config, capture), config.start()
+    for _ in range(9):
+        run.step(), plain.step()
+    assert len(capture.made) == 1
+    assert equal(run, plain)
+    assert run.history["d_loss"].tolist() == plain.history["d_loss"].tolist()
+    if name == "cyclegan":
+        stored = zip(run.model.pool_A.images, plain.model.pool_A.images, strict=True)
+        assert all(torch.equal(ours, theirs) for ours, theirs in stored)
+
+
+def test_each_thread_records_for_itself(capture: Capture) -> None:
+    run, plain = recorded(RING, capture), RING.start()
+    for _ in range(5):
+        run.step(), plain.step()
+    thread = threading.Thread(target=lambda: [run.step() for _ in range(5)])
+    thread.start()
+    thread.join()
+    for _ in range(5):
+        plain.step()
+    assert len({graph.thread for graph in capture.made}) == len(capture.made) == 2
+    assert equal(run, plain)
+
+
+def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture) -> None:
+    run, plain = recorded(RING, capture), RING.start()
+    for _ in range(3):
+        run.step()
+    capture.fails = True
+    kept = run.model.D(torch.zeros(4, 2)).mean()  # a graph through D that a learner keeps
+    with pytest.raises(RuntimeError, match=r"goes on without: something still holds a graph through D, .*permitted"):
+        run.step()
+    del kept
+    for _ in range(3):
+        run.step()
+    for _ in range(6):
+        plain.step()
+    assert equal(run, plain), "the step that raised has neither moved anything nor lost its batch"
+    assert capture.made == []
+
+
+def test_another_setting_is_recorded_even_after_a_failure(capture: Capture) -> None:
+    run = recorded(RING, capture)
+    capture.fails = True
+    for _ in range(3):
+        run.step()
+    with pytest.raises(RuntimeError, match="the step cannot be recorded, and goes on without: operation not"):
+        run.step()
+    capture.fails = False
+    run.step()
+    assert capture.made == []
+    run.model.batching = "joint"
+    for _ in range(4):
+        run.step()
+    assert len(capture.made) == 1
+
+
+def test_a_pool_of_another_size_is_another_setting() -> None:
+    model = SimpleNamespace(pool=ImagePool(2))
+    before = cuda_graph.settings_of(model)
+    assert cuda_graph.settings_of(model) == before
+    model.pool.resize(3)
+    assert cuda_graph.settings_of(model) != before
+
+
+def test_a_graph_through_a_network_is_noticed_while_it_lives() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    assert not holds_graph(network)
+    y = network(torch.zeros(4, 2))
+    assert holds_graph(network)
+    y = y.detach()
+    assert not holds_graph(network)
+
+
+def test_draws_are_noted_handed_out_and_drawn_anew() -> None:
+    numbers = iter(range(10))
+    draws, cpu = Draws(), torch.device("cpu")
+
+    def draw() -> Tensor:
+        return torch.tensor([next(numbers)])
+
+    assert draws(draw, cpu).item() == 0
+    with draws.noting():
+        noted = [draws(draw, cpu), draws(draw, cpu)]
+    assert [x.item() for x in noted] == [1, 2]
+    draws.redraw()
+    assert [x.item() for x in noted] == [3, 4]
+    with draws.repeating():
+        assert draws(draw, cpu) is noted[0]
+        assert draws(draw, cpu) is noted[1]
+    assert draws(draw, cpu).item() == 5, "outside it draws plainly, and what is noted stays"
+    draws.redraw()
+    assert [x.item() for x in noted] == [6, 7]
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_each_thread_records_for_itself() -> None:
+    config = CONFIGS["gan"].replace(device="cuda")
+    run, plain = config.replace(speed=("graph",)).start(), config.start()
+    for _ in range(6):
+        run.step()
+    runner: Any = run.step_runner
+    first = runner.graph
+    errors: list[Exception] = []
+
+    def play() -> None:
+        try:
+            for _ in range(6):
+                run.step()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    thread.join()
+    assert errors == []
+    assert runner.graph is not first
+    for _ in range(12):
+        plain.step()
+    assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
+    """Whether the capture fails depends on torch's version: it is said, or it works; training goes on either way."""
+    config = CONFIGS["gan"].replace(device="cuda")
+    run, plain = config.start(), config.start()
+    kept = run.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda")).mean()
+    plain.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda"))  # its BatchNorm has seen the same
+    config.replace(speed=("graph",)).apply(run)
+    said = ""
+    for _ in range(8):
+        try:
+            run.step()
+        except RuntimeError as error:
+            said = str(error)
+            run.step()
+        plain.step()
+    print(f"a kept graph {'stops the recording: ' + said if said else 'does not stop the recording'}")
+    assert kept.requires_grad
+    assert not said or "something still holds a graph through D" in said
+    assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_a_diverged_run_goes_on_recorded() -> None:
+    run = CONFIGS["gan"].replace(device="cuda", speed=("fused", "graph")).start()
+    for _ in range(6):
+        run.step()
+    with torch.no_grad():
+        next(run.model.D.parameters()).fill_(float("nan"))
+    for _ in range(40):
+        run.step()
+    with pytest.raises(DivergedError, match="is nan at step"):
+        run.check()
+    for _ in range(6):
+        run.step()
+    run.check()
+    runner: Any = run.step_runner
+    assert isinstance(runner, CUDAGraph)
+    assert runner.graph is not None
+    assert all(group["fused"] for group in run.model.opt_D.param_groups)
