@@ -1,6 +1,9 @@
 """Networks and images of known numbers, for the tests of image-to-image translation."""
 
+import contextlib
 import dataclasses
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from gantutor.cyclegan import CycleGAN
 from gantutor.data import Pairs, Unpaired
 from gantutor.image_pool import ImagePool
+from gantutor.lab.runner import pause_all
 from gantutor.models import patchgan, resnet, unet
 from gantutor.pix2pix import Pix2Pix
 
@@ -75,6 +79,19 @@ def pictures(count: int, channels: int, side: int = 8, seed: int = 1) -> Tensor:
 def gradients(network: nn.Module) -> list[Tensor]:
     """What a network's parameters hold, zeros where they hold nothing."""
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+
+@contextlib.contextmanager
+def no_waiting() -> Iterator[None]:
+    """Whatever waits for the GPU raises. The mode is the whole process's, so that no panel may play meanwhile."""
+    pause_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def on_cuda(record: Any) -> Any:

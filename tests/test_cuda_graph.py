@@ -213,6 +213,7 @@ def test_on_a_gpu_each_thread_records_for_itself() -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")
 def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
     """Whether the capture fails depends on torch's version: it is said, or it works; training goes on either way."""
     config = CONFIGS["gan"].replace(device="cuda")

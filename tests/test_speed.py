@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from image_helpers import on_cuda
+from image_helpers import no_waiting, on_cuda
 from torch import Tensor
 
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Pairs, Unpaired
-from gantutor.lab.runner import pause_all
 from gantutor.model_state import networks, optimizers
 from gantutor.speed import SPEED_UPS, compiled, is_getting_ready, keep_memory, recommended, set_speed, wait_until_ready
 from gantutor.speed.cuda_graph import CUDAGraph, settings_of
@@ -580,7 +579,7 @@ def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> No
     assert step_runner.graph is first
     for group in run.model.opt_G.param_groups:
         group["lr"] = 0.0
-    before = [p.clone() for p in run.model.G.parameters()]
+    before = [p.detach().clone() for p in run.model.G.parameters()]
     for _ in range(5):
         run.step()
     assert step_runner.graph is not first
@@ -602,13 +601,9 @@ def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
     """40 of them: every 50 the losses are looked at. The first looks at its batch."""
     run = on_cuda(CONFIGS[name]).replace(speed=speed).start()
     run.step()
-    pause_all()  # the mode is the whole process's
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         for _ in range(40):
             run.step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.cuda

@@ -8,6 +8,7 @@ Source: Ng et al., "Accelerating PyTorch with CUDA Graphs", 2021, and the docume
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,7 @@ class CUDAGraph:
                     self.report = self.inner(model, last, *self.batch)
         except Exception as error:
             self.failed = self.settings
+            traceback.clear_frames(error.__traceback__)  # or else they hold the graph of the step that was captured
             raise RuntimeError(why_not_recorded(model, error)) from error
         self.graph = graph
 
@@ -146,7 +148,7 @@ def why_not_recorded(model: Any, error: Exception) -> str:
     is not the recording's.
     """
     held = [name for name, network in networks(model).items() if holds_graph(network)]
-    reason = str(error).strip().partition("\n")[0]
+    reason = str(error.__context__ or error).strip().partition("\n")[0]  # the end of a failed capture raises, too
     if not held:
         return f"the step cannot be recorded, and goes on without: {reason}"
     return (
@@ -185,7 +187,7 @@ def make_recordable(model: Any, rates_fall: bool) -> None:
         for group in optimizer.param_groups:
             group["capturable"] = True
             if rates_fall and not torch.is_tensor(group["lr"]):
-                group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
         place_counts(optimizer)
 
 
