@@ -18,11 +18,27 @@ class DataSource(Protocol):
     def sample(self, n: int, generator: torch.Generator) -> Any: ...
 
 
+class Reading(Protocol):
+    """The samples `rows` of a FileSource, which are being read in the background."""
+
+    @property
+    def rows(self) -> list[int]: ...
+
+    def result(self) -> Tensor: ...
+
+    def cancel(self) -> None: ...
+
+
 @runtime_checkable
 class FileSource(DataSource, Protocol):
-    """A source for which a row is work, so that it reads only those asked for: `sample(n, generator)[rows]`."""
+    """A source for which a sample is work: it says which ones come next, and reads in the background those asked for.
 
-    def sample_rows(self, n: int, rows: slice, generator: torch.Generator) -> Tensor: ...
+    `sample(n, generator)` is the same as `start_reading(draw_rows(n, generator)).result()`.
+    """
+
+    def draw_rows(self, n: int, generator: torch.Generator) -> list[int]: ...
+
+    def start_reading(self, rows: list[int]) -> Reading: ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +63,14 @@ class Batches:
     `batch_size` samples of `data`, each with its z from N(0, 1), (batch_size, z_dim); `z_dim` = 0 for two domains,
     whose sets give a pair of batches. The same seed gives the same batches, bit for bit on a CPU, whatever else the
     program draws. One of several replicas gives its `share` of each batch; it draws the whole, so that the generators
-    of all stay in the same state.
+    of all stay in the same state. Where `data` are files, the batch after the one returned is read in the background.
     """
 
     def __init__(self, data: DataSource, batch_size: int, z_dim: int, seed: int) -> None:
         self.data, self.batch_size, self.z_dim = data, batch_size, z_dim
         self.generator = torch.Generator(data.device).manual_seed(seed)
         self.share = Share()
+        self._guess: Reading | None = None
 
     def __iter__(self) -> "Batches":
         return self
@@ -63,10 +80,32 @@ class Batches:
         if not self.z_dim:
             return tuple(share.of(images) for images in self.data.sample(size, self.generator))
         if isinstance(self.data, FileSource):
-            real = self.data.sample_rows(size, share.rows(size), self.generator)
-        else:
-            real = share.of(self.data.sample(size, self.generator))
-        return real, share.of(torch.randn(size, self.z_dim, generator=self.generator, device=self.data.device))
+            return self._next_of_files(self.data)
+        real = share.of(self.data.sample(size, self.generator))
+        return real, self._draw_z()
+
+    def _next_of_files(self, files: FileSource) -> Batch:
+        """One batch, while the files of the batch after it are being read.
+
+        A copy of the generator draws the rows that come next if nothing changes until then: the guess. The next call
+        draws the rows for good, and a guess of other rows is thrown away.
+        """
+        rows = self.share.rows(self.batch_size)
+        drawn, guess = files.draw_rows(self.batch_size, self.generator)[rows], self._guess
+        z = self._draw_z()
+        if guess is not None and guess.rows != drawn:
+            guess.cancel()
+            guess = None
+        reading = guess or files.start_reading(drawn)
+        copied = torch.Generator(self.generator.device)
+        copied.set_state(self.generator.get_state())
+        self._guess = files.start_reading(files.draw_rows(self.batch_size, copied)[rows])
+        return reading.result(), z
+
+    def _draw_z(self) -> Tensor:
+        """This replica's share of z, (B, z_dim)."""
+        z = torch.randn(self.batch_size, self.z_dim, generator=self.generator, device=self.data.device)
+        return self.share.of(z)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Where in the sequence they are: what comes next depends on nothing else."""

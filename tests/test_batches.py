@@ -1,14 +1,20 @@
-"""What each of several replicas gives of a batch: together the whole, from generators that stay in the same state."""
+"""Replicas' shares of a batch are together the whole; files are read ahead, and change nothing of what is drawn."""
 
+import concurrent.futures
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gantutor.batches import Batches, FileSource, Share
-from gantutor.data import DataError, image_folder, load, load_pairs, load_unpaired
+from gantutor.data import DataError, Folder, Images, image_folder, load, load_pairs, load_unpaired
 
 SETS: dict[str, tuple[Any, int]] = {
     "ring": (load, 3),
@@ -34,9 +40,42 @@ def test_the_shares_are_the_whole_batch(name: str) -> None:
     assert all(torch.equal(state, states[0]) for state in states)
 
 
-def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
+# Files ----------------------------------------------------------------------------------------------------------------
+
+needs_fork = pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # from Python 3.12 on, in any process with threads
+
+
+def save(folder: Path) -> None:
+    """Twelve pictures, each of one colour."""
     for number in range(12):
-        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(tmp_path / f"{number:02}.png")
+        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(folder / f"{number:02}.png")
+
+
+def both(folder: Path) -> tuple[Images, Folder]:
+    """The same pictures in memory and in their files."""
+    save(folder)
+    in_memory, in_files = image_folder(folder, size=8), image_folder(folder, size=8, max_bytes=0, workers=2)
+    assert isinstance(in_memory, Images)
+    assert isinstance(in_files, Folder)
+    return in_memory, in_files
+
+
+def read_ahead(*streams: Batches) -> None:
+    """Wait until the workers have nothing left to do."""
+    for batches in streams:
+        guess: Any = batches._guess
+        concurrent.futures.wait(guess.parts)
+
+
+def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+@needs_fork
+def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
+    save(tmp_path)
     data = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
     assert isinstance(data, FileSource)
     whole, share = Batches(data, 6, 2, seed=1), Batches(data, 6, 2, seed=1)
@@ -45,6 +84,7 @@ def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     drawn = ((wanted[:, 0, 0, 0] + 1) * 127.5 / 20).round().int().tolist()
     others = set(drawn) - set(drawn[2:4])
     assert others
+    read_ahead(whole)
     for number in others:
         data.files[number].unlink()
     found, own_z = next(share)
@@ -54,3 +94,158 @@ def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     whole.load_state_dict(Batches(data, 6, 2, seed=1).state_dict())
     with pytest.raises(DataError, match="is not a readable picture"):
         next(whole)
+
+
+@needs_fork
+def test_one_batch_of_each_stream_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
+    in_memory, in_files = both(tmp_path)
+    streams = [Batches(in_files, 6, 2, seed=seed) for seed in (1, 2)]
+    wanted = [Batches(in_memory, 6, 2, seed=seed) for seed in (1, 2)]
+    for batches, others in zip(streams, wanted, strict=True):
+        assert same(next(batches), next(others))
+    read_ahead(*streams)
+    for file in in_files.files:
+        file.unlink()
+    for batches, others in zip(streams, wanted, strict=True):
+        assert same(next(batches), next(others)), "the files are gone: this batch needs no further read"
+    for batches in streams:
+        with pytest.raises(DataError, match="is not a readable picture"):
+            next(batches)  # and that one was not read
+
+
+@needs_fork
+def test_a_bad_file_is_an_error_of_the_batches_that_have_it(tmp_path: Path) -> None:
+    in_memory, in_files = both(tmp_path)
+    in_files.files[5].write_bytes(b"no picture")
+    whole, batches = Batches(in_memory, 3, 2, seed=0), Batches(in_files, 3, 2, seed=0)
+    outcomes = []
+    for _ in range(12):
+        wanted = next(whole)
+        has_it = bool((wanted[0][:, 0, 0, 0] == in_memory.images[5, 0, 0, 0] / 127.5 - 1).any())
+        outcomes.append(has_it)
+        if has_it:
+            with pytest.raises(DataError, match=r"05.png is not a readable picture"):
+                next(batches)
+        else:
+            assert same(next(batches), wanted)
+        read_ahead(batches)
+    assert set(itertools.pairwise(outcomes)) >= {(False, True), (True, False)}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Images, Folder]:
+    return both(tmp_path_factory.mktemp("pictures"))
+
+
+ACTIONS = ["next", "next", "next", "draw", "save", "load", "share", "size"]
+
+
+@needs_fork
+@settings(max_examples=30)
+@given(actions=st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(ACTIONS)), min_size=5, max_size=20))
+def test_whatever_happens_files_give_the_same_batches(
+    actions: list[tuple[int, str]], sources: tuple[Images, Folder]
+) -> None:
+    """Two streams of one Folder: each draws what a stream of the same pictures in memory draws."""
+    streams = [[Batches(data, 6, 2, seed=seed) for data in sources] for seed in (0, 1)]
+    saved = [[batches.state_dict() for batches in pair] for pair in streams]
+    for number, action in actions:
+        in_memory, in_files = streams[number]
+        if action == "next":
+            assert same(next(in_files), next(in_memory))
+        for place, batches in enumerate((in_memory, in_files)):
+            if action == "draw":
+                torch.rand(1, generator=batches.generator)
+            elif action == "save":
+                saved[number][place] = batches.state_dict()
+            elif action == "load":
+                batches.load_state_dict(saved[number][place])
+            elif action == "share":
+                batches.share = Share(1, 2) if batches.share.count == 1 else Share()
+            elif action == "size":
+                batches.batch_size = 14 - batches.batch_size
+        assert torch.equal(in_memory.generator.get_state(), in_files.generator.get_state())
+
+
+class FakeGPU(TorchFunctionMode):
+    """Device "cuda" on the CPU: it notes each call that would make the CPU wait for a GPU."""
+
+    READING = ("tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__index__", "__float__")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = dict(kwargs or {}), func.__name__
+        on_gpu = any(getattr(argument, "on_gpu", False) for argument in args)
+        if on_gpu and name in self.READING:
+            self.waits.append(name)
+        pinned = kwargs.pop("pin_memory", False)
+        if name == "to" and is_cuda(args[1]):
+            if not (getattr(args[0], "pinned", False) and kwargs.get("non_blocking")):
+                self.waits.append(name)
+            result, on_gpu = args[0].clone(), True
+        else:
+            on_gpu = on_gpu or is_cuda(kwargs.get("device"))
+            result = func(*args, **{**kwargs, **({"device": "cpu"} if "device" in kwargs else {})})
+        if isinstance(result, Tensor):
+            result.on_gpu = on_gpu  # type: ignore[attr-defined]
+            result.pinned = pinned or getattr(result, "pinned", False)  # type: ignore[attr-defined]
+        return result
+
+
+def is_cuda(device: Any) -> bool:
+    return str(device).startswith("cuda")
+
+
+class FakeGenerator(torch.Generator):
+    device = torch.device("cuda:0")
+
+    def __new__(cls, device: Any) -> "FakeGenerator":
+        return super().__new__(cls, "cpu")
+
+
+@needs_fork
+def test_no_batch_waits_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory, in_files = both(tmp_path)
+    monkeypatch.setattr(torch, "Generator", FakeGenerator)
+    data = Folder("fake", in_files.files, 8, 3, FakeGenerator.device, workers=1)
+    with FakeGPU() as gpu:
+        torch.randint(9, (2,), device="cuda").tolist()
+        torch.zeros(2).to("cuda", non_blocking=True)
+        assert gpu.waits == ["tolist", "to"], "the fake sees what would wait"
+        gpu.waits.clear()
+        batches = Batches(data, 6, 2, seed=1)
+        found = [next(batches) for _ in range(3)]
+        state = batches.state_dict()
+        found += [next(batches) for _ in range(2)]
+        batches.load_state_dict(state)
+        again = [next(batches) for _ in range(2)]
+        samples = [data.sample(6, batches.generator) for _ in range(2)]
+        assert gpu.waits == []
+        assert all(tensor.on_gpu for batch in found for tensor in batch)  # type: ignore[attr-defined]
+    assert all(same(*pair) for pair in zip(found[3:], again, strict=True))
+    assert not torch.equal(*samples)
+    assert len({tuple(real[:, 0, 0, 0].tolist()) for real, _ in found}) == 5
+    colours = in_memory.images[:, 0, 0, 0] / 127.5 - 1
+    drawn = torch.cat([real for real, _ in found])[:, 0, 0, 0]
+    assert torch.isin(drawn, colours).all()
+    assert len(drawn.unique()) > 6
+
+
+@needs_fork
+@pytest.mark.cuda
+def test_no_batch_waits_for_this_gpu(tmp_path: Path) -> None:
+    save(tmp_path)
+    data = image_folder(tmp_path, size=8, device="cuda", max_bytes=0, workers=1)
+    batches, again = Batches(data, 6, 2, seed=1), Batches(data, 6, 2, seed=1)
+    next(batches)  # the first allocations may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = [next(batches) for _ in range(3)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    next(again)
+    assert all(same(batch, next(again)) for batch in found)
+    assert found[0][0].is_cuda

@@ -255,7 +255,7 @@ def test_every_order_is_timed_as_often(tmp_path: Path) -> None:
     assert taken == ["b", "a", "a", "b", "b", "a"]  # there and back, the first for warming up
 
 
-# growth, start, notebooks ---------------------------------------------------------------------------------------------
+# growth, start, reading ahead, notebooks ------------------------------------------------------------------------------
 
 
 def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
@@ -315,6 +315,20 @@ def test_start_up_runs_each_in_a_process_and_divides_by_torchs(tmp_path: Path) -
     start_up.main(["--redraw", "--out", str(tmp_path)])
     assert "1.25 (1.00 to 1.50)" in (tmp_path / "start_up.md").read_text()
     assert (tmp_path / "start_up.png").stat().st_size > 5000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on, in any process with threads
+def test_a_batch_after_a_pause_is_judged_by_the_median_of_the_rounds(tmp_path: Path) -> None:
+    folder = script("folder")
+    times = folder.measured(2, count=3, size=2, pause=0.0)
+    assert list(times) == list(folder.KINDS)
+    assert all(len(values) == 2 and min(values) > 0 for values in times.values())
+    figures = dict(zip(folder.KINDS, ([1.0] * 3, [1.0, 2.0, 4.0], [0.05, 0.3, 0.4]), strict=True))
+    result = {"machine": MACHINE, "batch": 64, "side": 256, "size": 64, "workers": 2, "seconds": figures}
+    (tmp_path / "folder.json").write_text(json.dumps(result))
+    folder.main(["--redraw", "--out", str(tmp_path)])
+    assert "after a pause, of one without: 0.10, target at most 0.1: reached" in (tmp_path / "folder.md").read_text()
+    assert (tmp_path / "folder.png").stat().st_size > 3000
 
 
 def test_the_first_imports_of_every_notebook_are_found() -> None:

@@ -708,7 +708,7 @@ def test_workers_outlive_an_interrupt_and_end_with_their_folder(tmp_path: Path) 
     start = time.monotonic()
     del folder, ring
     gc.collect()
-    assert time.monotonic() - start < 4, "torch waits 5 s for a worker that was not told to end"
+    assert time.monotonic() - start < 4, "nobody waits for a worker that was not told to end"
     for worker in workers:
         worker.join(5)
         assert not worker.is_alive()
@@ -719,20 +719,26 @@ def test_workers_outlive_an_interrupt_and_end_with_their_folder(tmp_path: Path) 
 
 
 @needs_fork
-@pytest.mark.parametrize("moment", ["between samples", "while reading"])
+@pytest.mark.parametrize("moment", ["killed between samples", "killed while reading", "interrupted"])
 def test_a_folder_recovers_from_what_stopped_it(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(multiprocessing.active_children())
-    save_pictures(tmp_path)
+    files = save_pictures(tmp_path)
     folder = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
     assert isinstance(folder, Folder)
     first = folder.sample(8, seeded())
-    if moment == "between samples":
-        (worker,) = set(multiprocessing.active_children()) - before
-        with pytest.raises(RuntimeError, match="worker"):
-            kill_and(lambda: folder.sample(8, seeded()), worker.pid or 0)
+    (worker,) = set(multiprocessing.active_children()) - before
+    if moment == "killed between samples":
+        os.kill(worker.pid or 0, signal.SIGKILL)
+    elif moment == "killed while reading":
+        files[0].rename(tmp_path / "first")
+        os.mkfifo(files[0])  # it is never written to, so the worker waits
+        reading = folder.start_reading([0, 1])
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        (tmp_path / "first").rename(files[0])
+        assert torch.equal(reading.result(), folder.start_reading([0, 1]).result())
     else:
         with monkeypatch.context() as patch:
-            patch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter._get_data", interrupt)
+            patch.setattr("concurrent.futures.Future.result", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 folder.sample(8, seeded())
     assert torch.equal(folder.sample(8, seeded()), first)
@@ -742,9 +748,65 @@ def interrupt(*arguments: Any) -> None:
     raise KeyboardInterrupt
 
 
-def kill_and(action: Callable[[], Any], pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    action()
+@needs_fork
+def test_workers_that_are_killed_again_and_again_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pictures(tmp_path)
+    folder = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("gantutor.data.images.read_pictures", end_this_process)
+        with pytest.raises(RuntimeError, match="killed twice, maybe because memory ran out"):
+            folder.sample(8, seeded())
+    assert folder.sample(8, seeded()).shape == (8, 3, 8, 8)
+
+
+def end_this_process(*arguments: Any) -> None:
+    os._exit(1)
+
+
+ENDLESS = """
+import multiprocessing, sys, time
+import torch
+from gantutor.data import image_folder
+folder = image_folder(sys.argv[1], size=8, max_bytes=0, workers=2)
+folder.sample(8, torch.Generator())
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to look for processes in")
+def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
+    save_pictures(tmp_path)
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        workers = process.stdout.readline().split()
+        process.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60
+    while any(is_running(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(worker) for worker in workers)
+
+
+def is_running(pid: str) -> bool:
+    """Whether there is such a process, and it is none that has ended and waits for its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("affinity", "all_cpus", "usable"), [({0}, 8, 1), (None, 8, 8), (None, None, 1)])
+def test_the_cpu_affinity_counts(
+    affinity: set[int] | None, all_cpus: int | None, usable: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: all_cpus)
+    if affinity is None:
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    else:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: affinity, raising=False)
+    assert common.usable_cpus() == usable
 
 
 @needs_fork

@@ -93,3 +93,8 @@ def usable_device(device: str | torch.device) -> torch.device:
 def same_device(a: torch.device, b: torch.device) -> bool:
     """Whether both name one device; "cuda" without an index is any of them."""
     return a.type == b.type and (a.index is None or b.index is None or a.index == b.index)
+
+
+def usable_cpus() -> int:
+    """How many cores this process may use; its affinity can leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,23 +1,27 @@
 """One's own images: a folder of them as `Images` where they fit into memory, else as a `Folder` read by workers."""
 
+import contextlib
+import multiprocessing
 import os
+import random
 import signal
 import threading
-import weakref
 from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from gantutor.data.common import DataError, check_choice, check_draw, check_positive, usable_device
+from gantutor.data.common import DataError, check_choice, check_draw, check_positive, usable_cpus, usable_device
 from gantutor.data.images import Images, to_float
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, usable_cpus())
+KILLED = "The workers that read images were killed twice, maybe because memory ran out. Use fewer workers"
 
 
 def image_folder(
@@ -54,9 +58,9 @@ def image_folder(
 
 
 class Folder:
-    """Images that stay in their files; the workers of a DataLoader read the ones that are drawn.
+    """Images that stay in their files; worker processes read the ones that are drawn.
 
-    The workers start with the first sample and end with the Folder.
+    The workers start with the first reading and end with the Folder.
     """
 
     kind: ClassVar[str] = "images"
@@ -71,11 +75,7 @@ class Folder:
         self.device = device
         self.workers = workers
         self._lock = threading.Lock()
-        self._requests: list[list[int]] = []
-        self._loader = [self._new_loader()]
-        # The garbage collector may take a loader's queues apart before the loader can use them to end its workers, and
-        # then waits for each in vain, for seconds. What a finalizer holds is no garbage: it is let go of here, whole.
-        weakref.finalize(self, self._loader.clear)
+        self._pool: ProcessPoolExecutor | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -83,60 +83,93 @@ class Folder:
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` images drawn with replacement, float32 (n, C, H, W) in [-1, 1].
 
-        The indices are drawn here and each sample is one short epoch of the loader. An endless loader would read ahead,
-        but what it returns would depend on all that was drawn before and not on the generator alone.
         Raises: ValueError for n < 1 or a generator on another device; DataError for an image that cannot be read.
         """
-        return self.sample_rows(n, slice(n), generator)
+        return self.start_reading(self.draw_rows(n, generator)).result()
 
-    def sample_rows(self, n: int, rows: slice, generator: torch.Generator) -> Tensor:
-        """`sample(n, generator)[rows]`, and no other image is read: what one of several replicas needs.
+    def draw_rows(self, n: int, generator: torch.Generator) -> list[int]:
+        """Which `n` images come next. A GPU is not waited for.
 
-        Raises: as `sample`.
+        Numbers that are drawn on a GPU can be read only after all the work that was given to it before. The state of
+        its generator is in the memory of the CPU, so there the rows are drawn from that state.
+        Raises: ValueError for n < 1 or a generator on another device.
         """
         check_draw(n, generator, self.device)
-        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device)[rows].tolist()
-        share = min(64, -(-len(chosen) // self.workers))
+        if self.device.type == "cpu":
+            rows: list[int] = torch.randint(len(self), (n,), generator=generator).tolist()
+            return rows
+        state = bytes(generator.get_state().tolist())
+        torch.rand(1, generator=generator, device=self.device)  # nobody reads it: it moves the state on
+        return random.Random(state).choices(range(len(self)), k=n)
+
+    def start_reading(self, rows: Sequence[int]) -> "Reading":
+        """Have the workers read these images in the background."""
+        return Reading(self, rows)
+
+    def submit(self, rows: Sequence[int]) -> list[Future[Tensor]]:
+        """The parts of a reading, one for each worker; new workers where one of the old ones was killed."""
+        channels, size, _ = self.shape
+        files = [self.files[row] for row in rows]
+        share = -(-len(files) // self.workers)
+        parts = [files[start : start + share] for start in range(0, len(files), share)]
         with self._lock:
-            self._requests[:] = [chosen[start : start + share] for start in range(0, len(chosen), share)]
+            for pool in (self._pool, None):
+                self._pool = pool or ProcessPoolExecutor(self.workers, initializer=start_worker)
+                with contextlib.suppress(BrokenProcessPool):
+                    return [self._pool.submit(read_pictures, part, size, channels) for part in parts]
+        raise RuntimeError(KILLED)
+
+
+class Reading:
+    """Images of a `Folder`, the `rows`, that workers are reading or have read."""
+
+    def __init__(self, folder: Folder, rows: Sequence[int]) -> None:
+        self.folder, self.rows = folder, list(rows)
+        self.parts = folder.submit(self.rows)
+
+    def result(self) -> Tensor:
+        """Float32 (n, C, H, W) in [-1, 1] on the Folder's device, when all of them are read.
+
+        The copy to a GPU does not wait for it either.
+        Raises: DataError for an image that cannot be read; RuntimeError where workers are killed, and killed again.
+        """
+        for tries_left in (1, 0):
             try:
-                parts = list(self._loader[0])
-            except BaseException:  # interrupted, or a worker was killed: the next sample needs new ones
-                self._loader[0] = self._new_loader()
-                raise
-        for part in parts:
-            if isinstance(part, DataError):
-                raise DataError(str(part))
-        return to_float(torch.cat(parts).to(self.device))
+                parts = [part.result() for part in self.parts]
+                break
+            except BrokenProcessPool:
+                if not tries_left:
+                    raise RuntimeError(KILLED) from None
+                self.parts = self.folder.submit(self.rows)
+            except DataError as error:
+                raise DataError(str(error)) from None  # without the worker's own traceback
+        on_gpu = self.folder.device.type == "cuda"
+        images = torch.empty(len(self.rows), *self.folder.shape, dtype=torch.uint8, pin_memory=on_gpu)
+        torch.cat(parts, out=images)
+        return to_float(images.to(self.folder.device, non_blocking=on_gpu))
 
-    def _new_loader(self) -> DataLoader[Any]:
-        return DataLoader(
-            ImageFiles(self.files, *self.shape[:2]),
-            batch_size=None,  # a request is a batch already
-            sampler=self._requests,
-            num_workers=self.workers,
-            persistent_workers=True,
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # or else every epoch takes a number from torch's global one
-        )
+    def cancel(self) -> None:
+        """Nobody needs it: what no worker has begun is not read."""
+        for part in self.parts:
+            part.cancel()
 
 
-class ImageFiles(Dataset[Any]):
-    """What a worker holds: lists of indices in, uint8 (n, C, H, W) out, or the DataError that stopped it."""
+def start_worker() -> None:
+    """What a worker does first. It ends with its parent, however that ends, and with nothing else.
 
-    def __init__(self, files: list[Path], channels: int, size: int) -> None:
-        self.files, self.channels, self.size = files, channels, size
-
-    def __getitem__(self, request: list[int]) -> "Tensor | DataError":
-        try:
-            return torch.stack([read_image(self.files[index], self.size, self.channels) for index in request])
-        except DataError as error:  # returned, because a DataLoader buries what is raised under its own traceback
-            return error
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Jupyter interrupts all processes of a kernel; without this it would end the workers of a Folder that lives on."""
+    Jupyter interrupts all processes of a kernel: that would end the workers of a Folder that lives on.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does to end a run in order
+    torch.set_num_threads(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def find_images(root: Path) -> list[Path]:
@@ -151,6 +184,14 @@ def find_images(root: Path) -> list[Path]:
     if not names:
         raise DataError(f"{root} has no images in it or in its folders; a image's name ends in {', '.join(SUFFIXES)}")
     return [root / name for name in sorted(names, key=lambda name: name.parts)]
+
+
+def read_pictures(paths: Sequence[Path], size: int, channels: int) -> Tensor:
+    """What a worker reads for one part of a batch: uint8 (n, channels, size, size).
+
+    Raises: as `read_image`.
+    """
+    return torch.stack([read_image(path, size, channels) for path in paths])
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
