@@ -37,14 +37,43 @@ def painting(count: int = 2) -> Paint:
     return Paint(negative, CLASSES, examples(count), SIDE)
 
 
-def from_browser(paint: Paint, labels: np.ndarray, stroke: int) -> None:
-    """What the browser sends for a map that it has drawn."""
-    paint.canvas.set_state({"drawn": memoryview(labels.tobytes()), "stroke": stroke, "sent": paint.canvas.sent + 1})
+class View:
+    """What a view in a browser sends, and what all views hear."""
+
+    def __init__(self, paint: Paint, name: str = "a") -> None:
+        self.paint, self.name, self.number = paint, name, 0
+        self.answers: list[dict] = []
+        send = paint.canvas.send
+        paint.canvas.send = lambda content, buffers: (self._hear(content, buffers), send(content, buffers))
+
+    def _hear(self, content: dict, buffers: list[bytes]) -> None:
+        labels, picture = buffers
+        self.answers.append({**content, "map": labels, "picture": np.asarray(Image.open(io.BytesIO(picture)))})
+
+    def send(self, *commands: dict) -> None:
+        """One message; a drawing is given as its command with the map in it."""
+        self.number += 1
+        maps = [memoryview(command["map"].tobytes()) for command in commands if "map" in command]
+        named = [{key: value for key, value in command.items() if key != "map"} for command in commands]
+        self.paint.canvas._handle_custom_msg({"view": self.name, "number": self.number, "commands": named}, maps)
+
+    def last(self) -> dict:
+        """The last answer, which must be the one to this view's last message."""
+        assert (self.answers[-1]["view"], self.answers[-1]["number"]) == (self.name, self.number)
+        return self.answers[-1]
 
 
-def ask(paint: Paint, what: str, number: int = 0) -> None:
-    """What the browser sends for a button."""
-    paint.canvas._handle_custom_msg({"do": what, "number": number}, [])
+def draw(labels: np.ndarray, stroke: int) -> dict:
+    return {"do": "draw", "stroke": stroke, "map": labels}
+
+
+def with_row(labels: np.ndarray, row: int, label: int = 2) -> np.ndarray:
+    changed = labels.copy()
+    changed[row] = label
+    return changed
+
+
+UNDO, REDO, CLEAR, LOOK = ({"do": name} for name in ("undo", "redo", "clear", "look"))
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -64,11 +93,14 @@ def test_it_starts_from_the_first_example_or_from_background() -> None:
 
 
 def test_the_picture_is_the_generators_answer_to_the_coloured_map() -> None:
-    paint = painting().paint_rectangle("window", 4, 5, 6, 3)
-    assert np.array_equal(pixels(paint.output), 255 - drawing(paint.labels))
-    shown = Image.open(io.BytesIO(paint.canvas.picture))
-    assert np.array_equal(np.asarray(shown), np.asarray(paint.output))
+    paint = painting()
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(paint.canvas.picture))), np.asarray(paint.output))
     assert paint.canvas.map == paint.labels.tobytes()
+    view = View(paint)
+    paint.paint_rectangle("window", 4, 5, 6, 3)
+    assert np.array_equal(pixels(paint.output), 255 - drawing(paint.labels))
+    assert np.array_equal(view.answers[-1]["picture"], np.asarray(paint.output))
+    assert view.answers[-1]["map"] == paint.labels.tobytes()
 
 
 def test_the_generator_gets_one_map_in_the_range_of_the_data() -> None:
@@ -166,53 +198,105 @@ def test_what_does_not_fit_is_refused_at_once(options: dict, fault: str) -> None
 
 def test_a_drawing_from_the_browser_is_answered_with_its_picture() -> None:
     paint = painting()
-    drawn = paint.labels
-    drawn[4:8, 4:8] = 2
-    from_browser(paint, drawn, stroke=1)
+    view, drawn = View(paint), with_row(paint.labels, 4)
+    view.send(draw(drawn, stroke=1))
     assert np.array_equal(paint.labels, drawn)
-    assert np.array_equal(pixels(paint.output), 255 - drawing(drawn))
-    assert (paint.canvas.answered, paint.canvas.sent) == (1, 1)
-    from_browser(paint, drawn, stroke=1)  # the same again, as after an undo
-    assert paint.canvas.answered == 2
+    assert view.last()["map"] == drawn.tobytes()
+    assert np.array_equal(view.last()["picture"].transpose(2, 0, 1), 255 - drawing(drawn))
 
 
-def test_all_that_one_stroke_has_sent_is_undone_at_once() -> None:
+def test_the_commands_of_a_message_are_followed_in_their_order_and_answered_once() -> None:
+    asked = []
+    paint = Paint(lambda A: (asked.append(A), -A)[1], CLASSES, examples(), SIDE)
+    view, first = View(paint), paint.labels
+    one, two, three = (with_row(first, row) for row in (4, 5, 6))
+    view.send(draw(one, 1), draw(two, 2), UNDO, UNDO, REDO, draw(three, 3), UNDO)
+    assert view.last()["map"] == one.tobytes()
+    assert (len(view.answers), len(asked)) == (1, 2), "one picture at the start, one for the message"
+    view.send(UNDO)
+    assert view.last()["map"] == first.tobytes()
+    view.send(UNDO, REDO, REDO, REDO)
+    assert view.last()["map"] == three.tobytes(), "the third stroke has ended what could be redone of the second"
+
+
+def test_all_that_one_stroke_has_sent_is_undone_at_once_however_it_was_cut() -> None:
+    first = painting().labels
+    parts = [draw(with_row(first, 4, label), stroke) for label, stroke in ((1, 1), (2, 1), (0, 2), (1, 2))]
+    for messages in ([parts], [[part] for part in parts], [parts[:1], parts[1:3], parts[3:]], [parts[1:2], parts[3:]]):
+        view = View(painting())
+        for message in messages:
+            view.send(*message)
+        for command, wanted in ((UNDO, with_row(first, 4, 2)), (UNDO, first), (REDO, with_row(first, 4, 2))):
+            view.send(command)
+            assert view.last()["map"] == wanted.tobytes()
+
+
+def test_a_stroke_that_is_taken_back_is_not_to_be_undone_however_it_was_cut() -> None:
+    for seen in (True, False):
+        paint = painting()
+        view, first = View(paint), paint.labels
+        view.send(draw(with_row(first, 4), 1), UNDO)
+        if seen:
+            view.send(draw(with_row(first, 6), 2))
+        view.send(draw(first, 2))
+        view.send(REDO)
+        assert view.last()["map"] == with_row(first, 4).tobytes()
+
+
+def test_a_stroke_that_an_undo_cuts_is_two_strokes() -> None:
     paint = painting()
-    first = drawn = paint.labels
-    for stroke in (1, 2):
-        for row in range(3):
-            drawn = drawn.copy()
-            drawn[4 * stroke + row, 4:9] = 2
-            from_browser(paint, drawn, stroke)
-        if stroke == 1:
-            after_one = drawn
-    ask(paint, "undo")
-    assert np.array_equal(paint.labels, after_one)
-    ask(paint, "undo")
-    assert np.array_equal(paint.labels, first)
-    ask(paint, "redo")
-    assert np.array_equal(paint.labels, after_one)
+    view, first = View(paint), paint.labels
+    view.send(draw(with_row(first, 4), 1))
+    paint.undo()
+    view.send(draw(with_row(first, 5), 1), UNDO)
+    assert view.last()["map"] == first.tobytes()
+
+
+def test_two_views_hear_all_and_each_knows_its_own_answer() -> None:
+    paint = painting()
+    a, first = View(paint, "a"), paint.labels
+    b = View(paint, "b")
+    one, two = with_row(first, 4), with_row(with_row(first, 4), 5)
+    a.send(draw(one, 1))
+    a.last()
+    b.send(draw(two, 1))  # the same number, but not the same stroke
+    b.last()
+    assert a.answers[-1]["map"] == b.answers[-1]["map"] == two.tobytes()
+    a.send(UNDO)
+    assert b.answers[-1]["map"] == a.last()["map"] == one.tobytes()
+    paint.undo()
+    assert [(heard["view"], heard["map"]) for heard in (a.answers[-1], b.answers[-1])] == [("", first.tobytes())] * 2
+
+
+def test_a_new_view_sees_what_has_been_painted_without_a_new_picture() -> None:
+    asked = []
+    paint = Paint(lambda A: (asked.append(A), -A)[1], CLASSES, examples(), SIDE).clear()
+    view = View(paint)
+    view.send(LOOK)
+    assert view.last()["map"] == bytes(SIDE * SIDE)
+    assert np.array_equal(view.last()["picture"], np.asarray(paint.output))
+    assert len(asked) == 2
 
 
 def test_the_buttons() -> None:
     paint = painting()
-    ask(paint, "example", 1)
+    view = View(paint)
+    view.send({"do": "example", "index": 1})
     assert np.array_equal(paint.labels, examples()[1].numpy())
-    ask(paint, "clear")
+    view.send(CLEAR)
     assert not paint.labels.any()
-    ask(paint, "example", 7)
-    assert "example 7 is not there" in paint.canvas.message
-    ask(paint, "something else")
+    view.send({"do": "example", "index": 7})
+    assert "example 7 is not there" in view.last()["message"]
     assert not paint.labels.any()
 
 
-def test_a_map_that_does_not_fit_is_refused_in_the_status_line() -> None:
+@pytest.mark.parametrize("bad", [np.zeros(5, np.uint8), np.full((SIDE, SIDE), 3, np.uint8)])
+def test_a_map_that_does_not_fit_is_refused_in_the_status_line(bad: np.ndarray) -> None:
     paint = painting()
-    for bad in (np.zeros(5, np.uint8), np.full((SIDE, SIDE), 3, np.uint8)):
-        from_browser(paint, bad, stroke=1)
-        assert "does not fit" in paint.canvas.message
-        assert paint.canvas.answered == paint.canvas.sent, "or else the browser would wait"
-        assert np.array_equal(paint.labels, examples()[0].numpy())
+    view = View(paint)
+    view.send(draw(bad, 1))
+    assert "does not fit" in view.last()["message"]
+    assert np.array_equal(paint.labels, examples()[0].numpy())
 
 
 def test_an_error_of_the_generator_stands_in_the_status_line_and_does_not_stop_the_drawing() -> None:
@@ -224,16 +308,15 @@ def test_an_error_of_the_generator_stands_in_the_status_line_and_does_not_stop_t
         return -A
 
     paint = Paint(generator, CLASSES, examples(), SIDE)
-    before, drawn = paint.output, paint.labels
-    assert paint.canvas.message == ""
-    drawn[0] = 2
+    view, before, drawn = View(paint), np.asarray(paint.output), with_row(paint.labels, 0)
     broken = True
-    from_browser(paint, drawn, stroke=1)
-    assert paint.canvas.message == "RuntimeError: out of <memory>"
-    assert np.array_equal(np.asarray(paint.output), np.asarray(before))
-    assert paint.canvas.answered == paint.canvas.sent
+    view.send(draw(drawn, 1))
+    assert view.last()["message"] == "RuntimeError: out of <memory>"
+    assert np.array_equal(view.last()["picture"], before)
+    assert view.last()["map"] == drawn.tobytes()
     broken = False
-    from_browser(paint, drawn, stroke=2)
+    view.send(draw(drawn, 2))
+    assert view.last()["message"] == ""
     assert np.array_equal(pixels(paint.output), 255 - drawing(drawn))
 
 
@@ -241,10 +324,11 @@ def test_an_error_of_the_generator_stands_in_the_status_line_and_does_not_stop_t
 
 
 def test_the_map_in_words() -> None:
-    paint = (
-        Paint(negative, CLASSES, side=SIDE).paint_rectangle("window", 0, 0, 16, 4).paint_rectangle("wall", 0, 0, 8, 2)
-    )
-    assert paint.canvas.alt.endswith("a label map with background 75%, window 19%, wall 6%")
+    paint = Paint(negative, CLASSES, side=SIDE)
+    assert paint.canvas.alt.endswith("a label map with background 100%")
+    view = View(paint)
+    paint.paint_rectangle("window", 0, 0, 16, 4).paint_rectangle("wall", 0, 0, 8, 2)
+    assert view.answers[-1]["alt"].endswith("a label map with background 75%, window 19%, wall 6%")
 
 
 def test_mimebundle_is_live_and_a_picture_and_always_the_same_text() -> None:

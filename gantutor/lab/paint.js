@@ -1,5 +1,5 @@
-// The page around a Drawing (paint_drawing.js). Only one map is under way to the kernel at a time: what is drawn
-// meanwhile goes with the next one.
+// The page around a Drawing (paint_drawing.js). All that a person does to the map goes through one queue, in order, and
+// only one message is under way to the kernel at a time (paint.py says what it holds).
 
 const KEYS = 'Arrow keys move, Shift faster; space paints; digits choose a class, [ and ] the one before and after; '
   + 'B brush, R rectangle (space at two corners), F fill, E eraser, M mirror; + and - size; Ctrl+Z and Ctrl+Y.';
@@ -23,10 +23,13 @@ function bytes(view) { return new Uint8Array(view.buffer, view.byteOffset, view.
 function render({ model, el }) {
   const [height, width] = model.get('shape'), classes = model.get('classes');
   const colours = classes.map(([, colour]) => [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16)));
-  const drawing = new Drawing(bytes(model.get('map')), width, height);
-  let tool = 'rectangle', chosen = Math.min(2, classes.length - 1), stroke = 0, pointer = null;
-  let base = null, corner = null, last = null, shown = null, cursor = [width >> 1, height >> 1];
-  let dirty = false, waitingSince = 0, timer = 0, address = '';
+  const drawing = new Drawing(bytes(model.get('map')), width, height), view = Math.random().toString(36).slice(2);
+  let tool = 'rectangle', chosen = Math.min(2, classes.length - 1), size = 3, mirror = false;
+  let pointer = null, shown = null, cursor = [width >> 1, height >> 1], address = '';
+  let queue = [];  // strokes and other commands that the kernel does not have yet
+  let stroke = null;  // the one that is being drawn: the last of the queue, even when the kernel has a part of it
+  let ground = drawing.labels.slice();  // the map below the strokes of the queue
+  let strokes = 0, number = 0, waitingSince = 0, timer = 0, fault = '';
 
   // What stands on the page ---------------------------------------------------------------------------------------
   const map = make('canvas', { width, height, class: 'gt-paint-map' });
@@ -47,8 +50,8 @@ function render({ model, el }) {
     const title = name[0].toUpperCase() + name.slice(1);
     tools[name] = button(sign, title, `${title} (${title[0]})`, () => choose({ tool: name }));
   }
-  const mirrored = button('⇋', 'Mirror', 'Draw left and right alike (M)', () => choose({ mirror: !drawing.mirror }));
-  const slider = make('input', { type: 'range', min: 1, max: 12, value: drawing.size, 'aria-label': 'Brush size' });
+  const mirrored = button('⇋', 'Mirror', 'Draw left and right alike (M)', () => choose({ mirror: !mirror }));
+  const slider = make('input', { type: 'range', min: 1, max: 12, value: size, 'aria-label': 'Brush size' });
   slider.addEventListener('input', () => choose({ size: Number(slider.value) }));
   toolbar.append(make('label', { class: 'gt-paint-size' }, 'Size', slider));
   button('↶', 'Undo', 'Undo (Ctrl+Z)', () => ask('undo'));
@@ -75,8 +78,8 @@ function render({ model, el }) {
   }
   const took = make('span', { class: 'gt-paint-took' });
   const figure = (title, ...inside) => make('figure', {}, make('figcaption', {}, ...title), make('div', {}, ...inside));
-  const pictures = make('div', { class: 'gt-paint-pictures' },
-    figure(['Draw here'], map, over), figure(['What the generator makes of it', took], image));
+  const result = figure(['What the generator makes of it', took], image);
+  const pictures = make('div', { class: 'gt-paint-pictures' }, figure(['Draw here'], map, over), result);
   el.append(make('div', { class: 'gt-paint', 'data-lm-suppress-shortcuts': 'true' },
     toolbar, palette, pictures, strip, said));
 
@@ -88,26 +91,44 @@ function render({ model, el }) {
   }
   function begin(at) {
     if (!drawing.inside(at)) return;
-    stroke = Math.max(stroke, model.get('stroke')) + 1;
-    base = drawing.labels.slice();
-    if (tool === 'rectangle') corner = at;
-    last = at;
-    if (tool === 'fill') drawing.fill(at, chosen);
+    const label = tool === 'eraser' ? 0 : chosen;
+    stroke = { do: 'draw', stroke: ++strokes, tool, label, size, mirror, points: [] };
+    queue.push(stroke);
     go(at);
   }
   function go(at) {
-    if (tool === 'rectangle') {
-      drawing.labels = base.slice();
-      drawing.rectangle(corner, at, chosen);
+    stroke.points.push(at);
+    if (stroke.tool === 'rectangle') redraw();
+    else {
+      drawing.draw(stroke, stroke.points.length - 1);
+      stroke.labels = drawing.labels.slice();
+      draw(map, drawing.labels);
     }
-    if (tool === 'brush') drawing.line(last, at, chosen);
-    if (tool === 'eraser') drawing.line(last, at, 0);
-    last = at;
-    changed();
+    stroke.unsent = true;
+    mark();
+    send();
   }
-  function end() { base = corner = last = null; mark(); }
-  function cancel() { if (base) { drawing.labels = base; end(); changed(); } }
-  function changed() { draw(map, drawing.labels); dirty = true; send(); mark(); }
+  function end() {
+    if (!stroke) return;
+    if (!stroke.unsent) ground = queue.pop().labels;
+    stroke = null;
+    mark();
+  }
+  function cancel() {
+    if (!stroke) return;
+    Object.assign(stroke, { points: [], unsent: true });
+    redraw();
+    end();
+    send();
+  }
+  function redraw() {  // the strokes that the kernel does not have, on the map that it has
+    drawing.labels = ground.slice();
+    for (const waiting of queue.filter(command => command.points)) {
+      drawing.draw(waiting);
+      waiting.labels = drawing.labels.slice();
+    }
+    draw(map, drawing.labels);
+  }
   function mark() {  // where the brush or the keyboard's cursor is
     const context = over.getContext('2d'), at = shown ?? (document.activeElement === over ? cursor : null);
     context.clearRect(0, 0, over.width, over.height);
@@ -117,56 +138,67 @@ function render({ model, el }) {
       context.lineWidth = 1.5; context.strokeStyle = 'white'; context.strokeRect(8 * x, 8 * y, 8 * w, 8 * h);
     };
     context.fillStyle = tool === 'eraser' ? classes[0][1] : classes[chosen][1];
-    const round = tool === 'brush' || tool === 'eraser', low = round ? drawing.low : 0, size = round ? drawing.size : 1;
-    for (const place of round ? drawing.footprint(at) : [])
-      for (const [x, y] of drawing.mirror ? [place, drawing.opposite(place)] : [place])
+    const round = tool === 'brush' || tool === 'eraser', low = round ? lowest(size) : 0, side = round ? size : 1;
+    for (const place of round ? footprint(at, size) : [])
+      for (const [x, y] of mirror ? [place, drawing.opposite(place)] : [place])
         context.fillRect(8 * x, 8 * y, 8, 8);
-    outline(at[0] + low, at[1] + low, size, size);
+    outline(at[0] + low, at[1] + low, side, side);
+    const corner = stroke && tool === 'rectangle' ? stroke.points[0] : null;
     if (corner) outline(Math.min(corner[0], at[0]), Math.min(corner[1], at[1]),
       Math.abs(corner[0] - at[0]) + 1, Math.abs(corner[1] - at[1]) + 1);
   }
 
   // To the kernel and back ----------------------------------------------------------------------------------------
   function send() {
-    if (!dirty || (waitingSince && performance.now() - waitingSince < WAIT_MS)) return;
-    dirty = false;
+    if (!waitingSince) post(due());
+    else if (performance.now() - waitingSince > WAIT_MS) post([{ do: 'look' }]);
+  }
+  function due() {  // the queue up to a stroke after an undo (or the like): only the kernel knows the map below it
+    const until = queue.findIndex((next, i) => next.points && i && !queue[i - 1].points);
+    const commands = queue.splice(0, until < 0 ? queue.length : until);
+    for (const { labels } of commands.filter(command => command !== stroke)) ground = labels ?? ground;
+    if (commands.includes(stroke)) queue.push(stroke);  // it goes on, and all of it is sent again
+    return commands.filter(command => command !== stroke || stroke.unsent);
+  }
+  function post(commands) {
+    if (!commands.length) return;
+    if (commands.includes(stroke)) Object.assign(stroke, { unsent: false, begun: true });
+    const content = commands.map(command => ({ do: command.do, stroke: command.stroke, index: command.index }));
+    const maps = commands.filter(command => command.labels).map(command => command.labels.buffer);
+    model.send({ view, number: ++number, commands: content }, undefined, maps);
     waitingSince = performance.now();
-    model.set({ drawn: new DataView(drawing.labels.slice().buffer), stroke, sent: model.get('sent') + 1 });
-    model.save_changes();
+    result.setAttribute('aria-busy', 'true');
     clearTimeout(timer);
     timer = setTimeout(() => { said.textContent = WAITS; }, 1500);
   }
-  function ask(what, number = 0) {
-    if (base) end();
-    waitingSince = 0;
+  function ask(what, index) {
+    end();
+    queue.push({ do: what, index });
     send();
-    waitingSince = 0;
-    model.send({ do: what, number });
   }
-  function answered() {
-    if (waitingSince && model.get('answered') < model.get('sent')) return;
-    waitingSince = 0;
-    clearTimeout(timer);
-    if (dirty) send(); else adopt();
+  function answered(content, [labels, picture]) {
+    show(content.alt, picture);
+    took.textContent = ` in ${Math.round(content.milliseconds)} ms`;
+    if (content.view === view && content.number === number) {
+      waitingSince = 0;
+      result.removeAttribute('aria-busy');
+      clearTimeout(timer);
+    }
+    if (content.message !== fault || said.textContent === WAITS) said.textContent = fault = content.message;
+    if (waitingSince) return;
+    if (content.view !== view) end();  // a cell or another view has painted
+    if (!queue[0]?.begun) {
+      ground = bytes(labels).slice();
+      redraw();
+    }
+    send();
   }
-  function adopt() {  // an example, an undo, or what a cell has painted
-    if (base) return;
-    drawing.labels = bytes(model.get('map')).slice();
-    draw(map, drawing.labels);
-  }
-  function show() {
+  function show(alt, picture) {
     if (address) URL.revokeObjectURL(address);
-    image.src = address = URL.createObjectURL(new Blob([model.get('picture')], { type: 'image/png' }));
+    image.src = address = URL.createObjectURL(new Blob([picture], { type: 'image/png' }));
+    image.alt = alt;
   }
-  function say() {
-    image.alt = model.get('alt');
-    took.textContent = ` in ${Math.round(model.get('milliseconds'))} ms`;
-    if (said.textContent === WAITS) complain();
-  }
-  function complain() { said.textContent = model.get('message'); }
-  const listening = { 'change:answered': () => { say(); answered(); }, 'change:picture': show, 'change:alt': say,
-    'change:message': complain, 'change:map': () => { if (!waitingSince && !dirty) adopt(); } };
-  for (const [event, action] of Object.entries(listening)) model.on(event, action);
+  model.on('msg:custom', answered);
 
   // Mouse, pen, finger and keyboard -------------------------------------------------------------------------------
   const place = event => {
@@ -187,7 +219,7 @@ function render({ model, el }) {
     const between = event.getCoalescedEvents?.() ?? [];
     for (const moved of between.length ? between : [event]) {
       shown = place(moved);
-      if (base && event.pointerId === pointer && tool !== 'fill') go(shown);
+      if (stroke && event.pointerId === pointer && tool !== 'fill') go(shown);
     }
     mark();
   });
@@ -198,14 +230,14 @@ function render({ model, el }) {
   function choose(settings) {
     cancel();
     if ('tool' in settings) tool = settings.tool;
-    if ('mirror' in settings) drawing.mirror = settings.mirror;
-    if ('size' in settings) slider.value = drawing.size = Math.min(Math.max(settings.size, 1), 12);
+    if ('mirror' in settings) mirror = settings.mirror;
+    if ('size' in settings) slider.value = size = Math.min(Math.max(settings.size, 1), 12);
     if ('chosen' in settings) {
       chosen = (settings.chosen + classes.length) % classes.length;
       if (tool === 'eraser') tool = 'brush';
     }
     for (const [name, element] of Object.entries(tools)) element.setAttribute('aria-pressed', String(name === tool));
-    mirrored.setAttribute('aria-pressed', String(drawing.mirror));
+    mirrored.setAttribute('aria-pressed', String(mirror));
     swatches.forEach((swatch, i) => swatch.setAttribute('aria-pressed', String(i === chosen)));
     mark();
   }
@@ -221,16 +253,16 @@ function render({ model, el }) {
       const far = event.shiftKey ? 4 : 1;
       cursor = cursor.map((at, i) => Math.min(Math.max(at + far * MOVES[key][i], 0), [width, height][i] - 1));
       shown = null;
-      if (base && corner) go(cursor); else mark();
+      if (stroke?.tool === 'rectangle') go(cursor); else mark();
       tell();
     } else if (key === ' ' || key === 'Enter') {
-      if (base && corner) end(); else { begin(cursor); if (tool !== 'rectangle') end(); }
+      if (stroke) end(); else { begin(cursor); if (tool !== 'rectangle') end(); }
     } else if (key === 'Escape') cancel();
     else if (/^[0-9]$/.test(key) && Number(key) < classes.length) choose({ chosen: Number(key) });
     else if (key === '[' || key === ']') choose({ chosen: chosen + (key === ']' ? 1 : -1) });
-    else if (key === '+' || key === '-') choose({ size: drawing.size + (key === '+' ? 1 : -1) });
+    else if (key === '+' || key === '-') choose({ size: size + (key === '+' ? 1 : -1) });
     else if (letter in LETTERS) choose({ tool: LETTERS[letter] });
-    else if (letter === 'm') choose({ mirror: !drawing.mirror });
+    else if (letter === 'm') choose({ mirror: !mirror });
     else return false;
     return true;
   }
@@ -238,13 +270,13 @@ function render({ model, el }) {
     if (pressed(event)) { event.preventDefault(); event.stopPropagation(); }
   });
   choose({});
-  adopt();
-  show();
-  say();
+  redraw();
+  show(model.get('alt'), model.get('picture'));
+  ask('look');
   return () => {
     clearTimeout(timer);
-    for (const [event, action] of Object.entries(listening)) model.off(event, action);
-    if (address) URL.revokeObjectURL(address);
+    model.off('msg:custom', answered);
+    URL.revokeObjectURL(address);
   };
 }
 export default { render };

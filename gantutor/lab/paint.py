@@ -1,12 +1,18 @@
 """Paint: draw a label map with the mouse, and see the picture that a generator makes of it while you draw.
 
-The browser holds the drawing and sends it as class numbers, one map at a time: the next one leaves when the picture of
-the last one has come. The kernel keeps the history, colours the map, asks the generator and sends a PNG.
+The browser draws and the kernel keeps the history. Each sends the other numbered messages, in one order:
+
+- To the kernel: `{"view", "number", "commands"}`. A command is `{"do": "draw", "stroke"}` with its map as a buffer,
+  `{"do": "example", "index"}`, or `{"do": ...}` with "undo", "redo", "clear" or "look". A view sends the next message
+  when the last one is answered, and all that was done meanwhile goes with it.
+- To the browser: `{"view", "number", "alt", "milliseconds", "message"}` with two buffers, the map and its picture as a
+  PNG. It goes to every view. `view` and `number` say whose message it answers.
 """
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ipywidgets as W
@@ -50,22 +56,24 @@ class Paint:
         self.translate, self.classes = translate, tuple(Label(*label) for label in classes)
         self.examples = check_examples(examples, len(self.classes), side)[:MAX_EXAMPLES]
         self._labels: Labels = self.examples[0].copy() if len(self.examples) else np.zeros((side, side), np.uint8)
-        self._undo: list[Labels] = []
-        self._redo: list[Labels] = []
-        self._stroke = 0
+        self._before = self._labels  # the map before the stroke that is being drawn
+        self._stroke: tuple[str, int] | None = None  # its view and its number there
+        self._undo: deque[Labels] = deque(maxlen=MAX_UNDO)
+        self._redo: deque[Labels] = deque(maxlen=MAX_UNDO)
         self.milliseconds = 0.0
         self.output = self._translated()  # raises what is wrong with `translate` before anything is shown
         self.canvas = PaintCanvas(
             shape=[side, side],
             classes=[[label.name, "#{:02x}{:02x}{:02x}".format(*label.colour)] for label in self.classes],
             examples=self.examples.tobytes(),
+            map=self._labels.tobytes(),
+            picture=encode_png(self.output),
+            alt=self._alt(),
         )
         self.widget = W.VBox([self.canvas])
         self.widget.add_class("gt-panel")
         self.widget.add_class("gt-painting")
-        self.canvas.observe(self._on_drawn, "sent")
         self.canvas.on_msg(self._on_message)
-        self._show()
 
     # What a cell calls, and the mouse too ----------------------------------------------------------------------------
 
@@ -84,24 +92,27 @@ class Paint:
             raise ValueError(f"a rectangle {w} x {h} at ({x}, {y}) has no pixel on a map of {side} x {side}")
         labels = self.labels
         labels[max(y, 0) : y + h, max(x, 0) : x + w] = number
-        return self._put(labels)
+        self._draw(labels)
+        return self._update()
 
     def example(self, i: int) -> "Paint":
         """Start from the i-th example. Raises: ValueError where there is none."""
-        if not 0 <= i < len(self.examples):
-            raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
-        return self._put(self.examples[i].copy())
+        self._draw_example(i)
+        return self._update()
 
     def clear(self) -> "Paint":
         """All background."""
-        return self._put(np.zeros_like(self._labels))
+        self._draw(np.zeros_like(self._labels))
+        return self._update()
 
     def undo(self) -> "Paint":
         """Take back the last stroke; nothing happens where there is none."""
-        return self._step(self._undo, self._redo)
+        self._step(self._undo, self._redo)
+        return self._update()
 
     def redo(self) -> "Paint":
-        return self._step(self._redo, self._undo)
+        self._step(self._redo, self._undo)
+        return self._update()
 
     def snapshot(self) -> Image.Image:
         """The map and the picture beside each other."""
@@ -126,28 +137,34 @@ class Paint:
             return label
         raise ValueError(f"class {label!r} is unknown; choose one of {', '.join(names)} or 0 to {len(names) - 1}")
 
-    def _put(self, labels: Labels) -> "Paint":
-        """A new drawing, which can be undone."""
-        if not np.array_equal(labels, self._labels):
-            self._remember()
-            self._labels = labels
-            self._update()
-        return self
+    def _draw(self, labels: Labels, stroke: tuple[str, int] | None = None) -> None:
+        """A new drawing. All drawings of one stroke are undone at once."""
+        if stroke is None or stroke != self._stroke:
+            self._end_stroke()
+        self._labels, self._stroke = labels, stroke
 
-    def _remember(self) -> None:
-        self._undo = [*self._undo[1 - MAX_UNDO :], self._labels]
-        self._redo.clear()
+    def _draw_example(self, i: int) -> None:
+        if not 0 <= i < len(self.examples):
+            raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
+        self._draw(self.examples[i].copy())
 
-    def _step(self, source: list[Labels], target: list[Labels]) -> "Paint":
+    def _end_stroke(self) -> None:
+        """The drawing becomes a step of the history, unless nothing has changed."""
+        if not np.array_equal(self._labels, self._before):
+            self._undo.append(self._before)
+            self._redo.clear()
+        self._before, self._stroke = self._labels, None
+
+    def _step(self, source: deque[Labels], target: deque[Labels]) -> None:
+        self._end_stroke()
         if source:
             target.append(self._labels)
-            self._labels = source.pop()
-            self._update()
-        return self
+            self._labels = self._before = source.pop()
 
-    def _update(self) -> None:
+    def _update(self) -> "Paint":
         self.output = self._translated()
-        self._show()
+        self._answer()
+        return self
 
     def _translated(self) -> Image.Image:
         """The generator's picture of the map. Raises: ValueError for an answer of another form."""
@@ -161,49 +178,55 @@ class Paint:
             raise ValueError(f"translate must give finite pictures {tuple(A.shape)} in [-1, 1]; got {shape}")
         return to_image((B[0].float().cpu() + 1) * 127.5)
 
-    def _shares(self) -> str:
-        """The map in words, the largest part first."""
+    def _alt(self) -> str:
+        """The picture in words: the parts of its map, the largest first."""
         counts = np.bincount(self._labels.ravel(), minlength=len(self.classes)) / self._labels.size
         order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > 0]
-        return ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
+        shares = ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
+        return f"The generator's picture of a label map with {shares}"
 
-    def _show(self, message: str = "") -> None:
-        """Bring the front end up to date, all in one message."""
-        with self.canvas.hold_sync():
-            self.canvas.map = self._labels.tobytes()
-            self.canvas.picture = encode_png(self.output)
-            self.canvas.alt = f"The generator's picture of a label map with {self._shares()}"
-            self.canvas.milliseconds, self.canvas.message = self.milliseconds, message
-            self.canvas.answered = self.canvas.sent
+    # From the browser and back ---------------------------------------------------------------------------------------
 
-    # From the browser ------------------------------------------------------------------------------------------------
-
-    def _on_drawn(self, change: Any) -> None:
-        drawn = np.frombuffer(self.canvas.drawn, np.uint8)
-        if drawn.size != self._labels.size or drawn.max() >= len(self.classes):
-            return self._show(f"The browser sent a map of {drawn.size} pixels that does not fit.")
-        if self.canvas.stroke != self._stroke:
-            self._remember()
-            self._stroke = self.canvas.stroke
-        self._labels = drawn.reshape(self._labels.shape).copy()
-        self._guarded(self._update)
+    def _answer(self, view: str = "", number: int = 0, message: str = "") -> None:
+        """Tell every view the map and its picture, and one view that its message is answered."""
+        content = {"view": view, "number": number, "message": message}
+        content |= {"alt": self._alt(), "milliseconds": self.milliseconds}
+        self.canvas.send(content, [self._labels.tobytes(), encode_png(self.output)])
 
     def _on_message(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
-        actions: dict[str, Callable[[], Any]] = {
-            "undo": self.undo,
-            "redo": self.redo,
-            "clear": self.clear,
-            "example": lambda: self.example(int(content.get("number", 0))),
-        }
-        if content.get("do") in actions:
-            self._guarded(actions[content["do"]])
+        """Follow one view's commands in their order, and answer with the picture of what they lead to.
 
-    def _guarded(self, action: Callable[[], Any]) -> None:
-        """An error has no cell to appear below: it stands in the status line, and the map is kept."""
+        An error has no cell to appear below: it stands in the status line.
+        """
+        maps, message = iter(buffers), ""
         try:
-            action()
+            for command in content["commands"]:
+                self._follow(command, maps, content["view"])
+            if any(command["do"] != "look" for command in content["commands"]):
+                self.output = self._translated()
         except Exception as error:
-            self._show(f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+        self._answer(content["view"], content["number"], message)
+
+    def _follow(self, command: dict[str, Any], maps: Iterator[memoryview], view: str) -> None:
+        match command["do"]:
+            case "draw":
+                self._draw(self._received(next(maps)), (view, command["stroke"]))
+            case "undo":
+                self._step(self._undo, self._redo)
+            case "redo":
+                self._step(self._redo, self._undo)
+            case "clear":
+                self._draw(np.zeros_like(self._labels))
+            case "example":
+                self._draw_example(command["index"])
+
+    def _received(self, buffer: memoryview) -> Labels:
+        """A map from the browser. Raises: ValueError for one that does not fit."""
+        drawn = np.frombuffer(buffer, np.uint8)
+        if drawn.size != self._labels.size or drawn.max() >= len(self.classes):
+            raise ValueError(f"the browser sent a map of {drawn.size} pixels that does not fit")
+        return drawn.reshape(self._labels.shape).copy()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor paint")

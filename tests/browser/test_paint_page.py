@@ -1,8 +1,10 @@
 """The painting canvas in a real JupyterLab: mouse, keyboard and buttons draw, and the generator's picture follows."""
 
+import random
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labserver import LabServer
 from notebookpage import run_whole, screenshot, write_notebook
@@ -25,6 +27,37 @@ with torch.no_grad():
         G(data.first(4)[0])
 G = G.eval()"""
 PAINT = "paint = Paint(G, data.classes, data.labels, side=64)\npaint"
+
+# A generator that takes anything from 0 to 300 ms.
+SLOW = """import random
+import time
+
+from gantutor.data import load_pairs
+from gantutor.lab import Paint
+
+chance = random.Random({seed})
+
+def translate(A):
+    time.sleep(chance.uniform(0, 0.3))
+    return -A"""
+SLOW_PAINT = 'paint = Paint(translate, load_pairs("facades_mini", split="test", number=4).classes, side=64)\npaint'
+
+# The kernel's own map; what has come before is done first.
+KERNEL_MAP = """async () => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const request = { code: '', user_expressions: { map: 'paint.labels.tobytes().hex()' } };
+    const reply = await kernel.requestExecute(request).done;
+    return reply.content.user_expressions.map.data['text/plain'].slice(1, -1);
+}"""
+
+# The map that the learner sees, as class numbers, by the colours of the palette.
+SEEN_MAP = """panel => {
+    const canvas = panel.querySelector('.gt-paint-map');
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    const chips = [...panel.querySelectorAll('.gt-paint-chip')].map(chip => getComputedStyle(chip).backgroundColor);
+    return Array.from({ length: data.length / 4 }, (_, i) =>
+        chips.indexOf(`rgb(${data[4 * i]}, ${data[4 * i + 1]}, ${data[4 * i + 2]})`));
+}"""
 
 # The share of each class on the map that the learner sees, by its colour.
 COUNT = """(canvas, colour) => {
@@ -60,14 +93,19 @@ WINDOW, DOOR, ROOF = [0, 85, 255], [0, 170, 255], [255, 170, 0]
 
 
 class PaintPage(PanelPage):
-    def __init__(self, page: Page) -> None:
-        super().__init__(page, 0, "paint")
+    def __init__(self, page: Page, number: int = 0) -> None:
+        super().__init__(page, number, "paint")
         self.over = self.panel.locator(".gt-paint-over")
         self.map = self.panel.locator(".gt-paint-map")
         self.over.scroll_into_view_if_needed()
 
     def count(self, colour: list[int]) -> int:
         return self.map.evaluate(COUNT, colour)
+
+    def seen(self) -> list[int]:
+        """The class of each pixel of the map that the learner sees, once the kernel has answered all."""
+        expect(self.panel.locator("[aria-busy=true]")).to_have_count(0)
+        return self.panel.evaluate(SEEN_MAP)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The middle of a pixel of the map, on the page."""
@@ -174,3 +212,106 @@ def test_the_picture_follows_within_300_ms(painting: PaintPage, page: Page) -> N
     times = page.evaluate(LATENCY, painting.panel.element_handle())
     print("ms from stroke to picture:", [round(time) for time in times])
     assert statistics.median(times) < 300
+
+
+class Replay:
+    """The same drawing without a browser, a kernel or a wait between them."""
+
+    def __init__(self) -> None:
+        self.map = np.zeros((64, 64), np.uint8)
+        self.undone: list[np.ndarray] = []
+        self.done: list[np.ndarray] = []
+
+    def paint(self, rows: slice, columns: slice, label: int) -> None:
+        self.put(self.map.copy(), (rows, columns), label)
+
+    def fill(self, x: int, y: int, label: int) -> None:
+        """All pixels of one class that hang together: the region grows by its neighbours until it stands still."""
+        same, region = self.map == self.map[y, x], np.zeros((66, 66), bool)
+        region[y + 1, x + 1] = True
+        size = 0
+        while size < region.sum():
+            size = region.sum()
+            near = region[1:-1, 1:-1] | region[:-2, 1:-1] | region[2:, 1:-1] | region[1:-1, :-2] | region[1:-1, 2:]
+            region[1:-1, 1:-1] = near & same
+        self.put(self.map.copy(), region[1:-1, 1:-1], label)
+
+    def put(self, after: np.ndarray, where: object, label: int) -> None:
+        after[where] = label
+        if not np.array_equal(after, self.map):
+            self.done.append(self.map)
+            self.undone.clear()
+            self.map = after
+
+    def undo(self) -> None:
+        if self.done:
+            self.undone.append(self.map)
+            self.map = self.done.pop()
+
+    def redo(self) -> None:
+        if self.undone:
+            self.done.append(self.map)
+            self.map = self.undone.pop()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_with_a_slow_kernel_nothing_overtakes(seed: int, page: Page, lab: LabServer, tmp_path: Path) -> None:
+    """50 things done as fast as the page takes them, in the end as if each had been waited for."""
+    cells = (("setup", SLOW.format(seed=seed)), ("paint", SLOW_PAINT))
+    run_whole(page, lab, write_notebook(tmp_path / f"slow{seed}.ipynb", *cells))
+    painting, replay, chance = PaintPage(page), Replay(), random.Random(seed)
+    keys = page.keyboard
+    painting.over.focus()
+    for _ in range(50):
+        what = chance.choice(["rectangle", "keys", "brush", "fill", "undo", "undo", "redo", "clear"])
+        x, y, label = chance.randrange(5, 40), chance.randrange(5, 40), chance.randrange(10)
+        if what in ("undo", "redo", "clear"):
+            if what == "clear" or chance.random() < 0.5:
+                painting.press(what.capitalize())
+                painting.over.focus()
+            else:
+                keys.press({"undo": "Control+z", "redo": "Control+y"}[what])
+            replay.paint(slice(None), slice(None), 0) if what == "clear" else getattr(replay, what)()
+            continue
+        keys.press(str(label))
+        if what == "brush":
+            keys.press("b")
+            painting.drag((x, y), (x + 20, y))
+            replay.paint(slice(y - 1, y + 2), slice(x - 1, x + 22), label)
+        elif what == "fill":
+            keys.press("f")
+            painting.drag((x, y))
+            replay.fill(x, y, label)
+        else:
+            keys.press("r")
+            if what == "keys":  # from where a click of the mouse leaves the cursor
+                painting.drag((x, y))
+                replay.paint(slice(y, y + 1), slice(x, x + 1), label)
+                for key in (" ", "Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowDown", " "):
+                    keys.press(key)
+                replay.paint(slice(y, y + 5), slice(x, x + 9), label)
+            else:
+                painting.drag((x, y), (x + 20, y + 20), (x + 10, y + 6))  # the corner comes back
+                replay.paint(slice(y, y + 7), slice(x, x + 11), label)
+    assert painting.seen() == replay.map.ravel().tolist()
+    assert page.evaluate(KERNEL_MAP) == replay.map.tobytes().hex()
+    assert page.errors == []
+
+
+def test_two_views_show_one_drawing(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    again = "paint.paint_rectangle('roof', 0, 0, 10, 10)\npaint"
+    cells = (("setup", SLOW.format(seed=0)), ("paint", SLOW_PAINT), ("paint", again))
+    run_whole(page, lab, write_notebook(tmp_path / "views.ipynb", *cells))
+    by_cell, by_mouse = np.zeros((64, 64), int), np.zeros((64, 64), int)
+    by_cell[:10, :10] = by_mouse[:10, :10] = 8
+    by_mouse[20:31, 20:31] = 2
+    second = PaintPage(page, 1)
+    assert second.seen() == by_cell.ravel().tolist(), "a view that is new shows what has been painted"
+    second.drag((20, 20), (30, 30))
+    assert second.seen() == by_mouse.ravel().tolist()
+    first = PaintPage(page, 0)
+    assert first.seen() == by_mouse.ravel().tolist()
+    first.press("Undo")
+    assert first.seen() == by_cell.ravel().tolist()
+    assert PaintPage(page, 1).seen() == by_cell.ravel().tolist()
+    assert page.errors == []
