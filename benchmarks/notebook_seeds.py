@@ -49,6 +49,11 @@ def load(number: str) -> NotebookNode:
     return nbformat.read(found()[number], as_version=4)
 
 
+def code_digest(number: str) -> str:
+    """It changes with a notebook's code cells and their ids."""
+    return digest(repr(code_of(load(number))))
+
+
 def package_digest() -> str:
     """It changes with any of the package's Python files."""
     return digest(*(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))))
@@ -59,7 +64,7 @@ def package_digest() -> str:
 
 def run_seed(number: str, seed: int) -> Row:
     notebook = load(number)
-    row = {"notebook": number, "seed": seed, "code": digest(*code_of(notebook).values()), "package": package_digest()}
+    row = {"notebook": number, "seed": seed, "code": code_digest(number), "package": package_digest()}
     return {**row, **execute(with_seed(notebook, seed), found()[number].parent)}
 
 
@@ -235,7 +240,7 @@ def outcome(failures: Sequence[Row], entry: Row) -> str:
 
 
 def entry_digest(entry: Row) -> str:
-    return digest(repr(sorted(entry.items())), *code_of(load(entry["notebook"])).values())
+    return digest(repr(sorted(entry.items())), code_digest(entry["notebook"]))
 
 
 def claims_of(row: Row) -> list[int]:
@@ -281,7 +286,7 @@ def rows_there(path: Path) -> list[Row]:
 def measure_seeds(path: Path, options: argparse.Namespace) -> None:
     numbers = options.notebooks.split(",") if options.notebooks else list(found())
     seeds = parse_seeds(options.seeds)
-    current = {number: digest(*code_of(load(number)).values()) for number in found()}
+    current = {number: code_digest(number) for number in found()}
     rows = [row for row in rows_there(path) if row["code"] == current.get(row["notebook"])]
     if options.fresh:
         rows = [row for row in rows if row["notebook"] not in numbers or row["seed"] not in seeds]

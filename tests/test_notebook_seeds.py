@@ -75,10 +75,9 @@ def test_a_run_is_not_made_again_until_the_code_changes(seeds: Any, tmp_path: Pa
 
     def fake(number: str, seed: int) -> dict[str, Any]:
         made.append((number, seed))
-        code = seeds.digest(*seeds.code_of(seeds.load(number)).values())
         return {
-            "notebook": number, "seed": seed, "code": code, "package": "older", "seconds": 1.0, "cpu_seconds": 200.0,
-            "assertions": 0, "comparisons": [], "failures": [],
+            "notebook": number, "seed": seed, "code": seeds.code_digest(number), "package": "older", "seconds": 1.0,
+            "cpu_seconds": 200.0, "assertions": 0, "comparisons": [], "failures": [],
         }  # fmt: skip
 
     monkeypatch.setattr(seeds, "run_seed", fake)
@@ -148,6 +147,13 @@ def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
     for setup in ("seed = one", "seed = 0\nseed = 1"):
         with pytest.raises(ValueError, match="one line"):
             seeds.with_seed(notebook({"setup": setup}), 3)
+
+
+def test_a_kernel_that_dies_is_a_failure(seeds: Any, tmp_path: Path) -> None:
+    cells = {"setup": SETUP, "dies": "import os\nos._exit(1)", "last": LAST}
+    found = seeds.execute(notebook(cells), tmp_path)
+    assert [(each["cell"], each["error"]) for each in found["failures"]] == [("dies", "DeadKernelError")]
+    assert found["comparisons"] == [], "the cells after it cannot run"
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3-4", [0, 3, 4])])

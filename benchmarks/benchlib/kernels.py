@@ -12,10 +12,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-INSIDE = Path(__file__).with_name("asserted.py")
-MIME = "application/x-asserted+json"  # as `asserted` has it, which is not imported here: it belongs into the kernel
-INSTALL = f"exec(compile(open({str(INSIDE)!r}).read(), 'asserted.py', 'exec'), {{'__name__': 'in the kernel'}})"
-REPORT = "__asserted__.report()"
+from benchlib import asserted
+from benchlib.asserted import MIME, NAME
+
+INSIDE = Path(asserted.__file__).read_text(encoding="utf-8")  # not imported there: the notebook gets no name from it
+INSTALL = f"exec({INSIDE!r}, {{'__name__': 'in the kernel'}})"
+REPORT = f"{NAME}.report()"
 TIMEOUT_S = 600
 SEED = re.compile(r"^seed = \d+$", flags=re.MULTILINE)
 
@@ -51,7 +53,7 @@ def execute(notebook: NotebookNode, folder: Path, last: str = "") -> dict[str, A
     whole = nbformat.v4.new_notebook(cells=list(cells), metadata=notebook.metadata)
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(whole, timeout=TIMEOUT_S, kernel_name="python3", allow_errors=True, resources=resources)
-    found: dict[str, Any] = {"assertions": 0, "comparisons": [], "failures": []}
+    found: dict[str, Any] = {"seconds": 0.0, "cpu_seconds": 0.0, "assertions": 0, "comparisons": [], "failures": []}
 
     def ask(code: str) -> list[NotebookNode]:
         """What a cell of our own displays; it leaves no trace in the history."""
