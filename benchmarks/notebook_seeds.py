@@ -74,13 +74,12 @@ def margins(runs: Sequence[Row]) -> Iterator[Row]:
     Where it has as many turns with every seed, the turn with the least worst/deviation is taken, otherwise the least
     margin of each seed.
     """
-    order = {name: place for place, name in enumerate(code_of(load(runs[0]["notebook"])))}
     groups: dict[tuple[Any, ...], dict[int, Row]] = {}
     for run in runs:
         for each in run["comparisons"]:
-            name = (order[each["cell"]], each["line"], each["column"], each["part"])
+            name = (each["cell"], each["line"], each["column"], each["part"])
             groups.setdefault(name, {})[run["seed"]] = each
-    for _, by_seed in sorted(groups.items()):
+    for by_seed in groups.values():
         all_pairs = [each["pairs"] for each in by_seed.values()]
         if len({len(pairs) for pairs in all_pairs}) > 1:
             all_pairs = [[min(pairs, key=lambda pair: pair[2])] for pairs in all_pairs]
