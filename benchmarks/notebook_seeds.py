@@ -68,7 +68,7 @@ def run_seed(number: str, seed: int) -> Row:
     return {**row, **execute(with_seed(notebook, seed), found()[number].parent)}
 
 
-def margins(runs: Sequence[Row]) -> Iterator[Row]:
+def list_margins(runs: Sequence[Row]) -> Iterator[Row]:
     """Each comparison of a notebook's runs, in order: its margins, the worst, the deviation, and a verdict.
 
     Where it has as many turns with every seed, the turn with the least worst/deviation is taken, otherwise the least
@@ -84,12 +84,12 @@ def margins(runs: Sequence[Row]) -> Iterator[Row]:
         if len({len(pairs) for pairs in all_pairs}) > 1:
             all_pairs = [[min(pairs, key=lambda pair: pair[2])] for pairs in all_pairs]
         first = next(iter(by_seed.values()))
-        turns = [judge(pairs, first["strict"]) for pairs in zip(*all_pairs, strict=True)]
+        turns = [judge_margins(pairs, first["strict"]) for pairs in zip(*all_pairs, strict=True)]
         worst = min(turns, key=lambda turn: (turn["ratio"], turn["worst"]))
         yield {"cell": first["cell"], "source": first["source"], "seeds": list(by_seed), **worst}
 
 
-def judge(pairs: Sequence[Sequence[float]], strict: bool) -> Row:
+def judge_margins(pairs: Sequence[Sequence[float]], strict: bool) -> Row:
     """One comparison over seeds; `ratio` is worst/deviation, infinite where nothing is random."""
     values = [pair[2] for pair in pairs]
     worst = min(values)
@@ -105,7 +105,7 @@ def judge(pairs: Sequence[Sequence[float]], strict: bool) -> Row:
     return {"pairs": [list(p) for p in pairs], "worst": worst, "deviation": deviation, "ratio": ratio, "word": word}
 
 
-def shown(turn: Row) -> str:
+def show_values(turn: Row) -> str:
     """The values per seed of the side that varies; both sides where both do; of what never varies one pair."""
     left, right = ([f"{pair[side]:.3g}" for pair in turn["pairs"]] for side in (0, 1))
     both = [f"{a}|{b}" for a, b in zip(left, right, strict=True)]
@@ -117,23 +117,30 @@ def shown(turn: Row) -> str:
 def seeds_text(result: Result) -> str:
     rows = result["rows"]
     failures = [
-        [f"{row['notebook']} {each['cell']}", row["seed"], said(each), f"`{each['line']}`" if each["line"] else ""]
+        [
+            f"{row['notebook']} {each['cell']}",
+            row["seed"],
+            describe_failure(each),
+            f"`{each['line']}`" if each["line"] else "",
+        ]
         for row in rows
         for each in row["failures"]
     ]
     text, lines, summary = "", [], []
     for number in sorted({row["notebook"] for row in rows}):
         runs = [row for row in rows if row["notebook"] == number]
-        compared = list(margins(runs))
+        compared = list(list_margins(runs))
         below = [each for each in compared if each["word"].startswith("BELOW")]
         failed = [row["seed"] for row in runs if row["failures"]]
         budget = 60 * LONGER.get(number, BUDGET)
         slow = max(row["cpu_seconds"] for row in runs) > budget  # with one thread, on a machine that does nothing else
-        words = [f"fails with seeds {named(failed)}"] * bool(failed) + [f"{len(below)} BELOW {SAFE:g} SD"] * bool(below)
+        words = [f"fails with seeds {join_sorted(failed)}"] * bool(failed) + [f"{len(below)} BELOW {SAFE:g} SD"] * bool(
+            below
+        )
         words += [f"over {budget:g} CPU seconds"] * slow
         summary.append([
             number,
-            named(row["seed"] for row in runs),
+            join_sorted(row["seed"] for row in runs),
             max(row["assertions"] for row in runs),
             len(compared),
             spread([row["seconds"] for row in runs], 0),
@@ -141,7 +148,7 @@ def seeds_text(result: Result) -> str:
             "; ".join(words) or "passes",
         ])  # fmt: skip
         lines += [
-            [f"{number} {each['cell']}", f"`{each['source']}`", shown(each), f"{each['worst']:.3g}",
+            [f"{number} {each['cell']}", f"`{each['source']}`", show_values(each), f"{each['worst']:.3g}",
              f"{each['deviation']:.2g}", f"{each['ratio']:.1f}" if math.isfinite(each["ratio"]) else "",
              each["word"] + ("" if len(each["seeds"]) == len(runs) else f", {len(each['seeds'])} of {len(runs)} seeds")]
             for each in compared
@@ -150,35 +157,37 @@ def seeds_text(result: Result) -> str:
     head = ["notebook", "seeds", "assertions", "comparisons", "seconds", "CPU seconds", "verdict"]
     text += table(head, summary) + "\n"
     older = {row["notebook"] for row in rows if row["package"] != package_digest()}
-    text += f"Run with an older state of the package: {named(older)} (`--fresh` runs all again).\n\n" if older else ""
+    text += (
+        f"Run with an older state of the package: {join_sorted(older)} (`--fresh` runs all again).\n\n" if older else ""
+    )
     text += "## What failed\n\n"
-    text += table(["cell", "seed", "error", "line"], escaped(failures)) if failures else "Nothing.\n"
+    text += table(["cell", "seed", "error", "line"], escape(failures)) if failures else "Nothing.\n"
     flagged = [line for line in lines if not line[-1].startswith(("holds", "deterministic"))]
     text += (
         f"\n## Too near to the bound\n\nThe worst seed fails, or is less than {SAFE:g} standard deviations away.\n\n"
     )
     head = ["cell", "comparison", "values, a seed each", "worst margin", "SD", "worst/SD", "verdict"]
-    text += table(head, escaped(flagged)) if flagged else "None.\n"
+    text += table(head, escape(flagged)) if flagged else "None.\n"
     text += "\n## Every comparison\n\nTwo values `a|b` are the two sides, where both vary or none does.\n\n"
-    return text + table(head, escaped(lines))
+    return text + table(head, escape(lines))
 
 
-def said(each: Row) -> str:
+def describe_failure(each: Row) -> str:
     return f"{each['error']}: {each['message']}".partition("\n")[0][:160]
 
 
-def named(values: Iterable[object]) -> str:
+def join_sorted(values: Iterable[object]) -> str:
     return ", ".join(map(str, sorted(values, key=str)))
 
 
-def escaped(rows: Iterable[Sequence[object]]) -> list[list[str]]:
+def escape(rows: Iterable[Sequence[object]]) -> list[list[str]]:
     return [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
 
 
 # refutations ----------------------------------------------------------------------------------------------------------
 
 
-def entries(numbers: Iterable[str]) -> list[Row]:
+def read_entries(numbers: Iterable[str]) -> list[Row]:
     """Every entry of these notebooks' refutations, each with its notebook."""
     paths = [(number, REFUTATIONS / f"{number}.toml") for number in numbers]
     return [
@@ -189,7 +198,7 @@ def entries(numbers: Iterable[str]) -> list[Row]:
     ]
 
 
-def edited(notebook: NotebookNode, entry: Row) -> NotebookNode:
+def apply_edits(notebook: NotebookNode, entry: Row) -> NotebookNode:
     """A copy with the entry's edits; an `old` that stands there several times is replaced everywhere.
 
     Raises: ValueError for an edit that finds nothing, or that changes an assertion.
@@ -202,16 +211,16 @@ def edited(notebook: NotebookNode, entry: Row) -> NotebookNode:
             raise ValueError(f"no cell {edit['cell']!r}")
         if edit["old"] not in cell.source:
             raise ValueError(f"not in {edit['cell']!r}: {edit['old']!r}")
-        before = assertions(cell.source)
+        before = list_assertions(cell.source)
         cell.source = cell.source.replace(edit["old"], edit["new"])
-        if assertions(cell.source) != before:
+        if list_assertions(cell.source) != before:
             raise ValueError(f"the edit of {edit['cell']!r} changes an assertion; change what it asserts about")
     if entry["fails"] not in cells:
         raise ValueError(f"no cell {entry['fails']!r}")
     return changed
 
 
-def assertions(source: str) -> list[str]:
+def list_assertions(source: str) -> list[str]:
     """The assert statements of a cell. Raises: SyntaxError."""
     tree = ast.parse(TransformerManager().transform_cell(source))  # without IPython's magics
     return [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Assert)]
@@ -221,21 +230,21 @@ def run_refutation(entry: Row) -> Row:
     path = found()[entry["notebook"]]
     row = {name: entry.get(name, "") for name in ("notebook", "claim", "fails", "why")} | {"code": entry_digest(entry)}
     try:
-        result = execute(edited(load(entry["notebook"]), entry), path.parent, last=entry["fails"])
+        result = execute(apply_edits(load(entry["notebook"]), entry), path.parent, last=entry["fails"])
     except (ValueError, SyntaxError) as error:
         return {**row, "outcome": f"ERROR: {error}", "seconds": 0.0}
-    return {**row, "outcome": outcome(result["failures"], entry), "seconds": result["seconds"]}
+    return {**row, "outcome": judge_outcome(result["failures"], entry), "seconds": result["seconds"]}
 
 
-def outcome(failures: Sequence[Row], entry: Row) -> str:
+def judge_outcome(failures: Sequence[Row], entry: Row) -> str:
     """`REFUTED` only where the cell that must fail raises an AssertionError and no other cell fails before it."""
     early = [each for each in failures if each["cell"] not in (entry["fails"], *entry.get("also", []))]
     if early:
-        return f"ANOTHER CELL FAILS: {early[0]['cell']}, {said(early[0])}"
+        return f"ANOTHER CELL FAILS: {early[0]['cell']}, {describe_failure(early[0])}"
     here = [each for each in failures if each["cell"] == entry["fails"]]
     if not here:
         return "NOT refuted: the assertions hold"
-    return REFUTED if here[0]["error"] == "AssertionError" else f"ANOTHER ERROR: {said(here[0])}"
+    return REFUTED if here[0]["error"] == "AssertionError" else f"ANOTHER ERROR: {describe_failure(here[0])}"
 
 
 def entry_digest(entry: Row) -> str:
@@ -260,7 +269,7 @@ def refutations_text(result: Result) -> str:
     text = "# What the notebooks claim, made false\n\n"
     text += f"{good} of {len(rows)} entries are {REFUTED}: the named cell's assertion fails.\n\n"
     text += f"Claims without such an entry: {', '.join(missing) or 'none'}.\n\n"
-    return text + table(["cell that must fail", "claim", "what is made false", "outcome"], escaped(lines))
+    return text + table(["cell that must fail", "claim", "what is made false", "outcome"], escape(lines))
 
 
 # the command ----------------------------------------------------------------------------------------------------------
@@ -294,13 +303,13 @@ def measure_seeds(path: Path, options: argparse.Namespace) -> None:
         for seed in seeds:
             if (number, seed) not in there:
                 rows.append(run_seed(number, seed))
-                failed = named({each["cell"] for each in rows[-1]["failures"]})
+                failed = join_sorted({each["cell"] for each in rows[-1]["failures"]})
                 print(f"{number}, seed {seed}: {rows[-1]['seconds']:.0f} s, {failed or 'passes'}", flush=True)
                 write(path, sorted(rows, key=lambda row: (row["notebook"], row["seed"])))
 
 
 def measure_refutations(path: Path, options: argparse.Namespace) -> None:
-    wanted = entries(found())
+    wanted = read_entries(found())
     current = {entry_digest(entry) for entry in wanted}
     if options.only:
         chosen = [part.partition(":") for part in options.only.split(",")]
@@ -317,19 +326,21 @@ def measure_refutations(path: Path, options: argparse.Namespace) -> None:
     for entry in wanted:
         if entry_digest(entry) not in there:
             rows.append(run_refutation(entry))
-            print(f"{entry['notebook']}:{named(claims_of(entry))}: {rows[-1]['outcome']}", flush=True)
+            print(f"{entry['notebook']}:{join_sorted(claims_of(entry))}: {rows[-1]['outcome']}", flush=True)
             write(path, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    made = parser(__doc__)
-    made.add_argument("--seeds", default="0-4", help="0-4, or 0,3,7 (default 0-4)")
-    made.add_argument("--notebooks", default="", help="their numbers, 00,01 (default all)")
-    made.add_argument("--refute", action="store_true", help="make each claim false instead: its assertion must fail")
-    made.add_argument("--only", default="", help="with --refute: notebook, or notebook:claim, 02:7,03")
-    made.add_argument("--fresh", action="store_true", help="run again what has been run")
-    options = made.parse_args(arguments)
+    options_parser = parser(__doc__)
+    options_parser.add_argument("--seeds", default="0-4", help="0-4, or 0,3,7 (default 0-4)")
+    options_parser.add_argument("--notebooks", default="", help="their numbers, 00,01 (default all)")
+    options_parser.add_argument(
+        "--refute", action="store_true", help="make each claim false instead: its assertion must fail"
+    )
+    options_parser.add_argument("--only", default="", help="with --refute: notebook, or notebook:claim, 02:7,03")
+    options_parser.add_argument("--fresh", action="store_true", help="run again what has been run")
+    options = options_parser.parse_args(arguments)
     path = stem(options.out, "notebook_refutations" if options.refute else "notebook_seeds")
     if not options.redraw:
         (measure_refutations if options.refute else measure_seeds)(path, options)

@@ -60,7 +60,7 @@ def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path)
         ],
     ]
     assert rows[0]["assertions"] == 5, "those inside a function are its own"
-    judged = {each["source"]: each for each in seeds.margins(rows)}
+    judged = {each["source"]: each for each in seeds.list_margins(rows)}
     words = {source: each["word"] for source, each in judged.items()}
     assert words == {"low < 10 + noise": "holds", "value > 0.2": "BELOW 2 SD", "seed < size": "FAILS"}
     assert judged["value > 0.2"]["worst"] == pytest.approx(0.1)
@@ -107,11 +107,11 @@ def test_turns_are_judged_one_by_one(seeds: Any) -> None:
         {"notebook": "00", "seed": seed, "comparisons": [{**compared, "pairs": each}]}
         for seed, each in enumerate(pairs)
     ]
-    (found,) = seeds.margins(runs)
+    (found,) = seeds.list_margins(runs)
     assert found["word"] == "BELOW 2 SD"
     assert found["worst"] == 0.1
     runs[1]["comparisons"][0]["pairs"].pop()  # not as many turns with each seed: the least of each
-    (found,) = seeds.margins(runs)
+    (found,) = seeds.list_margins(runs)
     assert found["word"] == "deterministic"
 
 
@@ -120,7 +120,7 @@ def test_turns_are_judged_one_by_one(seeds: Any) -> None:
     [([(1, 3), (2, 3)], "1 2"), ([(1, 3), (1, 4)], "3 4"), ([(1, 3), (2, 4)], "1|3 2|4"), ([(1, 3)] * 2, "1|3")],
 )
 def test_the_side_that_varies_is_shown(pairs: list[tuple[float, float]], values: str) -> None:
-    assert script("notebook_seeds").shown({"pairs": pairs}) == values
+    assert script("notebook_seeds").show_values({"pairs": pairs}) == values
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_side_that_varies_is_shown(pairs: list[tuple[float, float]], values:
     ],
 )
 def test_margins_are_judged(margins: list[float], strict: bool, word: str) -> None:
-    assert script("notebook_seeds").judge([[0, value, value] for value in margins], strict)["word"] == word
+    assert script("notebook_seeds").judge_margins([[0, value, value] for value in margins], strict)["word"] == word
 
 
 def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
@@ -289,7 +289,7 @@ def failing(cell: str, error: str = "AssertionError") -> dict[str, str]:
     ],
 )
 def test_only_the_named_assertion_may_fail(failures: list[dict[str, str]], begins: str) -> None:
-    assert script("notebook_seeds").outcome(failures, {"fails": "last", "also": ["also"]}).startswith(begins)
+    assert script("notebook_seeds").judge_outcome(failures, {"fails": "last", "also": ["also"]}).startswith(begins)
 
 
 @pytest.mark.parametrize(
@@ -304,12 +304,12 @@ def test_only_the_named_assertion_may_fail(failures: list[dict[str, str]], begin
 )
 def test_an_edit_that_cannot_be_made_is_an_error(seeds: Any, entry: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
-        seeds.edited(notebook(CELLS), {**SHAKEN, **entry})
+        seeds.apply_edits(notebook(CELLS), {**SHAKEN, **entry})
     assert error in seeds.run_refutation({"notebook": "00", **SHAKEN, **entry})["outcome"]
 
 
 def test_several_edits_are_made_together(seeds: Any) -> None:
-    changed = seeds.code_of(seeds.edited(notebook(CELLS), {"fails": "last", "edits": [SHAKEN, NOTHING]}))
+    changed = seeds.code_of(seeds.apply_edits(notebook(CELLS), {"fails": "last", "edits": [SHAKEN, NOTHING]}))
     assert "0.1 + (seed" in changed["shaky"]
     assert "low = 1" in changed["middle"]
 

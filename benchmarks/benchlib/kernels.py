@@ -71,7 +71,7 @@ def execute(notebook: NotebookNode, folder: Path, last: str = "") -> dict[str, A
                 continue
             try:
                 client.execute_cell(cell, place)
-                found["failures"] += [failure(cell.id, output) for output in cell.outputs if is_error(output)]
+                found["failures"] += [describe_error(cell.id, output) for output in cell.outputs if is_error(output)]
                 (seen,) = (output.data[MIME] for output in ask(REPORT) if MIME in output.get("data", {}))
             except (DeadKernelError, CellTimeoutError) as error:
                 found["failures"].append({"cell": cell.id, "error": type(error).__name__, "message": "", "line": ""})
@@ -89,7 +89,7 @@ def is_error(output: NotebookNode) -> bool:
     return bool(output.output_type == "error")
 
 
-def failure(cell: str, output: NotebookNode) -> Failure:
+def describe_error(cell: str, output: NotebookNode) -> Failure:
     """An error's name and message, and the line of the cell: the first one that the traceback marks."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.traceback))
     marked = re.search(r"^-+> *\d+ (.*)$", plain, flags=re.MULTILINE)
