@@ -1,12 +1,14 @@
 """The form of the notebooks, read and not run: `pytest --nbval-lax notebooks` runs them."""
 
+import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -155,3 +157,121 @@ def test_another_kernel_is_found() -> None:
     notebook = good_notebook()
     notebook.metadata.kernelspec.name = "my-env"
     assert faults(notebook, "01_x") == ["its kernel is not python3"]
+
+
+# one seed -------------------------------------------------------------------------------------------------------------
+
+SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "Random", "seed"}  # functions
+A_SEED = re.compile(r"(^|_)(seeds?|random_state)$", flags=re.IGNORECASE)  # variables and parameters
+BUILDS = {"range", "list", "tuple", "sorted", "zip"}  # they make seeds from what they are given
+LITERAL_SEEDS = {  # notebooks that still have some, and why
+    "06_scale_up": "it is rewritten after 00 to 03; the cell that resumes a run has a literal seed",
+}
+
+
+def is_literal(node: ast.expr, loops: set[str]) -> bool:
+    """Whether an expression has a number in it and no name but those of loops over numbers."""
+    names = {inside.id for inside in ast.walk(node) if isinstance(inside, ast.Name)}
+    numbers = [inside for inside in ast.walk(node) if isinstance(inside, ast.Constant) and type(inside.value) is int]
+    return names <= BUILDS | loops and bool(numbers or names & loops)
+
+
+def seeding(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.expr]]:
+    """What seeds something, and the expression that says with what."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            yield from ((node, value) for value in node.args if name in SEEDERS)
+            yield from ((node, word.value) for word in node.keywords if A_SEED.search(word.arg or ""))
+        elif isinstance(node, ast.Dict):
+            keys = zip(node.keys, node.values, strict=True)
+            yield from ((node, value) for key, value in keys if A_SEED.search(str(getattr(key, "value", ""))))
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            value = node.iter if isinstance(node, ast.For) else node.value
+            if value and any(A_SEED.search(getattr(target, "id", "")) for target in targets):
+                yield node, value
+        elif isinstance(node, ast.arguments):
+            defaults = [*zip([*node.posonlyargs, *node.args][::-1], node.defaults[::-1], strict=False)]
+            defaults += [pair for pair in zip(node.kwonlyargs, node.kw_defaults, strict=True) if pair[1]]
+            yield from ((value, value) for argument, value in defaults if A_SEED.search(argument.arg))
+
+
+def literal_seeds(notebook: NotebookNode) -> list[str]:
+    """The lines below the set-up cell that seed something with a number, and not with what derives from `seed`."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "setup" in tags(cell):
+            continue
+        tree = ast.parse(TransformerManager().transform_cell(cell.source))
+        over = [node for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))]
+        loops = {
+            name.id
+            for node in over
+            if is_literal(node.iter, set())
+            for name in ast.walk(node.target)
+            if isinstance(name, ast.Name)
+        }
+        lines = cell.source.splitlines()
+        found += [
+            f"{cell.id}: {lines[node.lineno - 1].strip()}" for node, value in seeding(tree) if is_literal(value, loops)
+        ]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
+def test_below_the_set_up_cell_stands_no_literal_seed(path: Path) -> None:
+    if path.stem in LITERAL_SEEDS:
+        pytest.skip(LITERAL_SEEDS[path.stem])
+    assert literal_seeds(nbformat.read(path, as_version=4)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch.manual_seed(0)",
+        "z = torch.randn(3, generator=torch.Generator().manual_seed(5))",
+        "np.random.default_rng(1)",
+        "random.Random(1)",
+        "np.random.seed(1)",
+        "run = Experiment(data='ring', seed=1)",
+        "settings = {'seed': 1}",
+        "SEEDS = range(3)",
+        "seeds = [0, 1, 2]",
+        "first_seed: int = 3",
+        "for seed in (0, 1):\n    pass",
+        "for s in range(3):\n    train(seed=s)",
+        "runs = [train(seed=100 + s) for s in range(3)]",
+        "for name, s in zip('ab', range(2)):\n    torch.manual_seed(s)",
+        "def trained(steps, seed=0):\n    pass",
+        "def trained(*, seed=0):\n    pass",
+    ],
+)
+def test_a_literal_seed_is_found(code: str) -> None:
+    notebook = good_notebook()
+    notebook.cells[4].source = code
+    assert len(literal_seeds(notebook)) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch.manual_seed(seed)",
+        "torch.manual_seed(seed + 1)",
+        "seeds = range(seed, seed + 3)",
+        "for s in seeds:\n    train(seed=s)",
+        "for s in range(seed, seed + 3):\n    torch.manual_seed(s)",
+        "generator = np.random.default_rng([seed, 1])",
+        "for step in range(3):\n    torch.manual_seed(seed + step)",
+        "complete = [row for row in rows if row['seed'] == 0]",
+        "rows[2]['seed']",
+        "count = len(seeds)",
+        "def trained(seed, steps=3):\n    pass",
+        "table = {'batch': 2}",
+        "%time train(seed)",
+    ],
+)
+def test_what_derives_from_the_seed_is_let_pass(code: str) -> None:
+    notebook = good_notebook()
+    notebook.cells[4].source = code
+    assert literal_seeds(notebook) == []

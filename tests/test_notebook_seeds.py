@@ -1,0 +1,335 @@
+"""The notebooks' seeds and refutations, on a notebook of five cells."""
+
+import ast
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+SETUP = "import random\nimport inspect\n\nseed = 0\ngenerator = random.Random(seed)"
+MIDDLE = "noise = generator.gauss(0, 1)\nlow = 0\nassert low < 10 + noise"
+SHAKY = "value = 0.3 + (seed == 1)\nassert value > 0.2, 'near'"
+FUNCTION = (
+    "def step(x):\n    assert x < 3\n    return x\n\n\nassert step(2) == 2\nassert 'x < 3' in inspect.getsource(step)"
+)
+LAST = "for size in (1, 2):\n    assert seed < size, f'too large: {seed}'\nshown = True"
+CELLS = {"setup": SETUP, "middle": MIDDLE, "shaky": SHAKY, "function": FUNCTION, "last": LAST}
+
+
+def script(name: str) -> Any:
+    """A module of benchmarks/, which pytest has on its path."""
+    return importlib.import_module(name)
+
+
+def notebook(cells: dict[str, str]) -> NotebookNode:
+    code = [nbformat.v4.new_code_cell(source, id=name) for name, source in cells.items()]
+    code[0].metadata.tags = ["setup"]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title", id="title"), *code])
+
+
+@pytest.fixture
+def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, with one notebook, and no refutations yet."""
+    module, path = script("notebook_seeds"), tmp_path / "00_tiny.ipynb"
+    nbformat.write(notebook(CELLS), path)
+    monkeypatch.setattr(module, "found", lambda: {"00": path})
+    monkeypatch.setattr(module, "REFUTATIONS", tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return module
+
+
+# seeds ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path) -> None:
+    seeds.main(["--seeds", "0-1", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]
+    assert [row["failures"] for row in rows] == [
+        [],
+        [
+            {
+                "cell": "last",
+                "error": "AssertionError",
+                "message": "too large: 1",
+                "line": "assert seed < size, f'too large: {seed}'",
+            }
+        ],
+    ]
+    assert rows[0]["assertions"] == 5, "those inside a function are its own"
+    judged = {each["source"]: each for each in seeds.list_margins(rows)}
+    words = {source: each["word"] for source, each in judged.items()}
+    assert words == {"low < 10 + noise": "holds", "value > 0.2": "BELOW 2 SD", "seed < size": "FAILS"}
+    assert judged["value > 0.2"]["worst"] == pytest.approx(0.1)
+    assert judged["seed < size"]["worst"] == 0, "and a strict comparison fails there"
+    text = (tmp_path / "notebook_seeds.md").read_text()
+    assert "fails with seeds 1; 1 BELOW 2 SD" in text
+    assert "AssertionError: too large: 1" in text
+
+
+def test_a_run_is_not_made_again_until_the_code_changes(seeds: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    made: list[tuple[str, int]] = []
+
+    def fake(number: str, seed: int) -> dict[str, Any]:
+        made.append((number, seed))
+        return {
+            "notebook": number, "seed": seed, "code": seeds.code_digest(number), "package": "older", "seconds": 1.0,
+            "cpu_seconds": 200.0, "assertions": 0, "comparisons": [], "failures": [],
+        }  # fmt: skip
+
+    monkeypatch.setattr(seeds, "run_seed", fake)
+    options = ["--out", str(tmp_path), "--seeds"]
+    seeds.main([*options, "0,2"])
+    seeds.main([*options, "0-2"])
+    assert made == [("00", 0), ("00", 2), ("00", 1)]
+    seeds.main([*options, "1", "--fresh"])
+    assert made[3:] == [("00", 1)]
+    text = (tmp_path / "notebook_seeds.md").read_text()
+    assert "| 0, 1, 2 |" in text
+    assert "older state of the package: 00" in text
+    assert "over 120 CPU seconds" in text
+    nbformat.write(notebook({**CELLS, "last": "done = True"}), tmp_path / "00_tiny.ipynb")
+    seeds.main([*options, "2"])
+    assert made[4:] == [("00", 2)]
+    assert len(json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]) == 1, (
+        "the others are another notebook's"
+    )
+
+
+def test_turns_are_judged_one_by_one(seeds: Any) -> None:
+    """A turn that never varies does not hide one that does."""
+    pairs = [[[0, 1e-9, 1e-9], [0, value, value]] for value in (0.1, 0.9, 0.5)]
+    compared = {"cell": "last", "line": 1, "column": 0, "part": 0, "source": "a < b", "strict": True}
+    runs = [
+        {"notebook": "00", "seed": seed, "comparisons": [{**compared, "pairs": each}]}
+        for seed, each in enumerate(pairs)
+    ]
+    (found,) = seeds.list_margins(runs)
+    assert found["word"] == "BELOW 2 SD"
+    assert found["worst"] == 0.1
+    runs[1]["comparisons"][0]["pairs"].pop()  # not as many turns with each seed: the least of each
+    (found,) = seeds.list_margins(runs)
+    assert found["word"] == "deterministic"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "values"),
+    [([(1, 3), (2, 3)], "1 2"), ([(1, 3), (1, 4)], "3 4"), ([(1, 3), (2, 4)], "1|3 2|4"), ([(1, 3)] * 2, "1|3")],
+)
+def test_the_side_that_varies_is_shown(pairs: list[tuple[float, float]], values: str) -> None:
+    assert script("notebook_seeds").show_values({"pairs": pairs}) == values
+
+
+@pytest.mark.parametrize(
+    ("margins", "strict", "word"),
+    [
+        ([0.5, 0.6], True, "holds"),
+        ([0.1, 0.6], True, "BELOW 2 SD"),
+        ([-0.1, 0.6], True, "FAILS"),
+        ([0.0, 0.0], True, "FAILS"),
+        ([0.0, 0.0], False, "deterministic"),
+        ([1.0, 1.0001], True, "deterministic"),
+        ([0.5, float("-inf")], True, "FAILS"),
+        ([0.5, float("inf")], True, "deterministic"),
+        ([0.5], True, "holds with one seed"),
+    ],
+)
+def test_margins_are_judged(margins: list[float], strict: bool, word: str) -> None:
+    assert script("notebook_seeds").judge_margins([[0, value, value] for value in margins], strict)["word"] == word
+
+
+def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
+    assert "seed = 3\n" in seeds.with_seed(notebook(CELLS), 3).cells[1].source
+    assert seeds.code_of(seeds.with_seed(notebook(CELLS), 3))["last"] == LAST
+    for setup in ("seed = one", "seed = 0\nseed = 1"):
+        with pytest.raises(ValueError, match="one line"):
+            seeds.with_seed(notebook({"setup": setup}), 3)
+
+
+def test_a_kernel_that_dies_is_a_failure(seeds: Any, tmp_path: Path) -> None:
+    cells = {"setup": SETUP, "dies": "import os\nos._exit(1)", "last": LAST}
+    found = seeds.execute(notebook(cells), tmp_path)
+    assert [(each["cell"], each["error"]) for each in found["failures"]] == [("dies", "DeadKernelError")]
+    assert found["comparisons"] == [], "the cells after it cannot run"
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3-4", [0, 3, 4])])
+def test_seeds_are_parsed(text: str, seeds: list[int]) -> None:
+    assert script("notebook_seeds").parse_seeds(text) == seeds
+
+
+# what is recorded -----------------------------------------------------------------------------------------------------
+
+
+def run_instrumented(code: str) -> tuple[dict[str, list[list[float]]], BaseException | None]:
+    """The pairs of each comparison in `code`, executed as a cell is, and what it raised."""
+    asserted = script("benchlib.asserted")
+    recorder, error = asserted.Recorder(), None
+    tree = asserted.Instrument(recorder).visit(ast.parse(code))
+    try:
+        exec(compile(tree, "cell", "exec"), {asserted.NAME: recorder})
+    except Exception as raised:
+        error = raised
+    return {each["source"]: each["pairs"] for each in recorder.found.values()}, error
+
+
+@pytest.mark.parametrize(
+    ("test", "pairs"),
+    [
+        ("1 < 3", {"1 < 3": [[1, 3, 2]]}),
+        ("3.5 >= 1", {"3.5 >= 1": [[3.5, 1, 2.5]]}),
+        ("1 < 3 <= 4", {"1 < 3": [[1, 3, 2]], "3 <= 4": [[3, 4, 1]]}),
+        ("not 3 < 1", {"not 3 < 1": [[3, 1, 2]]}),
+        ("1 < 2 and 5 > 2", {"1 < 2": [[1, 2, 1]], "5 > 2": [[5, 2, 3]]}),
+        ("not (2 < 1 or 5 < 2)", {"not 2 < 1": [[2, 1, 1]], "not 5 < 2": [[5, 2, 3]]}),
+        ("all(x < 9 for x in (1, 2))", {"x < 9": [[1, 9, 8], [2, 9, 7]]}),
+        ("all([1 < 2, 2 < 4])", {"1 < 2": [[1, 2, 1]], "2 < 4": [[2, 4, 2]]}),
+        ("not any(x > 9 for x in (1, 2))", {"not x > 9": [[1, 9, 8], [2, 9, 7]]}),
+        ("(np.array([1, 3]) < 9).all()", {"np.array([1, 3]) < 9": [[3, 9, 6]]}),
+        ("torch.all(torch.tensor([1., 3.]) > 0)", {"torch.tensor([1.0, 3.0]) > 0": [[1, 0, 1]]}),
+        ("torch.ones(1, requires_grad=True) > 0", {"torch.ones(1, requires_grad=True) > 0": [[1, 0, 1]]}),
+        ("sum(x < 2 for x in (1, 3)) >= 1", {"sum((x < 2 for x in (1, 3))) >= 1": [[1, 1, 0]]}),
+        ("not math.nan < 1", {"not math.nan < 1": [[pytest.approx(float("nan"), nan_ok=True), 1, float("-inf")]]}),
+        ("math.inf >= math.inf", {"math.inf >= math.inf": [[float("inf"), float("inf"), 0]]}),
+        ("1 == 1", {}),
+        ("2 in (1, 2)", {}),
+        ("1 < 2 or 3 < 2", {}),  # only one of them must hold
+        ("any(x < 2 for x in (1, 3))", {}),
+        ("'a' < 'b'", {}),
+        ("{1} < {1, 2}", {}),
+        ("(lambda: 1 < 2)()", {}),
+    ],
+)
+def test_what_is_recorded(test: str, pairs: dict[str, list[list[float]]]) -> None:
+    found, error = run_instrumented(f"import math\nimport numpy as np\nimport torch\nassert {test}")
+    assert error is None
+    assert found == pairs
+
+
+def test_of_very_many_turns_the_worst_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    asserted, shown = script("benchlib.asserted"), []
+    monkeypatch.setattr(asserted, "display", lambda data, raw: shown.append(data[asserted.MIME]))
+    recorder = asserted.Recorder()
+    tree = asserted.Instrument(recorder).visit(ast.parse("for x in range(150):\n    assert x < 150"))
+    exec(compile(tree, "cell", "exec"), {asserted.NAME: recorder})
+    recorder.report()
+    recorder.report()
+    assert shown[0]["comparisons"][0]["pairs"] == [[149, 150, 1]]
+    assert shown[1]["comparisons"] == [], "each cell has its own"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "assert 3 < 1, f'no: {1 + 1}'",
+        "assert 1 < 3 < 2",
+        "assert 3 < 1 < 1 / 0",  # a chain stops at its first false link
+        "assert not 1 < 2",
+        "assert all(x < 2 for x in (1, 2, 1 / 0))",  # and `all` does
+        "assert 1 < 'a'",
+        "x = []\nassert (x.append(1) or 1) < 2 and x == [1], x",
+        "assert 1 < (y := 2) and y == 2",
+        "import torch\nassert torch.ones(2) < 2",  # ambiguous
+        "for x in (1, 5):\n    with open('nowhere'):\n        assert x < 3",
+        "def f(x):\n    assert x < 3\n\nf(4)",
+        "import torch\nassert 0 < torch.tensor(0.5) < 1\nassert float('nan') < 1, 'nan'",
+    ],
+)
+def test_a_rewritten_cell_does_what_it_did(code: str) -> None:
+    plain: BaseException | None = None
+    try:
+        exec(compile(code, "cell", "exec"), {})
+    except Exception as raised:
+        plain = raised
+    _, error = run_instrumented(code)
+    assert type(error) is type(plain)
+    assert str(error) == str(plain)
+    if plain is not None and plain.__traceback__ and error is not None and error.__traceback__:
+        assert error.__traceback__.tb_next.tb_lineno == plain.__traceback__.tb_next.tb_lineno
+
+
+# refutations ----------------------------------------------------------------------------------------------------------
+
+
+def toml(*found: dict[str, Any]) -> str:
+    lines = [f"{name} = {json.dumps(value)}" for entry in found for name, value in [("", ""), *entry.items()]]
+    return "\n".join("[[refute]]" if line.startswith(" =") else line for line in lines)
+
+
+SHAKEN = {"cell": "shaky", "old": "0.3 +", "new": "0.1 +", "fails": "shaky", "why": "it is small"}
+NOTHING = {"cell": "middle", "old": "low = 0", "new": "low = 1", "fails": "middle", "why": "it is less low"}
+
+
+def test_a_refutation_that_does_not_refute_is_reported(seeds: Any, tmp_path: Path) -> None:
+    (tmp_path / "00.toml").write_text(toml({"claim": 7, **SHAKEN}, {"claim": [8, 9], **NOTHING}))
+    seeds.main(["--refute", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "notebook_refutations.json").read_text())["rows"]
+    assert [row["outcome"] for row in rows] == [seeds.REFUTED, "NOT refuted: the assertions hold"]
+    text = (tmp_path / "notebook_refutations.md").read_text()
+    assert "1 of 2 entries are refuted as it should be" in text
+    assert "without such an entry: 1, 2, 3, 4, 5, 6, 8, 9, 10," in text
+
+
+def failing(cell: str, error: str = "AssertionError") -> dict[str, str]:
+    return {"cell": cell, "error": error, "message": "", "line": ""}
+
+
+@pytest.mark.parametrize(
+    ("failures", "begins"),
+    [
+        ([failing("last")], "refuted as it should be"),
+        ([failing("also"), failing("last")], "refuted as it should be"),
+        ([], "NOT refuted"),
+        ([failing("also")], "NOT refuted"),
+        ([failing("middle"), failing("last")], "ANOTHER CELL FAILS: middle"),
+        ([failing("last", "NameError")], "ANOTHER ERROR: NameError"),
+    ],
+)
+def test_only_the_named_assertion_may_fail(failures: list[dict[str, str]], begins: str) -> None:
+    assert script("notebook_seeds").judge_outcome(failures, {"fails": "last", "also": ["also"]}).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        ({"cell": "nowhere"}, "no cell 'nowhere'"),
+        ({"fails": "nowhere"}, "no cell 'nowhere'"),
+        ({"old": "not there"}, "not in 'shaky'"),
+        ({"old": "> 0.2", "new": "> 0.5"}, "changes an assertion"),
+        ({"edits": [SHAKEN, SHAKEN]}, "not in 'shaky'"),
+    ],
+)
+def test_an_edit_that_cannot_be_made_is_an_error(seeds: Any, entry: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        seeds.apply_edits(notebook(CELLS), {**SHAKEN, **entry})
+    assert error in seeds.run_refutation({"notebook": "00", **SHAKEN, **entry})["outcome"]
+
+
+def test_several_edits_are_made_together(seeds: Any) -> None:
+    changed = seeds.code_of(seeds.apply_edits(notebook(CELLS), {"fails": "last", "edits": [SHAKEN, NOTHING]}))
+    assert "0.1 + (seed" in changed["shaky"]
+    assert "low = 1" in changed["middle"]
+
+
+def test_the_claims_to_run_are_chosen(seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def fake(entry: dict[str, Any]) -> dict[str, Any]:
+        made.append(entry.get("claim"))
+        row = {"notebook": "00", "fails": "shaky", "why": "", "outcome": seeds.REFUTED, "claim": entry.get("claim", "")}
+        return {**row, "code": seeds.entry_digest(entry)}
+
+    monkeypatch.setattr(seeds, "run_refutation", fake)
+    (tmp_path / "00.toml").write_text(toml({"claim": 7, **SHAKEN}, {"claim": [8, 9], **SHAKEN}, SHAKEN))
+    out = ["--refute", "--out", str(tmp_path)]
+    seeds.main([*out, "--only", "00:9"])
+    assert made == [[8, 9]]
+    seeds.main(out)
+    assert made[1:] == [7, None]
+    seeds.main([*out, "--only", "00"])
+    assert made[3:] == [7, [8, 9], None]
+    with pytest.raises(SystemExit, match="no entry"):
+        seeds.main([*out, "--only", "01"])
