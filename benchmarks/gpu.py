@@ -215,11 +215,11 @@ def our_side(
     preset: Preset, folder: Path, device: str, changes: dict[str, Any], speed: tuple[str, ...], precision: str
 ) -> Side:
     """The course's loop with those speed-ups. Raises: ValueError for one that cannot be used."""
-    from gantutor.speed import SPEED_UPS, recommended
+    from gantutor.speed import SPEED_UPS
 
     config: Any = preset.config(preset.load(folder, device), device, **changes)
     run = config.start(config.data)
-    names = {*recommended(device, run.model), *speed}
+    names = {"fused", *speed}
     config.replace(speed=tuple(name for name in SPEED_UPS if name in names)).apply(run)
 
     def steps(count: int) -> None:

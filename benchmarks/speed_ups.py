@@ -1,8 +1,8 @@
 """What each speed-up of `gantutor.speed` is worth: a step's time against the plain one's, for the default configs.
 
-    python benchmarks/speed_ups.py [--device NAME] [--repeats N] [--redraw]
+    python benchmarks/speed_ups.py [--repeats N] [--redraw]
 
-The runs of one config take turns in one process, there and back, and each round gives one ratio to its plain turn.
+On a CPU; gpu.py does it on a GPU. The runs of one config take turns in one process, there and back, and each round gives one ratio to its plain turn.
 `gantutor.speed.recommended` is chosen by this table. What "compile" needs to get ready, with nothing on the disk from
 an earlier time, is a column of its own: it has to be won back. `keep_memory`, which no run can be without in the same
 process, is not in it; see throughput.py.
@@ -22,7 +22,7 @@ from benchlib.results import Result, draw, parser, read, spread, stem, table, wr
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.ledger.copies import wait
 from gantutor.speed import SPEED_UPS, check_speed, recommended, wait_until_ready
-from gantutor.training import Run, devices
+from gantutor.training import Run
 
 CONFIGS: dict[str, Config] = {
     "DCGAN 28": GANConfig(),
@@ -33,9 +33,9 @@ TURN_S = 0.4  # a turn's length, roughly
 PLAIN = "plain"
 
 
-def tried(device: str) -> dict[str, tuple[str, ...]]:
+def tried() -> dict[str, tuple[str, ...]]:
     """The speed-ups to be measured, alone and together; instance norm gets "channels_last" here, too."""
-    together = recommended(device)
+    together = recommended("cpu")
     return {
         PLAIN: (),
         **{name: (name,) for name in SPEED_UPS},
@@ -66,13 +66,13 @@ def turn(run: Run, steps: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def measured(name: str, device: str, repeats: int) -> list[Result]:
-    """A row for each speed-up that the config's run can have on that device."""
-    config = CONFIGS[name].replace(device=device)
+def measured(name: str, repeats: int) -> list[Result]:
+    """A row for each speed-up that the config's run can have."""
+    config = CONFIGS[name].replace(device="cpu")
     data = config.load()
     runs: dict[str, Run] = {}
     rows: list[Result] = []
-    for speed, names in tried(device).items():
+    for speed, names in tried().items():
         try:
             check_speed(config.start(data), names)
         except ValueError:
@@ -126,15 +126,14 @@ def paint(result: Result) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     made = parser(__doc__, repeats=9)
-    made.add_argument("--device", choices=devices(), default=devices()[0])
     made.add_argument("--configs", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     options = made.parse_args(arguments)
-    path = stem(options.out, "speed_ups", options.device)
+    path = stem(options.out, "speed_ups")
     if not options.redraw:
         with tempfile.TemporaryDirectory() as empty:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
-            rows = [row for name in options.configs for row in measured(name, options.device, options.repeats)]
-        write(path, {"machine": machine(options.device), "rows": rows})
+            rows = [row for name in options.configs for row in measured(name, options.repeats)]
+        write(path, {"machine": machine(), "rows": rows})
     draw(path, read(path), text, paint)
 
 

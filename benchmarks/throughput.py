@@ -1,13 +1,14 @@
 """Pictures a second, data loading included: the course's loop against the loop as it is commonly written.
 
-    python benchmarks/throughput.py [--presets NAME ...] [--threads N ...] [--repeats N] [--device cuda] [--redraw]
+    python benchmarks/throughput.py [--presets NAME ...] [--threads N ...] [--repeats N] [--redraw]
 
 Both sides have the same networks, batch and number of pictures (benchlib/presets.py). The copied loop
 (benchlib/copied.py) reads picture files or PIL images through torchvision's transforms and a DataLoader, with as many
 workers as the script has that it follows and with none: what counts is the faster of the two. The course's loop is
-`training.Run` with data on the device as tensors and the speed-ups that suit the device. It has two rows: "same rule"
-is a strategy with the same gradients, "best" the cheapest of the course whose score after as many pictures is no worse,
-which benchmarks/throughput_scores.py finds out: a preset's candidate where it is, else that of the first row.
+`training.Run` with data in memory as tensors and the speed-ups that suit a CPU; gpu.py does this on a GPU. It has two
+rows: "same rule" is a strategy with the same gradients, "best" the cheapest of the course whose score after as many
+pictures is no worse, which benchmarks/throughput_scores.py finds out: a preset's candidate where it is, else that of
+the first row.
 
 Every turn is a process of its own, since what tells the allocator to keep memory cannot be taken back; the sides take
 turns, there and back (A B B A), and each round gives one ratio. A process is measured after its warm-up.
@@ -28,73 +29,60 @@ from pathlib import Path
 from typing import Any
 
 import throughput_scores
-import torch
 from benchlib.machine import machine
 from benchlib.presets import PRESETS, Preset
 from benchlib.results import Result, draw, parser, read, spread, stem, table, verdict, with_ending, write
 
 SIDES = ("copied", "copied, no workers", "same rule", "best")
 COPIED, OURS = SIDES[:2], SIDES[2:]
-BF16 = "best, bf16"  # on a GPU
 CLOCK = time.perf_counter
 TARGETS = {  # pictures a second against the copied loop's, by kind
-    "cpu": {
-        "same rule": {"dcgan": 1.15, "pix2pix": 1.1, "cyclegan": 1.25},
-        "best": {"dcgan": 1.4, "pix2pix": 1.2, "cyclegan": 1.3},
-    },
-    "cuda": {BF16: dict.fromkeys(("dcgan", "pix2pix", "cyclegan"), 3.0)},
+    "same rule": {"dcgan": 1.15, "pix2pix": 1.1, "cyclegan": 1.25},
+    "best": {"dcgan": 1.4, "pix2pix": 1.2, "cyclegan": 1.3},
 }
 
 
-def turn_copied(preset: Preset, folder: Path, workers: int, device: str) -> float:
+def turn_copied(preset: Preset, folder: Path, workers: int) -> float:
     """Pictures a second of the copied loop."""
-    config: Any = preset.config(preset.load(folder, device), device)
+    config: Any = preset.config(preset.load(folder), "cpu")
     model = preset.common(config.start(config.data))
-    loop, log = preset.copied_loop(model, getattr(config, "z_dim", 0), device), []
-    batches = iter(preset.loader(folder, workers, device))
+    loop, log = preset.copied_loop(model, getattr(config, "z_dim", 0), "cpu"), []
+    batches = iter(preset.loader(folder, workers))
     loop(itertools.islice(batches, preset.warm), log)
     start = CLOCK()
     loop(itertools.islice(batches, preset.steps), log)
     return preset.batch_size * preset.steps / (CLOCK() - start)  # the last `.item()` has waited
 
 
-def turn_ours(preset: Preset, folder: Path, changes: dict[str, Any], bf16: bool, device: str) -> float:
+def turn_ours(preset: Preset, folder: Path, changes: dict[str, Any]) -> float:
     """Pictures a second of the course's loop."""
     from gantutor import speed
 
     speed.keep_memory()
-    config: Any = preset.config(preset.load(folder, device), device, **changes)
+    config: Any = preset.config(preset.load(folder), "cpu", **changes)
     run = config.start(config.data)
-    names = speed.recommended(device, run.model)
-    speed.set_speed(run, (*names, "bf16") if bf16 and "bf16" not in names else names)
+    speed.set_speed(run, speed.recommended("cpu", run.model))
     for _ in range(preset.warm):
         run.step()
     run.check()
-    wait(device)
     start = CLOCK()
     for _ in range(preset.steps):
         run.step()
-    run.check()  # reads the last losses, and so waits
-    wait(device)
+    run.check()
     return preset.batch_size * preset.steps / (CLOCK() - start)
 
 
-def wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-def turn(side: str, preset: Preset, folder: Path, device: str) -> float:
+def turn(side: str, preset: Preset, folder: Path) -> float:
     """One turn in this process."""
     if side in COPIED:
-        return turn_copied(preset, folder, preset.workers if side == "copied" else 0, device)
+        return turn_copied(preset, folder, preset.workers if side == "copied" else 0)
     changes = preset.same if side == "same rule" else preset.best
-    return turn_ours(preset, folder, changes, side == BF16, device)
+    return turn_ours(preset, folder, changes)
 
 
-def turn_apart(side: str, name: str, folder: Path, threads: int, device: str, out: Path) -> float:
+def turn_apart(side: str, name: str, folder: Path, threads: int, out: Path) -> float:
     """One turn in a process of its own."""
-    command = [sys.executable, __file__, "--turn", side, name, str(folder), "--device", device, "--out", str(out)]
+    command = [sys.executable, __file__, "--turn", side, name, str(folder), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
@@ -113,22 +101,22 @@ def scores_in(out: Path) -> Result:
     return read(path) if with_ending(path, ".json").exists() else {"rows": []}
 
 
-def sides_of(preset: Preset, device: str) -> list[str]:
+def sides_of(preset: Preset) -> list[str]:
     """A side that would repeat another is left out."""
     left_out = {"copied, no workers"} if preset.workers == 0 else set()
     left_out |= {"best"} if preset.best == preset.same else set()
-    return [side for side in (*SIDES, *([BF16] if device != "cpu" else [])) if side not in left_out]
+    return [side for side in SIDES if side not in left_out]
 
 
-def measured(name: str, threads: int, repeats: int, device: str, folder: Path, out: Path) -> Result:
+def measured(name: str, threads: int, repeats: int, folder: Path, out: Path) -> Result:
     """The pictures a second of each side, turn by turn."""
     preset = settled(name, scores_in(out))
     preset.prepare(folder)
-    sides = sides_of(preset, device)
+    sides = sides_of(preset)
     rates: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(repeats):
         for side in sides if number % 2 == 0 else reversed(sides):
-            rates[side].append(turn_apart(side, name, folder, threads, device, out))
+            rates[side].append(turn_apart(side, name, folder, threads, out))
     return {
         "preset": name,
         "label": preset.label,
@@ -155,19 +143,17 @@ def ratios(row: Result, side: str) -> list[float]:
     return [ours / theirs for ours, theirs in zip(rates, row["rates"][reference(row)], strict=True)]
 
 
-def targets(row: Result, device: str) -> dict[str, float]:
+def targets(row: Result) -> dict[str, float]:
     """What each side of a row should reach."""
-    return {side: by_kind[row["kind"]] for side, by_kind in TARGETS[device].items()}
+    return {side: by_kind[row["kind"]] for side, by_kind in TARGETS.items()}
 
 
 def text(result: Result) -> str:
-    device = result["device"]
-    shown = (*OURS, *([BF16] if device != "cpu" else []))
     rows, judged = [], ""
     for row in result["rows"]:
         fastest = reference(row)
         workers = f"{row['workers'] if fastest == 'copied' else 0} workers"
-        found = [spread(ratios(row, side)) for side in shown]
+        found = [spread(ratios(row, side)) for side in OURS]
         rows.append(
             [
                 row["label"],
@@ -177,11 +163,11 @@ def text(result: Result) -> str:
                 told(row, result["scores"]),
             ]
         )
-        for side, target in targets(row, device).items():
+        for side, target in targets(row).items():
             name = f"{row['label']}, {row['threads']} threads, {side}".replace("1 threads", "1 thread")
             judged += verdict(name, statistics.median(ratios(row, side)), target)
     rounds = " to ".join(map(str, sorted({len(row["rates"]["same rule"]) for row in result["rows"]})))
-    head = ["", "threads", "copied loop, pictures/s", *shown, "best is"]
+    head = ["", "threads", "copied loop, pictures/s", *OURS, "best is"]
     return (
         "# Throughput\n\nPictures a second, data loading included, as a ratio to the copied loop's: median (lowest to "
         f"highest) of {rounds} rounds.\n\n{table(head, rows)}\n{judged}"
@@ -208,18 +194,17 @@ def paint(result: Result) -> Any:
 
     from gantutor.plots import COLOURS
 
-    shown = {"same rule": COLOURS["G"], "best": COLOURS["D"], BF16: COLOURS["real"]}
-    device, rows = result["device"], result["rows"]
-    names = [side for side in shown if side != BF16 or device != "cpu"]
+    shown = {"same rule": COLOURS["G"], "best": COLOURS["D"]}
+    rows, names = result["rows"], list(shown)
     figure, ax = plt.subplots(figsize=(8, 1 + 0.55 * len(rows)))
     for place, row in enumerate(rows):
         for number, side in enumerate(names):
             values, y = ratios(row, side), place + 0.28 * (number - (len(names) - 1) / 2)
             ax.plot([min(values), max(values)], [y, y], color=shown[side])
             ax.plot(statistics.median(values), y, "o", color=shown[side], label=side if place == 0 else None)
-            if side in targets(row, device):
+            if side in targets(row):
                 label = "target" if place == number == 0 else None
-                ax.plot(targets(row, device)[side], y, "|", ms=11, mew=2, color=COLOURS["ink"], label=label)
+                ax.plot(targets(row)[side], y, "|", ms=11, mew=2, color=COLOURS["ink"], label=label)
     ax.axvline(1, color=COLOURS["ink"], lw=1)
     labels = [f"{row['label']}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in rows]
     ax.set_yticks(range(len(rows)), labels)
@@ -233,20 +218,18 @@ def main(options: Sequence[str] | None = None) -> None:
     made = parser(__doc__, repeats=5)
     made.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     made.add_argument("--threads", nargs="+", type=int, default=[2, 1], help="torch's threads, the same for both sides")
-    made.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     made.add_argument("--turn", nargs=3, help=argparse.SUPPRESS)
     arguments = made.parse_args(options)
-    device = arguments.device
     if arguments.turn:
         side, name, folder = arguments.turn
-        print(json.dumps(turn(side, settled(name, scores_in(arguments.out)), Path(folder), device)))
+        print(json.dumps(turn(side, settled(name, scores_in(arguments.out)), Path(folder))))
         return
-    path = stem(arguments.out, "throughput", device)
+    path = stem(arguments.out, "throughput")
     if not arguments.redraw:
-        result: Result = {"machine": machine(device, arguments.threads), "device": device, "rows": []}
+        result: Result = {"machine": machine("cpu", arguments.threads), "rows": []}
         for threads, name in itertools.product(arguments.threads, arguments.presets):
             with tempfile.TemporaryDirectory() as folder:
-                result["rows"].append(measured(name, threads, arguments.repeats, device, Path(folder), arguments.out))
+                result["rows"].append(measured(name, threads, arguments.repeats, Path(folder), arguments.out))
             write(path, result)
             print(f"{name}, {threads} threads: done", flush=True)
     draw(path, {**read(path), "scores": scores_in(arguments.out)}, text, paint)

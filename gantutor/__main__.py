@@ -151,7 +151,7 @@ def train_run(
     import torch
 
     from gantutor import checkpoint, runs
-    from gantutor.speed import recommended, set_speed, wait_until_ready
+    from gantutor.speed import recommended, set_allowed, wait_until_ready
     from gantutor.training import DivergedError
 
     kind, device = run_config["kind"], replicas.device.type
@@ -170,7 +170,8 @@ def train_run(
     except TypeError as error:  # from the networks' builder
         raise ValueError(f"--model-option: {error}") from error
     if run_config["speed"] == "auto":
-        set_speed(run, recommended(device, run.model))
+        names = recommended(device, run.model)
+        set_allowed(run, tuple(name for name in names if replicas.count == 1 or name != "graph"))
     if saved and saved.exists():
         checkpoint.load_checkpoint(saved, run, runs.fixed_fields(run_config))
         if folder and saved == folder.checkpoint:

@@ -115,7 +115,7 @@ def test_one_turn_of_each_side(tmp_path: Path) -> None:
         presets.PRESETS["dcgan_28"], batch_size=4, warm=1, steps=2, settings={"model_options": {"width_G": 4}}
     )
     for side in throughput.SIDES:
-        assert throughput.turn(side, preset, tmp_path, "cpu") > 0
+        assert throughput.turn(side, preset, tmp_path) > 0
 
 
 # judged from the figures ----------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def throughput_figures() -> dict[str, Any]:
         "preset": "dcgan_64", "label": "DCGAN 64", "kind": "dcgan", "threads": 1, "batch_size": 4, "steps": 2,
         "workers": 2, "same": {"strategy": "simultaneous"}, "best": {"strategy": "one_stage"}, "rates": rates,
     }  # fmt: skip
-    return {"machine": MACHINE, "device": "cpu", "rows": [row]}
+    return {"machine": MACHINE, "rows": [row]}
 
 
 def test_throughput_is_judged_against_the_faster_copied_side(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "is_getting_ready",
     "keep_memory",
     "recommended",
+    "set_allowed",
     "set_speed",
     "wait_until_ready",
 ]
@@ -44,11 +45,11 @@ def set_speed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
     check_speed(run, names)
     for name, speed_up in SPEED_UPS.items():
         speed_up.switch(run, name in names)
-    run.refit = functools.partial(refit, names=names)
+    run.refit = functools.partial(set_allowed, names=names)
 
 
-def refit(run: SpeedUpRun, names: tuple[str, ...]) -> None:
-    """Give a run that goes on with a copy of its model what the copy has lost, as far as it can be had."""
+def set_allowed(run: SpeedUpRun, names: tuple[str, ...]) -> None:
+    """Have a run use those of the speed-ups that it does not refuse."""
     set_speed(run, tuple(name for name in names if not SPEED_UPS[name].refusal(run)))
 
 
@@ -67,13 +68,13 @@ def recommended(device: torch.device | str, model: Any = None) -> tuple[str, ...
     """What pays on that kind of device, for that model if one is given, and changes float32 results by rounding alone.
 
     On a CPU it was chosen from benchmarks/speed_ups.py, which measures each against the plain step, in turns, for every
-    default config: instance norm wants its images the other way round there, and copies them there and back. On CUDA it
-    is what cannot do harm. A recording ("graph") pays most there, but not every step can be recorded: ask for it.
+    default config: instance norm wants its images the other way round there, and copies them there and back. On CUDA
+    benchmarks/gpu.py decides: a recording ("graph") pays most. Not every step can be recorded: see `set_allowed`.
     """
     kind = torch.device(device).type
     if kind == "cpu" and model is not None and has_instance_norm(model):
         return ("fused",)
-    return {"cpu": ("channels_last", "fused"), "cuda": ("fused",)}.get(kind, ())
+    return {"cpu": ("channels_last", "fused"), "cuda": ("fused", "graph")}.get(kind, ())
 
 
 def has_instance_norm(model: Any) -> bool:
