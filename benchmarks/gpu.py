@@ -397,8 +397,8 @@ TOGETHER = (
     ("channels_last", "fused", "graph"), ("fused", "bf16", "graph"), ("channels_last", "fused", "bf16", "graph"),
     ("channels_last", "fused", "bf16"),
 )  # fmt: skip
-COMPILED = (("compile",), ("fused", "compile", "graph"), ("fused", "bf16", "compile", "graph"))
-REDUCE_OVERHEAD = "compile(mode=reduce-overhead)"
+REDUCE_OVERHEAD = ("compile(mode=reduce-overhead)",)  # torch's own way to record what it has compiled; not ours
+COMPILED = (("compile",), REDUCE_OVERHEAD, ("fused", "compile", "graph"), ("fused", "bf16", "compile", "graph"))
 
 
 def speed_ups(keep: Keep, device: str, clock: Clock) -> None:
@@ -408,26 +408,31 @@ def speed_ups(keep: Keep, device: str, clock: Clock) -> None:
     for names, name in [*itertools.product(TOGETHER, configs), *itertools.product(COMPILED, configs)]:
         if clock.left < 0.05 * clock.seconds:
             return
-        measure_speed(keep, name, configs[name], " + ".join(names), names, seconds)
-        if names == COMPILED[0]:
-            measure_speed(keep, name, configs[name], REDUCE_OVERHEAD, None, seconds)
+        measure_speed(keep, name, configs[name], names, seconds)
 
 
-def measure_speed(
-    keep: Keep, name: str, config: Any, label: str, names: tuple[str, ...] | None, seconds: float
-) -> None:
+def measure_speed(keep: Keep, name: str, config: Any, names: tuple[str, ...], seconds: float) -> None:
     """One row: the config's step with those speed-ups against its plain step, in turns."""
     from speed_ups import ready, turn
 
     from gantutor.speed import check_speed
 
-    row: Result = {"config": name, "speed": label, "ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
+    row: Result = {
+        "config": name,
+        "speed": " + ".join(names),
+        "ready_s": 0.0,
+        "plain": [],
+        "seconds": [],
+        "refused": "",
+    }
     data = config.load()
     try:
-        if names is not None:
-            check_speed(config.start(data), names)
         plain, _ = ready(config, data)
-        fast, row["ready_s"] = ready(config.replace(speed=names), data) if names is not None else reduced(config, data)
+        if names == REDUCE_OVERHEAD:
+            fast, row["ready_s"] = reduced(config, data)
+        else:
+            check_speed(config.start(data), names)
+            fast, row["ready_s"] = ready(config.replace(speed=names), data)
         steps = max(2, round(seconds / turn(plain, 5, data.device)))
         for number in range(4):
             for run, kept in ((plain, "plain"), (fast, "seconds"))[:: 1 if number % 2 else -1]:

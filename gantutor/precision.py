@@ -21,7 +21,7 @@ def float32_precision(precision: str) -> Iterator[None]:
 
     The setting is the process's: a run that plays in another thread computes so, too, meanwhile.
     """
-    before = [(settings, settings.fp32_precision) for settings in settings_of_backends()]
+    before = [(settings, settings.fp32_precision) for settings in backend_settings()]
     try:
         for settings, _ in before:
             settings.fp32_precision = precision
@@ -31,7 +31,7 @@ def float32_precision(precision: str) -> Iterator[None]:
             settings.fp32_precision = was
 
 
-def settings_of_backends() -> list[Any]:
+def backend_settings() -> list[Any]:
     """What holds the `fp32_precision` of each kind of operation."""
     backends: Any = torch.backends
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn

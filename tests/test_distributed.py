@@ -168,6 +168,15 @@ def test_a_gradient_penalty_cannot_pass_synchronised_batchnorm_on_a_gpu() -> Non
     Replicas(0, 1, torch.device("cuda")).check(penalty, sync_batchnorm=True)
 
 
+def test_compile_is_refused_with_synchronised_batchnorm() -> None:
+    """Its BatchNorm is exchanged after the networks were compiled, which would be for nothing."""
+    config = GANConfig(data="digits", speed=("compile",))
+    with pytest.raises(ValueError, match="compile and synchronised BatchNorm do not go together"):
+        Replicas(0, 2, CPU).check(config, sync_batchnorm=True)
+    Replicas(0, 2, CPU).check(config, sync_batchnorm=False)
+    Replicas(0, 1, CPU).check(config, sync_batchnorm=True)
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_replicas_wait_while_the_first_downloads(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):

@@ -16,7 +16,7 @@ import pytest
 from gantutor.configs import GANConfig
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab, runner
-from gantutor.lab.runner import Runner
+from gantutor.lab.runner import Runner, pause_all
 from gantutor.losses import LOSSES
 from gantutor.steps import STEPS
 from gantutor.training import Run
@@ -666,3 +666,32 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
     lab.play.value = True
     until(lambda: lab.run.t > 5)
     lab.close()
+
+
+def test_all_are_paused_before_something_is_set_for_the_whole_process() -> None:
+    steps = [0, 0]
+
+    def step(number: int) -> None:
+        steps[number] += 1
+
+    runners = [Runner(f"r{n}", lambda n=n: step(n), lambda last: None, lambda state: None) for n in range(2)]
+    for one in runners:
+        one.play()
+        one.wait()
+    pause_all()
+    assert not any(one.playing for one in runners)
+    before = list(steps)
+    for one in runners:
+        one.wait()
+        one.close()
+    assert steps == before
+
+
+def test_the_runner_and_the_painters_need_no_widgets() -> None:
+    """As on a machine with a GPU and without Jupyter."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["ipywidgets", "anywidget", "IPython"]))
+import gantutor.lab.runner, gantutor.lab.gan_painters, gantutor.lab.pair_painter, gantutor.lab.unpaired_painter
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,8 +17,18 @@ from torch import Tensor
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Pairs, Unpaired
 from gantutor.model_state import networks, optimizers
-from gantutor.speed import SPEED_UPS, compiled, is_getting_ready, keep_memory, recommended, set_speed, wait_until_ready
+from gantutor.speed import (
+    SPEED_UPS,
+    compiled,
+    is_getting_ready,
+    keep_memory,
+    recommended,
+    set_allowed,
+    set_speed,
+    wait_until_ready,
+)
 from gantutor.speed.cuda_graph import CUDAGraph, settings_of
+from gantutor.speed.switches import InBf16
 from gantutor.steps import STEPS, d_first_detach
 from gantutor.training import DivergedError, Run, measured
 
@@ -527,6 +537,53 @@ def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not keep_memory.__wrapped__(), "another system than glibc's is left alone"
 
 
+# A diverged run -------------------------------------------------------------------------------------------------------
+
+
+def test_a_diverged_run_goes_on_with_its_speed_ups() -> None:
+    """Its good state is older than the speed-ups, so that the copy knows nothing of them."""
+    run = after(CONFIGS["gan"], 2)
+    set_speed(run, ("channels_last", "fused", "bf16"))
+    run.step()
+    with torch.no_grad():
+        next(run.model.D.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        run.step()
+    assert run.model is not run.good
+    for network in networks(run.model).values():
+        assert isinstance(vars(network)["forward"], InBf16)
+    assert all(group["fused"] for optimizer in optimizers(run.model).values() for group in optimizer.param_groups)
+    weight = run.model.D[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    run.step()
+
+
+def test_what_a_diverged_run_cannot_have_again_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = after(RING, 1, "fused", "bf16")
+    monkeypatch.setitem(SPEED_UPS, "bf16", SPEED_UPS["bf16"]._replace(refusal=lambda run: "no more"))
+    with torch.no_grad():
+        next(run.model.D.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        run.step()
+    assert all(group["fused"] for group in run.model.opt_D.param_groups)
+
+
+def test_spectral_norm_iterates_in_float32_under_bf16() -> None:
+    config = CONFIGS["gan"].replace(norm_D="spectral")
+    run, plain = config.replace(speed=("bf16",)).start(), config.start()
+    real, _ = next(plain.batches)
+    for network in (run.model.D, plain.model.D):
+        assert network(real).dtype == torch.float32
+    names = [name for name in plain.model.D.state_dict() if "weight.0._" in name]
+    assert names
+    for name in names:
+        u = run.model.D.state_dict()[name]
+        assert torch.equal(u, plain.model.D.state_dict()[name]), "one iteration each, with the same bits"
+    loss = run.model.D(real).mean()
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in run.model.D.parameters())
+
+
 # What pays ------------------------------------------------------------------------------------------------------------
 
 
@@ -534,6 +591,10 @@ def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> None:
     assert "bf16" not in {*recommended("cpu"), *recommended("cuda"), *recommended("mps")}
     assert set(recommended("cuda")) | set(recommended("cpu")) <= set(SPEED_UPS)
+    run = CONFIGS[name].start()
+    set_allowed(run, recommended("cuda"))
+    assert run.step_runner is measured, "what a run on a CPU refuses is left out"
+    assert all(group["fused"] for optimizer in optimizers(run.model).values() for group in optimizer.param_groups)
     run = after(CONFIGS[name], 1, *recommended("cpu"))
     assert recommended("cpu", run.model) == (("fused",) if name == "cyclegan" else ("channels_last", "fused"))
     assert {value.dtype for value in run.last.values()} == {torch.float32}

@@ -5,6 +5,7 @@ import itertools
 import math
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from helpers import NETWORKS, build, draw, gradient, same_state, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gantutor.batches import Batches
 from gantutor.configs import GANConfig
@@ -549,3 +551,55 @@ def test_on_a_gpu_the_losses_are_looked_at_every_50_steps() -> None:
         run.step()
     assert error.value.step == 2, "the step that diverged, not the one at which it was noticed"
     assert run.t == Run.CHECK_EVERY
+
+
+# History on a GPU -----------------------------------------------------------------------------------------------------
+
+
+class Transfers(TorchFunctionMode):
+    """Counts what would wait for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (Tensor.tolist, Tensor.item, Tensor.cpu, Tensor.numpy)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_hundred_thousand_rows_come_in_one_transfer() -> None:
+    history, d_loss, g_loss = History(), torch.tensor(1.5), torch.tensor(-2.0)
+    for row in range(100_000):
+        history.append({"d_loss": d_loss, "g_loss": g_loss} if row else {"g_loss": g_loss})
+    with Transfers() as transfers:
+        found = history["d_loss"]
+    assert transfers.count == 1
+    assert len(history) == len(found) == 100_000
+    assert math.isnan(found[0])
+    assert set(found[1:]) == {1.5}
+    assert set(history["g_loss"]) == {-2.0}
+
+
+def test_what_waits_on_a_gpu_is_bounded() -> None:
+    """A step on a batch that says it is on a GPU: the history is fetched with the losses, every 50 steps."""
+    model = SimpleNamespace(G=torch.nn.Linear(1, 1))
+    on_gpu = (SimpleNamespace(device=torch.device("cuda")),)
+    run = Run(model, lambda model, batch: {"d_loss": torch.tensor(1.0)}, itertools.repeat(on_gpu))  # type: ignore[arg-type]
+    waiting = []
+    with Transfers() as transfers:
+        for _ in range(149):
+            run.step()
+            waiting.append(len(run.history._waiting))
+    assert max(waiting) == Run.CHECK_EVERY - 1
+    assert waiting[-1] == 49
+    assert transfers.count == 2
+    assert len(run.history) == 149
+
+
+def test_a_step_that_reports_one_loss_only_has_not_diverged() -> None:
+    reports = iter([{"d_loss": torch.tensor(1.0)}, {"g_loss": torch.tensor(2.0)}, {"d_loss": torch.tensor(math.inf)}])
+    run = Run(SimpleNamespace(), lambda model, x: next(reports), itertools.repeat((torch.zeros(2),)))
+    run.step(), run.step()
+    with pytest.raises(DivergedError, match="d_loss is inf at step 3"):
+        run.step()

@@ -1,0 +1,166 @@
+"""`make gpu` on a CPU, small: each part gives its figures, keeps what it has when time runs out, and is written down."""
+
+import importlib
+import itertools
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from benchlib import inert
+from benchlib.results import read
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    script = importlib.import_module("gpu")
+    for name, value in {"TURN_S": 0.01, "ROUNDS": 1, "WARM": 1, "SAME_STEPS": 2, "PICTURES": 4}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setitem(script.ORDER, "cpu", ("dcgan_28",))
+    monkeypatch.setattr(script, "TOGETHER", (("fused",), ("graph",)))
+    monkeypatch.setattr(script, "COMPILED", ())
+    return script
+
+
+def rows_of(gpu: ModuleType, part: str, path: Path) -> list[dict[str, Any]]:
+    gpu.PARTS[part](gpu.keeper(path / part), "cpu", gpu.Clock(1000.0))
+    return list(read(path / part)["rows"])
+
+
+def test_nets(gpu: ModuleType, tmp_path: Path) -> None:
+    (row,) = rows_of(gpu, "nets", tmp_path)
+    assert row["errors"] == {}
+    assert {"copied", "same rule", "same rule, graph", "copied, ieee"} <= row["rates"].keys()
+    assert all(rate > 0 for rates in row["rates"].values() for rate in rates)
+    assert row["same_rule"]["float64"] < 1e-9
+    assert row["same_rule"]["float32"] < 0.1
+    told = gpu.text_of_nets([row])
+    assert "weights differ by" in told
+    assert "DCGAN 28, same rule" in told
+
+
+def test_speed_ups(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = gpu.defaults("cpu")
+    monkeypatch.setattr(gpu, "defaults", lambda device: {"DCGAN 28": configs["DCGAN 28"].replace(batch_size=4)})
+    fused, graph = rows_of(gpu, "speed_ups", tmp_path)
+    assert len(fused["seconds"]) == len(fused["plain"]) == 4
+    assert "on a CUDA device" in graph["refused"]
+    assert "| fused" in gpu.text_of_speed_ups([fused, graph])
+
+
+def test_limits(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = gpu.defaults("cpu")
+    monkeypatch.setattr(gpu, "defaults", lambda device: {"DCGAN 28": configs["DCGAN 28"].replace(batch_size=4)})
+    here, step = rows_of(gpu, "limits", tmp_path)
+    assert here["flops"]["float32"] > 0
+    assert step["launches"] > 100
+    assert step["limited_by"] in gpu.text_of_limits([here, step])
+
+
+def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = gpu.defaults("cpu")
+    monkeypatch.setattr(
+        gpu, "defaults", lambda device: {"pix2pix 64": configs["pix2pix 64"].replace(width_G=4, width_D=4)}
+    )
+    rows = rows_of(gpu, "frames", tmp_path)
+    assert [row["data"] for row in rows] == ["digits", "ring", "pix2pix"]
+    assert all(row["frames"] > 0 and row["bytes"] > 0 for row in rows)
+    assert "frames/s" in gpu.text_of_frames(rows)
+
+
+def test_cells_run_in_plain_python(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that fails stops no other; its function's source can be read; an expected error is none."""
+    sources = {
+        "a": "def f():\n    return 1\n\nimport inspect\nassert 'return 1' in inspect.getsource(f)\nf()",
+        "b": "%matplotlib inline\n1 / 0",
+        "c": "raise ValueError",
+        "d": "assert f() == 1",
+    }
+    cells = [
+        {"cell_type": "code", "id": name, "source": source, "metadata": {"tags": ["raises-exception"] * (name == "c")}}
+        for name, source in sources.items()
+    ]
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "x.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inert, "install", list)
+    gpu.cells(gpu.keeper(tmp_path / "x"), "x")
+    rows = read(tmp_path / "x")["rows"]
+    assert [row["cell"] for row in rows if row["error"]] == ["b"]
+    assert "ZeroDivisionError" in rows[1]["error"]
+
+
+def test_widgets_that_show_nothing_tell_their_observers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inert, "MODULES", ("no_such_widgets",))
+    assert inert.install() == ["no_such_widgets"]
+    W = importlib.import_module("no_such_widgets")
+    slider, seen = W.Slider(value=1, min=0), []
+    slider.observe(lambda change: seen.append(change["new"]), "value")
+    slider.value = 2
+    slider.value = 2
+    assert seen == [2]
+    assert isinstance(slider, W.Widget)
+    assert W.Box([slider]).anything.at_all() is not None
+    del sys.modules["no_such_widgets"]
+
+
+def test_a_part_that_does_not_end_is_stopped_and_keeps_what_it_has(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(gpu, "__file__", str(slow))
+    assert gpu.run_apart([], seconds=0.5) == "stopped after 0 s"
+    keep = gpu.keeper(tmp_path / "part")
+    keep({"a": 1})
+    assert read(tmp_path / "part")["rows"] == [{"a": 1}]
+
+
+def test_the_whole_command_keeps_each_part_and_draws(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "tests": [{"test": "t", "outcome": "failed", "text": "why it failed"}],
+        "notebooks": [{"notebook": "00", "cells": 3, "ran": 2, "seconds": 1, "failed": [{"cell": "c", "text": "oh"}]}],
+        "frames": [
+            {"data": "digits", "plain": [9.0], "with_frames": [8.0], "frames": 10, "bytes": 5000, "painted_s": 0.01,
+             "played_s": 1.0}
+        ],
+    }  # fmt: skip
+    ended = itertools.cycle(["", "stopped after 3 s"])
+
+    def part(arguments: list[str], seconds: float) -> str:
+        keep = gpu.keeper(Path(arguments[arguments.index("--partial") + 1]))
+        for row in rows[arguments[1]]:
+            keep(row)
+        return next(ended)
+
+    monkeypatch.setattr(gpu, "run_apart", part)
+    gpu.main(["--device", "cpu", "--out", str(tmp_path), "--parts", *rows, "--commit", "abc"])
+    told = (tmp_path / "cpu.md").read_text()
+    assert "Commit abc." in told
+    assert "why it failed" in told
+    assert "00, c: oh" in told
+    assert "digits, % of the time at 30 frames/s: 3.0, target at most 5: reached" in told
+    assert "(stopped after 3 s)" in told
+    assert (tmp_path / "cpu.png").stat().st_size > 5000
+    gpu.main(["--device", "cpu", "--out", str(tmp_path), "--parts", "tests", "--commit", "def"])
+    parts = read(tmp_path / "cpu")["parts"]
+    assert parts.keys() == rows.keys()
+    assert parts["tests"]["commit"] == "def"
+    assert parts["frames"]["commit"] == "abc"
+
+
+def test_figures_of_a_cpu_do_not_go_to_the_gpus(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--out", str(gpu.HOME)], ["--out", str(gpu.HOME / "sub")]):
+        with pytest.raises(SystemExit):
+            gpu.main(["--device", "cpu", *options])
+        assert "figures of a CPU do not go to gpu/" in capsys.readouterr().err
+
+
+def test_the_parts_fit_into_five_minutes(gpu: ModuleType) -> None:
+    assert gpu.SHARES.keys() == gpu.PARTS.keys() == gpu.TEXTS.keys()
+    assert sum(gpu.SHARES.values()) * (1 + gpu.GRACE) <= 310
