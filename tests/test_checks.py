@@ -232,7 +232,7 @@ def test_an_interrupt_is_not_swallowed() -> None:
 def test_a_verdict_is_read_as_text_and_as_html() -> None:
     verdict = CheckResult(False, "p < q & so on")
     assert str(verdict) == repr(verdict) == "Wrong: p < q & so on"
-    assert "<b>Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
+    assert "<b>✗ Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
     assert 'role="status"' in verdict._repr_html_()
     assert [word.word for word in (CheckResult(True, ""), verdict, checks.NOT_YET)] == ["passed", "wrong", "not yet"]
 
