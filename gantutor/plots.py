@@ -1,7 +1,7 @@
 """Figures: the colours and the few pictures that every notebook uses."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +9,11 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers: one meaning each throughout the course.
 COLOURS = {"D": "#0072B2", "G": "#D55E00", "real": "#009E73", "fake": "#AA3377", "ink": "#333333", "faint": "#BBBBBB"}
+MARKERS = {"real": "o", "fake": "^"}  # with lightness, what tells the two apart without colour
 SURFACE = "PRGn"  # D's verdict from fake (purple) to real (green)
 
 # What limits a step: colour and marker, told apart by either.
@@ -84,7 +86,7 @@ def show_points(ax: "Axes", real: Tensor | None, fake: Tensor | None, title: str
     for points, name in ((real, "real"), (fake, "fake")):
         if points is not None:
             x, y = points.detach().cpu().T
-            ax.plot(x, y, ".", ms=3, alpha=0.6, color=COLOURS[name], label=name)
+            ax.plot(x, y, MARKERS[name], ms=3, mew=0, alpha=0.6, color=COLOURS[name], label=name)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
 
 
@@ -191,3 +193,78 @@ def legend(ax: "Axes", names: list[str], **options: Any) -> None:
     """A legend of the lines with these labels, in this order, each once; names that no line has are left out."""
     handles = {line.get_label(): line for line in reversed(ax.lines)}
     ax.legend(handles=[handles[name] for name in names if name in handles], **options)
+
+
+# Notebook 00: the game, and why a generator leaves points between the clouds ------------------------------------------
+
+
+def draw_game() -> "Figure":
+    """The two networks of a GAN, what goes into them, and which loss trains which: z → G → fake → D ← real."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    figure, ax = plt.subplots(figsize=(9, 2.9))
+    ax.set(xlim=(0, 12), ylim=(0, 3.7))
+    ax.set_axis_off()
+    high, low, middle = 2.55, 0.85, 1.7  # the rows of the fake, of the real, and between them
+    forward = {"arrowstyle": "-|>", "color": COLOURS["ink"], "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
+    for start, end in (
+        ((0.85, high), (1.6, high)),
+        ((3.0, high), (3.9, high)),
+        ((4.9, high), (6.0, high)),
+        ((4.9, low), (6.0, low)),
+        ((7.4, high), (8.3, high)),
+        ((7.4, low), (8.3, low)),
+    ):
+        ax.annotate("", end, start, arrowprops=forward)
+    for name, x, bottom, top in (("G", 1.6, 2.05, 3.55), ("D", 6.0, 0.4, 3.55)):
+        ax.add_patch(Rectangle((x, bottom), 1.4, top - bottom, color=COLOURS[name], zorder=2))
+        ax.text(x + 0.7, (bottom + top) / 2, name, color="white", fontsize=18, weight="bold", ha="center", va="center")
+    ax.text(0.55, high, "z", fontsize=15, style="italic", ha="center", va="center")
+    ax.text(0.55, high - 0.5, "random\nnumbers", fontsize=9, ha="center", va="top")
+    for name, y in (("fake", high), ("real", low)):
+        ax.plot(4.25, y, MARKERS[name], ms=13, color=COLOURS[name])
+        ax.text(4.4, y - 0.34, f"{name} images", fontsize=10, color=COLOURS[name], ha="center", va="top")
+        ax.text(8.4, y, f"score of the {name}", fontsize=10, va="center")
+    ax.text(8.4, middle, "d_loss: fake low, real high", fontsize=11, color=COLOURS["D"], weight="bold", va="center")
+    ax.text(8.4, 3.2, "g_loss: fake high", fontsize=11, color=COLOURS["G"], weight="bold", va="center")
+    for name, start, end in (("D", (8.3, middle), (7.45, middle)), ("G", (8.3, 3.2), (3.05, 3.2))):
+        back = {"arrowstyle": "-|>", "color": COLOURS[name], "lw": 2, "ls": (0, (3, 1.5)), "shrinkA": 0, "shrinkB": 0}
+        edge = {"arrowstyle": "-", "color": "white", "lw": 5, "shrinkA": 0, "shrinkB": 0}
+        for style in (edge, back):
+            ax.annotate("", end, start, arrowprops=style, zorder=3)
+    ax.text(4.5, 3.3, "gradient through D", fontsize=9, color=COLOURS["G"], ha="center", va="bottom")
+    return figure
+
+
+def plot_between_clouds(
+    moments: Sequence[int], shares: Mapping[int, Sequence[float]], real: Tensor, walk: Tensor, away: Tensor
+) -> "Figure":
+    """Left, the share of points near a cloud over training; right, where G sends a straight walk from z to z.
+
+    Args:
+        moments: the steps at which the shares were measured.
+        shares: for each seed, a share in [0, 1] for each moment.
+        real: points of the data, (N, 2).
+        walk: G's points along the walk, (M, 2).
+        away: True for each point of the walk that is near no cloud, (M,).
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(1.3, 1))
+    for (seed, values), shade in zip(shares.items(), np.linspace(0.15, 0.65, len(shares)), strict=True):
+        left.plot(moments, values, "-s", ms=4, color=str(shade), label=f"seed {seed}")
+    left.axhline(1, ls="--", lw=1, color=COLOURS["ink"])
+    left.set(xlabel="step", ylabel="share of the fakes near a cloud", ylim=(0, 1.08))
+    left.yaxis.set_major_formatter("{x:.0%}")
+    left.legend(loc="lower right")
+    x, y = real.detach().cpu().T
+    right.plot(x, y, MARKERS["real"], ms=3, mew=0, alpha=0.5, color=COLOURS["real"])
+    x, y = walk.detach().cpu().T
+    right.plot(x, y, "-", lw=0.8, color=COLOURS["fake"], zorder=2)
+    for chosen, face, label in ((away, "white", "near no cloud"), (~away, COLOURS["fake"], "near a cloud")):
+        style = {"ms": 5, "mew": 0.8, "color": COLOURS["fake"], "mfc": face, "label": label}
+        right.plot(x[chosen.cpu()][::12], y[chosen.cpu()][::12], MARKERS["fake"], **style)
+    right.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal", title="G along a straight walk in z")
+    right.legend(loc="center", fontsize=9)
+    return figure

@@ -98,7 +98,7 @@ def test_every_form_of_no_answer_is_not_yet(check: Callable[..., CheckResult]) -
 def test_an_error_in_the_answer_is_a_wrong_answer(check: Callable[..., CheckResult]) -> None:
     verdict = check(lambda *_: 1 / 0)
     assert (verdict.passed, verdict.answered) == (False, True)
-    assert verdict.message == "your answer raised ZeroDivisionError: division by zero"
+    assert verdict.message == "Your answer raised ZeroDivisionError: division by zero"
 
 
 Wrong = list[tuple[Callable[..., Any], str]]
@@ -119,7 +119,7 @@ WRONG: dict[str, Wrong] = {
         (lambda p, q: p, "knows nothing of G"),
         (lambda p, q: (p - q) / (p + q), "between −1 and 1"),
         (lambda p, q: (p / (p + q)).mean(), "one value for each x"),
-        (lambda p, q: p * q, "Yours gives 0.04"),
+        (lambda p, q: p * q, "Yours gives 0 where 1 is right"),
     ],
     "ex-jsd": [
         (lambda d: d / 2 - LOG2, "the sign is wrong"),
@@ -140,7 +140,7 @@ WRONG: dict[str, Wrong] = {
         (lambda x: -x.sigmoid().mean(), "the logarithm is missing"),
         (lambda x: -x.mean(), "there is no sigmoid"),
         (lambda x: -torch.log(x).mean(), "takes logits for probabilities"),
-        (lambda x: bce(x, ones(x)), "your answer raised RuntimeError: all elements of input should be between 0 and 1"),
+        (lambda x: bce(x, ones(x)), "Your answer raised RuntimeError: all elements of input should be between 0 and 1"),
         (lambda x: 0.5 * bce_logits(x, ones(x)), "it is halved"),
         (lambda x: bce(x.sigmoid(), ones(x)), "float32 rounds the sigmoid"),
         (lambda x: -torch.log(x.sigmoid()).mean(), "float32 rounds the sigmoid"),
@@ -232,7 +232,7 @@ def test_an_interrupt_is_not_swallowed() -> None:
 def test_a_verdict_is_read_as_text_and_as_html() -> None:
     verdict = CheckResult(False, "p < q & so on")
     assert str(verdict) == repr(verdict) == "Wrong: p < q & so on"
-    assert "<b>Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
+    assert "<b>✗ Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
     assert 'role="status"' in verdict._repr_html_()
     assert [word.word for word in (CheckResult(True, ""), verdict, checks.NOT_YET)] == ["passed", "wrong", "not yet"]
 

@@ -57,7 +57,7 @@ def test_a_check_leaves_the_random_state_alone(cell: str) -> None:
     assert EXERCISES[cell](raises) == checks.NOT_YET
     verdict = EXERCISES[cell](lambda *_: 1 / 0)
     assert (verdict.passed, verdict.answered) == (False, True)
-    assert verdict.message == "your answer raised ZeroDivisionError: division by zero"
+    assert verdict.message == "Your answer raised ZeroDivisionError: division by zero"
 
 
 # A step in a few letters, in the order of its lines:

@@ -104,6 +104,40 @@ def test_each_solution_has_its_notebook() -> None:
     assert [path.name for path in sorted(SOLUTIONS.glob("*.ipynb"))] == [path.name for path in NUMBERED]
 
 
+Rows = dict[str, tuple[str, str, str]]  # number: title, file, minutes
+
+
+def rows(text: str, pattern: str) -> Rows:
+    """The rows of a table of the notebooks; `pattern` has the groups number, title, file (or none) and minutes."""
+    return {
+        found["number"]: (found["title"], found["file"] or "", found["minutes"])
+        for found in re.finditer(pattern, text, flags=re.MULTILINE)
+    }
+
+
+def test_the_first_notebooks_map_and_the_readme_show_every_notebook_with_its_minutes() -> None:
+    cells = nbformat.read(NOTEBOOKS / f"{FIRST}.ipynb", as_version=4).cells
+    text = next(cell.source for cell in cells if cell.id == "map")
+    shown = rows(
+        text, r"^\| \[?(?P<number>\d\d) (?P<title>[^]|]+?)(\]\((?P<file>.+?)\))? \| (?P<minutes>\d+) \| .{20,} \|$"
+    )
+    listed = rows(
+        (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8"),
+        r"^\| (?P<number>\d\d) \| \[(?P<title>.+?)\]\(notebooks/(?P<file>.+?)\) \| (?P<minutes>\d+) \|",
+    )
+    true: Rows = {}
+    for path in NUMBERED:
+        title, minutes = listed[path.stem[:2]][0], re.search(r"\*\*(\d+) minutes", opening_of(path))
+        true[path.stem[:2]] = (title, path.name, minutes[1] if minutes else "none")
+    assert listed == true
+    assert shown == {**true, FIRST[:2]: (true[FIRST[:2]][0], "", true[FIRST[:2]][2])}, "it does not link itself"
+
+
+def opening_of(path: Path) -> str:
+    """The first text of a notebook, which says how long it takes."""
+    return str(nbformat.read(path, as_version=4).cells[0].source)
+
+
 def good_notebook() -> NotebookNode:
     text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
     cells = [

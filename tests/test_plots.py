@@ -4,6 +4,7 @@ import io
 import itertools
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -20,9 +21,12 @@ from gantutor.limits import Limits
 from gantutor.plots import (
     COLOURS,
     LIMIT_STYLES,
+    MARKERS,
     SURFACE,
     apart,
+    draw_game,
     house_style,
+    plot_between_clouds,
     plot_bounds,
     plot_losses,
     png,
@@ -298,3 +302,45 @@ def test_the_surface_runs_from_fake_to_real() -> None:
     low, high = (np.array(matplotlib.colormaps[SURFACE](value)[:3]) for value in (0.1, 0.9))
     assert low[1] == min(low)
     assert high[1] == max(high)
+
+
+def test_the_game_is_drawn_from_z_to_the_scores_and_each_loss_has_its_networks_colour() -> None:
+    figure = draw_game()
+    (ax,) = figure.axes
+    texts = {text.get_text(): text for text in ax.texts if text.get_text()}
+    row = ["z", "G", "fake images", "D", "score of the fake"]
+    places = [texts[name].get_position()[0] for name in row]
+    assert places == sorted(places)
+    assert texts["real images"].get_position()[1] < texts["fake images"].get_position()[1]
+    colours = {name.partition(":")[0]: text.get_color() for name, text in texts.items()}
+    assert (colours["d_loss"], colours["g_loss"]) == (COLOURS["D"], COLOURS["G"])
+    marks = {line.get_color(): line.get_marker() for line in ax.lines}
+    assert marks == {COLOURS[name]: MARKERS[name] for name in ("fake", "real")}
+    assert MARKERS["fake"] != MARKERS["real"]
+    boxes = {to_hex(box.get_facecolor()): box.get_bbox() for box in ax.patches}
+    for name in ("D", "G"):
+        colour = COLOURS[name].lower()
+        arrows = [
+            text for text in ax.texts if not text.get_text() and to_hex(text.arrow_patch.get_edgecolor()) == colour
+        ]
+        (end,) = {arrow.xy[0] for arrow in arrows}
+        assert 0 < end - boxes[colour].x1 < 0.1, "a gradient ends at its own network"
+    plt.close(figure)
+
+
+def test_a_walk_between_clouds_is_filled_where_it_is_near_one() -> None:
+    walk = torch.stack([torch.linspace(0, 2, 24), torch.zeros(24)], 1)
+    away = (walk[:, 0] > 0.5) & (walk[:, 0] < 1.5)
+    shares = {3: [0.1, 0.8], 4: [0.2, 0.9]}
+    figure = plot_between_clouds([10, 20], shares, torch.zeros(5, 2), walk, away)
+    left, right = figure.axes
+    curves = {line.get_label(): line for line in left.lines}
+    assert list(curves["seed 4"].get_ydata()) == [0.2, 0.9]
+    assert list(curves["seed 3"].get_xdata()) == [10, 20]
+    marks = {line.get_label(): line for line in right.lines}
+    hollow, filled = marks["near no cloud"], marks["near a cloud"]
+    assert hollow.get_markerfacecolor() != filled.get_markerfacecolor() == COLOURS["fake"]
+    assert all(0.5 < x < 1.5 for x in hollow.get_xdata())
+    assert not any(0.5 < x < 1.5 for x in filled.get_xdata())
+    assert min(len(hollow.get_xdata()), len(filled.get_xdata())) > 0
+    plt.close(figure)

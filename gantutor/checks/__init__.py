@@ -1,6 +1,6 @@
 """Verdicts on exercises and predictions: they judge what an answer does, never how it is written.
 
-A file for each notebook, and `verdict` for what they share.
+A file for each notebook, and `result` for what they share.
 """
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
@@ -8,6 +8,7 @@ from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reache
 from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
+from gantutor.checks.predict import Answer, Prediction, predict
 from gantutor.checks.result import NOT_YET, CheckResult, expect_error, prediction
 from gantutor.checks.scale_up import averaged, limit
 from gantutor.checks.small_run import SmallRun, resumed
@@ -15,7 +16,9 @@ from gantutor.checks.start_here import image_range, who_moves
 
 __all__ = [
     "NOT_YET",
+    "Answer",
     "CheckResult",
+    "Prediction",
     "SmallRun",
     "averaged",
     "cycle_loss",
@@ -37,6 +40,7 @@ __all__ = [
     "paper_test_time",
     "pix2pix_g_loss",
     "pool_exchange",
+    "predict",
     "prediction",
     "reaches",
     "reference_names",

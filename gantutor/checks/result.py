@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 Function = Callable[..., Any]
-EDGES = {"passed": "#009E73", "wrong": "#D55E00", "not yet": "#BBBBBB"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,14 @@ class CheckResult:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        text = html.escape(self.message)
-        style = f"border-left: 6px solid {EDGES[self.word]}; padding: 2px 10px"
-        return f'<div role="status" style="{style}"><b>{self.word.capitalize()}.</b> {text}</div>'
+        sign = {"passed": "✓ ", "wrong": "✗ ", "not yet": ""}[self.word]
+        return box(sign + self.word.capitalize(), html.escape(self.message))
+
+
+def box(word: str, text: str) -> str:
+    """A verdict on the page. Its edge has the colour of the text, because green and orange mean real and G here."""
+    style = "border-left: 4px solid color-mix(in srgb, currentColor 45%, transparent); padding: 2px 12px"
+    return f'<div role="status" style="{style}"><b>{word}.</b> {text}</div>'
 
 
 def is_missing(answer: Any) -> bool:
@@ -86,7 +91,7 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
 
 
-NOT_YET = CheckResult(False, "replace the ... by your answer.", answered=False)
+NOT_YET = CheckResult(False, "Replace the ... by your answer.", answered=False)
 
 
 def judge(answer: Function, check: Callable[[Function], str], praise: str) -> CheckResult:
@@ -98,25 +103,33 @@ def judge(answer: Function, check: Callable[[Function], str], praise: str) -> Ch
     except NotImplementedError:
         return NOT_YET
     except Exception as error:
-        return CheckResult(False, f"your answer raised {first_line(error)}")
+        return CheckResult(False, f"Your answer raised {first_line(error)}")
     return CheckResult(not fault, fault or praise)
 
 
 def ask(answer: Function, *inputs: Any) -> Any:
-    """What the answer gives for these inputs. Raises: NotImplementedError where that is `...` or None."""
+    """What the answer gives for these inputs, a NumPy array as a tensor of its dtype.
+
+    Raises: NotImplementedError where that is `...` or None.
+    """
     value = answer(*inputs)
     if is_missing(value):
         raise NotImplementedError
-    return value
+    return torch.as_tensor(value) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def compare_answer(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
     """What is wrong with `answer`, where `of(function)` is a tensor that shows what a function does.
 
-    "" if it does what `right` does; else the message of the first of the `known` wrong functions that it equals.
+    "" if it does what `right` does; else the message of the first of the `known` wrong functions that it equals, or
+    `otherwise` with the value that is furthest from the right one.
     """
-    found = of(answer)
-    if torch.allclose(found, of(right), atol=1e-5):
+    found, wanted = of(answer), of(right)
+    if torch.allclose(found, wanted, atol=1e-5):
         return ""
-    same = (message for message, wrong in known.items() if torch.allclose(found, of(wrong), atol=1e-5, equal_nan=True))
-    return next(same, f"{otherwise} Yours gives {found.flatten()[0]:.4g}.")
+    for message, wrong in known.items():
+        if torch.allclose(found, of(wrong), atol=1e-5, equal_nan=True):
+            return message
+    found, wanted = (values.detach().double().flatten() for values in torch.broadcast_tensors(found, wanted))
+    worst = (found - wanted).abs().nan_to_num(torch.inf).argmax()
+    return f"{otherwise} Yours gives {found[worst]:.4g} where {wanted[worst]:.4g} is right."
