@@ -1,4 +1,4 @@
-"""`make gpu` on a CPU, small: each part gives its figures, keeps what it has when time runs out, and is written down."""
+"""`make gpu` on a CPU, small: each part gives its figures, keeps what it has when time runs out, and writes it down."""
 
 import importlib
 import itertools
