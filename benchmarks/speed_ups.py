@@ -4,8 +4,8 @@
 
 On a CPU; gpu.py does it on a GPU. The runs of one config take turns in one process, there and back, and each round
 gives one ratio to its plain turn. `gantutor.speed.recommended` is chosen by this table. What "compile" needs to get
-ready, with nothing on the disk from an earlier time, is a column of its own: it has to be won back. `keep_memory`, which
-no run can be without in the same process, is not in it; see throughput.py.
+ready, with nothing on the disk from an earlier time, is a column of its own: it has to be won back. `keep_memory`,
+which no run can be without in the same process, is not in it; see throughput.py.
 """
 
 import os
