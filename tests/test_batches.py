@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_helpers import no_waiting
 from PIL import Image
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -241,11 +242,8 @@ def test_no_batch_waits_for_this_gpu(tmp_path: Path) -> None:
     data = image_folder(tmp_path, size=8, device="cuda", max_bytes=0, workers=1)
     batches, again = Batches(data, 6, 2, seed=1), Batches(data, 6, 2, seed=1)
     next(batches)  # the first allocations may wait
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         found = [next(batches) for _ in range(3)]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     next(again)
     assert all(same(batch, next(again)) for batch in found)
     assert found[0][0].is_cuda

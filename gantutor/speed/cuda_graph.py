@@ -108,7 +108,9 @@ class CUDAGraph:
                     self.report = self.inner(model, last, *self.batch)
         except Exception as error:
             self.failed = self.settings
-            traceback.clear_frames(error.__traceback__)  # or else they hold the graph of the step that was captured
+            for raised in (error, error.__context__):  # the end of a failed capture raises, too
+                if raised is not None:
+                    traceback.clear_frames(raised.__traceback__)  # which hold the graph of the step being captured
             raise RuntimeError(why_not_recorded(model, error)) from error
         self.graph = graph
 
@@ -148,7 +150,7 @@ def why_not_recorded(model: Any, error: Exception) -> str:
     is not the recording's.
     """
     held = [name for name, network in networks(model).items() if holds_graph(network)]
-    reason = str(error.__context__ or error).strip().partition("\n")[0]  # the end of a failed capture raises, too
+    reason = str(error.__context__ or error).strip().partition("\n")[0]
     if not held:
         return f"the step cannot be recorded, and goes on without: {reason}"
     return (
