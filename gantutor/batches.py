@@ -18,7 +18,7 @@ class DataSource(Protocol):
     def sample(self, n: int, generator: torch.Generator) -> Any: ...
 
 
-class Reading(Protocol):
+class RowsInReading(Protocol):
     """The samples `rows` of a FileSource, which are being read in the background."""
 
     @property
@@ -38,7 +38,7 @@ class FileSource(DataSource, Protocol):
 
     def draw_rows(self, n: int, generator: torch.Generator) -> list[int]: ...
 
-    def start_reading(self, rows: list[int]) -> Reading: ...
+    def start_reading(self, rows: list[int]) -> RowsInReading: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Batches:
         self.data, self.batch_size, self.z_dim = data, batch_size, z_dim
         self.generator = torch.Generator(data.device).manual_seed(seed)
         self.share = Share()
-        self._guess: Reading | None = None
+        self._guess: RowsInReading | None = None
 
     def __iter__(self) -> "Batches":
         return self

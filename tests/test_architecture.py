@@ -13,6 +13,7 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 # A file imports only from the floors above it in this list, which are the floors below it in the house.
 # Inside a package (data/, models/, lab/) the files may import each other.
 FLOORS = (
+    ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
     ("gan", "translation", "speed"),
     ("steps", "pix2pix", "cyclegan"),
@@ -22,7 +23,7 @@ FLOORS = (
     ("lab", "__main__"),
     ("__init__",),  # the façade
 )
-FLOOR = {name: number for number, names in enumerate(FLOORS, start=1) for name in names}
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "traitlets"}
 # What a file names in a string and loads from above only when it is shown: (who, what).
 SHOWN = {("gantutor.checks.predict", "gantutor.lab.prediction_buttons")}

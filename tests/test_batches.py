@@ -93,7 +93,7 @@ def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     assert torch.equal(own_z, z[2:4])
     assert torch.equal(whole.state_dict()["generator"], share.state_dict()["generator"])
     whole.load_state_dict(Batches(data, 6, 2, seed=1).state_dict())
-    with pytest.raises(DataError, match="is not a readable picture"):
+    with pytest.raises(DataError, match="is not a readable image"):
         next(whole)
 
 
@@ -110,7 +110,7 @@ def test_one_batch_of_each_stream_is_read_before_it_is_asked_for(tmp_path: Path)
     for batches, others in zip(streams, wanted, strict=True):
         assert same(next(batches), next(others)), "the files are gone: this batch needs no further read"
     for batches in streams:
-        with pytest.raises(DataError, match="is not a readable picture"):
+        with pytest.raises(DataError, match="is not a readable image"):
             next(batches)  # and that one was not read
 
 
@@ -125,7 +125,7 @@ def test_a_bad_file_is_an_error_of_the_batches_that_have_it(tmp_path: Path) -> N
         has_it = bool((wanted[0][:, 0, 0, 0] == in_memory.images[5, 0, 0, 0] / 127.5 - 1).any())
         outcomes.append(has_it)
         if has_it:
-            with pytest.raises(DataError, match=r"05.png is not a readable picture"):
+            with pytest.raises(DataError, match=r"05.png is not a readable image"):
                 next(batches)
         else:
             assert same(next(batches), wanted)

@@ -294,13 +294,13 @@ def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
     monkeypatch.setattr(speed_ups, "CONFIGS", {"DCGAN 28": record})
     monkeypatch.setattr(speed_ups, "TURN_S", 0.01)
     monkeypatch.setattr(speed_ups, "SPEED_UPS", {"fused": None, "bf16": None, "graph": None})
-    rows = speed_ups.measured("DCGAN 28", "cpu", 2)
+    rows = speed_ups.measured("DCGAN 28", 2)
     assert [row["speed"] for row in rows][:3] == ["plain", "fused", "bf16"], "a CPU has no graph"
     assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in rows)
     rows[0]["seconds"], rows[1]["seconds"] = [2.0, 8.0], [1.0, 2.0]
     assert speed_ups.ratios({"rows": rows}, rows[1]) == [2.0, 4.0]
     (tmp_path / "speed_ups.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
-    speed_ups.main(["--redraw", "--device", "cpu", "--out", str(tmp_path)])
+    speed_ups.main(["--redraw", "--out", str(tmp_path)])
     assert "3.00 (2.00 to 4.00)" in (tmp_path / "speed_ups.md").read_text()
     assert (tmp_path / "speed_ups.png").stat().st_size > 5000
 
