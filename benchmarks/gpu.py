@@ -101,13 +101,13 @@ def tests(keep: Keep, device: str, clock: Clock) -> None:
 def notebooks(keep: Keep, device: str, clock: Clock) -> None:
     """Each notebook in a process's main module of its own; what is left of the time is shared out evenly."""
     for number, name in enumerate(NOTEBOOKS):
-        seconds = clock.left / (len(NOTEBOOKS) - number)
+        seconds = 0.95 * clock.left / (len(NOTEBOOKS) - number)  # the rest is for what stands around it
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "cells"
             run_apart(["--cells", name, "--partial", str(part)], seconds)
             found = read(part)["rows"] if (Path(folder) / "cells.json").exists() else []
         total = len(code_cells(name))
-        keep({"notebook": name, "cells": total, "ran": len(found), "seconds": round(seconds - 0, 1), "failed": [
+        keep({"notebook": name, "cells": total, "ran": len(found), "seconds": round(seconds, 1), "failed": [
             {"cell": row["cell"], "text": row["error"]} for row in found if row["error"]
         ]})  # fmt: skip
 
@@ -393,9 +393,8 @@ def defaults(device: str) -> dict[str, Any]:
 
 
 TOGETHER = (
-    ("fused",), ("channels_last",), ("bf16",), ("graph",), ("channels_last", "fused"), ("fused", "graph"),
-    ("channels_last", "fused", "graph"), ("fused", "bf16", "graph"), ("channels_last", "fused", "bf16", "graph"),
-    ("channels_last", "fused", "bf16"),
+    ("graph",), ("fused", "graph"), ("channels_last", "fused", "graph"), ("fused", "bf16", "graph"),
+    ("channels_last", "fused", "bf16", "graph"), ("fused",), ("channels_last",), ("bf16",),
 )  # fmt: skip
 REDUCE_OVERHEAD = ("compile(mode=reduce-overhead)",)  # torch's own way to record what it has compiled; not ours
 COMPILED = (("compile",), REDUCE_OVERHEAD, ("fused", "compile", "graph"), ("fused", "bf16", "compile", "graph"))
@@ -403,31 +402,26 @@ COMPILED = (("compile",), REDUCE_OVERHEAD, ("fused", "compile", "graph"), ("fuse
 
 def speed_ups(keep: Keep, device: str, clock: Clock) -> None:
     """All configs with what is ready at once, then what has to be compiled first, as long as there is time."""
-    configs = defaults(device)
-    seconds = min(0.4, clock.seconds / 150)
-    for names, name in [*itertools.product(TOGETHER, configs), *itertools.product(COMPILED, configs)]:
-        if clock.left < 0.05 * clock.seconds:
-            return
-        measure_speed(keep, name, configs[name], names, seconds)
+    from speed_ups import ready
+
+    loaded = {name: (config, config.load()) for name, config in defaults(device).items()}
+    plain = {name: ready(config, data)[0] for name, (config, data) in loaded.items()}
+    for names in (*TOGETHER, *COMPILED):
+        for name, (config, data) in loaded.items():
+            if clock.left < 0.05 * clock.seconds:
+                return
+            row: Result = {"config": name, "speed": " + ".join(names)}
+            keep(row | measure_speed(config, data, plain[name], names, min(0.25, clock.seconds / 200)))
 
 
-def measure_speed(keep: Keep, name: str, config: Any, names: tuple[str, ...], seconds: float) -> None:
-    """One row: the config's step with those speed-ups against its plain step, in turns."""
+def measure_speed(config: Any, data: Any, plain: Any, names: tuple[str, ...], seconds: float) -> Result:
+    """Seconds a step with those speed-ups and of the plain run, in turns; or why they are refused."""
     from speed_ups import ready, turn
 
     from gantutor.speed import check_speed
 
-    row: Result = {
-        "config": name,
-        "speed": " + ".join(names),
-        "ready_s": 0.0,
-        "plain": [],
-        "seconds": [],
-        "refused": "",
-    }
-    data = config.load()
+    row: Result = {"ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
     try:
-        plain, _ = ready(config, data)
         if names == REDUCE_OVERHEAD:
             fast, row["ready_s"] = reduced(config, data)
         else:
@@ -439,7 +433,7 @@ def measure_speed(keep: Keep, name: str, config: Any, names: tuple[str, ...], se
                 row[kept].append(turn(run, steps, data.device))
     except Exception as error:
         row["refused"] = told(error)
-    keep(row)
+    return row
 
 
 def reduced(config: Any, data: Any) -> tuple[Any, float]:
@@ -496,8 +490,8 @@ def frames(keep: Keep, device: str, clock: Clock) -> None:
             "plain": Runner(f"{name} plain", run.step, lambda last: None, lambda state: None),
             "with_frames": Runner(f"{name} frames", run.step, paint, lambda state: None, max_fps=FPS, share=0.99),
         }
-        seconds = min(1.0, clock.seconds / 30)
-        for number in range(3):
+        seconds = min(0.8, clock.seconds / 30)
+        for number in range(2):
             for side, runner in list(sides.items())[:: 1 if number % 2 else -1]:
                 before, start = run.t, time.perf_counter()
                 runner.play()
@@ -754,7 +748,9 @@ def main(options: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=300, help="for all parts together (default 300)")
     parser.add_argument("--commit", default="", help="the commit's name, where there is no git")
-    parser.add_argument("--redraw", action="store_true", help="measure nothing: table and plot from the figures there")
+    parser.add_argument(
+        "--redraw", action="store_true", help="measure nothing: tables and plots from the figures there"
+    )
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--cells", help=argparse.SUPPRESS)
     parser.add_argument("--partial", type=Path, help=argparse.SUPPRESS)
@@ -763,13 +759,16 @@ def main(options: Sequence[str] | None = None) -> None:
         return cells(keeper(given.partial), given.cells)
     if given.part:
         return PARTS[given.part](keeper(given.partial), given.device, Clock(given.seconds))
-    if given.device == "cuda" and not torch.cuda.is_available():
+    if given.device == "cuda" and not given.redraw and not torch.cuda.is_available():
         parser.error("no CUDA device is here; --device cpu tries the command itself, and its figures mean nothing")
     if given.device == "cpu" and (given.out is None or HOME in (given.out.resolve(), *given.out.resolve().parents)):
         parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
+    if given.redraw:
+        for figures in sorted((given.out or HOME).glob("*.json")):
+            draw(figures.with_suffix(""), read(figures.with_suffix("")), text, paint)
+        return
     path = (given.out or HOME) / (suffix(given.device).lstrip(".") or "cpu")
-    if not given.redraw:
-        measure_all(path, given.parts, given.device, given.seconds, given.commit or commit())
+    measure_all(path, given.parts, given.device, given.seconds, given.commit or commit())
     draw(path, read(path), text, paint)
 
 
