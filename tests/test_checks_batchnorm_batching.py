@@ -134,7 +134,14 @@ def in_evaluation(D: nn.Module, images: Tensor) -> Tensor:
     return scores
 
 
-@pytest.mark.parametrize("answer", [in_evaluation, lambda D, images: copy.deepcopy(D).eval()(images)])
+def one_by_one(D: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([in_evaluation(D, image[None]) for image in images])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [in_evaluation, one_by_one, lambda *given: in_evaluation(*given).numpy(), lambda D, x: copy.deepcopy(D).eval()(x)],
+)
 def test_a_safe_score_passes(answer: Callable[..., Any]) -> None:
     assert checks.safe_score(answer).passed
 
@@ -147,6 +154,12 @@ def trains_afterwards(D: nn.Module, images: Tensor) -> Tensor:
 
 def freezes(D: nn.Module, images: Tensor) -> Tensor:
     return in_evaluation(D.requires_grad_(False), images)
+
+
+def changes_a_weight(D: nn.Module, images: Tensor) -> Tensor:
+    scores = in_evaluation(D, images)
+    next(D.parameters()).data.mul_(1.1)
+    return scores
 
 
 def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
@@ -162,14 +175,15 @@ def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
     ("answer", "message"),
     [
         (freezes, "restore requires_grad"),
+        (changes_a_weight, r"has changed D's 0\.weight"),
         (leaves_gradients, "has left gradients in D"),
-        (lambda D, images: D(images), "has moved D's running statistics"),
+        (lambda D, images: D(images), r"has changed D's 3\.running_mean"),
         (lambda D, images: copy.deepcopy(D)(images), "depends on its company"),
         (lambda D, images: torch.cat([copy.deepcopy(D)(image[None]) for image in images]), "they are not D's"),
         (lambda D, images: D.eval()(images), "left in evaluation mode"),
         (trains_afterwards, "left in training mode"),
         (lambda D, images: in_evaluation(D, images).mean(), r"yours is \(\)"),
-        (lambda D, images: 0.5, "yours is float"),
+        (lambda D, images: 0.5, r"yours is \(\)"),
     ],
 )
 def test_an_unsafe_score_gets_its_message(answer: Callable[..., Any], message: str) -> None:

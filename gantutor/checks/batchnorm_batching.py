@@ -106,13 +106,14 @@ def safe_score(answer: Function) -> CheckResult:
             D(images + 0.1)
         before = {name: value.clone() for name, value in D.state_dict().items()}
         trusted = copy.deepcopy(D).eval()(images).detach()
-        scores = ask(answer, D, images.clone())
-        if not isinstance(scores, Tensor) or scores.shape != trusted.shape:
-            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            return f"Expected one logit for each image, shape {tuple(trusted.shape)}; yours is {shape}."
+        scores = torch.as_tensor(ask(answer, D, images.clone()))
+        if scores.shape != trusted.shape:
+            return f"Expected one logit for each image, shape {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
         moved = [name for name, value in D.state_dict().items() if not torch.equal(value, before[name])]
         if moved:
-            return f"Your scoring has moved D's running statistics ({moved[0]}). A score must leave D as it was."
+            return (
+                f"Your scoring has changed D's {moved[0]}. A score must leave D's weights and statistics as they were."
+            )
         if not all(p.requires_grad for p in D.parameters()):
             return "D's parameters no longer require a gradient, so D would not learn any more: restore requires_grad."
         if any(p.grad is not None for p in D.parameters()):
@@ -120,7 +121,8 @@ def safe_score(answer: Function) -> CheckResult:
                 "Your scoring has left gradients in D. The next step would start with them; a score needs no backward."
             )
         modes = [module.training for module in D.modules()]
-        alone = torch.cat([answer(D.train(), images[:1].clone()), answer(D.train(), images[1:3].clone())])
+        apart = (images[:1].clone(), images[1:3].clone())
+        alone = torch.cat([torch.as_tensor(answer(D.train(), batch)) for batch in apart])
         if not torch.allclose(alone, scores[:3], rtol=1e-6, atol=1e-9):
             return "The first image's score depends on its company. BatchNorm still normalises with this batch."
         if not torch.allclose(scores, trusted, rtol=1e-6, atol=1e-9):
