@@ -3,8 +3,8 @@
     python benchmarks/batchnorm_seeds.py [--json FILE] [--fresh]
 
 About half an hour of CPU time on one thread. Each run is written to the table as it ends; started again, the script
-goes on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 03 loads the table
-and recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
+goes on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 03 shows the
+table. A run is determined by its row and `settings`, bit for bit on one machine with one thread.
 """
 
 import itertools
@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from benchlib.tables import Name, Row, arguments, complete
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantutor.configs import GANConfig
 from gantutor.data import Images, load
-from gantutor.gan import BATCHINGS
-from gantutor.metrics import Judge, classes_covered, frechet_distance, train_judge
+from gantutor.gan import BATCHINGS, GAN
+from gantutor.metrics import Judge, classes_covered, frechet_distance, run_failed, train_judge
 from gantutor.models import NORMS_D
 from gantutor.models.virtual import virtual_batchnorm
 from gantutor.training import DivergedError
@@ -43,11 +44,30 @@ BATCH_SIZES = (4, 16, 256)  # besides those of the settings
 NAMES = ("model", "norm_D", "loss", "batching", "batch_size", "seed")  # what a row is called by
 called = itemgetter(*NAMES)
 
+# BatchNorm in D that takes its mean and variance over other groups of activations than usual: it tests why one network
+# fails where the other does not. The network, and what stands in the place of its BatchNorm, by norm_D.
+REGROUPED: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    # 16 features of the MLP share them, as all positions of a convolution's channel do.
+    "batch, shared": ("classic", lambda: nn.Sequential(nn.Unflatten(1, (16, 16)), nn.BatchNorm1d(16), nn.Flatten())),
+    # Each position of the DCGAN's 16 channels has its own, as each feature of an MLP has.
+    "batch, per unit": (
+        "dcgan",
+        lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16 * 7 * 7), nn.Unflatten(1, (16, 7, 7))),
+    ),
+}
+
+
+def regroup(gan: GAN, norm: str, rate: float) -> None:
+    """Put the layers of that name in the place of D's BatchNorm, in place, and give D a new optimizer."""
+    (place,) = (place for place, layer in enumerate(gan.D) if isinstance(layer, _BatchNorm))
+    gan.D[place] = REGROUPED[norm][1]()
+    gan.opt_D = GAN.with_adam(gan.G, gan.D, lr_D=rate).opt_D
+
 
 def wanted() -> Iterator[tuple[Any, ...]]:
     """Every run of the table, the ones with BatchNorm first.
 
-    Where D scores each image by itself the three batchings are the same function, so two of them are enough to show it;
+    Where D scores each image by itself all batchings are the same function, so two of them are enough to show it;
     virtual batch norm, which costs more, is run with one.
     """
     for norm, model, loss in itertools.product((*NORMS_D, "virtual"), ("dcgan", "classic"), LOSSES):
@@ -57,6 +77,9 @@ def wanted() -> Iterator[tuple[Any, ...]]:
             )
             for batching, seed in itertools.product(batchings, SEEDS):
                 yield model, norm, loss, batching, SETTINGS[model]["batch_size"], seed
+    for norm, loss, batching, seed in itertools.product(REGROUPED, LOSSES, ("split", "joint_in_G_step"), SEEDS):
+        model = REGROUPED[norm][0]
+        yield model, norm, loss, batching, SETTINGS[model]["batch_size"], seed
     for batching, seed in itertools.product(BATCHINGS, SEEDS):
         yield "classic 28", "batch", LOSSES[0], batching, SETTINGS["classic 28"]["batch_size"], seed
     for size, batching, seed in itertools.product(BATCH_SIZES, BATCHINGS, SEEDS):
@@ -89,7 +112,7 @@ def train_row(name: tuple[Any, ...], scores: Scores) -> Row:
     experiment = GANConfig(
         scores.data,
         model=settings.get("model", row["model"]),
-        norm_D="batch" if virtual else row["norm_D"],
+        norm_D="batch" if virtual or row["norm_D"] in REGROUPED else row["norm_D"],
         **{name: row[name] for name in ("loss", "batching", "batch_size", "seed")},
         lr_G=rate,
         lr_D=rate,
@@ -100,6 +123,8 @@ def train_row(name: tuple[Any, ...], scores: Scores) -> Row:
     if virtual:
         reference = scores.data.sample(SETTINGS["references"], torch.Generator().manual_seed(row["seed"]))
         run.model.D = virtual_batchnorm(run.model.D, reference)
+    if row["norm_D"] in REGROUPED:
+        regroup(run.model, row["norm_D"], rate)
     generator = torch.Generator().manual_seed(SETTINGS["seed_of_z"])
     z = torch.randn(SETTINGS["samples"], experiment.z_dim, generator=generator)
     start, accuracies, diverged = scores.of(run.model.sample(z))[0], [], False
@@ -115,12 +140,6 @@ def train_row(name: tuple[Any, ...], scores: Scores) -> Row:
     return {**row, **{key: round(value, 4) for key, value in figures.items()}, "classes": classes, "diverged": diverged}
 
 
-def failed(row: Row) -> bool:
-    """A run fails if it diverged, covers fewer than half of the ten classes, or stays beyond a quarter of the distance
-    that its untrained G had."""
-    return row["diverged"] or row["classes"] < 5 or row["distance"] > row["distance_at_start"] / 4
-
-
 def show(rows: list[Row]) -> None:
     """A line for each condition: the middle seed and the spread."""
     print(f"{'':60}{'distance, median (all seeds)':>34}{'classes':>16}{'fail':>6}{'D early':>9}")
@@ -132,7 +151,7 @@ def show(rows: list[Row]) -> None:
         covered = f"{statistics.median(classes):g} ({classes[0]} to {classes[-1]})"
         accuracy = statistics.mean(row["d_accuracy"] for row in runs)
         words = "{:11}{:10}{:16}{:17}{:6}".format(*map(str, condition))
-        print(f"{words:60}{spread:>34}{covered:>16}{sum(map(failed, runs)):>4}/{len(runs)}{accuracy:9.2f}")
+        print(f"{words:60}{spread:>34}{covered:>16}{sum(map(run_failed, runs)):>4}/{len(runs)}{accuracy:9.2f}")
 
 
 def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gantutor.losses import LOSSES, Loss
 
-BATCHINGS = ("split", "joint", "joint_in_D_step")
+BATCHINGS = ("split", "joint", "joint_in_D_step", "joint_in_G_step")
 
 
 @dataclass
@@ -18,8 +18,9 @@ class GAN:
     """A generator, a discriminator, their optimizers, the loss, and how real and fake are batched for D.
 
     `batching` matters only where D has BatchNorm, which normalises with the statistics of the batch it is given:
-    "split" scores real and fake in two calls; "joint" in one, in G's step too; "joint_in_D_step" in one call in D's
-    step, while G's step scores the fakes alone.
+    "split" scores real and fake in two calls, and in G's step the fakes alone; "joint" scores both in one call, in G's
+    step too. The two others mix them: "joint_in_D_step" is joint in D's step and split in G's, "joint_in_G_step" is
+    split in D's step and joint in G's.
     """
 
     G: nn.Module
@@ -54,17 +55,22 @@ class GAN:
         opt_D = torch.optim.Adam(D.parameters(), lr_D, betas)
         return cls(G, D, opt_G, opt_D, LOSSES[loss], batching)
 
+    @property
+    def joint_for_D(self) -> bool:
+        """Does D's step score real and fake in one call?"""
+        return self.batching in ("joint", "joint_in_D_step")
+
     def logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's scores of `real` and of `fake` in D's step."""
-        if self.batching == "split":
-            return self.D(real), self.D(fake)
-        logits_real, logits_fake = self.D(torch.cat([real, fake])).split([len(real), len(fake)])
-        return logits_real, logits_fake
+        if self.joint_for_D:
+            logits_real, logits_fake = self.D(torch.cat([real, fake])).split([len(real), len(fake)])
+            return logits_real, logits_fake
+        return self.D(real), self.D(fake)
 
     def logits_for_G(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D's scores of `fake` in G's step; `real` is used only where G's step is joint, too."""
-        if self.batching == "joint":
-            return self.logits(real, fake)[1]
+        """D's scores of `fake` in G's step; `real` is used only where G's step is joint."""
+        if self.batching in ("joint", "joint_in_G_step"):
+            return self.D(torch.cat([real, fake]))[len(real) :]
         return self.D(fake)
 
     @torch.no_grad()

@@ -111,7 +111,8 @@ def d_first_regenerate(gan: GAN, real: Tensor, z: Tensor) -> Report:
 def simultaneous(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """Both backwards on one graph, before either player moves; `inputs=` keeps each gradient to its own player.
 
-    D scores the fake once for both, so "joint_in_D_step" is the same as "joint" here.
+    D scores the fake once for both players, batched as in D's step: "joint_in_D_step" is the same as "joint" here, and
+    "joint_in_G_step" the same as "split".
     """
     fake = gan.G(z)
     logits_real, logits_fake = gan.logits(real, fake)
@@ -130,8 +131,7 @@ def simultaneous(gan: GAN, real: Tensor, z: Tensor) -> Report:
 def one_stage(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """One backward through D serves both: what D's loss sends to each fake, rescaled, is what G's loss would send.
 
-    The same update as `simultaneous` for a third of a backward less. D scores the fake once for both, so
-    "joint_in_D_step" is the same as "joint" here.
+    The same update as `simultaneous` for a third of a backward less; batched as there.
     Raises: ValueError where the rescaling is not exact (see `check_one_stage` and `ratio_per_fake`).
     Source: Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021, algorithm 2.
     """
@@ -161,7 +161,7 @@ def check_one_stage(gan: GAN) -> None:
     Raises: ValueError, saying why.
     """
     gan.loss.slope_ratio(torch.zeros(1))  # raises for losses that have none
-    if gan.loss.constant_ratio and gan.batching == "split":
+    if gan.loss.constant_ratio and not gan.joint_for_D:
         return
     for module in gan.D.modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):

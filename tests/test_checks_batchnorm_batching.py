@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import build, draw
@@ -12,13 +13,18 @@ from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
-from gantutor.checks.batchnorm_batching import ASKED, true_dependence
+from gantutor.checks.batchnorm_batching import ASKED, KINDS, true_dependence
 from gantutor.gan import GAN
 from gantutor.models import dcgan
 from gantutor.steps import simultaneous
 
 NOTEBOOK = "03_batchnorm_batching.ipynb"
-CELLS = {"ex-one-view": checks.one_view, "ex-score": checks.safe_score, "ex-dependence": checks.dependence}
+CELLS = {
+    "ex-share": checks.share_of_reals,
+    "ex-score": checks.safe_score,
+    "ex-dependence": checks.dependence,
+    "ex-one-view": checks.one_view,
+}
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
@@ -91,7 +97,7 @@ def test_the_pitfall_unchanged_is_not_answered_yet() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (step("split", "joint"), "that is not how this D was trained"),
+        (step("split", "joint"), "the reverse mismatch"),
         (step("split", "eval"), "G's step asks D in evaluation mode"),
         (step("joint", "eval"), "G's step asks D in evaluation mode"),
         (step("split", "split", noise=1.0), "D's gradient is neither"),
@@ -116,7 +122,7 @@ def test_a_step_with_another_loss_for_g_gets_its_message() -> None:
         gan.opt_G.step()
         return {}
 
-    assert "G's gradient is another" in checks.one_view(minimax).message
+    assert "G's is not" in checks.one_view(minimax).message
 
 
 def in_evaluation(D: nn.Module, images: Tensor) -> Tensor:
@@ -128,7 +134,14 @@ def in_evaluation(D: nn.Module, images: Tensor) -> Tensor:
     return scores
 
 
-@pytest.mark.parametrize("answer", [in_evaluation, lambda D, images: copy.deepcopy(D).eval()(images)])
+def one_by_one(D: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([in_evaluation(D, image[None]) for image in images])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [in_evaluation, one_by_one, lambda *given: in_evaluation(*given).numpy(), lambda D, x: copy.deepcopy(D).eval()(x)],
+)
 def test_a_safe_score_passes(answer: Callable[..., Any]) -> None:
     assert checks.safe_score(answer).passed
 
@@ -141,6 +154,12 @@ def trains_afterwards(D: nn.Module, images: Tensor) -> Tensor:
 
 def freezes(D: nn.Module, images: Tensor) -> Tensor:
     return in_evaluation(D.requires_grad_(False), images)
+
+
+def changes_a_weight(D: nn.Module, images: Tensor) -> Tensor:
+    scores = in_evaluation(D, images)
+    next(D.parameters()).data.mul_(1.1)
+    return scores
 
 
 def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
@@ -156,14 +175,15 @@ def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
     ("answer", "message"),
     [
         (freezes, "restore requires_grad"),
+        (changes_a_weight, r"has changed D's 0\.weight"),
         (leaves_gradients, "has left gradients in D"),
-        (lambda D, images: D(images), "has moved D's running statistics"),
+        (lambda D, images: D(images), r"has changed D's 3\.running_mean"),
         (lambda D, images: copy.deepcopy(D)(images), "depends on its company"),
         (lambda D, images: torch.cat([copy.deepcopy(D)(image[None]) for image in images]), "they are not D's"),
         (lambda D, images: D.eval()(images), "left in evaluation mode"),
         (trains_afterwards, "left in training mode"),
         (lambda D, images: in_evaluation(D, images).mean(), r"yours is \(\)"),
-        (lambda D, images: 0.5, "yours is float"),
+        (lambda D, images: 0.5, r"yours is \(\)"),
     ],
 )
 def test_an_unsafe_score_gets_its_message(answer: Callable[..., Any], message: str) -> None:
@@ -172,24 +192,43 @@ def test_an_unsafe_score_gets_its_message(answer: Callable[..., Any], message: s
     assert re.search(message, verdict.message), verdict.message
 
 
-def always(matrix: Tensor) -> Callable[[str, str], Tensor]:
-    return lambda norm, batching: matrix
+def matrix(joint_in_D: bool, joint_in_G: bool, per_image: bool = False) -> Callable[[str, str, str], Tensor]:
+    """The matrices of somebody who believes that these steps are joint, whatever the batching."""
+
+    def answer(norm: str, batching: str, player: str) -> Tensor:
+        joint = joint_in_D if player == "D" else joint_in_G
+        whole = torch.eye(4) if per_image or norm != "batch" else torch.ones(4, 4) if joint else KINDS
+        return whole if player == "D" else whole[2:]
+
+    return answer
 
 
-BLOCKS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
+def of_the_other_player(norm: str, batching: str, player: str) -> Tensor:
+    whole = true_dependence(norm, {"joint_in_D_step": "joint_in_G_step"}.get(batching, batching), "D")
+    return whole if player == "D" else whole[2:]
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (always(torch.eye(4)), "BatchNorm uses the mean of the batch"),
-        (always(torch.ones(4, 4)), "split gives D two batches"),
-        (always(1 - BLOCKS), "exchanged"),
-        (always(BLOCKS), "reals and fakes share the mean"),
-        (always(torch.ones(2, 2)), r"yours has shape \(2, 2\)"),
-        (always(torch.triu(torch.ones(4, 4))), "row 0, column 2 is wrong"),
-        (lambda norm, batching: BLOCKS if "joint_" in batching else true_dependence(norm, batching), "G's step sees"),
-        (lambda norm, batching: true_dependence("batch", batching), "only the diagonal"),
+        (
+            matrix(False, False, per_image=True),
+            r'"split", player "D": row 0, column 1 must be 1\. BatchNorm uses the mean',
+        ),
+        (matrix(False, False), r'"joint", player "D": row 0, column 2 must be 1\. D\'s step is joint here'),
+        (matrix(True, True), r'"split", player "D": row 0, column 2 must be 0\. D\'s step is split here'),
+        (of_the_other_player, r'"joint_in_D_step", player "D": row 0, column 2 must be 1\. D\'s step is joint here'),
+        (lambda *asked: 1 - true_dependence(*asked), "exchanged"),
+        (lambda *asked: torch.ones(2, 2), r"expected a matrix \(4, 4\), yours has shape \(2, 2\)"),
+        (
+            lambda *asked: true_dependence(*asked[:2], "D"),
+            r'player "G": expected a matrix \(2, 4\), yours has shape \(4, 4\)',
+        ),
+        (lambda *asked: torch.triu(true_dependence(*asked)), "row 1, column 0 must be 1. Ask which images"),
+        (
+            lambda norm, *rest: true_dependence("batch", *rest),
+            '"group", .* row 0, column 1 must be 0. .* one image at a time',
+        ),
     ],
 )
 def test_a_wrong_matrix_gets_its_message(answer: Callable[..., Any], message: str) -> None:
@@ -198,18 +237,62 @@ def test_a_wrong_matrix_gets_its_message(answer: Callable[..., Any], message: st
     assert re.search(message, verdict.message), verdict.message
 
 
-def test_a_matrix_of_lists_or_booleans_passes() -> None:
-    assert checks.dependence(lambda norm, batching: true_dependence(norm, batching).bool().tolist()).passed
+@pytest.mark.parametrize("form", [lambda m: m.bool().tolist(), lambda m: m.numpy(), lambda m: m.int()])
+def test_a_matrix_in_another_form_passes(form: Callable[[Tensor], Any]) -> None:
+    assert checks.dependence(lambda *asked: form(true_dependence(*asked))).passed
 
 
-@pytest.mark.parametrize(("norm", "batching"), ASKED)
-def test_the_true_matrix_is_what_autograd_finds(norm: str, batching: str) -> None:
+@pytest.mark.parametrize(("norm", "batching", "player"), ASKED)
+def test_the_true_matrix_is_what_autograd_finds(norm: str, batching: str, player: str) -> None:
     gan = build("dcgan-batch", batching=batching)
     torch.manual_seed(0)
     _, D = dcgan(width_D=4, norm_D=norm)
     gan.D = D.double()
     real, _ = draw("dcgan-batch", size=2)[0]
     images = torch.cat([real, 1 - 2 * real.flip(0)]).requires_grad_()
-    logits = torch.cat(gan.logits(images[:2], images[2:]))
+    pair = images[:2], images[2:]
+    logits = torch.cat(gan.logits(*pair)) if player == "D" else gan.logits_for_G(*pair)
     rows = [torch.autograd.grad(logit, images, retain_graph=True)[0].flatten(1).norm(dim=1) for logit in logits[:, 0]]
-    assert torch.equal((torch.stack(rows) > 1e-12).float(), true_dependence(norm, batching))
+    assert torch.equal((torch.stack(rows) > 1e-12).float(), true_dependence(norm, batching, player))
+
+
+def by_recursion(calls: list[float], momentum: float = 0.1) -> float:
+    share = 0.0
+    for call in [*calls] * 500:
+        share = (1 - momentum) * share + momentum * call
+    return share
+
+
+def in_closed_form(calls: list[float], momentum: float = 0.1) -> Any:
+    """As a NumPy number."""
+    weights = (1 - momentum) ** np.arange(len(calls))[::-1]
+    return np.average(calls, weights=weights)
+
+
+@pytest.mark.parametrize("answer", [by_recursion, in_closed_form, lambda *asked: torch.tensor(by_recursion(*asked))])
+def test_a_right_share_passes(answer: Callable[..., Any]) -> None:
+    assert checks.share_of_reals(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda calls, momentum: sum(calls) / len(calls), "All calls weigh the same"),
+        (lambda calls, momentum: by_recursion(calls[::-1], momentum), "wrong order"),
+        (
+            lambda calls, momentum: sum(
+                momentum * (1 - momentum) ** age * call for age, call in enumerate(reversed(calls))
+            ),
+            "one step only",
+        ),
+        (lambda calls, momentum: calls[-1], "the last call alone"),
+        (lambda calls, momentum: by_recursion(calls, 1 - momentum), "exchanged momentum"),
+        (lambda calls, momentum: by_recursion(calls, 0.1), r"For calls \[1, 0\] and momentum 0.5"),
+        (lambda calls, momentum: 0.299, r"For calls \[0\.5, 0\.5\] and momentum 0\.1 the share is not 0\.299"),
+        (lambda calls, momentum: "a third", "raised ValueError"),
+    ],
+)
+def test_a_wrong_share_gets_its_message(answer: Callable[..., Any], message: str) -> None:
+    verdict = checks.share_of_reals(answer)
+    assert (verdict.passed, verdict.answered) == (False, True)
+    assert re.search(message, verdict.message), verdict.message

@@ -47,13 +47,14 @@ SCORES_FOR_G = {
 }
 ONCE_FOR_BOTH = {"simultaneous", "one_stage"}  # D scores the fake in one call for both players
 HAVE_A_RATIO = [name for name, loss in LOSSES.items() if "slope_ratio = " in (type(loss).__doc__ or "")]
+SPLIT_FOR_D = ("split", "joint_in_G_step")  # batchings in which D's step scores reals and fakes in two calls
 
 
 def takes(step: str, loss: str, networks: str, batching: str = "split") -> bool:
     """False where one_stage refuses, or should."""
     if step != "one_stage" or loss not in HAVE_A_RATIO:
         return step != "one_stage"
-    return networks in WITHOUT_BATCHNORM or (LOSSES[loss].constant_ratio and batching == "split")
+    return networks in WITHOUT_BATCHNORM or (LOSSES[loss].constant_ratio and batching in SPLIT_FOR_D)
 
 
 # All losses on points; on images, which take longer, those that differ in kind.
@@ -250,13 +251,14 @@ def test_g_first_on_one_fake_is_the_simultaneous_update(networks: str, loss: str
         assert twice == once + 5
 
 
+@pytest.mark.parametrize(("in_D_step", "crossed"), [("joint", "joint_in_D_step"), ("split", "joint_in_G_step")])
 @pytest.mark.parametrize("networks", NETWORKS)
-def test_joint_in_D_step_is_joint_where_D_scores_once_for_both(networks: str) -> None:
+def test_a_mismatch_vanishes_where_D_scores_once_for_both(networks: str, in_D_step: str, crossed: str) -> None:
     batch = draw(networks)
-    joint, mixed = (run(build(networks, batching=b), simultaneous, batch) for b in ("joint", "joint_in_D_step"))
-    assert same_state(joint.gan, mixed.gan)
-    # G first scores the fakes alone for G: with BatchNorm in D that is another update, without one it is the same.
-    g_first = run(build(networks, batching="joint_in_D_step"), STEPS["g_first_detach"], batch)
+    same, mixed = (run(build(networks, batching=b), simultaneous, batch) for b in (in_D_step, crossed))
+    assert same_state(same.gan, mixed.gan)
+    # G first scores the fakes once more for G: with BatchNorm in D that is another update, without one it is the same.
+    g_first = run(build(networks, batching=crossed), STEPS["g_first_detach"], batch)
     difference = relative_error(g_first.gradients["G"][0], mixed.gradients["G"][0])
     assert difference < NEAR if networks in WITHOUT_BATCHNORM else difference > FAR
 
@@ -294,7 +296,7 @@ def test_g_first_with_fresh_fakes_is_d_first_shifted_by_half_a_step(networks: st
 def test_one_stage_is_exact_or_refuses(networks: str, loss: str, batching: str) -> None:
     gan, batches = build(networks, loss, batching), draw(networks, 5, size=4)
     both = run(gan, simultaneous, batches)
-    coupled = networks in WITH_BATCHNORM and not (LOSSES[loss].constant_ratio and batching == "split")
+    coupled = networks in WITH_BATCHNORM and not (LOSSES[loss].constant_ratio and batching in SPLIT_FOR_D)
     if loss not in HAVE_A_RATIO or coupled:
         with pytest.raises(ValueError, match=r"slope ratio|BatchNorm in D"):
             run(gan, one_stage, batches)
@@ -465,26 +467,29 @@ def test_the_gradient_penalty_moves_D_and_reaches_G_only_through_D(networks: str
 )
 def test_batching_matters_only_with_batchnorm_in_D(networks: str, step: str, loss: str) -> None:
     """Claim 19: the same to 1e-14 (another order of sums) without, another gradient with it."""
-    split, joint, mixed = (run(build(networks, loss, b), STEPS[step], draw(networks)).gradients for b in BATCHINGS)
-    assert torch.equal(joint["D"][0], mixed["D"][0])
-    for player, other in (("D", joint), ("G", joint), ("G", mixed)):
+    split, joint, in_D, in_G = (run(build(networks, loss, b), STEPS[step], draw(networks)).gradients for b in BATCHINGS)
+    assert torch.equal(joint["D"][0], in_D["D"][0])
+    assert torch.equal(split["D"][0], in_G["D"][0])
+    for player, other in (("D", joint), ("G", joint), ("G", in_D), ("G", in_G)):
         difference = relative_error(other[player][0], split[player][0])
         if networks in WITHOUT_BATCHNORM:
             assert difference < 1e-14
-        elif (step, other is mixed) == ("g_first_detach", True):
-            assert difference == 0  # G moves first, on the fakes alone, against the same D
+        elif (other is in_D and step == "g_first_detach") or (other is in_G and step in ONCE_FOR_BOTH):
+            assert difference == 0  # against the same D, on a batch of the same kind
         else:
             assert difference > FAR
 
 
 @pytest.mark.parametrize("networks", NETWORKS)
-def test_joint_in_D_step_scores_as_joint_for_D_and_as_split_for_G(networks: str) -> None:
+def test_a_mismatch_scores_in_one_way_for_D_and_in_the_other_for_G(networks: str) -> None:
     gans, ((real, z),) = {b: build(networks, batching=b) for b in BATCHINGS}, draw(networks)
     fake = gans["split"].G(z).detach()
     for_D = {b: torch.cat(gan.logits(real, fake)) for b, gan in gans.items()}
     for_G = {b: gan.logits_for_G(real, fake) for b, gan in gans.items()}
     assert torch.equal(for_D["joint_in_D_step"], for_D["joint"])
     assert torch.equal(for_G["joint_in_D_step"], for_G["split"])
+    assert torch.equal(for_D["joint_in_G_step"], for_D["split"])
+    assert torch.equal(for_G["joint_in_G_step"], for_G["joint"])
     assert torch.equal(for_G["joint"], for_D["joint"][len(real) :])
     assert torch.equal(for_G["split"], for_D["split"][len(real) :])
     same = networks in WITHOUT_BATCHNORM
@@ -504,9 +509,9 @@ def test_batchnorm_apart_gives_plus_and_minus_1_and_jointly_keeps_the_gap() -> N
         gan.batching = batching
         return [round(value, 2) for value in gan.logits_for_G(real, fake).flatten().tolist()]
 
-    assert scores("split") == [-1, 1, -1, 1]
+    assert scores("split") == scores("joint_in_G_step") == [-1, 1, -1, 1]
     assert scores("joint") == scores("joint_in_D_step") == [-1.21, -0.73, 0.73, 1.21]
-    assert scores_for_G("joint") == [0.73, 1.21]
+    assert scores_for_G("joint") == scores_for_G("joint_in_G_step") == [0.73, 1.21]
     assert scores_for_G("split") == scores_for_G("joint_in_D_step") == [-1, 1]
 
 
@@ -518,7 +523,7 @@ def test_batchnorm_apart_gives_plus_and_minus_1_and_jointly_keeps_the_gap() -> N
 def test_how_many_batches_batchnorm_counts(networks: str, step: str, batching: str, loss: str) -> None:
     """Claim 21: real, fake, and fake again for G's step; jointly one less; wgan-gp's mixtures are one more."""
     done = run(build(networks, loss, batching), STEPS[step], draw(networks))
-    calls = (2 if batching == "split" else 1) + (step not in ONCE_FOR_BOTH) + (loss == "wgan-gp")
+    calls = (2 if batching in SPLIT_FOR_D else 1) + (step not in ONCE_FOR_BOTH) + (loss == "wgan-gp")
     assert batchnorm_counts(done.gan.D) == {calls}
     assert batchnorm_counts(done.gan.G) == {2 if step == "d_first_regenerate" else 1}
 
@@ -531,7 +536,12 @@ def test_what_Ds_running_statistics_are_made_of(batching: str) -> None:
     gan.opt_D = torch.optim.SGD(gan.D.parameters(), lr=0.1)
     fake = gan.G(z).detach()
     both = torch.cat([real, fake])
-    seen = {"split": [real, fake, fake], "joint": [both, both], "joint_in_D_step": [both, fake]}[batching]
+    seen = {
+        "split": [real, fake, fake],
+        "joint": [both, both],
+        "joint_in_D_step": [both, fake],
+        "joint_in_G_step": [real, fake, both],
+    }[batching]
     done = run(gan, d_first_detach, [(real, z)])
     mean = torch.zeros(2, dtype=torch.float64)
     for batch in seen:

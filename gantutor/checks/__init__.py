@@ -3,7 +3,7 @@
 A file for each notebook, and `result` for what they share.
 """
 
-from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
+from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score, share_of_reals
 from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
 from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
@@ -46,5 +46,6 @@ __all__ = [
     "reference_names",
     "resumed",
     "safe_score",
+    "share_of_reals",
     "who_moves",
 ]

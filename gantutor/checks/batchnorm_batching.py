@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,9 @@ from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
 STILL = "D is still trained on real and fake in one batch, and asked about fakes alone. One of the two must change."
-
-
 CROSSED = (
-    "now it is crossed: D is trained on separate batches, and G asks it with a joint one; that is not how this D was "
-    "trained."
+    "Now it is the reverse mismatch: D is trained on split batches, and G's step asks it in a joint one. The DCGAN "
+    "learns with that, but the MLP does not. Use the same kind of batch in both steps."
 )
 EVALUATED = (
     "G's step asks D in evaluation mode, with its running statistics: that is not how D was trained, either. Change "
@@ -65,38 +64,23 @@ def one_view(answer: Function) -> CheckResult:
         right = {batching: applied(d_first_detach, small_image_gan(batching)) for batching in BATCHINGS}
         in_D = [name for name in ("split", "joint") if same(found["D"], right[name]["D"])]
         if len(found["D"]) == 1 or len(found["G"]) == 1:
-            return f"{'D' if len(found['D']) == 1 else 'G'} was not updated: each player needs its optimizer's step()."
+            return f"{'D' if len(found['D']) == 1 else 'G'} was not updated. Each player needs its optimizer's step()."
         if not in_D:
-            return "D's gradient is neither that of split nor that of joint batches: change the batches only."
+            return "D's gradient is neither that of split nor that of joint batches. Change only how D is called."
         before_its_update = applied(simultaneous, small_image_gan(in_D[0]))  # both losses on one forward of D
         if same(found["G"], right[in_D[0]]["G"]) or same(found["G"], before_its_update["G"]):
             return ""
         if in_D == ["joint"] and same(found["G"], right["joint_in_D_step"]["G"]):
             return STILL
-        if in_D == ["split"]:
-            crossed = applied(crossed_step, small_image_gan())
-            if same(found["G"], crossed["G"]):
-                return CROSSED
+        if in_D == ["split"] and same(found["G"], right["joint_in_G_step"]["G"]):
+            return CROSSED
         if same(found["G"], applied(in_evaluation_mode, small_image_gan(in_D[0]))["G"]):
             return EVALUATED
-        return (
-            "D is trained as it should be, but G's gradient is another: G's loss is that of the fakes, after D's step."
-        )
+        return "D's gradient is right, but G's is not. G's loss takes the fakes' logits, after D's step."
 
     praise = "D is asked as it was trained. Its BatchNorm uses the same kind of batch in both steps."
     verdict = judge(answer, check, praise)
     return dataclasses.replace(verdict, answered=verdict.answered and verdict.message != STILL)
-
-
-def crossed_step(gan: GAN, real: Tensor, z: Tensor) -> None:
-    """Split in D's step, joint in G's."""
-    fake = gan.G(z)
-    gan.opt_D.zero_grad()
-    gan.loss.d_loss(gan.D(real), gan.D(fake.detach())).backward()
-    gan.opt_D.step()
-    gan.opt_G.zero_grad()
-    gan.loss.g_loss(gan.D(torch.cat([real, fake]))[len(real) :]).backward()
-    gan.opt_G.step()
 
 
 def in_evaluation_mode(gan: GAN, real: Tensor, z: Tensor) -> None:
@@ -122,76 +106,126 @@ def safe_score(answer: Function) -> CheckResult:
             D(images + 0.1)
         before = {name: value.clone() for name, value in D.state_dict().items()}
         trusted = copy.deepcopy(D).eval()(images).detach()
-        scores = ask(answer, D, images.clone())
-        if not isinstance(scores, Tensor) or scores.shape != trusted.shape:
-            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            return f"one logit for each image is wanted, shape {tuple(trusted.shape)}; yours is {shape}."
+        scores = torch.as_tensor(ask(answer, D, images.clone()))
+        if scores.shape != trusted.shape:
+            return f"Expected one logit for each image, shape {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
         moved = [name for name, value in D.state_dict().items() if not torch.equal(value, before[name])]
         if moved:
-            return f"scoring has moved D's running statistics ({moved[0]}): a look must not change what is looked at."
+            return (
+                f"Your scoring has changed D's {moved[0]}. A score must leave D's weights and statistics as they were."
+            )
         if not all(p.requires_grad for p in D.parameters()):
             return "D's parameters no longer require a gradient, so D would not learn any more: restore requires_grad."
         if any(p.grad is not None for p in D.parameters()):
-            return "scoring has left gradients in D: the next step would start with them. A score needs no backward."
+            return (
+                "Your scoring has left gradients in D. The next step would start with them; a score needs no backward."
+            )
         modes = [module.training for module in D.modules()]
-        alone = torch.cat([answer(D.train(), images[:1].clone()), answer(D.train(), images[1:3].clone())])
+        apart = (images[:1].clone(), images[1:3].clone())
+        alone = torch.cat([torch.as_tensor(answer(D.train(), batch)) for batch in apart])
         if not torch.allclose(alone, scores[:3], rtol=1e-6, atol=1e-9):
-            return "the first image's score depends on its company: BatchNorm still normalises with this batch."
+            return "The first image's score depends on its company. BatchNorm still normalises with this batch."
         if not torch.allclose(scores, trusted, rtol=1e-6, atol=1e-9):
-            return "the scores do not depend on the batch, but they are not D's with its running statistics."
+            return "The scores do not depend on the batch, but they are not D's scores with its running statistics."
         if not all(modes):
-            return "right scores, but D is left in evaluation mode: the training that goes on would not be the same."
+            return "The scores are right, but D is left in evaluation mode, so its training would go on differently."
         D.eval()
         answer(D, images.clone())
-        return "D came in evaluation mode and was left in training mode: restore what was." if D.training else ""
+        return (
+            "The scores are right, but D came in evaluation mode and was left in training mode. Restore what was."
+            if D.training
+            else ""
+        )
 
-    praise = "each image has one score, whatever its company, and D goes on as it was."
+    praise = "Each image has one score, whatever its company, and D goes on as it was."
     return judge(answer, check, praise)
 
 
-def true_dependence(norm: str, batching: str) -> Tensor:
-    """4 x 4, 1 where in D's step the logit of a row depends on the image of a column: real, real, fake, fake."""
-    if norm != "batch":
-        return torch.eye(4)
-    if batching == "split":
-        return torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
-    return torch.ones(4, 4)
+def true_dependence(norm: str, batching: str, player: str) -> Tensor:
+    """1 where a logit (row) depends on an image (column: real, real, fake, fake); for G the rows are the fakes'."""
+    joint = batching in (("joint", "joint_in_D_step") if player == "D" else ("joint", "joint_in_G_step"))
+    matrix = torch.eye(4) if norm != "batch" else torch.ones(4, 4) if joint else KINDS
+    return matrix if player == "D" else matrix[2:]
 
 
-BLOCKS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
-ASKED = (("batch", "split"), ("batch", "joint"), ("batch", "joint_in_D_step"), ("group", "split"), ("group", "joint"))
+KINDS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
+ASKED = tuple(itertools.product(("batch", "group"), BATCHINGS, "DG"))
 
 
 def dependence(answer: Function) -> CheckResult:
-    """`answer(norm, batching)` says which logit depends on which image in D's step, as `true_dependence` does."""
-    known: dict[tuple[str, str], list[tuple[Tensor, str]]] = {
-        ("batch", "split"): [
-            (torch.eye(4), "BatchNorm uses the mean of the batch, and so each of its images."),
-            (torch.ones(4, 4), "split gives D two batches: a real's logit knows nothing of the fakes."),
-            (1 - BLOCKS, "these are the zeros and ones exchanged: 1 is for 'depends'."),
-        ],
-        ("batch", "joint"): [
-            (torch.eye(4), "BatchNorm uses the mean of the batch, and so each of its images."),
-            (BLOCKS, "in one batch reals and fakes share the mean, so each logit depends on all four images."),
-            (1 - BLOCKS, "a logit depends on its own image, too."),
-        ],
-        ("batch", "joint_in_D_step"): [
-            (BLOCKS, "that is what G's step sees; the question is D's step, which is joint."),
-        ],
+    """`answer(norm, batching, player)` says which logit depends on which image, as `true_dependence` does."""
+
+    def check(answer: Function) -> str:
+        for asked in ASKED:
+            norm, batching, player = asked
+            value, truth = torch.as_tensor(ask(answer, *asked)).float(), true_dependence(*asked)
+            place = f'For norm "{norm}", batching "{batching}", player "{player}": '
+            if value.shape != truth.shape:
+                return f"{place}expected a matrix {tuple(truth.shape)}, yours has shape {tuple(value.shape)}."
+            if torch.equal(value, truth):
+                continue
+            row, column = (value != truth).nonzero()[0].tolist()
+            return f"{place}row {row}, column {column} must be {truth[row, column]:.0f}. {why(value, *asked)}"
+        return ""
+
+    return judge(answer, check, "With BatchNorm a batch is one object; without it, a list of images.")
+
+
+def why(value: Tensor, norm: str, batching: str, player: str) -> str:
+    """What a wrong matrix of the right shape has misunderstood."""
+    truth = true_dependence(norm, batching, player)
+    if torch.equal(value, 1 - truth):
+        return 'These are the zeros and ones exchanged: 1 is for "depends".'
+    if norm != "batch":
+        return "This norm looks at one image at a time."
+    if torch.equal(value, true_dependence("group", batching, player)):
+        return "BatchNorm uses the mean of the batch, and each image of the batch is in it."
+    if any(torch.equal(value, true_dependence(norm, other, player)) for other in BATCHINGS):
+        kind = "joint" if truth.all() else "split"
+        return f"{player}'s step is {kind} here. Look at the player whose step it is."
+    return "Ask which images are in the same call of D as the image of this row."
+
+
+SHARES_ASKED: tuple[tuple[list[float], float], ...] = (
+    ([1, 0, 0], 0.1),
+    ([0.5, 0.5], 0.1),
+    ([0.5, 0], 0.1),
+    ([0, 1, 0, 1, 1], 0.1),
+    ([1, 0], 0.5),
+)
+
+
+def share_of_reals(answer: Function) -> CheckResult:
+    """`answer(calls, momentum)` is the share of reals in a running mean that a step's calls move, in their order."""
+
+    def right(calls: list[float], momentum: float) -> float:
+        weights = [momentum * (1 - momentum) ** age for age in reversed(range(len(calls)))]
+        return sum(weight * share for weight, share in zip(weights, calls, strict=True)) / sum(weights)
+
+    known: dict[str, Function] = {
+        "All calls weigh the same in your answer. The newest batch has more weight than the ones before it.": (
+            lambda calls, momentum: sum(calls) / len(calls)
+        ),
+        "Your weights are in the wrong order: the last call is the newest and weighs most.": (
+            lambda calls, momentum: right(calls[::-1], momentum)
+        ),
+        "You counted one step only. The steps before it weigh, too, and all the weights together are 1.": (
+            lambda calls, momentum: right(calls, momentum) * (1 - (1 - momentum) ** len(calls))
+        ),
+        "You took the last call alone. The ones before it still weigh.": lambda calls, momentum: calls[-1],
+        "Each call keeps 1 − momentum of the old mean. You exchanged momentum and 1 − momentum.": (
+            lambda calls, momentum: right(calls, 1 - momentum)
+        ),
     }
 
     def check(answer: Function) -> str:
-        for norm, batching in ASKED:
-            value, truth = torch.as_tensor(ask(answer, norm, batching)).float(), true_dependence(norm, batching)
-            place = f"norm {norm!r}, batching {batching!r}: "
-            if value.shape != truth.shape:
-                return f"{place}a matrix (4, 4) is wanted, yours has shape {tuple(value.shape)}."
-            if not torch.equal(value, truth):
-                if norm != "batch":
-                    return f"{place}this norm looks at one image at a time, so only the diagonal is 1."
-                same = (message for wrong, message in known[norm, batching] if torch.equal(value, wrong))
-                first = (value != truth).nonzero()[0].tolist()
-                return place + next(same, f"row {first[0]}, column {first[1]} is wrong.")
+        first = ask(answer, [1, 0, 0], 0.1)
+        for calls, momentum in SHARES_ASKED:
+            found, wanted = float(ask(answer, list(calls), momentum)), right(calls, momentum)
+            if abs(found - wanted) > 1e-3:
+                place = f"For calls {calls} and momentum {momentum} the share is not {found:.3f}. "
+                same = (words for words, wrong in known.items() if abs(wrong([1, 0, 0], 0.1) - float(first)) < 1e-6)
+                return place + next(same, "Write down the weight of each call, newest first, and add up all steps.")
         return ""
 
-    return judge(answer, check, "with BatchNorm a batch is one object; without it, it is a list of images.")
+    return judge(answer, check, "The newest call weighs most, and the weights of all steps together are 1.")

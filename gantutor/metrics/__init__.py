@@ -3,11 +3,13 @@
 from gantutor.metrics.judge import Judge, classes_covered, frechet_distance, train_judge
 from gantutor.metrics.modes import modes_covered
 from gantutor.metrics.probe import auc, probe_auc
+from gantutor.metrics.seeds import SeedRow, run_failed, seed_rows, select, sign_test
 from gantutor.metrics.segmentation import SegmentationScore, Segmenter, segmentation_score, train_segmenter
 from gantutor.metrics.similarity import l1, ssim
 
 __all__ = [
     "Judge",
+    "SeedRow",
     "SegmentationScore",
     "Segmenter",
     "auc",
@@ -16,7 +18,11 @@ __all__ = [
     "l1",
     "modes_covered",
     "probe_auc",
+    "run_failed",
+    "seed_rows",
     "segmentation_score",
+    "select",
+    "sign_test",
     "ssim",
     "train_judge",
     "train_segmenter",
