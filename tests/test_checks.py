@@ -19,8 +19,7 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 NOTEBOOK = "01_gan_objective.ipynb"
 EXERCISES = {  # cell: check
     "ex-optimal-d": checks.optimal_D,
-    "ex-jsd": checks.jsd_from_d_loss,
-    "ex-g-loss": checks.g_loss,
+    "ex-g-loss": checks.kl_loss,
     "ex-batchnorm": checks.keras_batchnorm,
 }
 
@@ -103,60 +102,61 @@ def test_an_error_in_the_answer_is_a_wrong_answer(check: Callable[..., CheckResu
 
 Wrong = list[tuple[Callable[..., Any], str]]
 
-LOG2 = math.log(2)
 bce = F.binary_cross_entropy
 bce_logits = F.binary_cross_entropy_with_logits
+log_sigmoid = F.logsigmoid
 ones, zeros = torch.ones_like, torch.zeros_like
 
 # The misconceptions as learners write them, and a part of the message that each must get, and no other.
 WRONG: dict[str, Wrong] = {
     "ex-optimal-d": [
-        (lambda p, q: q / (p + q), "being fake"),
-        (lambda p, q: 1 - p / (p + q), "being fake"),
-        (lambda p, q: p / q, "the ratio of the densities"),
-        (lambda p, q: p.log() - q.log(), "the sigmoid is missing"),
-        (lambda p, q: (p > q).double(), "a hard decision"),
-        (lambda p, q: p, "knows nothing of G"),
-        (lambda p, q: (p - q) / (p + q), "between −1 and 1"),
-        (lambda p, q: (p / (p + q)).mean(), "one value for each x"),
-        (lambda p, q: p * q, "Yours gives 0 where 1 is right"),
-    ],
-    "ex-jsd": [
-        (lambda d: d / 2 - LOG2, "the sign is wrong"),
-        (lambda d: LOG2 + d / 2, "takes it for V"),
-        (lambda d: 2 * LOG2 - d, "the 2 is missing"),
-        (lambda d: LOG2 - d, "the halved loss"),
-        (lambda d: 1 - d / 2 / LOG2, "these are bits"),
-        (lambda d: -d, "not the divergence in it"),
-        (lambda d: d, "a loss of 0 must give log 2. Yours gives 1.386"),
+        (lambda p, q, s, k: p / (p + q), "s and k are missing"),
+        (lambda p, q, s, k: p / (p + k * q), "s is missing"),
+        (lambda p, q, s, k: s * p / (p + q), "k is missing"),
+        (lambda p, q, s, k: s * p / (s * p + k * q), "The term (1 − s) log(1 − D) is missing"),
+        (lambda p, q, s, k: k * s * p / (k * p + q), "The reals count k times here"),
+        (lambda p, q, s, k: s * p / (p + q / k), "The reals count k times here"),
+        (lambda p, q, s, k: ((1 - s) * p + k * q) / (p + k * q), "the probability of being fake"),
+        (lambda p, q, s, k: torch.minimum(p / (p + k * q), torch.tensor(s)), "does not cut it off"),
+        (lambda p, q, s, k: (s * p).log() - (p + k * q - s * p).log(), "the sigmoid is missing"),
+        (lambda p, q, s, k: s * p / (k * q), "the ratio of the two terms"),
+        (lambda p, q, s, k: (s * p / (p + k * q)).mean(), "one value for each x"),
+        (lambda p, q, s, k: p * q, "At p = 0.1, q = 0.4, s = 1, k = 1 the best D is 0.2; yours gives 0.04."),
+        (lambda p, q, s, k: torch.where(q > 0, s * p / (p + k * q), 1.0), "At p = 0.7, q = 0, s = 0.9, k = 1"),
     ],
     "ex-g-loss": [
-        (lambda x: torch.log(1 - x.sigmoid()).mean(), "this is the minimax loss"),
+        (lambda x: bce_logits(x, ones(x)), "This is the non-saturating loss"),
+        (lambda x: torch.log(1 - x.sigmoid()).mean(), "This is the minimax loss"),
+        (lambda x: x.mean(), "The sign is wrong"),
+        (lambda x: -x.sum(), "this is the sum"),
+        (lambda x: -x, "a scalar is wanted, yours has shape (4, 1)"),
+        (lambda x: -log_sigmoid(x).mean() - log_sigmoid(-x).mean(), "The two losses are subtracted"),
+        (lambda x: (log_sigmoid(-x) / 2 - log_sigmoid(x)).mean(), "JSD is added only once"),
         (lambda x: bce_logits(x, zeros(x)), "D's own term"),
-        (lambda x: F.logsigmoid(x).mean(), "the sign is wrong"),
-        (lambda x: -F.logsigmoid(x).sum(), "this is the sum"),
-        (lambda x: -F.logsigmoid(x), "one loss is wanted"),
-        (lambda x: bce_logits(x.sigmoid(), ones(x)), "the sigmoid is applied twice"),
-        (lambda x: -x.sigmoid().mean(), "the logarithm is missing"),
-        (lambda x: -x.mean(), "there is no sigmoid"),
-        (lambda x: -torch.log(x).mean(), "takes logits for probabilities"),
-        (lambda x: bce(x, ones(x)), "Your answer raised RuntimeError: all elements of input should be between 0 and 1"),
-        (lambda x: 0.5 * bce_logits(x, ones(x)), "it is halved"),
-        (lambda x: bce(x.sigmoid(), ones(x)), "float32 rounds the sigmoid"),
-        (lambda x: -torch.log(x.sigmoid()).mean(), "float32 rounds the sigmoid"),
-        (lambda x: -torch.log(x.sigmoid() + 1e-8).mean(), "float32 rounds the sigmoid"),
-        (lambda x: -F.logsigmoid(x.detach()).mean(), "no gradient gets through"),
-        (lambda x: -F.logsigmoid(x).mean().item(), "no gradient gets through"),
-        (lambda x: (x**2).mean(), "At these logits it is"),
+        (lambda x: (1 - 1 / x.sigmoid()).reciprocal().mean(), "the other way round"),
+        (lambda x: -x.sigmoid().mean(), "The logarithm is missing"),
+        (lambda x: -x.mean() / 2, "In a batch of 4 the slope at logit -2 must be -0.25; yours is -0.125."),
+        (lambda x: -x.clamp(-3, 1).mean(), "In a batch of 4 the slope at logit 1.5 must be -0.25; yours is"),
+        (lambda x: ((1 - x.sigmoid()).log() - x.sigmoid().log()).mean(), "Right for the usual logits."),
+        (lambda x: -torch.logit(x.sigmoid()).mean(), "Right for the usual logits."),
+        (lambda x: -x.detach().mean(), "No gradient gets through"),
+        (lambda x: -x.mean().item(), "No gradient gets through"),
+        (lambda x: -x.detach().numpy().mean(), "No gradient gets through"),
     ],
     "ex-batchnorm": [
-        (lambda n: nn.BatchNorm1d(n, 0.8), "has gone into eps"),
-        (lambda n: nn.BatchNorm1d(n, 0.2), "has gone into eps"),
+        (lambda n: nn.BatchNorm1d(n, 0.8), "instead of 1: a number has gone into eps"),
+        (lambda n: nn.BatchNorm1d(n, 0.2), "instead of 1: a number has gone into eps"),
         (lambda n: nn.BatchNorm1d(n, momentum=0.8), "the share of the old mean"),
-        (lambda n: nn.BatchNorm1d(n), "must be 0.2 of the batch's, but it is 0.1"),
-        (lambda n: nn.BatchNorm1d(n, 0.8, 0.2), "has gone into eps"),
-        (lambda n: 0.2, "a BatchNorm1d, not float"),
-        (lambda n: nn.LayerNorm(n), "a BatchNorm1d, not LayerNorm"),
+        (lambda n: nn.BatchNorm1d(n), "must be 0.2 of the batch's; it is 0.1 of it"),
+        (lambda n: nn.BatchNorm1d(n, momentum=None), "must be 0.2 of the batch's; it is 1 of it"),
+        (lambda n: nn.BatchNorm1d(3, momentum=0.2), "For features = 5 the layer does not take a batch (3, 5)"),
+        (lambda n: nn.BatchNorm2d(n, momentum=0.2), "For features = 3 the layer does not take a batch (3, 3)"),
+        (
+            lambda n: nn.BatchNorm1d(n, momentum=0.2, track_running_stats=False),
+            "BatchNorm1d as you made it keeps no running mean",
+        ),
+        (lambda n: 0.2, "you returned float"),
+        (lambda n: nn.LayerNorm(n), "LayerNorm as you made it keeps no running mean"),
     ],
 }
 
@@ -171,14 +171,38 @@ def test_a_misconception_gets_its_own_message(cell: str, wrong: Wrong) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "answer", "right"),
+    [
+        ("ex-optimal-d", lambda p, q, s, k: p / (p + q), "Right for s = 1, k = 1. s and k are missing"),
+        ("ex-optimal-d", lambda p, q, s, k: p / (p + k * q), "Right for s = 1, k = 1. s is missing"),
+        ("ex-g-loss", lambda x: -torch.logit(x.sigmoid()).mean(), "Right for the usual logits. In a batch of 4"),
+        ("ex-batchnorm", lambda n: nn.BatchNorm1d(n, 0.8, 0.2), "The momentum is right. A feature leaves"),
+        ("ex-batchnorm", lambda n: nn.BatchNorm1d(n), "The layer normalises. But"),
+    ],
+)
+def test_what_is_right_is_said_first(cell: str, answer: Callable[..., Any], right: str) -> None:
+    verdict = EXERCISES[cell](answer)
+    assert not verdict.passed
+    assert verdict.message.startswith(right)
+
+
+@pytest.mark.parametrize(
     ("cell", "answer"),
     [
-        ("ex-optimal-d", lambda p, q: 1 / (1 + q / p)),
-        ("ex-optimal-d", lambda p, q: (p.log() - q.log()).sigmoid()),
-        ("ex-jsd", lambda d: torch.tensor((2 * LOG2 - d) / 2)),
-        ("ex-g-loss", lambda x: F.softplus(-x).mean()),
-        ("ex-g-loss", lambda x: nn.BCEWithLogitsLoss()(x, ones(x))),
+        ("ex-optimal-d", lambda p, q, s, k: p.mul(s).div(p + q * k)),
+        ("ex-optimal-d", lambda p, q, s, k: s * (1 - k * q / (p + k * q))),
+        ("ex-optimal-d", lambda p, q, s, k: s * torch.sigmoid(p.log() - q.log() - math.log(k))),
+        ("ex-optimal-d", lambda p, q, s, k: s * p.numpy() / (p.numpy() + k * q.numpy())),
+        ("ex-optimal-d", lambda p, q, s, k: [s * a / (a + k * b) for a, b in zip(p.tolist(), q.tolist(), strict=True)]),
+        ("ex-g-loss", lambda x: -x.mean()),
+        ("ex-g-loss", lambda x: -x.mean() + math.log(4)),
+        ("ex-g-loss", lambda x: (-x).sum(dim=0) / len(x)),
+        ("ex-g-loss", lambda x: bce_logits(x, ones(x)) - bce_logits(x, zeros(x))),
+        ("ex-g-loss", lambda x: log_sigmoid(-x).mean() - log_sigmoid(x).mean()),
         ("ex-batchnorm", lambda n: nn.BatchNorm1d(n, momentum=1 - 0.8, affine=False)),
+        ("ex-batchnorm", lambda n: nn.BatchNorm1d(n, 1e-3, 0.2).eval()),
+        ("ex-batchnorm", lambda n: nn.LazyBatchNorm1d(momentum=0.2)),
+        ("ex-batchnorm", lambda n: nn.SyncBatchNorm(n, momentum=0.2)),
     ],
 )
 def test_another_way_to_the_right_answer_passes(cell: str, answer: Callable[..., Any]) -> None:
@@ -250,6 +274,6 @@ def test_an_answer_may_write_into_its_input() -> None:
             x.zero_()
         return -F.logsigmoid(x).mean()
 
-    assert not checks.g_loss(in_place).passed
-    assert not checks.optimal_D(lambda p, q: p.zero_()).passed
-    assert checks.optimal_D(lambda p, q: p.div_(p + q)).passed
+    assert not checks.kl_loss(in_place).passed
+    assert not checks.optimal_D(lambda p, q, s, k: p.zero_()).passed
+    assert checks.optimal_D(lambda p, q, s, k: q.mul_(k).add_(p).reciprocal_().mul_(p).mul_(s)).passed

@@ -6,7 +6,7 @@ A file for each notebook, and `result` for what they share.
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score, share_of_reals
 from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
 from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
-from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
+from gantutor.checks.gan_objective import keras_batchnorm, kl_loss, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
 from gantutor.checks.predict import Answer, Prediction, predict
 from gantutor.checks.result import NOT_YET, CheckResult, expect_error, prediction
@@ -28,11 +28,10 @@ __all__ = [
     "fix_d_first",
     "fix_g_first",
     "fix_simultaneous",
-    "g_loss",
     "image_range",
-    "jsd_from_d_loss",
     "k_steps",
     "keras_batchnorm",
+    "kl_loss",
     "ledger",
     "limit",
     "one_view",
