@@ -5,7 +5,7 @@ A file for each notebook, and `result` for what they share.
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
 from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
-from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
+from gantutor.checks.detach_or_retain_graph import k_steps, ledger, simultaneous, two_updates_of_G
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
 from gantutor.checks.predict import Answer, Prediction, predict
@@ -25,9 +25,6 @@ __all__ = [
     "dependence",
     "expect_error",
     "field_of_layers",
-    "fix_d_first",
-    "fix_g_first",
-    "fix_simultaneous",
     "g_loss",
     "image_range",
     "jsd_from_d_loss",
@@ -46,5 +43,7 @@ __all__ = [
     "reference_names",
     "resumed",
     "safe_score",
+    "simultaneous",
+    "two_updates_of_G",
     "who_moves",
 ]
