@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gantutor import checks
 from gantutor.checks import CheckResult
-from gantutor.checks.detach_or_retain_graph import FAULTS, PUZZLE, critic_steps
+from gantutor.checks.critic_steps import FAULTS, critic_steps
+from gantutor.checks.detach_or_retain_graph import PUZZLE
 from gantutor.gan import GAN
 from gantutor.ledger import trace
 from gantutor.steps import STEPS
@@ -22,7 +23,7 @@ from gantutor.steps import STEPS
 NOTEBOOK = "02_detach_or_retain_graph.ipynb"
 EXERCISES = {  # cell: check
     "ex-two-updates": checks.two_updates_of_G,
-    "ex-simultaneous": checks.simultaneous,
+    "ex-simultaneous": checks.both_at_once,
     "ex-ledger": checks.ledger,
     "ex-k-steps": checks.k_steps,
 }
@@ -180,7 +181,7 @@ def test_a_right_step_of_another_style_passes() -> None:
         gan.opt_G.step()
         gan.opt_D.step()
 
-    verdict = checks.simultaneous(by_hand)
+    verdict = checks.both_at_once(by_hand)
     assert verdict.passed, verdict.message
 
 
@@ -194,14 +195,14 @@ def test_inputs_are_seen_where_nothing_else_is_wrong() -> None:
         gan.opt_D.step()
         gan.opt_G.step()
 
-    verdict = checks.simultaneous(with_inputs)
+    verdict = checks.both_at_once(with_inputs)
     assert verdict.message == "It is right, but it uses inputs=. Write it without."
 
 
 def test_steps_of_the_package_are_judged_as_they_should_be() -> None:
-    assert checks.simultaneous(STEPS["one_stage"]).passed
-    assert "uses retain_graph" in checks.simultaneous(STEPS["simultaneous"]).message
-    assert "by a D that has moved already" in checks.simultaneous(STEPS["d_first_detach"]).message
+    assert checks.both_at_once(STEPS["one_stage"]).passed
+    assert "uses retain_graph" in checks.both_at_once(STEPS["simultaneous"]).message
+    assert "by a D that has moved already" in checks.both_at_once(STEPS["d_first_detach"]).message
 
 
 # The ledger

@@ -4,8 +4,9 @@ A file for each notebook, and `result` for what they share.
 """
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score
+from gantutor.checks.critic_steps import k_steps
 from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
-from gantutor.checks.detach_or_retain_graph import k_steps, ledger, simultaneous, two_updates_of_G
+from gantutor.checks.detach_or_retain_graph import both_at_once, ledger, two_updates_of_G
 from gantutor.checks.gan_objective import g_loss, jsd_from_d_loss, keras_batchnorm, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
 from gantutor.checks.predict import Answer, Prediction, predict
@@ -21,6 +22,7 @@ __all__ = [
     "Prediction",
     "SmallRun",
     "averaged",
+    "both_at_once",
     "cycle_loss",
     "dependence",
     "expect_error",
@@ -43,7 +45,6 @@ __all__ = [
     "reference_names",
     "resumed",
     "safe_score",
-    "simultaneous",
     "two_updates_of_G",
     "who_moves",
 ]

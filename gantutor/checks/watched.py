@@ -133,3 +133,8 @@ def after(gan: GAN, player: str, gradient: Tensor) -> GAN:
     network = moved.G if player == "G" else moved.D
     nn.utils.vector_to_parameters(flat_weights(network) - RATE * gradient, network.parameters())
     return moved
+
+
+def is_near(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two gradients, or two networks' weights, are the same up to rounding."""
+    return torch.allclose(found, wanted, atol=1e-9)
