@@ -23,6 +23,7 @@ def plot_shares(ax: "Axes", trace: Any, network: str) -> None:
         network: the name of the network, "G" or "D".
     """
     texts = {line.number: line.text for line in trace.lines}
+    highest = 0.0
     for x, line in enumerate(trace.lines):
         state = line.networks[network]
         top, bottom = 0.0, 0.0
@@ -33,8 +34,11 @@ def plot_shares(ax: "Axes", trace: Any, network: str) -> None:
             top, bottom = (top + share.along, bottom) if share.along >= 0 else (top, bottom + share.along)
         if state.contributions:
             ax.plot([x - 0.4, x + 0.4], [state.gradient_norm] * 2, color="black", lw=2.5)
+        highest = max(highest, top, state.gradient_norm)
+    for x, line in enumerate(trace.lines):
         if line.text == f"gan.opt_{network}.step()":
-            ax.annotate(f"{network} moves", (x + 0.5, top), (0, 3), textcoords="offset points", ha="right", fontsize=9)
+            place = (x + 0.5, highest)
+            ax.annotate(f"{network} moves", place, (0, 3), textcoords="offset points", ha="right", fontsize=9)
     for player, y in (("D", 0.96), ("G", 0.86)):
         name = f"from {player.lower()}_loss"
         ax.text(0.03, y, name, color=COLOURS[player], transform=ax.transAxes, va="top", fontweight="bold")
