@@ -18,7 +18,7 @@ FLOORS = (
     ("gan", "translation", "speed"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training", "replicas"),
-    ("plots", "checks", "configs", "checkpoint", "distributed", "limits"),
+    ("plots", "share_plots", "checks", "configs", "checkpoint", "distributed", "limits"),
     ("runs",),
     ("lab", "__main__"),
     ("__init__",),  # the façade
