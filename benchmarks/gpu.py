@@ -328,6 +328,8 @@ def after_the_same_batches(preset: Preset, folder: Path, device: str, dtype: tor
 
     fields = {"dropout": 0.0} if preset.kind == "pix2pix" else {}
     config: Any = preset.config(preset.load(folder, device), device, **fields)
+    if hasattr(config, "lr"):  # a recorded step keeps its rate in float32, and these networks notice the difference
+        config = config.replace(lr=float(torch.tensor(config.lr, dtype=torch.float32)))
     run = config.start(config.data)
     for network in networks_of(run.model):
         network.to(dtype)
