@@ -539,7 +539,9 @@ def commit() -> str:
 def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--out", type=Path, help="where the result goes (default benchmarks/results/gpu)")
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes (default benchmarks/results/gpu; a new folder for a CPU)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=300, help="for all parts together (default 300)")
     parser.add_argument("--commit", default="", help="the commit's name, where there is no git")
@@ -556,8 +558,10 @@ def main(options: Sequence[str] | None = None) -> None:
         return PARTS[given.part](keeper(given.partial), given.device, Clock(given.seconds))
     if given.device == "cuda" and not given.redraw and not torch.cuda.is_available():
         parser.error("no CUDA device is here; --device cpu tries the command itself, and its figures mean nothing")
-    if given.device == "cpu" and (given.out is None or HOME in (given.out.resolve(), *given.out.resolve().parents)):
-        parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
+    if given.device == "cpu":
+        given.out = given.out or Path(tempfile.mkdtemp(prefix="gantutor-"))
+        if HOME in (given.out.resolve(), *given.out.resolve().parents):
+            parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
     if given.redraw:
         for figures in sorted((given.out or HOME).glob("*.json")):
             draw(figures.with_suffix(""), read(figures.with_suffix("")), text, paint)
@@ -565,6 +569,7 @@ def main(options: Sequence[str] | None = None) -> None:
     path = (given.out or HOME) / (suffix(given.device).lstrip(".") or "cpu")
     measure_all(path, given.parts, given.device, given.seconds, given.commit or commit())
     draw(path, read(path), text, paint)
+    print(f"{path}.json, .md and .png")
 
 
 def measure_all(path: Path, parts: Sequence[str], device: str, seconds: float, name_of_commit: str) -> None:

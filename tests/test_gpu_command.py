@@ -154,10 +154,23 @@ def test_the_whole_command_keeps_each_part_and_draws(
 
 
 def test_figures_of_a_cpu_do_not_go_to_the_gpus(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    for options in ([], ["--out", str(gpu.HOME)], ["--out", str(gpu.HOME / "sub")]):
+    for folder in (gpu.HOME, gpu.HOME / "sub"):
         with pytest.raises(SystemExit):
-            gpu.main(["--device", "cpu", *options])
+            gpu.main(["--device", "cpu", "--out", str(folder)])
         assert "figures of a CPU do not go to gpu/" in capsys.readouterr().err
+
+
+def test_the_command_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real process for each part. How far it comes in a second is the machine's affair."""
+    gpu = importlib.import_module("gpu")
+    gpu.main(["--device", "cpu", "--seconds", "30", "--parts", "limits", "tests"])
+    told = capsys.readouterr().out
+    figures = Path(next(line for line in told.splitlines() if line.endswith(".json, .md and .png")).split(".json")[0])
+    found = read(figures)
+    assert found["parts"].keys() == {"limits", "tests"}
+    assert found["gpu"] is None
+    assert gpu.HOME not in figures.parents
+    assert figures.with_name("cpu.png").exists()
 
 
 def test_the_parts_fit_into_five_minutes(gpu: ModuleType) -> None:
