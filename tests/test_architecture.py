@@ -18,7 +18,7 @@ FLOORS = (
     ("gan", "translation", "speed"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training", "replicas"),
-    ("plots", "share_plots", "checks", "configs", "checkpoint", "distributed", "limits"),
+    ("plots", "checks", "configs", "checkpoint", "distributed", "limits"),
     ("runs",),
     ("lab", "__main__"),
     ("__init__",),  # the façade
@@ -145,13 +145,6 @@ for name in {lower}:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert not run.returncode, run.stderr
     assert run.stdout.splitlines() == lower, "each line: a module, and what was heavy in its import"
-
-
-def test_each_file_is_one_idea() -> None:
-    lengths = {
-        str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in HOUSE.rglob("*.py")
-    }
-    assert {name: length for name, length in lengths.items() if length > 280} == {}
 
 
 def repeated_files(house: Path) -> dict[str, list[str]]:

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from gantutor.ledger import trace
 from gantutor.pitfalls import PITFALLS
-from gantutor.plots import COLOURS
-from gantutor.share_plots import label_ends, plot_shares
+from gantutor.plots import COLOURS, label_ends, plot_shares
 
 
 def axes() -> matplotlib.axes.Axes:
