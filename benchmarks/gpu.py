@@ -18,12 +18,9 @@ Python, with widgets that do nothing.
 """
 
 import argparse
-import ast
 import contextlib
 import copy
 import itertools
-import json
-import linecache
 import os
 import signal
 import statistics
@@ -31,17 +28,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from benchlib import inert
+from benchlib.gpu_report import FPS, paint, text
 from benchlib.machine import gpu_name, machine, suffix
+from benchlib.plain_cells import code_cells, run_cells
 from benchlib.presets import Preset, save
-from benchlib.results import RESULTS, Result, draw, read, spread, table, verdict, write
+from benchlib.results import RESULTS, Result, draw, read, write
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,8 +47,6 @@ HOME = RESULTS / "gpu"
 SHARES = {"tests": 40, "notebooks": 55, "nets": 100, "speed_ups": 56, "frames": 24, "limits": 18}  # seconds of 300
 GRACE = 0.04  # of a part's time, to end by itself
 NOTEBOOKS = ("00_start_here", "02_detach_or_retain_graph", "06_scale_up")
-FPS = 30
-TARGETS = {"same rule": 3.0, "DCGAN 28": 5.0, "frames, %": 5.0}
 
 Keep = Callable[[dict[str, Any]], None]  # adds a row to what the part has found
 
@@ -110,47 +105,6 @@ def notebooks(keep: Keep, device: str, clock: Clock) -> None:
         keep({"notebook": name, "cells": total, "ran": len(found), "seconds": round(seconds, 1), "failed": [
             {"cell": row["cell"], "text": row["error"]} for row in found if row["error"]
         ]})  # fmt: skip
-
-
-def code_cells(name: str) -> list[dict[str, Any]]:
-    content = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
-    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-
-
-def cells(keep: Keep, name: str) -> None:
-    """Run a notebook's code cells in order, as far as the time goes; a cell that fails does not stop the others."""
-    inert.install()
-    import matplotlib
-
-    matplotlib.use("agg")
-    os.chdir(ROOT / "notebooks")
-    module: dict[str, Any] = {"__name__": "__main__"}
-    for cell in code_cells(name):
-        error = ""
-        try:
-            run_cell("".join(cell["source"]), f"{name}[{cell['id']}]", module)
-        except Exception as raised:
-            expected = "raises-exception" in cell["metadata"].get("tags", ())
-            last = traceback.extract_tb(raised.__traceback__)[-1]
-            where = f"{Path(last.filename).name}:{last.lineno}"
-            error = "" if expected else f"{type(raised).__name__}: {str(raised)[:600]} ({where})"
-        keep({"cell": cell["id"], "error": error})
-
-
-def run_cell(source: str, file: str, module: dict[str, Any]) -> None:
-    """Run a cell as IPython would: its last expression is made to show itself."""
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    lines = [line for line in source.splitlines() if not line.lstrip().startswith("%")]
-    tree = ast.parse("\n".join(lines), file)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, file, "exec"), module)
-    if last is not None:
-        value = eval(compile(ast.Expression(last.value), file, "eval"), module)
-        for name in ("_repr_mimebundle_", "_repr_html_", "_repr_png_", "__repr__"):
-            show = getattr(type(value), name, None)
-            if value is not None and show is not None:
-                show(value)
-                break
 
 
 # nets -----------------------------------------------------------------------------------------------------------------
@@ -316,6 +270,7 @@ def same_rule(preset: Preset, folder: Path, device: str) -> dict[str, float]:
         ours[dtype], theirs[dtype], start = after_the_same_batches(preset, folder, device, dtype)
     moved = distance(theirs[torch.float32], start)
     return {
+        "steps": SAME_STEPS,
         "float64": distance(ours[torch.float64], theirs[torch.float64]) / moved,
         "float32": distance(ours[torch.float32], theirs[torch.float32]) / moved,
         "rounding": distance(theirs[torch.float32], theirs[torch.float64]) / moved,
@@ -328,6 +283,8 @@ def after_the_same_batches(preset: Preset, folder: Path, device: str, dtype: tor
 
     fields = {"dropout": 0.0} if preset.kind == "pix2pix" else {}
     config: Any = preset.config(preset.load(folder, device), device, **fields)
+    if hasattr(config, "lr"):  # a recorded step keeps its rate in float32, and these networks notice the difference
+        config = config.replace(lr=float(torch.tensor(config.lr, dtype=torch.float32)))
     run = config.start(config.data)
     for network in networks_of(run.model):
         network.to(dtype)
@@ -576,175 +533,15 @@ def commit() -> str:
     return name + "+" * bool(changed)
 
 
-# table and plot -------------------------------------------------------------------------------------------------------
-
-
-def ratios(row: Result, side: str, reference: str = "copied") -> list[float]:
-    """Of a side's turns to the copied loop's in the same round; none where one is missing."""
-    rates = row["rates"]
-    return [a / b for a, b in zip(rates.get(side, []), rates.get(reference, []), strict=False)]
-
-
-def text(result: Result) -> str:
-    found = result["parts"]
-    lines = [f"# The course on {result['gpu'] or result['machine']['cpu']}\n\nCommit {result['commit']}.\n"]
-    for part, content in found.items():
-        ended = f" ({content['ended']})" if content["ended"] else ""
-        lines.append(
-            f"\n## {part.replace('_', '-')}: {content['seconds']:.0f} s{ended}\n\n{TEXTS[part](content['rows'])}"
-        )
-    return "".join(lines)
-
-
-def text_of_tests(rows: list[Result]) -> str:
-    outcomes = {kind: [row for row in rows if row["outcome"] == kind] for kind in ("passed", "failed", "skipped")}
-    counts = ", ".join(f"{len(found)} {kind}" for kind, found in outcomes.items())
-    failures = "".join(f"\n`{row['test']}`\n\n```\n{row['text'][-700:]}\n```\n" for row in outcomes["failed"])
-    return f"{counts}.\n{failures}"
-
-
-def text_of_notebooks(rows: list[Result]) -> str:
-    cells = [[row["notebook"], f"{row['ran']} of {row['cells']}", len(row["failed"])] for row in rows]
-    failures = "".join(
-        f"- {row['notebook']}, {cell['cell']}: {cell['text'][:300]}\n" for row in rows for cell in row["failed"]
-    )
-    return table(["notebook", "cells run", "failed"], cells) + ("\n" + failures if failures else "")
-
-
-def text_of_nets(rows: list[Result]) -> str:
-    parts = []
-    for row in rows:
-        cells = []
-        for side, rates in row["rates"].items():
-            reference = "copied, ieee" if side.endswith("ieee") else "copied"
-            cells.append([side, spread(rates, 0), spread(ratios(row, side, reference)) if rates else ""])
-        parts.append(f"### {row['label']}, batch {row['batch_size']}, {row['workers']} workers\n\n")
-        parts.append(table(["", "pictures/s", "times the copied loop"], cells) + "\n")
-        same = row.get("same_rule", {})
-        if same:
-            parts.append(
-                f"From the same weights, {SAME_STEPS} steps: weights differ by {same['float64']:.1g} of their movement "
-                f"in float64, by {same['float32']:.1g} in float32 (IEEE), where rounding alone makes "
-                f"{same['rounding']:.1g}.\n\n"
-            )
-        reached = [side for side in row["rates"] if side.startswith("same rule") and "bf16" not in side]
-        if reached and row["rates"].get("copied"):
-            best = max(
-                statistics.median(ratios(row, side, "copied, ieee" if side.endswith("ieee") else "copied") or [0])
-                for side in reached
-            )
-            target = TARGETS.get(row["label"], TARGETS["same rule"])
-            parts.append(verdict(f"{row['label']}, same rule", best, target))
-        parts += [f"- {side}: {error}\n" for side, error in row["errors"].items()]
-        parts.append("\n")
-    return "".join(parts)
-
-
-def text_of_speed_ups(rows: list[Result]) -> str:
-    parts = []
-    for name in dict.fromkeys(row["config"] for row in rows):
-        cells = [
-            [
-                row["speed"],
-                spread([1000 * x for x in row["seconds"]], 2) if row["seconds"] else "",
-                spread([a / b for a, b in zip(row["plain"], row["seconds"], strict=True)]) if row["seconds"] else "",
-                f"{row['ready_s']:.1f}",
-                row["refused"][:90],
-            ]
-            for row in rows
-            if row["config"] == name
-        ]
-        head = ["", "ms a step", "times plain", "s to get ready", ""]
-        parts.append(f"### {name}\n\n{table(head, cells)}\n")
-    return "".join(parts)
-
-
-def text_of_frames(rows: list[Result]) -> str:
-    cells, judged = [], ""
-    for row in rows:
-        each = 1000 * row["painted_s"] / max(1, row["frames"])
-        cells.append([
-            row["data"], spread(row["plain"], 0), spread(row["with_frames"], 0), f"{each:.1f}",
-            f"{row['frames'] / row['played_s']:.1f}", f"{row['bytes'] / max(1, row['frames']) / 1000:.1f}",
-        ])  # fmt: skip
-        judged += verdict(
-            f"{row['data']}, % of the time at {FPS} frames/s", 0.1 * each * FPS, high=TARGETS["frames, %"], digits=1
-        )
-    head = ["", "steps/s", "with frames", "ms a frame", "frames/s", "kB a frame"]
-    return f"{table(head, cells)}\n{judged}"
-
-
-def text_of_limits(rows: list[Result]) -> str:
-    if not rows:
-        return ""
-    here, *steps = rows
-    flops = ", ".join(f"{kind} {value / 1e12:.3g}" for kind, value in here["flops"].items())
-    cells = [
-        [row["step"], f"{row['flops'] / 1e9:.3g}", row["launches"], row["limited_by"], f"{row['predicted_ms']:.2f}",
-         f"{row['measured_ms']:.2f}"]
-        for row in steps
-    ]  # fmt: skip
-    return (
-        f"TFLOP/s: {flops}; {here['bandwidth'] / 1e9:.0f} GB/s; {1e6 * here['overhead']:.1f} µs an operation.\n\n"
-        + table(["", "GFLOP", "launches", "limited by", "ms predicted", "ms measured"], cells)
-    )
-
-
-TEXTS = {
-    "tests": text_of_tests, "notebooks": text_of_notebooks, "nets": text_of_nets, "speed_ups": text_of_speed_ups,
-    "frames": text_of_frames, "limits": text_of_limits,
-}  # fmt: skip
-
-
-def paint(result: Result) -> Any:
-    import matplotlib.pyplot as plt
-
-    from gantutor.plots import COLOURS
-
-    nets_rows = result["parts"].get("nets", {"rows": []})["rows"]
-    speed_rows = [row for row in result["parts"].get("speed_ups", {"rows": []})["rows"] if row["seconds"]]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5))
-    sides = list(dict.fromkeys(side for row in nets_rows for side in row["rates"] if not side.startswith("copied")))
-    shades = plt.get_cmap("cividis")
-    for place, row in enumerate(nets_rows):
-        for number, side in enumerate(sides):
-            found = ratios(row, side, "copied, ieee" if side.endswith("ieee") else "copied")
-            if found:
-                colour = shades(number / max(1, len(sides) - 1))
-                height = 0.8 / len(sides)
-                label = side if place == 0 else None
-                left.barh(place + number * height, statistics.median(found), height, color=colour, label=label)
-    left.axvline(1, color=COLOURS["ink"], lw=0.8)
-    left.axvline(TARGETS["same rule"], color=COLOURS["ink"], lw=0.8, ls=":")
-    left.set_yticks([place + 0.4 for place in range(len(nets_rows))], [row["label"] for row in nets_rows])
-    left.invert_yaxis()
-    left.set(xlabel="pictures/s, the copied loop = 1 (dotted: the goal)")
-    if nets_rows:
-        left.legend(fontsize=7)
-    speeds = list(dict.fromkeys(row["speed"] for row in speed_rows))
-    configs = list(dict.fromkeys(row["config"] for row in speed_rows))
-    for number, name in enumerate(configs):
-        for row in (row for row in speed_rows if row["config"] == name):
-            value = statistics.median(a / b for a, b in zip(row["plain"], row["seconds"], strict=True))
-            right.plot(value, speeds.index(row["speed"]), "osD"[number % 3], color=shades(number / 3), ms=6)
-    for number, name in enumerate(configs):
-        right.plot([], [], "osD"[number % 3], color=shades(number / 3), label=name)
-    right.axvline(1, color=COLOURS["ink"], lw=0.8)
-    right.set_yticks(range(len(speeds)), speeds)
-    right.invert_yaxis()
-    right.set(xlabel="times the plain step's speed")
-    if configs:
-        right.legend(fontsize=7)
-    return figure
-
-
 # the command ----------------------------------------------------------------------------------------------------------
 
 
 def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--out", type=Path, help="where the result goes (default benchmarks/results/gpu)")
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes (default benchmarks/results/gpu; a new folder for a CPU)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=300, help="for all parts together (default 300)")
     parser.add_argument("--commit", default="", help="the commit's name, where there is no git")
@@ -756,13 +553,15 @@ def main(options: Sequence[str] | None = None) -> None:
     parser.add_argument("--partial", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(options)
     if given.cells:
-        return cells(keeper(given.partial), given.cells)
+        return run_cells(keeper(given.partial), given.cells)
     if given.part:
         return PARTS[given.part](keeper(given.partial), given.device, Clock(given.seconds))
     if given.device == "cuda" and not given.redraw and not torch.cuda.is_available():
         parser.error("no CUDA device is here; --device cpu tries the command itself, and its figures mean nothing")
-    if given.device == "cpu" and (given.out is None or HOME in (given.out.resolve(), *given.out.resolve().parents)):
-        parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
+    if given.device == "cpu":
+        given.out = given.out or Path(tempfile.mkdtemp(prefix="gantutor-"))
+        if HOME in (given.out.resolve(), *given.out.resolve().parents):
+            parser.error(f"figures of a CPU do not go to {HOME.name}/: name another folder with --out")
     if given.redraw:
         for figures in sorted((given.out or HOME).glob("*.json")):
             draw(figures.with_suffix(""), read(figures.with_suffix("")), text, paint)
@@ -770,6 +569,7 @@ def main(options: Sequence[str] | None = None) -> None:
     path = (given.out or HOME) / (suffix(given.device).lstrip(".") or "cpu")
     measure_all(path, given.parts, given.device, given.seconds, given.commit or commit())
     draw(path, read(path), text, paint)
+    print(f"{path}.json, .md and .png")
 
 
 def measure_all(path: Path, parts: Sequence[str], device: str, seconds: float, name_of_commit: str) -> None:

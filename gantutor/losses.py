@@ -5,6 +5,7 @@ whose first axis is the batch; both calls return the mean, a scalar. The lines `
 definitions; a test evaluates them and compares, in float64, value and gradient from logit -40 to 40.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,7 @@ class Loss:
 
     formula: str  # G's loss, for labels
     constant_ratio = False  # True where slope_ratio is the same number for every logit
+    floor = -math.inf  # steps.one_stage takes lower logits for this one: slope_ratio would overflow there
 
     def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
         """What D minimises: a scalar."""
@@ -74,6 +76,7 @@ class NonSaturating(Loss):
     """
 
     formula = "−log σ(l)"
+    floor = -64.0  # exp(64) is 6e27: in range for float32 and bfloat16, whose exp overflows above 88
 
     def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
         return -F.logsigmoid(logits_real).mean() - F.logsigmoid(-logits_fake).mean()
@@ -82,7 +85,7 @@ class NonSaturating(Loss):
         return -F.logsigmoid(logits_fake).mean()
 
     def slope_ratio(self, logits_fake: Tensor) -> Tensor:
-        return -torch.exp(-logits_fake)
+        return -torch.exp(-logits_fake.clamp(min=self.floor))
 
 
 class LeastSquares(Loss):

@@ -139,7 +139,7 @@ def one_stage(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
     received = fake.detach().requires_grad_()  # the fake as a leaf: d_loss.backward() leaves its gradient here
     logits_real, logits_fake = gan.logits(real, received)
-    d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
+    d_loss = gan.loss.d_loss(logits_real, floored(gan, logits_fake)) + gan.loss.penalty(gan.D, real, fake)
     g_loss = gan.loss.g_loss(logits_fake)
     ratio = ratio_per_fake(gan, fake, logits_fake)
 
@@ -183,6 +183,15 @@ def ratio_per_fake(gan: GAN, fake: Tensor, logits_fake: Tensor) -> Tensor:
             "pixel's gradient is a sum over logits with different ratios. Use the minimax or a Wasserstein loss"
         )
     return ratio[:, 0].view(-1, *[1] * (fake.dim() - 1))
+
+
+def floored(gan: GAN, logits_fake: Tensor) -> Tensor:
+    """The logits with those below the loss's floor set to it; their gradients pass as if nothing had been set.
+
+    Far below 0 the non-saturating loss has the slopes σ(l) for D and -1 for G. σ(l) underflows, and the ratio of the
+    two overflows float32 below l = -88. At the floor of -64 D's slope is 2e-28 where it should be less, and G's is -1.
+    """
+    return logits_fake.clamp(min=gan.loss.floor).detach() + (logits_fake - logits_fake.detach())
 
 
 def d_only(gan: GAN, real: Tensor, z: Tensor) -> Report:

@@ -147,13 +147,6 @@ for name in {lower}:
     assert run.stdout.splitlines() == lower, "each line: a module, and what was heavy in its import"
 
 
-def test_each_file_is_one_idea() -> None:
-    lengths = {
-        str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in HOUSE.rglob("*.py")
-    }
-    assert {name: length for name, length in lengths.items() if length > 280} == {}
-
-
 def repeated_files(house: Path) -> dict[str, list[str]]:
     """The file names that two modules share."""
     found: dict[str, list[str]] = {}

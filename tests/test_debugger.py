@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import build, draw
 from ipywidgets import Widget
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
@@ -122,6 +123,25 @@ def own_noise(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
     noise = torch.randn_like(z)
     fake = gan.G(noise)
     return {"fake": fake}
+
+
+def test_the_shares_of_a_gradient_stand_side_by_side_and_are_not_stacked() -> None:
+    record = traced("d_first_early_zero_grad")
+    chart = Flowchart(record)
+    position = next(i for i, line in enumerate(record.lines, 1) if line.backwards == ("g_loss",))
+    chart.paint(position)
+    shares = record.lines[position - 1].networks["G"].contributions
+    (box,) = [box for box in chart.layout.boxes.values() if box.network == "G"]
+    strips = [
+        patch
+        for patch in chart.axes.patches
+        if isinstance(patch, Rectangle) and patch.get_alpha() and abs(patch.get_x() - box.column) < 0.5
+    ]
+    assert len(strips) == len(shares) == 2
+    assert strips[0].get_x() + strips[0].get_width() == pytest.approx(strips[1].get_x())
+    assert strips[0].get_y() == strips[1].get_y()
+    heights = [strip.get_height() for strip in strips]
+    assert heights[0] / heights[1] == pytest.approx(shares[0].norm / shares[1].norm)
 
 
 def test_before_the_first_line_only_what_is_given_is_there() -> None:

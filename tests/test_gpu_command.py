@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from benchlib import inert
+from benchlib import gpu_report, inert, plain_cells
 from benchlib.results import read
 
 
@@ -36,7 +36,7 @@ def test_nets(gpu: ModuleType, tmp_path: Path) -> None:
     assert all(rate > 0 for rates in row["rates"].values() for rate in rates)
     assert row["same_rule"]["float64"] < 1e-9
     assert row["same_rule"]["float32"] < 0.1
-    told = gpu.text_of_nets([row])
+    told = gpu_report.text_of_nets([row])
     assert "weights differ by" in told
     assert "DCGAN 28, same rule" in told
 
@@ -47,7 +47,7 @@ def test_speed_ups(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     fused, graph = rows_of(gpu, "speed_ups", tmp_path)
     assert len(fused["seconds"]) == len(fused["plain"]) == 4
     assert "on a CUDA device" in graph["refused"]
-    assert "| fused" in gpu.text_of_speed_ups([fused, graph])
+    assert "| fused" in gpu_report.text_of_speed_ups([fused, graph])
 
 
 def test_limits(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_limits(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     here, step = rows_of(gpu, "limits", tmp_path)
     assert here["flops"]["float32"] > 0
     assert step["launches"] > 100
-    assert step["limited_by"] in gpu.text_of_limits([here, step])
+    assert step["limited_by"] in gpu_report.text_of_limits([here, step])
 
 
 def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     rows = rows_of(gpu, "frames", tmp_path)
     assert [row["data"] for row in rows] == ["digits", "ring", "pix2pix"]
     assert all(row["frames"] > 0 and row["bytes"] > 0 for row in rows)
-    assert "frames/s" in gpu.text_of_frames(rows)
+    assert "frames/s" in gpu_report.text_of_frames(rows)
 
 
 def test_cells_run_in_plain_python(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,13 +82,12 @@ def test_cells_run_in_plain_python(gpu: ModuleType, tmp_path: Path, monkeypatch:
         {"cell_type": "code", "id": name, "source": source, "metadata": {"tags": ["raises-exception"] * (name == "c")}}
         for name, source in sources.items()
     ]
-    monkeypatch.setattr(gpu, "ROOT", tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "x.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.setattr(plain_cells, "NOTEBOOKS", tmp_path)
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(inert, "install", list)
-    gpu.cells(gpu.keeper(tmp_path / "x"), "x")
-    rows = read(tmp_path / "x")["rows"]
+    plain_cells.run_cells(gpu.keeper(tmp_path / "rows"), "x")
+    rows = read(tmp_path / "rows")["rows"]
     assert [row["cell"] for row in rows if row["error"]] == ["b"]
     assert "ZeroDivisionError" in rows[1]["error"]
 
@@ -155,12 +154,25 @@ def test_the_whole_command_keeps_each_part_and_draws(
 
 
 def test_figures_of_a_cpu_do_not_go_to_the_gpus(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    for options in ([], ["--out", str(gpu.HOME)], ["--out", str(gpu.HOME / "sub")]):
+    for folder in (gpu.HOME, gpu.HOME / "sub"):
         with pytest.raises(SystemExit):
-            gpu.main(["--device", "cpu", *options])
+            gpu.main(["--device", "cpu", "--out", str(folder)])
         assert "figures of a CPU do not go to gpu/" in capsys.readouterr().err
 
 
+def test_the_command_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real process for each part. How far it comes in a second is the machine's affair."""
+    gpu = importlib.import_module("gpu")
+    gpu.main(["--device", "cpu", "--seconds", "30", "--parts", "limits", "tests"])
+    told = capsys.readouterr().out
+    figures = Path(next(line for line in told.splitlines() if line.endswith(".json, .md and .png")).split(".json")[0])
+    found = read(figures)
+    assert found["parts"].keys() == {"limits", "tests"}
+    assert found["gpu"] is None
+    assert gpu.HOME not in figures.parents
+    assert figures.with_name("cpu.png").exists()
+
+
 def test_the_parts_fit_into_five_minutes(gpu: ModuleType) -> None:
-    assert gpu.SHARES.keys() == gpu.PARTS.keys() == gpu.TEXTS.keys()
+    assert gpu.SHARES.keys() == gpu.PARTS.keys() == gpu_report.TEXTS.keys()
     assert sum(gpu.SHARES.values()) * (1 + gpu.GRACE) <= 310

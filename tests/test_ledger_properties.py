@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import itertools
+import math
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +127,8 @@ def test_a_traced_step_does_what_the_step_does(situation: Situation) -> None:
         shares = [part.norm for part in state.contributions]
         assert norm <= sum(shares) * 1.001 + 1e-6
         assert max(shares, default=0) <= norm + sum(shares) - max(shares, default=0) + 1e-3 * sum(shares) + 1e-6
+        assert sum(part.along for part in state.contributions) == pytest.approx(norm, rel=1e-3, abs=1e-6, nan_ok=True)
+        assert all(abs(part.along) <= part.norm * 1.001 for part in state.contributions if math.isfinite(norm))
 
 
 @few

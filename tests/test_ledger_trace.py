@@ -4,13 +4,14 @@ import ast
 import copy
 import functools
 import linecache
+import math
 import random
 import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -353,6 +354,28 @@ def test_early_zero_grad_shows_two_contributions_to_G() -> None:
         part.line for part in shares.contributions
     ]
     assert shares.gradient_norm < 0.25 * min(part.norm for part in shares.contributions)  # they cancel
+    assert sum(part.along for part in shares.contributions) == pytest.approx(shares.gradient_norm)
+    assert min(part.along for part in shares.contributions) < 0
+
+
+def two_losses(gan: SimpleNamespace, x: torch.Tensor) -> None:
+    a_loss = gan.G(x).sum()
+    a_loss.backward()
+    b_loss = -0.5 * gan.G(x.flip(1)).sum()
+    b_loss.backward()
+
+
+def test_shares_are_told_as_vectors_that_do_not_add() -> None:
+    """G's weight receives (3, 4), of norm 5, and then -(4, 3)/2, of norm 2.5: (1, 2.5) together."""
+    gan = SimpleNamespace(G=nn.Linear(2, 1, bias=False), D=nn.Linear(1, 1))
+    record = trace(two_losses, gan, torch.tensor([[3.0, 4.0]]))
+    state, first = record.lines[-1].networks["G"], two_losses.__code__.co_firstlineno
+    assert f"5 (line {first + 2}) and 2.5 (line {first + 4}), together 2.7" in str(record)
+    assert "+" not in str(record)
+    assert state.gradient_norm == pytest.approx(math.hypot(1, 2.5))
+    assert [part.along for part in state.contributions] == pytest.approx(
+        [13 / math.hypot(1, 2.5), -5.75 / math.hypot(1, 2.5)]
+    )
 
 
 def test_gradients_from_before_the_step_are_line_0() -> None:

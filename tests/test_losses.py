@@ -260,6 +260,13 @@ def test_wgan_gp_weighs_the_penalty_at_evenly_spaced_mixtures(lambda_gp: float) 
     torch.testing.assert_close(found, lambda_gp * gradient_penalty(D, real, fake, weights))
 
 
+def test_the_penalty_in_use_has_the_papers_weight_of_10() -> None:
+    """A critic of slope (3, 4) has ‖∂D/∂x‖ = 5 everywhere: the penalty is 10 · (5 − 1)²."""
+    critic: Callable[[Tensor], Tensor] = lambda x: x @ torch.tensor([3.0, 4.0], dtype=torch.float64)  # noqa: E731
+    penalty = LOSSES["wgan-gp"].penalty(critic, random(3, 2), random(3, 2, seed=1))
+    torch.testing.assert_close(penalty, torch.tensor(160.0, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_only_wgan_gp_has_a_penalty(name: str) -> None:
     D = nn.Linear(2, 1).double()

@@ -364,6 +364,22 @@ def test_one_stage_in_float32_is_exact_for_logits_from_minus_40_to_40(loss: str,
     assert ((found - wanted).norm(dim=1) / wanted.norm(dim=1)).max() < 1e-5
 
 
+@pytest.mark.parametrize("batching", BATCHINGS)
+def test_one_stage_in_float32_does_not_overflow_for_logits_from_minus_200_to_200(batching: str) -> None:
+    """Both players' gradients; above logit 88 G's own is below what float32 holds, so that it may come out as 0."""
+    torch.manual_seed(0)
+    logits = torch.linspace(-200, 200, 81)[:, None]
+    D = Forced(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1)), logits)
+    gan = GAN.with_adam(Table(torch.randn(81, 2)), D, "non-saturating", batching)
+    real, z = torch.randn(81, 2), torch.randn(81, 2)
+    one, both = run(gan, one_stage, [(real, z)]), run(gan, simultaneous, [(real, z)])
+    found, wanted = one.gradients["G"][0].view(81, 2), both.gradients["G"][0].view(81, 2)
+    assert (logits < -88).sum() > 20, "exp(-l) alone is inf for these"
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-37)
+    torch.testing.assert_close(one.gradients["D"][0], both.gradients["D"][0], rtol=1e-6, atol=0)
+    assert one.reports[0]["d_loss"] == both.reports[0]["d_loss"]
+
+
 @pytest.mark.parametrize("logit", [-40.0, -20.0, 0.0, 20.0, 40.0])
 @pytest.mark.parametrize("loss", HAVE_A_RATIO)
 def test_one_stage_in_float32_gives_G_the_same_gradient_at_any_logit(loss: str, logit: float) -> None:

@@ -4,8 +4,9 @@ A file for each notebook, and `result` for what they share.
 """
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score, share_of_reals
+from gantutor.checks.critic_steps import k_steps
 from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
-from gantutor.checks.detach_or_retain_graph import fix_d_first, fix_g_first, fix_simultaneous, k_steps, ledger
+from gantutor.checks.detach_or_retain_graph import both_at_once, ledger, two_updates_of_G
 from gantutor.checks.gan_objective import keras_batchnorm, kl_loss, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
 from gantutor.checks.predict import Answer, Prediction, predict
@@ -21,13 +22,11 @@ __all__ = [
     "Prediction",
     "SmallRun",
     "averaged",
+    "both_at_once",
     "cycle_loss",
     "dependence",
     "expect_error",
     "field_of_layers",
-    "fix_d_first",
-    "fix_g_first",
-    "fix_simultaneous",
     "image_range",
     "k_steps",
     "keras_batchnorm",
@@ -46,5 +45,6 @@ __all__ = [
     "resumed",
     "safe_score",
     "share_of_reals",
+    "two_updates_of_G",
     "who_moves",
 ]

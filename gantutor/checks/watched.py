@@ -1,9 +1,12 @@
 """What a learner's training step did, on two tiny networks whose gradients are known, each loss's share apart."""
 
+import contextlib
 import copy
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +21,21 @@ RATE = 0.5  # both players': large, so that a step that came too early shows
 
 @dataclass(frozen=True)
 class Watched:
-    """What a step did: `updates` are the players in the order in which they moved, with the gradient each was given."""
+    """What a step did.
+
+    Args:
+        updates: the players in the order in which they moved, with the gradient that each was given.
+        gan: the GAN after the step.
+        used: which of "retain_graph" and "inputs=" its backwards have used.
+    """
 
     updates: tuple[tuple[str, Tensor], ...]
     gan: GAN
+    used: frozenset[str] = frozenset()
 
     @property
     def order(self) -> str:
         return "".join(player for player, _ in self.updates)
-
-    def given(self, player: str) -> Tensor:
-        return next(gradient for name, gradient in self.updates if name == player)
 
     def numbers(self) -> Tensor:
         """All gradients in their order, and the weights that are left."""
@@ -63,8 +70,33 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     for parameter in [*gan.G.parameters(), *gan.D.parameters()]:
         parameter.grad = torch.full_like(parameter, LEFT_OVER)
     updates = recorded(gan)
-    step(gan, *inputs)
-    return Watched(tuple(updates), gan)
+    with options_used() as used:
+        step(gan, *inputs)
+    return Watched(tuple(updates), gan, frozenset(used))
+
+
+@contextlib.contextmanager
+def options_used() -> Iterator[set[str]]:
+    """A set that gains "retain_graph" and "inputs=" when a backward in the block uses them."""
+    used: set[str] = set()
+
+    def watched(function: Function) -> Function:
+        signature = inspect.signature(function)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
+            used.update({"retain_graph"} if given.get("retain_graph") else ())
+            used.update({"inputs="} if function is backward and given.get("inputs") is not None else ())
+            return function(*args, **kwargs)
+
+        return call
+
+    backward, grad = torch.autograd.backward, torch.autograd.grad  # Tensor.backward calls the first
+    with (
+        mock.patch.object(torch.autograd, "backward", watched(backward)),
+        mock.patch.object(torch.autograd, "grad", watched(grad)),
+    ):
+        yield used
 
 
 def recorded(gan: GAN) -> list[tuple[str, Tensor]]:
@@ -101,3 +133,8 @@ def after(gan: GAN, player: str, gradient: Tensor) -> GAN:
     network = moved.G if player == "G" else moved.D
     nn.utils.vector_to_parameters(flat_weights(network) - RATE * gradient, network.parameters())
     return moved
+
+
+def is_near(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two gradients, or two networks' weights, are the same up to rounding."""
+    return torch.allclose(found, wanted, atol=1e-9)

@@ -96,11 +96,10 @@ class Flowchart:
         state = line.networks[box.network] if line else self.trace.before[box.network]
         moved = state.changed and line is not None
         parts = [(part.norm, self.colour(part.line)) for part in state.contributions]
-        total, bottom = sum(norm for norm, _ in parts) or 1.0, low
+        largest = max((norm for norm, _ in parts), default=0.0) or 1.0
         self._block(box.column, low, height, fc="white", lw=0)
-        for norm, colour in parts:  # filled in proportion to what each backward has put in
-            self._block(box.column, bottom, height * norm / total, fc=colour, alpha=0.3, lw=0)
-            bottom += height * norm / total
+        for i, (norm, colour) in enumerate(parts):  # side by side, as high as each is large: norms do not stack
+            self._block(box.column, low, height * norm / largest, (i, len(parts)), fc=colour, alpha=0.3, lw=0)
         self._block(box.column, low, height, fc="none", ec=MOVED if moved else COLOURS["ink"], lw=3.2 if moved else 1.2)
         middle = (box.low + box.high) / 2
         self._text(box.column, middle + 0.1, box.network, size=11, weight="bold")
@@ -189,9 +188,12 @@ class Flowchart:
         if points:
             self.axes.plot(*zip(*points, strict=True), zorder=1, solid_capstyle="round", **style)
 
-    def _block(self, column: int, bottom: float, height: float, **style: Any) -> None:
-        """A rectangle as wide as a network."""
-        self.axes.add_patch(Rectangle((column - self.NETWORK, bottom), 2 * self.NETWORK, height, zorder=3, **style))
+    def _block(self, column: int, bottom: float, height: float, strip: tuple[int, int] = (0, 1), **style: Any) -> None:
+        """A rectangle as wide as a network, or the i-th of n strips of it."""
+        place, count = strip
+        width = 2 * self.NETWORK / count
+        left = column - self.NETWORK + place * width
+        self.axes.add_patch(Rectangle((left, bottom), width, height, zorder=3, **style))
 
     def _arrow(self, points: Polyline, colour: str) -> None:
         """Along the way, from a bit after its first point to a bit before its last."""

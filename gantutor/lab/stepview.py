@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gantutor.lab.flowchart import Flowchart
 from gantutor.ledger import Line, NetworkState, Trace
-from gantutor.ledger.text import count
+from gantutor.ledger.text import count, together
 
 LIT, FAULT = "#FFF3CD", "#F8D7DA"
 
@@ -95,7 +95,8 @@ class StepView:
     def _gradient(self, state: NetworkState) -> str:
         if not state.with_gradient:
             return "none"
-        return " + ".join(f"{part.norm:.2g} {self._sender(part.line)}" for part in state.contributions) or "0"
+        parts = [f"{part.norm:.2g} {self._sender(part.line)}" for part in state.contributions]
+        return together(parts, state.gradient_norm)
 
     def _sender(self, number: int) -> str:
         return f"{self.drawing.sent_by.get(number, '')} (line {number})" if number else "(before)"
@@ -145,7 +146,7 @@ class StepView:
         return table + bars + (fault if self.raised else "")
 
     def _chips(self, state: NetworkState) -> str:
-        return " + ".join(
+        return " and ".join(
             f'<span style="white-space:nowrap;border-bottom:3px solid {self.drawing.colour(part.line)}">'
             f"{part.norm:.2g} {html.escape(self._sender(part.line))}</span>"
             for part in state.contributions

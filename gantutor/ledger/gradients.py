@@ -34,13 +34,19 @@ class GradientLedger:
                 self.increments[i][self.looks, line] = copy if before is None else copy - before
 
     def contributions(self) -> tuple[Contribution, ...]:
-        """The increments as norms over the whole network, in the order in which they came."""
-        moments = sorted({moment for increments in self.increments for moment in increments})
-        parts = [
-            (line, [increments[look, line] for increments in self.increments if (look, line) in increments])
-            for look, line in moments
-        ]
-        return tuple(Contribution(line, get_total_norm(part).item()) for line, part in parts)
+        """The increments over the whole network, in the order in which they came."""
+        norm = self.norm()
+        found = []
+        for moment in sorted({moment for increments in self.increments for moment in increments}):
+            pairs = [
+                (increments[moment], seen)
+                for increments, seen in zip(self.increments, self.seen, strict=True)
+                if moment in increments and seen is not None
+            ]
+            product = sum(torch.sum(part * total).item() for part, total in pairs)
+            size = get_total_norm([part for part, _ in pairs]).item()
+            found.append(Contribution(moment[1], size, product / norm if norm else 0.0))
+        return tuple(found)
 
     def norm(self) -> float:
         """The L2 norm of all gradients; 0 where there is none."""

@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from gantutor.ledger.text import count, html_table, table
+from gantutor.ledger.text import count, html_table, table, together
 
 ALIVE = "alive"  # backward would run
 FREED = "freed"  # backward would raise "a second time": an earlier backward has freed what the graph saved
@@ -14,13 +14,21 @@ NO_GRAPH = "no graph"  # nothing to go back through: detached, made under no_gra
 
 @dataclass(frozen=True)
 class Contribution:
-    """A share of a network's gradient: the line that added it, and the norm of what it added.
+    """A share of a network's gradient: the line that added it, and how large it is.
 
-    `line` 0 is what was there before the step. A line may have several: one for each backward that it ran.
+    Shares are vectors, so their norms do not add up to the gradient's norm. What adds up is how far each share goes
+    along the gradient that the shares make together: `along` is negative for a share that points against it.
+
+    Args:
+        line: the line that added it; 0 is what was there before the step. A line may have several shares, one for each
+            backward that it ran.
+        norm: the share's own L2 norm.
+        along: share · gradient / ‖gradient‖; the sum over a network's shares is the gradient's norm.
     """
 
     line: int
     norm: float
+    along: float
 
 
 @dataclass(frozen=True)
@@ -159,8 +167,7 @@ class Trace:
 
 
 def shares(state: NetworkState) -> str:
-    """`0.31 = 0.25 (line 41) + 0.1 (line 46)`: norms, so that the sum is one of vectors."""
+    """`0.25 (line 41) and 0.1 (line 46), together 0.31`: the norms of vectors, which do not add."""
     if not state.with_gradient:
         return "-"
-    parts = [f"{part.norm:.2g} (line {part.line})" for part in state.contributions]
-    return f"{state.gradient_norm:.2g}" + (" = " + " + ".join(parts) if parts else "")
+    return together([f"{part.norm:.2g} (line {part.line})" for part in state.contributions], state.gradient_norm)

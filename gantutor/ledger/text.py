@@ -1,4 +1,4 @@
-"""Tables as text and as HTML."""
+"""Tables and numbers, as text and as HTML."""
 
 import html
 
@@ -26,3 +26,10 @@ def count(number: float, unit: str = "") -> str:
         if abs(number) >= 0.9995 * factor:  # else 999,700 would be rounded to 1e+03 k
             return f"{number / factor:.3g} {letter}{unit}"
     return f"{number:.3g} {unit}".strip()
+
+
+def together(shares: list[str], norm: float) -> str:
+    """`0.25 (line 41) and 0.1 (line 46), together 0.31`: vectors, so that `norm` is not the sum of their norms."""
+    if not shares:
+        return f"{norm:.2g}"
+    return " and ".join(shares) + (f", together {norm:.2g}" if len(shares) > 1 else "")
