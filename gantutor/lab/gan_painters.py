@@ -10,7 +10,7 @@ import torch
 from gantutor.configs import Config, GANData
 from gantutor.lab.blit_figure import BlitFigure, View
 from gantutor.lab.charts import Charts
-from gantutor.plots import COLOURS, SURFACE, png, tile
+from gantutor.plots import COLOURS, MARKERS, SURFACE, png, tile
 from gantutor.training import Run
 
 
@@ -77,7 +77,7 @@ class PointPainter:
             alpha=0.55, interpolation="bilinear",
         )  # fmt: skip
         (self.real,) = left.plot(*real.T, ".", ms=3, color=COLOURS["real"], alpha=0.7, label="real")
-        (self.fake,) = left.plot([], [], ".", ms=3, color=COLOURS["fake"], alpha=0.8, label="fake")
+        (self.fake,) = left.plot([], [], MARKERS["fake"], ms=3, mew=0, color=COLOURS["fake"], alpha=0.8, label="fake")
         zeros = np.zeros(self.ARROWS)
         self.arrows = left.quiver(
             zeros, zeros, zeros, zeros, color=COLOURS["ink"], angles="xy", scale_units="xy", scale=1, width=0.003
