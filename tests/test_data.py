@@ -753,7 +753,7 @@ def test_workers_that_are_killed_again_and_again_are_an_error(tmp_path: Path, mo
     save_pictures(tmp_path)
     folder = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr("gantutor.data.images.read_pictures", end_this_process)
+        patch.setattr("gantutor.data.image_files.read_pictures", end_this_process)
         with pytest.raises(RuntimeError, match="killed twice, maybe because memory ran out"):
             folder.sample(8, seeded())
     assert folder.sample(8, seeded()).shape == (8, 3, 8, 8)

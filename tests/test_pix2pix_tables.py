@@ -42,7 +42,7 @@ def test_every_row_of_the_papers_tables_is_wanted(script: ModuleType) -> None:
     }
     assert {patch for objective, _, patch in conditions if objective == "L1 + cGAN"} == {1, 16, 34, 70}
     for name in script.wanted():
-        assert isinstance(script.config(*name), Pix2PixConfig)
+        assert isinstance(script.experiment(*name), Pix2PixConfig)
 
 
 def test_sharpness_is_that_of_the_neighbours(script: ModuleType) -> None:

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.gan import GAN
+from gantutor.image_pool import ImagePool
 from gantutor.ledger import Traffic, TrafficShare, cost, traffic
 from gantutor.ledger.traffic import OPERATION_KINDS, Counter
 from gantutor.models import dcgan, patchgan, resnet, unet
@@ -206,7 +207,13 @@ MODELS: dict[str, tuple[Callable[..., Any], Callable[[], Any], list[tuple[int, .
     ),
     "cyclegan": (
         CYCLEGAN_STEPS["g_first_shared"],
-        lambda: CycleGAN.with_adam(*(resnet(1, width=4) for _ in "AB"), *(patchgan(3, width=4) for _ in "AB")),
+        # No pools: what they draw on the CPU is copied to any other device, and that counts.
+        lambda: CycleGAN.with_adam(
+            *(resnet(1, width=4) for _ in "AB"),
+            *(patchgan(3, width=4) for _ in "AB"),
+            pool_A=ImagePool(0),
+            pool_B=ImagePool(0),
+        ),
         2 * [(1, 3, 32, 32)],
     ),
 }
