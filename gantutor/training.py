@@ -127,9 +127,9 @@ class Run:
     Between two steps anything may change: `train_step`, and whatever it reads in `model`. `history` gains a row a step:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
     `last` is the whole report of the newest step. On a CPU the losses are looked at after every step; on a GPU that
-    would make it wait, so there every 50 steps, when the history fetches what waits on the device. `take` takes the
-    steps; a speed-up may put another in its place. `refit(run)` is called when the model was replaced by its good
-    state; it gives the copy what the settings say of speed.
+    would make it wait, so there every 50 steps, when the history fetches what waits on the device. `step_runner` takes
+    the steps; a speed-up may put another in its place. `refit(run)` is called when the model was replaced by its good
+    state; it gives the copy the speed-ups that the settings have.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU

@@ -144,10 +144,10 @@ def draws_of(model: Any) -> list[Draws]:
 
 
 def why_not_recorded(model: Any, error: Exception) -> str:
-    """What to say when a capture has failed: in most cases that somebody keeps a graph through the same weights.
+    """What to say when a capture has failed; most often somebody keeps a graph through the same weights.
 
-    The gradient of a weight is added on the stream on which its first graph was made. As long as a graph is kept, that
-    is not the recording's.
+    A weight's gradient is added up on the stream on which its oldest living graph was made. While an older graph is
+    kept, that is not the recording's stream.
     """
     held = [name for name, network in networks(model).items() if holds_graph(network)]
     reason = str(error.__context__ or error).strip().partition("\n")[0]
