@@ -360,6 +360,28 @@ def test_what_makes_another_run_is_refused_by_name() -> None:
     assert content("x") == before
 
 
+def test_a_run_on_a_data_set_that_is_gone_says_so() -> None:
+    trained("dcgan", *RING, "--steps", 2, "--folder", "x")
+    run_config = json.loads(Path("x/config.json").read_text())
+    Path("x/config.json").write_text(json.dumps({**run_config, "data": "swirl"}))
+    before = content("x")
+    result = gantutor("train", "dcgan", "--resume", "x")
+    assert result.exit_code == 2
+    text = " ".join(result.output.split())
+    assert "x was trained on the data set 'swirl', which this version of gantutor no longer has." in text
+    assert "--data: ring, grid, moons, spiral, digits, mnist" in text
+    assert content("x") == before
+
+
+def test_a_run_on_a_folder_that_is_gone_names_the_folder(tmp_path: Path) -> None:
+    trained("dcgan", *RING, "--steps", 2, "--folder", "x")
+    run_config = json.loads(Path("x/config.json").read_text())
+    Path("x/config.json").write_text(json.dumps({**run_config, "data": str(tmp_path / "mine")}))
+    result = gantutor("train", "dcgan", "--resume", "x")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'mine'} is no folder" in result.output
+
+
 def test_a_folder_with_a_run_in_it_is_not_written_over() -> None:
     trained("dcgan", *RING, "--steps", 2, "--folder", "x")
     result = gantutor("train", "dcgan", *RING, "--steps", 3, "--folder", "x")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gantutor.configs import Config, CycleGANConfig, Pix2PixConfig
 from gantutor.configs.image_translation import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
+from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired, ready_sets
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import networks, optimizers
 from gantutor.models import N_LAYERS, patchgan, resnet, unet
@@ -373,7 +373,7 @@ def test_the_trial_is_a_step_of_this_setting_on_a_batch_of_its_own(name: str) ->
 def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
     config = type(CONFIGS[name])()
     (control,) = [control for control in config.controls() if control.field == "data"]
-    assert all(option.endswith("_mini") for option in control.options)
+    assert control.options == tuple(ready_sets(UNPAIRED if name == "cyclegan" else PAIRED))
     assert config.data in control.options
     official = config.replace(data="maps")  # unless one has asked for it
     (control,) = [control for control in official.controls() if control.field == "data"]

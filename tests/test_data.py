@@ -30,7 +30,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from gantutor.data import DATA, DataError, Folder, Images, Points, common, downloads, image_folder, load, uci_digits
+from gantutor.data import (
+    DATA,
+    DataError,
+    Folder,
+    Images,
+    Pairs,
+    Points,
+    Unpaired,
+    common,
+    downloads,
+    image_folder,
+    load,
+    ready_sets,
+    uci_digits,
+)
 from gantutor.data.image_files import read_image
 from gantutor.data.images import to_float
 
@@ -137,6 +151,36 @@ def test_on_a_gpu(name: str) -> None:
     assert torch.equal(samples, data.sample(64, torch.Generator("cuda").manual_seed(0)))
     with pytest.raises(ValueError, match="the generator is on cpu"):
         data.sample(64, seeded())
+
+
+@pytest.mark.parametrize("name", list(IDX_SETS))
+def test_what_has_to_be_downloaded_is_not_called_ready(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANTUTOR_DATA", str(tmp_path))
+    assert ready_sets(DATA) == [*POINTS, "digits"]
+    with pytest.raises(DataError, match="download=True"):
+        DATA[name]()
+
+
+def test_a_data_set_is_shown_in_one_line(tmp_path: Path) -> None:
+    save_pictures(tmp_path, 3)
+    pictures = torch.zeros(1200, 3, 8, 8, dtype=torch.uint8)
+    held_out = Pairs("x", pictures[:7], pictures[:7, :1])
+    shown = {
+        load("ring"): "<Points ring: endless, (2,) each, on cpu>",
+        load("digits"): "<Images digits: 1,347 of (1, 28, 28) on cpu>",
+        image_folder(tmp_path, size=8, max_bytes=1): f"<Folder {tmp_path.name}: 3 of (3, 8, 8) on cpu>",
+        held_out: "<Pairs x: 7 of (3, 8, 8) → (1, 8, 8) on cpu>",
+        Pairs("x", pictures, pictures[:, :1], held_out=held_out): (
+            "<Pairs x: 1,200 of (3, 8, 8) → (1, 8, 8) on cpu, 7 more held out>"
+        ),
+        Unpaired("x", pictures, pictures[:9], pictures[:2], pictures[:3], ("flat", "shaded")): (
+            "<Unpaired x: 1,200 of flat and 9 of shaded, (3, 8, 8), on cpu, 2 and 3 more to test>"
+        ),
+    }
+    for data, expected in shown.items():
+        assert repr(data) == str(data) == expected
 
 
 def test_the_import_is_light() -> None:

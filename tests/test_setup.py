@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
+FROM_PIP = ("resvg-py",)  # the rest is on conda-forge
+
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 
 # What would tie the tree to one machine or one package index. Written so that no pattern matches its own source.
@@ -56,8 +58,11 @@ def test_conda_has_the_dependencies_of_pyproject() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     listed = [line for line in environment["dependencies"] if isinstance(line, str)]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [CONDA_NAMES.get(line.name, line.name) + str(line.specifier) for line in project_dependencies()]
-    assert sorted(listed) == sorted([*wanted, "python" + project["requires-python"], "pip"])
+    from_pip = next(line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
+    optional = [Requirement(line) for line in project["optional-dependencies"]["data"]]
+    every = [CONDA_NAMES.get(line.name, line.name) + str(line.specifier) for line in project_dependencies() + optional]
+    assert sorted([*listed, *from_pip]) == sorted([*every, "python" + project["requires-python"], "pip", "-e ."])
+    assert from_pip == [*(line for line in every if line.startswith(FROM_PIP)), "-e ."]
 
 
 def test_requirements_are_exact_pins() -> None:

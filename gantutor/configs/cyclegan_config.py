@@ -11,7 +11,7 @@ from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
 from gantutor.configs.image_translation import LRDecay, rate_of
 from gantutor.configs.pix2pix_config import UPSAMPLINGS
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import UNPAIRED, Unpaired, load_unpaired
+from gantutor.data import UNPAIRED, Unpaired, load_unpaired, ready_sets
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
@@ -133,8 +133,7 @@ class CycleGANConfig(Config):
 
     def controls(self) -> tuple[Control, ...]:
         """The fields that a learner may choose, in the order in which they stand in the panel."""
-        drawn = [name for name in UNPAIRED if name.endswith("_mini")]  # a click must not start a download
-        named = dict.fromkeys([*drawn, self.data])
+        named = dict.fromkeys([*ready_sets(UNPAIRED), self.data])  # a click must not start a download
         return (
             Choice("strategy", "strategy", tuple(CYCLEGAN_STEPS)),
             Choice("loss", "loss", tuple(TRANSLATION_LOSSES)),

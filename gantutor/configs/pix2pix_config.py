@@ -10,7 +10,7 @@ from gantutor.batches import Batches
 from gantutor.configs.base import Config, TrainStep, check_finite, check_names, check_whole, order_speed_ups
 from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
 from gantutor.configs.image_translation import LRDecay, rate_of, seed_dropout
-from gantutor.data import PAIRED, Pairs, load_pairs
+from gantutor.data import PAIRED, Pairs, load_pairs, ready_sets
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
@@ -153,8 +153,7 @@ class Pix2PixConfig(Config):
 
     def controls(self) -> tuple[Control, ...]:
         """The fields that a learner may choose, in the order in which they stand in the panel."""
-        drawn = [name for name in PAIRED if name.endswith("_mini")]  # a click must not start a download
-        named = dict.fromkeys([*drawn, self.data])
+        named = dict.fromkeys([*ready_sets(PAIRED), self.data])  # a click must not start a download
         return (
             Choice("strategy", "strategy", tuple(PIX2PIX_STEPS)),
             Choice("objective", "objective", tuple(OBJECTIVES)),

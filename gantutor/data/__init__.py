@@ -8,8 +8,8 @@ the same samples, bit for bit on a CPU. The generator lives on the data's device
 
 For image-to-image translation there are pairs, A the input and B the target, and domains without pairs:
 
-    A, B = load_pairs("facades_mini").sample(4, generator)  # each float32 (4, 3, 64, 64) in [-1, 1]
-    A, B = load_unpaired("horse2zebra_mini").sample(4, generator)  # each float32 (4, 3, 48, 48): A[i] is not B[i]'s
+    A, B = load_pairs("emoji_flat").sample(4, generator)  # each float32 (4, 3, 64, 64) in [-1, 1]
+    A, B = load_unpaired("emoji").sample(4, generator)  # each float32 (4, 3, 64, 64): A[i] is not B[i]'s
 """
 
 from collections.abc import Callable, Iterable
@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from gantutor.data.common import DataError
+from gantutor.data.common import DataError, NamedSet, ready_sets
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
 from gantutor.data.emoji import edges2emoji
+from gantutor.data.emoji_sets import emoji_flat, emoji_sketch, emoji_unpaired
 from gantutor.data.image_files import Folder, image_folder
 from gantutor.data.image_folders import paired_folder, unpaired_folders
 from gantutor.data.images import Images
@@ -34,27 +35,30 @@ from gantutor.data.unpaired_sets import apple2orange_mini, horse2zebra_mini, sum
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 
-DATA: dict[str, Callable[..., Points | Images]] = {
-    **POINT_SETS,
-    "digits": digits,
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "kmnist": kmnist,
+DATA: dict[str, NamedSet[Points | Images]] = {
+    **{name: NamedSet(points) for name, points in POINT_SETS.items()},
+    "digits": NamedSet(digits),
+    "mnist": NamedSet(mnist, "download"),
+    "fashion_mnist": NamedSet(fashion_mnist, "download"),
+    "kmnist": NamedSet(kmnist, "download"),
 }
 
-PAIRED: dict[str, Callable[..., Pairs]] = {
-    "facades_mini": facades_mini,
-    "maps_mini": maps_mini,
-    "edges2emoji": edges2emoji,
-    **{name: partial(official_pairs, name) for name in PIX2PIX},
+PAIRED: dict[str, NamedSet[Pairs]] = {
+    "emoji_flat": NamedSet(emoji_flat),
+    "emoji_sketch": NamedSet(emoji_sketch),
+    "facades_mini": NamedSet(facades_mini),
+    "maps_mini": NamedSet(maps_mini),
+    "edges2emoji": NamedSet(edges2emoji, "font"),
+    **{name: NamedSet(partial(official_pairs, name), "download") for name in PIX2PIX},
 }
 
-UNPAIRED: dict[str, Callable[..., Unpaired]] = {
-    "horse2zebra_mini": horse2zebra_mini,
-    "summer2winter_mini": summer2winter_mini,
-    "apple2orange_mini": apple2orange_mini,
-    "maps_mini": unpaired_maps_mini,
-    **{name: partial(official_unpaired, name) for name in CYCLEGAN},
+UNPAIRED: dict[str, NamedSet[Unpaired]] = {
+    "emoji": NamedSet(emoji_unpaired),
+    "horse2zebra_mini": NamedSet(horse2zebra_mini),
+    "summer2winter_mini": NamedSet(summer2winter_mini),
+    "apple2orange_mini": NamedSet(apple2orange_mini),
+    "maps_mini": NamedSet(unpaired_maps_mini),
+    **{name: NamedSet(partial(official_unpaired, name), "download") for name in CYCLEGAN},
 }
 
 
@@ -105,6 +109,7 @@ __all__ = [
     "Folder",
     "Images",
     "Label",
+    "NamedSet",
     "Pairs",
     "Points",
     "Unpaired",
@@ -113,5 +118,6 @@ __all__ = [
     "load_pairs",
     "load_unpaired",
     "paired_folder",
+    "ready_sets",
     "unpaired_folders",
 ]

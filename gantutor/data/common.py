@@ -1,18 +1,41 @@
 """What all data sets share: their error, where their files are, and the checks of what they are asked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent
 
+Data = TypeVar("Data")
+
 
 class DataError(Exception):
     """A data file is missing, damaged or cannot be had; the message says which one and what to do."""
+
+
+@dataclass(frozen=True)
+class NamedSet(Generic[Data]):
+    """A data set that has a name: `load` makes it, and a call does the same.
+
+    `needs` says what has to be got before it can be loaded: "download", "font", or "" for nothing, since the set is
+    embedded or drawn here.
+    """
+
+    load: Callable[..., Data]
+    needs: str = ""
+
+    def __call__(self, **options: Any) -> Data:
+        return self.load(**options)
+
+
+def ready_sets(sets: Mapping[str, NamedSet[Any]]) -> list[str]:
+    """The names of the sets that need nothing: a click on one of them starts no download."""
+    return [name for name, named in sets.items() if not named.needs]
 
 
 def embedded_file(name: str) -> Path:

@@ -77,6 +77,9 @@ class Folder:
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
+    def __repr__(self) -> str:
+        return f"<Folder {self.name}: {len(self):,} of {self.shape} on {self.device}>"
+
     def __len__(self) -> int:
         return len(self.files)
 

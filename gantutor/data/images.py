@@ -37,6 +37,9 @@ class Images:
         if self.labels.device != self.device:
             raise ValueError(f"{self.name}: the images are on {self.device}, the labels on {self.labels.device}")
 
+    def __repr__(self) -> str:
+        return f"<Images {self.name}: {len(self):,} of {self.shape} on {self.device}>"
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -65,6 +65,11 @@ class Pairs:
         if highest >= len(self.classes):
             raise ValueError(f"{self.name}: a label is {highest}, but there are {len(self.classes)} classes")
 
+    def __repr__(self) -> str:
+        A, B = tuple(self.A.shape[1:]), tuple(self.B.shape[1:])
+        held_out = f", {len(self.held_out):,} more held out" if self.held_out else ""
+        return f"<Pairs {self.name}: {len(self):,} of {A} → {B} on {self.device}{held_out}>"
+
     def __len__(self) -> int:
         return len(self.A)
 

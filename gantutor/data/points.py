@@ -28,6 +28,9 @@ class Points:
     kind: ClassVar[str] = "points"
     shape: ClassVar[tuple[int, ...]] = (2,)
 
+    def __repr__(self) -> str:
+        return f"<Points {self.name}: endless, {self.shape} each, on {self.device}>"
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` points, float32 (n, 2).
 

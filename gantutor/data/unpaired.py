@@ -50,6 +50,14 @@ class Unpaired:
                 "with the truth known there must be as many of both"
             )
 
+    def __repr__(self) -> str:
+        (A, B), sides = self.domains, (self.A, self.B, self.test_A, self.test_B)
+        many_A, many_B, tests_A, tests_B = (f"{len(images):,}" for images in sides)
+        return (
+            f"<Unpaired {self.name}: {many_A} of {A} and {many_B} of {B}, {self.shape}, on {self.device}, "
+            f"{tests_A} and {tests_B} more to test>"
+        )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one image: (C, H, W)."""

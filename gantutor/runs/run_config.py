@@ -6,7 +6,7 @@ A run config is one flat dict: the fields of the config, where `data` is a name 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from gantutor.data import (
     POINT_SETS,
     UNPAIRED,
     DataError,
+    NamedSet,
     Points,
     Unpaired,
     image_folder,
     paired_folder,
     unpaired_folders,
 )
-from gantutor.data.official import CYCLEGAN, PIX2PIX
 
 RunConfig = dict[str, Any]
 
@@ -32,8 +32,7 @@ CONFIG_CLASSES: dict[str, type[Config]] = {
     "pix2pix": Pix2PixConfig,
     "cyclegan": CycleGANConfig,
 }
-DATA_SETS: dict[str, dict[str, Callable[..., Any]]] = {"dcgan": DATA, "pix2pix": PAIRED, "cyclegan": UNPAIRED}
-DOWNLOADED_SETS = ("mnist", "fashion_mnist", "kmnist", *PIX2PIX, *CYCLEGAN)
+DATA_SETS: dict[str, Mapping[str, NamedSet[Any]]] = {"dcgan": DATA, "pix2pix": PAIRED, "cyclegan": UNPAIRED}
 FOLDER_SIZE = 64  # pixels, of one's own images; a set with a name has a size of its own
 
 # What may change when a run goes on. For a DCGAN `steps`, too: the others' learning rate falls by it.
@@ -70,6 +69,11 @@ def resolve_data_name(kind: str, data: str) -> str:
     return data if data in DATA_SETS[kind] else str(Path(data).expanduser().resolve())
 
 
+def is_known(kind: str, data: str) -> bool:
+    """Whether `data` of a run config is a name that the kind's data still has, or the whole path of a folder."""
+    return data in DATA_SETS[kind] or Path(data).is_absolute()
+
+
 def load_data(kind: str, name: str, size: int | None, device: str, download: bool = False) -> Any:
     """The data set of that name, or one's own images in the folder of that name.
 
@@ -81,7 +85,7 @@ def load_data(kind: str, name: str, size: int | None, device: str, download: boo
         options: RunConfig = {"size": size} if size else {}
         if size and name in POINT_SETS:
             raise ValueError(f"--size is the side of an image, and {name} has none")
-        if download and name in DOWNLOADED_SETS:
+        if download and sets[name].needs == "download":
             options["download"] = True
         return sets[name](device=device, **options)
     if not Path(name).is_dir():

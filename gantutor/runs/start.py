@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gantutor.runs.folder import RunFolder, free_folder
-from gantutor.runs.run_config import RunConfig, contradictions, resolve_data_name
+from gantutor.runs.run_config import DATA_SETS, RunConfig, contradictions, is_known, resolve_data_name
 
 NOT_IN_CONFIG = ("folder", "resume", "from_step", "download")  # options that are not in a run config
 
@@ -28,12 +28,17 @@ def new_folder(path: Path | None, run_config: RunConfig) -> Path:
 def resume_config(kind: str, options: dict[str, Any], given: list[str]) -> RunConfig:
     """The run config of the run that goes on, with what may change as it was given.
 
-    Raises: UsageError for what may not change.
+    Raises: UsageError for what may not change, and for a run on a data set that is gone.
     """
     path = options["resume"]
     run_config = RunFolder(path).read_config()
     if run_config["kind"] != kind:
         raise click.UsageError(f"{path} is a run of {run_config['kind']}: train {run_config['kind']} --resume {path}")
+    if not is_known(kind, run_config["data"]):
+        raise click.UsageError(
+            f"{path} was trained on the data set {run_config['data']!r}, which this version of gantutor no longer has. "
+            f"Start a new run on another (--data: {', '.join(DATA_SETS[kind])}), or go on with the version that made it"
+        )
     if "folder" in given:
         raise click.UsageError("--resume goes on in its own folder: leave --folder out")
     wanted = {name: options[name] for name in given if name not in NOT_IN_CONFIG}
