@@ -4,7 +4,9 @@ import importlib.util
 import io
 import itertools
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +85,17 @@ def test_the_emoji_are_what_the_script_builds(arrays: Arrays) -> None:
     except DataError as error:
         pytest.skip(str(error))
     assert checksum(build_script().build(source)) == checksum(arrays) == emoji_sets.SHA256
+
+
+def test_without_its_sources_the_script_leaves_the_file_alone(tmp_path: Path) -> None:
+    before = FILE.stat().st_mtime_ns
+    environment = {**os.environ, "GANTUTOR_DATA": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(REPOSITORY / "data" / "build_emoji.py")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == build_script().NO_SOURCES == 3, "the status that `make data` passes over"
+    assert "left as it is" in result.stdout
+    assert "npm install" in result.stdout
+    assert FILE.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("fault", ["cut", "flipped", "empty", "text", "another order", "another split"])

@@ -22,7 +22,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantutor.data import CYCLEGAN, PAIRED, PIX2PIX, UNPAIRED, DataError, load_pairs, load_unpaired, official, transfer
+from gantutor.data import (
+    CYCLEGAN,
+    PAIRED,
+    PIX2PIX,
+    UNPAIRED,
+    DataError,
+    load_pairs,
+    load_unpaired,
+    official,
+    ready_sets,
+    transfer,
+)
 from gantutor.data.archives import unpack
 from gantutor.data.official import Official
 
@@ -156,6 +167,13 @@ def left_behind(root: Path) -> list[str]:
 def test_the_official_sets_are_there_by_name() -> None:
     assert {"facades", "maps", "edges2shoes", "edges2handbags", "night2day"} <= set(PAIRED)
     assert {"horse2zebra", "apple2orange", "summer2winter_yosemite", "monet2photo", "maps", "facades"} <= set(UNPAIRED)
+
+
+def test_only_sets_that_need_no_download_are_ready() -> None:
+    assert ready_sets(PAIRED) == ["emoji_flat", "emoji_sketch", "facades_mini", "maps_mini"]
+    assert not set(PIX2PIX) & set(ready_sets(PAIRED))
+    assert {"emoji", "maps_mini"} <= set(ready_sets(UNPAIRED))
+    assert not set(CYCLEGAN) & set(ready_sets(UNPAIRED))
 
 
 def test_pairs_are_downloaded_once_and_turned_so_that_a_is_the_input(server: Server, tmp_path: Path) -> None:
