@@ -18,7 +18,7 @@ from helpers import same_state
 from PIL import Image
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.data import DataError, Folder, Images, Pairs, Points, Unpaired
+from gantutor.data import DataError, Folder, Images, NamedSet, Pairs, Points, Unpaired
 from gantutor.distributed import Replicas
 from gantutor.runs import (
     Interruptions,
@@ -148,9 +148,12 @@ def test_download_reaches_the_set_that_can_be_fetched(monkeypatch: pytest.Monkey
     from gantutor.runs import run_config
 
     asked = {}
-    monkeypatch.setitem(run_config.DATA_SETS["pix2pix"], "facades", lambda **options: asked.update(options))
-    load_data("pix2pix", "facades", 128, "cpu", download=True)
-    assert asked == {"device": "cpu", "size": 128, "download": True}
+    for needs, download in (("download", {"download": True}), ("", {})):
+        replaced = NamedSet(lambda **options: asked.update(options), needs)
+        monkeypatch.setitem(run_config.DATA_SETS["pix2pix"], "facades", replaced)
+        load_data("pix2pix", "facades", 128, "cpu", download=True)
+        assert asked == {"device": "cpu", "size": 128, **download}
+        asked.clear()
 
 
 def test_data_that_does_not_go(tmp_path: Path) -> None:
