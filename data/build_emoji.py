@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from gantutor.data.common import DataError
-from gantutor.data.emoji_sets import NATIVE, SHA256, STYLES, to_sheet
+from gantutor.data.emoji_sets import EMOJI_SHA256, NATIVE, STYLES, to_sheet
 from gantutor.data.fluent import FluentEmoji
 from gantutor.data.uci_digits import checksum
 
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     np.savez_compressed(unfinished, **{**arrays, **{style: to_sheet(arrays[style]) for style in STYLES}})
     unfinished.replace(FILE)
     print(f"{FILE}: {len(arrays['codes'])} emoji, {FILE.stat().st_size:,} bytes")
-    if checksum(arrays) != SHA256:
+    if checksum(arrays) != EMOJI_SHA256:
         print(
-            f'It is another file than gantutor.data.emoji_sets knows. If that is meant: SHA256 = "{checksum(arrays)}"'
+            f'It is another file than gantutor.data.emoji_sets knows. If that is meant: EMOJI_SHA256 = "{checksum(arrays)}"'
         )

@@ -25,10 +25,10 @@ from gantutor.data.unpaired import Unpaired
 
 NATIVE = 64
 EMOJI_SIZES = (NATIVE, 128, 256)
-SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
+EMOJI_SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
 STYLES = ("flat", "shaded", "sketch")
 TILES = 32  # in a row of the sheets that hold the images of one style
-SHA256 = "e739ba97fe44818b0e7df0ff77af93d00ac69aa28fc94b5655608c006bad9e54"  # of the decoded arrays
+EMOJI_SHA256 = "e739ba97fe44818b0e7df0ff77af93d00ac69aa28fc94b5655608c006bad9e54"  # of the decoded arrays
 
 
 def emoji_flat(device: str | torch.device = "cpu", **options: Any) -> Pairs:
@@ -61,11 +61,11 @@ def emoji_pairs(
 
     Raises: ValueError for another split, size or a number below 1; DataError for a damaged file or missing packages.
     """
-    check_choice("split", split, SPLITS)
+    check_choice("split", split, EMOJI_SPLITS)
     if number is not None:
         check_positive("number", number)
     device = usable_device(device)
-    arrays = all_emoji(size)
+    arrays = load_arrays(size)
 
     def chosen(part: str, count: int | None) -> tuple[Tensor, Tensor]:
         A, B = (images_of(arrays, style_of_side, part)[:count] for style_of_side in (style, "shaded"))
@@ -92,7 +92,7 @@ def emoji_unpaired(
     if number is not None:
         check_positive("number", number)
     device = usable_device(device)
-    arrays = all_emoji(size)
+    arrays = load_arrays(size)
     flat, shaded = (images_of(arrays, style, "train") for style in ("flat", "shaded"))
     half = len(flat) // 2
     tests = (images_of(arrays, style, "test") for style in ("flat", "shaded"))
@@ -100,7 +100,7 @@ def emoji_unpaired(
     return Unpaired("emoji", A, B, test_A, test_B, ("flat", "shaded"), has_truth=True, flip=flip, jitter=jitter)
 
 
-def all_emoji(size: int) -> Arrays:
+def load_arrays(size: int) -> Arrays:
     """Every emoji in all STYLES, its code points and its split; another size has the same emoji in the same order.
 
     Raises: ValueError for another size; DataError for a damaged file or missing packages.
@@ -122,7 +122,7 @@ def all_emoji(size: int) -> Arrays:
 
 def images_of(arrays: Arrays, style: str, split: str) -> Tensor:
     """The images in one style that belong to one split, uint8 (N, 3, H, W)."""
-    images = torch.from_numpy(arrays[style][arrays["split"] == SPLITS.index(split)])
+    images = torch.from_numpy(arrays[style][arrays["split"] == EMOJI_SPLITS.index(split)])
     colours = images if images.dim() == 4 else images[..., None].expand(*images.shape, 3)
     return colours.permute(0, 3, 1, 2).contiguous()
 
@@ -136,7 +136,7 @@ def read_emoji(path: Path) -> Arrays:
         arrays = read_npz(path)
         arrays.update({style: from_sheet(arrays[style], len(arrays["codes"])) for style in STYLES})
         arrays["sketch"] = arrays["sketch"][..., 0]
-        intact = checksum(arrays) == SHA256
+        intact = checksum(arrays) == EMOJI_SHA256
     except Exception as error:  # a damaged zip or WebP makes numpy and Pillow raise one of a dozen
         raise DataError(f"{path} is damaged ({error}). {how_to_restore(path.name)}") from error
     if not intact:

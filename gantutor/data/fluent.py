@@ -43,8 +43,10 @@ class FluentEmoji:
         self.icons: dict[str, Any] = read_json(flat / "icons.json")["icons"]
         groups = read_json(flat / "metadata.json")["categories"]
         self.groups = {name: group for group, names in groups.items() for name in names}
-        self.names = {plain(code): name for code, name in read_json(flat / "chars.json").items() if name in self.icons}
-        self.files = {plain(file.stem): file for file in sorted((folder / SHADED / "assets").glob("*.webp"))}
+        self.names = {
+            without_selector(code): name for code, name in read_json(flat / "chars.json").items() if name in self.icons
+        }
+        self.files = {without_selector(file.stem): file for file in sorted((folder / SHADED / "assets").glob("*.webp"))}
         self.codes = sorted(self.names.keys() & self.files.keys())
 
     def group(self, code: str) -> str:
@@ -72,7 +74,7 @@ class FluentEmoji:
     def draw(self, code: str, size: int) -> tuple[Bytes, Bytes, Bytes]:
         """Flat and shaded on white, uint8 (size, size, 3), and the flat one as a line drawing, uint8 (size, size)."""
         flat = on_white(self.flat(code))
-        return shrink(flat, size), shrink(on_white(self.shaded(code)), size), shrink(lines(flat), size)
+        return reduce_size(flat, size), reduce_size(on_white(self.shaded(code)), size), reduce_size(lines(flat), size)
 
 
 def npm_folder() -> Path:
@@ -98,7 +100,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def plain(code: str) -> str:
+def without_selector(code: str) -> str:
     """The code points without fe0f, which only asks for a picture instead of a letter."""
     return "-".join(point for point in code.split("-") if point != "fe0f")
 
@@ -122,7 +124,7 @@ def lines(picture: Bytes) -> Bytes:
     return np.where(steps > STEP, 0, 255).astype(np.uint8)
 
 
-def shrink(picture: Bytes, size: int) -> Bytes:
+def reduce_size(picture: Bytes, size: int) -> Bytes:
     """A square picture, every block of pixels averaged to one."""
     from PIL import Image
 
