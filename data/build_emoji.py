@@ -79,5 +79,6 @@ if __name__ == "__main__":
     print(f"{FILE}: {len(arrays['codes'])} emoji, {FILE.stat().st_size:,} bytes")
     if checksum(arrays) != EMOJI_SHA256:
         print(
-            f'It is another file than gantutor.data.emoji_sets knows. If that is meant: EMOJI_SHA256 = "{checksum(arrays)}"'
+            "It is another file than gantutor.data.emoji_sets knows. If that is meant: "
+            f'EMOJI_SHA256 = "{checksum(arrays)}"'
         )
