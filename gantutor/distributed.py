@@ -11,6 +11,7 @@ a BatchNorm that is not synchronised are each replica's own; training does not l
 
 import contextlib
 import copy
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def join_replicas(device: str = "auto") -> Iterator["Replicas"]:
     else:
         dist.init_process_group("gloo", rank=rank, world_size=count, timeout=PATIENCE)
     yield Replicas(rank, count, place)
+    gc.collect()  # networks in cycles would hold the group until Python ends, and torch then aborts now and then
     dist.destroy_process_group()
 
 
