@@ -134,26 +134,26 @@ def fault_of(found: Watched | str, updates: Sequence[Due], in_words: str) -> str
 
 def known_of_D(shares: dict[str, Tensor]) -> dict[str, Tensor]:
     """Wrong gradients in D, by what is wrong."""
-    right, stray = shares["d in D"], shares["g in D"]
+    right, unwanted = shares["d in D"], shares["g in D"]
     left = torch.full_like(right, LEFT_OVER)
     return {
-        "D holds g_loss's share, too. g_loss.backward() leaves it in D on its way to G.": right + stray,
+        "D holds g_loss's share, too. g_loss.backward() leaves it in D on its way to G.": right + unwanted,
         "D holds what was left over from before the step. opt_D.zero_grad() is missing.": right + left,
-        "D was never cleared. It holds what was left over, and g_loss's share on top.": right + left + stray,
-        "D is given g_loss's gradient alone: its own was cleared after d_loss.backward().": stray,
+        "D was never cleared. It holds what was left over, and g_loss's share on top.": right + left + unwanted,
+        "D is given g_loss's gradient alone: its own was cleared after d_loss.backward().": unwanted,
         "D is given no gradient. Clear it before d_loss.backward(), not after.": torch.zeros_like(right),
     }
 
 
 def known_of_G(shares: dict[str, Tensor], right: Tensor) -> dict[str, Tensor]:
-    """Wrong gradients in G where `right` is its due, by what is wrong."""
-    stray, left = shares["d in G"], torch.full_like(right, LEFT_OVER)
+    """Wrong gradients that G may be given instead of `right`, by what is wrong."""
+    unwanted, left = shares["d in G"], torch.full_like(right, LEFT_OVER)
     return {
-        "G holds d_loss's share, too. d_loss.backward() ran on into G, and nobody cleared it there.": right + stray,
+        "G holds d_loss's share, too. d_loss.backward() ran on into G, and nobody cleared it there.": right + unwanted,
         "G holds what was left over from before the step. opt_G.zero_grad() is missing.": right + left,
-        "G was never cleared. It holds what was left over, and d_loss's share on top.": right + left + stray,
+        "G was never cleared. It holds what was left over, and d_loss's share on top.": right + left + unwanted,
         "G is given no gradient. Its half works on a detached fake, or clears after backward.": torch.zeros_like(right),
-        "G is given d_loss's gradient alone, which makes it worse at fooling D.": stray,
+        "G is given d_loss's gradient alone, which makes it worse at fooling D.": unwanted,
     }
 
 
