@@ -38,9 +38,12 @@ from benchlib.gpu_report import FPS, paint, text
 from benchlib.machine import gpu_name, machine, suffix
 from benchlib.plain_cells import code_cells, run_cells
 from benchlib.presets import Preset, save
-from benchlib.results import RESULTS, Result, draw, read, write
+from benchlib.results import RESULTS, Result, draw, read, with_ending, write
 from torch import nn
 from torch.nn import functional as F
+
+from gantutor.ledger.copies import wait
+from gantutor.model_state import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = RESULTS / "gpu"
@@ -100,7 +103,7 @@ def notebooks(keep: Keep, device: str, clock: Clock) -> None:
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "cells"
             run_apart(["--cells", name, "--partial", str(part)], seconds)
-            found = read(part)["rows"] if (Path(folder) / "cells.json").exists() else []
+            found = rows_in(part)
         total = len(code_cells(name))
         keep({"notebook": name, "cells": total, "ran": len(found), "seconds": round(seconds, 1), "failed": [
             {"cell": row["cell"], "text": row["error"]} for row in found if row["error"]
@@ -143,11 +146,6 @@ def precision_of(name: str) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if name == "default" else float32_precision(name)
 
 
-def wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
 def copied_side(preset: Preset, folder: Path, device: str, precision: str) -> Side:
     """The loop that people copy, with the workers of the script that it follows."""
     config: Any = preset.config(preset.load(folder, device), device)
@@ -169,17 +167,13 @@ def our_side(
     preset: Preset, folder: Path, device: str, changes: dict[str, Any], speed: tuple[str, ...], precision: str
 ) -> Side:
     """The course's loop with those speed-ups. Raises: ValueError for one that cannot be used."""
-    from gantutor.speed import SPEED_UPS
-
     config: Any = preset.config(preset.load(folder, device), device, **changes)
-    run = config.start(config.data)
-    names = {"fused", *speed}
-    config.replace(speed=tuple(name for name in SPEED_UPS if name in names)).apply(run)
+    run = config.replace(speed=("fused", *speed)).start(config.data)
 
     def steps(count: int) -> None:
         for _ in range(count):
             run.step()
-        wait(device)
+        wait(torch.device(device))
 
     return Side(steps, precision)
 
@@ -286,9 +280,9 @@ def after_the_same_batches(preset: Preset, folder: Path, device: str, dtype: tor
     if hasattr(config, "lr"):  # a recorded step keeps its rate in float32, and these networks notice the difference
         config = config.replace(lr=float(torch.tensor(config.lr, dtype=torch.float32)))
     run = config.start(config.data)
-    for network in networks_of(run.model):
+    for network in networks(run.model).values():
         network.to(dtype)
-    theirs, start = copy.deepcopy(run.model), networks_of(copy.deepcopy(run.model))
+    theirs, start = copy.deepcopy(run.model), list(networks(copy.deepcopy(run.model)).values())
     if device == "cuda":
         config.replace(speed=("fused", "graph")).apply(run)
     if hasattr(config, "lr"):  # the copied loop's rate does not decay
@@ -304,7 +298,7 @@ def after_the_same_batches(preset: Preset, folder: Path, device: str, dtype: tor
             run.step()
             with mock.patch.object(torch, "randn", return_value=second) if z_dim else contextlib.nullcontext():
                 loop(iter([(first, None) if z_dim else {"A": first, "B": second}]), log)
-    return networks_of(run.model), networks_of(theirs), start
+    return list(networks(run.model).values()), list(networks(theirs).values()), start
 
 
 @contextlib.contextmanager
@@ -315,10 +309,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def networks_of(model: Any) -> list[nn.Module]:
-    return [value for value in vars(model).values() if isinstance(value, nn.Module)]
 
 
 def distance(left: list[nn.Module], right: list[nn.Module]) -> float:
@@ -397,7 +387,7 @@ def reduced(config: Any, data: Any) -> tuple[Any, float]:
     """A run whose networks torch compiles and configs by itself, and the seconds until it is ready."""
     run = config.start(data)
     start = time.perf_counter()
-    for network in networks_of(run.model):
+    for network in networks(run.model).values():
         network._compiled_call_impl = torch.compile(network._call_impl, dynamic=False, mode="reduce-overhead")
     inner = run.step_runner
 
@@ -408,7 +398,7 @@ def reduced(config: Any, data: Any) -> tuple[Any, float]:
     run.step_runner = take
     for _ in range(4):
         run.step()
-    wait(str(data.device.type))
+    wait(data.device)
     return run, time.perf_counter() - start
 
 
@@ -521,6 +511,11 @@ def keeper(path: Path) -> Keep:
     return keep
 
 
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    """What a keeper has written by now; nothing if it was stopped before its first row."""
+    return list(read(path)["rows"]) if with_ending(path, ".json").exists() else []
+
+
 def commit() -> str:
     """The commit of the checkout, with a + where files have changed since; "unknown" without git."""
     try:
@@ -575,7 +570,7 @@ def main(options: Sequence[str] | None = None) -> None:
 def measure_all(path: Path, parts: Sequence[str], device: str, seconds: float, name_of_commit: str) -> None:
     """Each part in turn; the result is written after each. Parts that are not run stay as an earlier call left them."""
     result: Result = {"gpu": gpu_name(device), "commit": name_of_commit, "machine": machine(device), "parts": {}}
-    if path.with_name(path.name + ".json").exists():
+    if with_ending(path, ".json").exists():
         result["parts"] = read(path)["parts"]
     for part in parts:
         limit = SHARES[part] * seconds / 300
@@ -584,7 +579,7 @@ def measure_all(path: Path, parts: Sequence[str], device: str, seconds: float, n
             partial = Path(folder) / "part"
             words = ["--part", part, "--partial", str(partial), "--device", device, "--seconds", str(limit)]
             ended = run_apart(words, limit * (1 + GRACE))
-            rows = read(partial)["rows"] if partial.with_name("part.json").exists() else []
+            rows = rows_in(partial)
         result["parts"][part] = {"seconds": time.monotonic() - start, "ended": ended, "rows": rows,
                                  "commit": name_of_commit}  # fmt: skip
         write(path, result)

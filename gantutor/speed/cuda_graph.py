@@ -65,9 +65,10 @@ class CUDAGraph:
         if step is not self.step:
             return self.inner(model, step, *batch)
         last, around = getattr(step, "last", step), getattr(step, "around", plainly)
-        if self.all_settings(model, last, batch) == self.failed:
+        settings = self.all_settings(model, last, batch)
+        if settings == self.failed:
             return self.inner(model, step, *batch)
-        if self.all_settings(model, last, batch) != self.settings:
+        if settings != self.settings:
             make_recordable(model, rates_fall=around is not plainly)
             self.settings = self.all_settings(model, last, batch)
             self.graph, self.taken, self.draws = None, 0, draws_of(model)
