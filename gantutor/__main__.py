@@ -28,14 +28,14 @@ COMMAND_EXAMPLES = {
     torchrun --nproc-per-node 4 -m gantutor train dcgan --data mnist --download --batch-size 256 --sync-batchnorm
     python -m gantutor train dcgan --resume runs/dcgan-digits-one_stage-1 --steps 10000""",
     "pix2pix": """
-    python -m gantutor train pix2pix --data facades_mini
+    python -m gantutor train pix2pix --data emoji_sketch
     python -m gantutor train pix2pix --data facades --download --width-G 64 --width-D 64 --upsampling transposed \\
         --multipliers 1,2,4,8,8,8,8,8 --patch 70 --batch-size 1 --lr 2e-4 --steps 80000
-    python -m gantutor train pix2pix --resume runs/pix2pix-facades_mini-d_first_detach-1""",
+    python -m gantutor train pix2pix --resume runs/pix2pix-emoji_sketch-d_first_detach-1""",
     "cyclegan": """
-    python -m gantutor train cyclegan --data horse2zebra_mini
+    python -m gantutor train cyclegan --patch 16
     python -m gantutor train cyclegan --data path/to/images --size 128 --blocks 6 --downsamplings 2
-    python -m gantutor train cyclegan --resume runs/cyclegan-horse2zebra_mini-g_first_shared-1""",
+    python -m gantutor train cyclegan --resume runs/cyclegan-emoji-g_first_shared-1""",
 }
 ABOUT = """
 The run is a folder: config.json, history.csv, samples/, checkpoints/, and TensorBoard's events if it is installed.
