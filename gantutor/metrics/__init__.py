@@ -1,5 +1,6 @@
 """Scores of what a generator makes."""
 
+from gantutor.metrics.hue import hue_shift
 from gantutor.metrics.judge import Judge, classes_covered, frechet_distance, train_judge
 from gantutor.metrics.modes import modes_covered
 from gantutor.metrics.probe import auc, probe_auc
@@ -15,6 +16,7 @@ __all__ = [
     "auc",
     "classes_covered",
     "frechet_distance",
+    "hue_shift",
     "l1",
     "modes_covered",
     "probe_auc",
