@@ -29,8 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from gantutor.data.common import DataError
-from gantutor.data.emoji_sets import EMOJI_SHA256, NATIVE, STYLES, to_sheet
+from gantutor.data.emoji_sets import EMOJI_SHA256, NATIVE, STYLES, TILES
 from gantutor.data.fluent import FluentEmoji
+from gantutor.data.sheets import to_sheet
 from gantutor.data.uci_digits import checksum
 
 FILE = Path(__file__).with_name("emoji.npz")
@@ -74,7 +75,8 @@ if __name__ == "__main__":
         print(f"{FILE} is left as it is. {error}")
         sys.exit(NO_SOURCES)
     unfinished = FILE.with_suffix(".unfinished.npz")
-    np.savez_compressed(unfinished, **{**arrays, **{style: to_sheet(arrays[style]) for style in STYLES}})
+    sheets = {style: np.frombuffer(to_sheet(arrays[style], TILES), np.uint8) for style in STYLES}
+    np.savez_compressed(unfinished, **{**arrays, **sheets})
     unfinished.replace(FILE)
     print(f"{FILE}: {len(arrays['codes'])} emoji, {FILE.stat().st_size:,} bytes")
     if checksum(arrays) != EMOJI_SHA256:

@@ -120,14 +120,6 @@ def test_a_damaged_file_is_named(fault: str, tmp_path: Path) -> None:
         emoji_sets.read_emoji(path)
 
 
-def test_a_sheet_gives_back_its_images() -> None:
-    numbers, rows, columns = np.ogrid[:35, :64, :64]
-    images = np.stack(np.broadcast_arrays(numbers, rows, columns), axis=-1).astype(np.uint8)
-    assert np.array_equal(emoji_sets.from_sheet(emoji_sets.to_sheet(images), 35), images)
-    grey = emoji_sets.from_sheet(emoji_sets.to_sheet(images[..., 1]), 35)
-    assert np.array_equal(grey, np.repeat(images[..., 1:2], 3, axis=-1))
-
-
 # --- the pairs --------------------------------------------------------------------------------------------------------
 
 
