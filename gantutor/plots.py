@@ -320,3 +320,11 @@ def label_ends(ax: "Axes", ends: Mapping[str, tuple[float, str]], x: float) -> N
     heights = apart({name: float((np.log(y) - low) / (high - low)) for name, (y, _) in ends.items()})
     for name, (_, colour) in ends.items():
         ax.text(x, np.exp(low + heights[name] * (high - low)), f"  {name}", color=colour, va="center", fontsize=9)
+
+
+# CycleGAN (notebook 05) -----------------------------------------------------------------------------------------------
+
+
+def quantise(images: Tensor, levels: int) -> Tensor:
+    """Images in [-1, 1] with `levels` brightnesses of each colour, evenly spaced from -1 to 1."""
+    return ((images + 1) / 2 * (levels - 1)).round() / (levels - 1) * 2 - 1

@@ -10,16 +10,16 @@ from test_checks import both_verdicts
 from torch import Tensor, nn
 
 from gantutor import checks
-from gantutor.checks.cyclegan_exercises import CYCLE_MISTAKES, REACH_MISTAKES, REACHES, true_cycle_loss
+from gantutor.checks.cyclegan_exercises import OUR_TERMS, REACH_MISTAKES, REACHES, REFERENCE_LOG
 from gantutor.cyclegan import REFERENCE_NAMES
 from gantutor.image_pool import ImagePool
 from gantutor.models import patchgan, resnet
+from gantutor.translation import frozen
 
 NOTEBOOK = "05_cyclegan.ipynb"
 CELLS = {
     "ex-reaches": checks.reaches,
-    "ex-cycle": checks.cycle_loss,
-    "ex-names": checks.reference_names,
+    "ex-log": checks.reference_log,
     "ex-pool": checks.pool_exchange,
 }
 
@@ -37,10 +37,9 @@ def test_no_answer(check: Callable[..., Any]) -> None:
         assert check(empty) == checks.NOT_YET
 
 
-@pytest.mark.parametrize("check", [checks.cycle_loss, checks.pool_exchange])
-def test_a_function_without_an_answer_and_an_error(check: Callable[..., Any]) -> None:
-    assert check(lambda *_: ...) == checks.NOT_YET
-    verdict = check(lambda *_: 1 / 0)
+def test_a_function_without_an_answer_and_an_error() -> None:
+    assert checks.pool_exchange(lambda *_: ...) == checks.NOT_YET
+    verdict = checks.pool_exchange(lambda *_: 1 / 0)
     assert (verdict.passed, verdict.answered) == (False, True)
     assert "ZeroDivisionError" in verdict.message
 
@@ -50,49 +49,65 @@ def rejected(verdict: checks.CheckResult, message: str) -> None:
     assert re.search(message, verdict.message), verdict.message
 
 
-# The names ------------------------------------------------------------------------------------------------------------
+# The log --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"D_A": "D_A", "D_B": "D_B"}, "D_A: the letter is not the domain that it judges.*partner of G_A"),
-        ({"D_B": "D_B"}, "D_B: .*partner of G_B"),
-        ({"G_A": "G_BA", "G_B": "G_AB"}, "G_A: the letter is the domain that it starts from"),
-        ({"G_A": "D_B"}, "a D cannot be a G"),
-        ({"D_A": "netD_B"}, "'netD_B' is none of G_AB, G_BA, D_A, D_B"),
+        ({"D_A": "d_loss_A"}, "D_A: netD_A is the partner of netG_A"),
+        ({"G_A": "adversarial_A"}, "G_A: .*To which domain"),
+        ({"cycle_A": "cycle_B"}, "cycle_A: There rec_A = "),
+        ({"idt_A": "identity_A"}, r"idt_A: There idt_A = netG_A\(real_B\)"),
+        ({"idt_A": "cycle_B"}, "idt_A: cycle_B is another kind of term. There idt_A"),
+        ({"D_A": "D_B"}, "'D_B' is none of d_loss_A, d_loss_B"),
+        ({"D_A": 3}, "3 is none of d_loss_A"),
+        ({"D_A": ["d_loss_B"]}, "is none of d_loss_A"),
     ],
 )
-def test_a_wrong_name_gets_its_message(changes: dict[str, str], message: str) -> None:
-    rejected(checks.reference_names({**REFERENCE_NAMES, **changes}), message)
+def test_a_wrong_reading_of_the_log_gets_its_message(changes: dict[str, Any], message: str) -> None:
+    rejected(checks.reference_log({**REFERENCE_LOG, **changes}), message)
+
+
+def test_the_log_of_the_reference_is_as_its_code_has_it() -> None:
+    """Its lines from models/cycle_gan_model.py, with our networks under its names."""
+    torch.manual_seed(0)
+    ours = {name: resnet(1, width=4, downsamplings=1) for name in ("G_AB", "G_BA")}
+    ours |= {name: patchgan(3, 1, 4, "instance") for name in ("D_A", "D_B")}
+    G_AB, G_BA, D_A, D_B = ours.values()
+    theirs = {name: ours[mine] for name, mine in REFERENCE_NAMES.items()}
+    A, B = 2 * torch.rand(2, 1, 3, 16, 16) - 1
+    l1, real, fake = nn.L1Loss(), lambda x: (x - 1).square().mean(), lambda x: x.square().mean()
+    log = {
+        "D_A": real(theirs["D_A"](B)) + fake(theirs["D_A"](theirs["G_A"](A))),
+        "G_A": real(theirs["D_A"](theirs["G_A"](A))),
+        "cycle_A": l1(theirs["G_B"](theirs["G_A"](A)), A),
+        "idt_A": l1(theirs["G_A"](B), B),
+    }
+    terms = {
+        "d_loss_A": real(D_A(A)) + fake(D_A(G_BA(B))),
+        "d_loss_B": real(D_B(B)) + fake(D_B(G_AB(A))),
+        "adversarial_A": real(D_A(G_BA(B))),
+        "adversarial_B": real(D_B(G_AB(A))),
+        "cycle_A": l1(G_BA(G_AB(A)), A),
+        "cycle_B": l1(G_AB(G_BA(B)), B),
+        "identity_A": l1(G_BA(A), A),
+        "identity_B": l1(G_AB(B), B),
+    }
+    assert set(terms) == set(OUR_TERMS)
+    for name, value in log.items():
+        assert [term for term in terms if torch.isclose(terms[term], value)] == [REFERENCE_LOG[name]]
 
 
 def test_half_an_answer_is_not_yet() -> None:
-    assert checks.reference_names({"G_A": "G_AB"}) == checks.NOT_YET
-    assert checks.reaches({**REACHES, "cycle_A": ...}) == checks.NOT_YET
+    assert checks.reference_log({"G_A": "adversarial_B"}) == checks.NOT_YET
+    assert checks.reaches({**REACHES, "D_B frozen": ...}) == checks.NOT_YET
 
 
-# The cycle loss -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("message", "wrong"), CYCLE_MISTAKES.items())
-def test_each_known_wrong_cycle_gets_its_message(message: str, wrong: Callable[..., Tensor]) -> None:
-    rejected(checks.cycle_loss(wrong), re.escape(message))
-
-
-def test_a_right_cycle_in_other_words_passes() -> None:
-    def other(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-        loss = nn.L1Loss()
-        return loss(G_AB(G_BA(real_B)), real_B) + loss(G_BA(G_AB(real_A)), real_A)
-
-    assert checks.cycle_loss(other).passed
-
-
-def test_other_wrong_cycles() -> None:
-    rejected(checks.cycle_loss(lambda *inputs: 10 * true_cycle_loss(*inputs)), "the value should be")
-    rejected(checks.cycle_loss(lambda *inputs: true_cycle_loss(*inputs).item()), "yours is float")
-    rejected(checks.cycle_loss(lambda *inputs: true_cycle_loss(*inputs).expand(2)), r"yours is shape \(2,\)")
-    rejected(checks.cycle_loss(lambda *inputs: true_cycle_loss(*inputs).detach()), "with gradients in both")
+@pytest.mark.parametrize("check", [checks.reference_log, checks.reaches])
+@pytest.mark.parametrize("answer", [[1, 2], "D_A", 3, {1, 2}])
+def test_what_is_no_dict_is_wrong_and_raises_nothing(check: Callable[..., Any], answer: Any) -> None:
+    rejected(check(answer), "The answer should be a dict")
 
 
 # The pool -------------------------------------------------------------------------------------------------------------
@@ -184,22 +199,43 @@ def coin_while_filling(images: list[Tensor], fake: Tensor, size: int, swap: bool
     return exchange(images, fake, size, swap, place)
 
 
+def ignores_size(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
+    return exchange(images, fake, 2, swap, place)
+
+
+def always_the_last_place(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
+    return exchange(images, fake, size, swap, -1)
+
+
+def destroys_the_graph(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
+    return exchange(images, fake.detach_(), size, swap, place)
+
+
+def stores_numbers(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
+    images.append(fake.mean().item())
+    return fake.detach()
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (stores_graphs, "a stored fake drags its graph along"),
-        (returns_graphs, "what is returned still has a graph: D's backward"),
+        (ignores_size, "A pool with room for 3 should hold 3 after fake number 3; yours holds 2"),
+        (always_the_last_place, r"A swap happens at `place`, here 0.*returned the one from place 1"),
+        (destroys_the_graph, r"The fake that came has lost its graph.*detach_\(\) changes the old one"),
+        (stores_numbers, "The list should hold images"),
+        (stores_graphs, "A stored fake keeps its graph"),
+        (returns_graphs, "What is returned still has a graph: D's backward"),
         (swaps_graphs, "a swap has to, too"),
         (returns_graphs_at_last, "still has a graph when the coin says no"),
-        (never_full, "a full pool of 2 holds 3"),
+        (never_full, "A full pool of 2 holds 3"),
         (overwrites_first, "stored the new fake and returned it, too"),
         (always_new, "returned the new one all the same"),
         (loses, "the new one was not stored in its place"),
-        (elsewhere, "a swap happens at `place`"),
-        (always_swaps, "the coin said no, so the new fake itself"),
+        (elsewhere, "A swap happens at `place`"),
+        (always_swaps, "The coin said no, so the new fake itself"),
         (stores_anyway, "the pool stays as it is"),
         (coin_while_filling, "whatever the coin says"),
-        (lambda images, fake, *_: fake.detach(), "after 1 there are 0"),
+        (lambda images, fake, *_: fake.detach(), "yours holds 0"),
         (lambda images, fake, *_: images, "got list"),
         (lambda images, fake, *_: fake[0], r"got shape \(2, 2\)"),
     ],
@@ -231,14 +267,16 @@ def test_each_known_wrong_reach_gets_its_message(mistake: tuple[str, frozenset[s
 
 
 def test_other_wrong_reaches() -> None:
-    rejected(checks.reaches({**REACHES, "d_loss_B": {"D_B", "D_A"}}), "d_loss_B: there is no way to D_A")
-    rejected(checks.reaches({**REACHES, "adversarial_B": {"D_B"}}), "adversarial_B: G_AB is missing")
-    rejected(checks.reaches({**REACHES, "identity_B": "G_A"}), "G_A is none of G_AB")
+    rejected(checks.reaches({**REACHES, "D_B frozen": {"G_AB", "D_A"}}), "D_B frozen: There is no way to D_A")
+    rejected(checks.reaches({**REACHES, "D_B judges rec_B": {"D_B"}}), "D_B judges rec_B: G_AB is missing")
+    rejected(checks.reaches({**REACHES, "fake_B detached": "G_A"}), "G_A is none of G_AB")
+    rejected(checks.reaches({**REACHES, "fake_B detached": 5}), "Write a set of names, and not 5")
+    rejected(checks.reaches({**REACHES, "fake_B detached": [["G_BA"]]}), "is none of G_AB")
 
 
 def test_a_single_name_or_a_list_passes() -> None:
     answer = {term: sorted(networks) for term, networks in REACHES.items()}
-    assert checks.reaches({**answer, "identity_B": "G_AB"}).passed
+    assert checks.reaches({**answer, "fake_B detached": "G_BA"}).passed
 
 
 def test_the_true_reach_is_what_autograd_finds() -> None:
@@ -248,12 +286,15 @@ def test_the_true_reach_is_what_autograd_finds() -> None:
     G_AB, G_BA, D_B = networks["G_AB"], networks["G_BA"], networks["D_B"]
     real_A, real_B = 2 * torch.rand(2, 1, 3, 16, 16) - 1
     fake_B = G_AB(real_A)
+    with frozen(D_B):
+        through_frozen = (D_B(fake_B) - 1).square().mean()
     terms = {
-        "adversarial_B": (D_B(fake_B) - 1).square().mean(),
-        "cycle_A": (G_BA(fake_B) - real_A).abs().mean(),
-        "identity_B": (G_AB(real_B) - real_B).abs().mean(),
-        "d_loss_B": (D_B(real_B) - 1).square().mean() + D_B(ImagePool().query(fake_B)).square().mean(),
+        "D_B frozen": through_frozen,
+        "fake_B detached": (G_BA(fake_B.detach()) - real_A).abs().mean(),
+        "fake_B not detached": (D_B(real_B) - 1).square().mean() + D_B(fake_B).square().mean(),
+        "D_B judges rec_B": (D_B(G_AB(G_BA(real_B))) - 1).square().mean(),
     }
+    assert terms.keys() == REACHES.keys()
     for term, loss in terms.items():
         for network in networks.values():
             network.zero_grad(set_to_none=True)

@@ -90,7 +90,8 @@ NAMES: list[tuple[type[Config], str, Any]] = [
     (CycleGANConfig, "data", UNPAIRED),
     (CycleGANConfig, "strategy", CYCLEGAN_STEPS),
     (CycleGANConfig, "loss", TRANSLATION_LOSSES),
-    (CycleGANConfig, "norm", ("batch", "instance", "none")),
+    (CycleGANConfig, "norm_G", ("batch", "instance", "none")),
+    (CycleGANConfig, "norm_D", ("batch", "instance", "none")),
     (CycleGANConfig, "patch", N_LAYERS),
     (CycleGANConfig, "upsampling", ("nearest", "transposed")),
 ]

@@ -247,7 +247,8 @@ def test_a_mosaic_of_pictures_that_are_not_square() -> None:
 def test_painting_changes_nothing_in_the_run(name: str, norm: str, make: Make) -> None:
     """Two runs, one painted after each step, the other never: bit for bit the same, and no random number drawn."""
     strategy = "g_first_separate" if name == "cyclegan" else "d_first_detach"
-    experiment = SMALL[name].replace(norm=norm, strategy=strategy)
+    norms = {"norm_G": norm, "norm_D": norm} if name == "cyclegan" else {"norm": norm}
+    experiment = SMALL[name].replace(**norms, strategy=strategy)
     lab, alone = make(experiment), experiment.start()
     random.seed(1)
     for t in range(1, 4):
@@ -352,7 +353,8 @@ def test_a_live_control_takes_effect_at_the_next_step(name: str, field: str, mak
         ("pix2pix", "batch_size", 3),
         ("pix2pix", "seed", 5),
         ("pix2pix", "objective", "L1 + GAN"),
-        ("cyclegan", "norm", "none"),
+        ("cyclegan", "norm_G", "batch"),
+        ("cyclegan", "norm_D", "none"),
         ("cyclegan", "patch", 1),
         ("cyclegan", "blocks", 2),
         ("cyclegan", "upsampling", "transposed"),
@@ -449,7 +451,7 @@ def test_advance_goes_through_the_planned_end(make: Make) -> None:
 
 
 def test_an_error_of_one_lane_is_shown_and_the_other_waits(make: Make) -> None:
-    lab = make(SMALL["cyclegan"], SMALL["cyclegan"].replace(norm="batch", strategy="g_first_separate"))
+    lab = make(SMALL["cyclegan"], SMALL["cyclegan"].replace(norm_G="batch", strategy="g_first_separate"))
     lab.advance(1)
     lab.set(1, strategy="g_first_shared")
     lab.play.value = True

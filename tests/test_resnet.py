@@ -113,3 +113,23 @@ def test_a_wrong_argument_is_refused(options, message) -> None:
 def test_a_wrong_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"H and W multiples of 4, got \(1, 3, 18, 16\)"):
         resnet(1, width=1)(torch.zeros(1, 3, 18, 16))
+
+
+def test_without_a_norm_an_image_keeps_its_size_on_the_way() -> None:
+    """He's weights: the noise that comes out before the last layer is about as large as what went in."""
+    torch.manual_seed(0)
+    network = resnet(3, width=32, norm="none", downsamplings=1, upsampling="nearest", end_kernel=5)
+    x = torch.randn(4, 3, 32, 32)
+    last = network.model[-2]
+    assert 0.3 < network.model[:-3](x).std() < 3
+    expected = 0.3 * (2 / (last.in_channels * 25)) ** 0.5
+    assert last.weight.std().item() == pytest.approx(expected, rel=0.05)
+    assert last.bias.abs().max() == 0
+    block = network.model[6]
+    assert (block(x := torch.randn(2, 64, 16, 16)) - x).std() < 0.5, "a block hardly changes its input"
+
+
+def test_with_a_norm_weights_start_as_in_the_paper() -> None:
+    torch.manual_seed(0)
+    network = resnet(1, width=16, norm="instance")
+    assert network.model[-2].weight.std().item() == pytest.approx(0.02, rel=0.1)

@@ -5,7 +5,7 @@ A file for each notebook, and `result` for what they share.
 
 from gantutor.checks.batchnorm_batching import dependence, one_view, safe_score, share_of_reals
 from gantutor.checks.critic_steps import k_steps
-from gantutor.checks.cyclegan_exercises import cycle_loss, pool_exchange, reaches, reference_names
+from gantutor.checks.cyclegan_exercises import pool_exchange, reaches, reference_log
 from gantutor.checks.detach_or_retain_graph import both_at_once, ledger, two_updates_of_G
 from gantutor.checks.gan_objective import keras_batchnorm, kl_loss, optimal_D
 from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
@@ -23,7 +23,6 @@ __all__ = [
     "SmallRun",
     "averaged",
     "both_at_once",
-    "cycle_loss",
     "dependence",
     "expect_error",
     "field_of_layers",
@@ -41,7 +40,7 @@ __all__ = [
     "predict",
     "prediction",
     "reaches",
-    "reference_names",
+    "reference_log",
     "resumed",
     "safe_score",
     "share_of_reals",

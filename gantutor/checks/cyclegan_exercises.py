@@ -1,219 +1,180 @@
 """Checks of notebook 05."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, compare_answer, is_missing, judge
-from gantutor.cyclegan import REFERENCE_NAMES, mean_l1
+from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, is_missing, judge
 
 OURS = ("G_AB", "G_BA", "D_A", "D_B")
 
-
-def reference_names(answer: dict[str, Any]) -> CheckResult:
-    """`answer` says for each name of the reference implementation which of ours it is: {"G_A": "G_AB", ...}."""
-    if is_missing(answer) or any(is_missing(answer.get(name)) for name in REFERENCE_NAMES):
-        return NOT_YET
-    for name, right in REFERENCE_NAMES.items():
-        given = answer[name]
-        if given not in OURS:
-            return CheckResult(False, f"{name}: {given!r} is none of {', '.join(OURS)}.")
-        if given[0] != name[0]:
-            return CheckResult(False, f"{name}: a {given[0]} cannot be a {name[0]}.")
-        if given != right and name[0] == "G":
-            return CheckResult(
-                False, f"{name}: the letter is the domain that it starts from, not the one that it makes."
-            )
-        if given != right:
-            return CheckResult(
-                False,
-                f"{name}: the letter is not the domain that it judges. {name} is the partner of G_{name[-1]}: "
-                "which images does that one make?",
-            )
-    return CheckResult(True, "each discriminator there bears the letter of the generator that it judges.")
-
-
-def small_generators() -> tuple[nn.Module, nn.Module]:
-    """Two float64 networks for images (B, 2, 3, 3), neither of them the other's inverse; always the same ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        G_AB, G_BA = (nn.Sequential(nn.Conv2d(2, 3, 1), nn.Tanh(), nn.Conv2d(3, 2, 1)).double() for _ in range(2))
-    return G_AB, G_BA
-
-
-def small_images() -> tuple[Tensor, Tensor]:
-    """real_A and real_B, float64 (2, 2, 3, 3) in [-1, 1]."""
-    generator = torch.Generator().manual_seed(1)
-    A, B = 2 * torch.rand(2, 2, 2, 3, 3, generator=generator, dtype=torch.float64) - 1
-    return A, B
-
-
-def true_cycle_loss(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_BA(G_AB(real_A)), real_A) + mean_l1(G_AB(G_BA(real_B)), real_B)
-
-
-def only_A(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_BA(G_AB(real_A)), real_A)
-
-
-def only_B(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_AB(G_BA(real_B)), real_B)
-
-
-def one_way(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_AB(real_A), real_A) + mean_l1(G_BA(real_B), real_B)
-
-
-def as_if_paired(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_AB(real_A), real_B) + mean_l1(G_BA(real_B), real_A)
-
-
-def identity(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_BA(real_A), real_A) + mean_l1(G_AB(real_B), real_B)
-
-
-def detached(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return mean_l1(G_BA(G_AB(real_A).detach()), real_A) + mean_l1(G_AB(G_BA(real_B).detach()), real_B)
-
-
-def squared(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return (G_BA(G_AB(real_A)) - real_A).square().mean() + (G_AB(G_BA(real_B)) - real_B).square().mean()
-
-
-def summed(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return (G_BA(G_AB(real_A)) - real_A).abs().sum() + (G_AB(G_BA(real_B)) - real_B).abs().sum()
-
-
-def halved(G_AB: nn.Module, G_BA: nn.Module, real_A: Tensor, real_B: Tensor) -> Tensor:
-    return true_cycle_loss(G_AB, G_BA, real_A, real_B) / 2
-
-
-CYCLE_MISTAKES: dict[str, Function] = {
-    "this is the cycle of A alone: the images of B go round, too.": only_A,
-    "this is the cycle of B alone: the images of A go round, too.": only_B,
-    "this compares fakes with the reals that they were made from. Translate them back first.": one_way,
-    "this compares fakes with reals of the other set, as if they were pairs. There are none.": as_if_paired,
-    "this is the identity term: each generator is shown what it should make.": identity,
-    "the value is right, but no gradient reaches the generator that went first: something is detached.": detached,
-    "these are squared differences; the cycle loss is an L1: mean |x - y|.": squared,
-    "this is a sum over pixels; the weight of 10 is meant for the mean.": summed,
-    "this is half of it: the two cycles are added, not averaged.": halved,
+# What the reference prints while it trains, and which of our terms that is.
+REFERENCE_LOG = {
+    "D_A": "d_loss_B",
+    "G_A": "adversarial_B",
+    "cycle_A": "cycle_A",
+    "idt_A": "identity_B",
+}
+OUR_TERMS = tuple(f"{term}_{domain}" for term in ("d_loss", "adversarial", "cycle", "identity") for domain in "AB")
+LOG_HINTS = {
+    "D_A": "netD_A is the partner of netG_A. Which images does netG_A make?",
+    "G_A": "This is how well netG_A fools its partner. To which domain do its images belong?",
+    "cycle_A": "There rec_A = netG_B(netG_A(real_A)), and it is compared with real_A.",
+    "idt_A": "There idt_A = netG_A(real_B), and it is compared with real_B.",
 }
 
 
-def cycle_loss(answer: Function) -> CheckResult:
-    """`answer(G_AB, G_BA, real_A, real_B)` is L1(rec_A, real_A) + L1(rec_B, real_B), as a scalar with a graph."""
-    generators, images = small_generators(), small_images()
-    weights = [p for G in generators for p in G.parameters()]
+def reference_log(answer: Any) -> CheckResult:
+    """`answer` says for each name in the reference's log which of our terms it is: {"D_A": "d_loss_A", ...}."""
+    if is_missing(answer):
+        return NOT_YET
+    if not isinstance(answer, Mapping):
+        return not_a_dict(answer)
+    if any(is_missing(answer.get(name)) for name in REFERENCE_LOG):
+        return NOT_YET
+    for name, right in REFERENCE_LOG.items():
+        given = answer[name]
+        if given not in OUR_TERMS:
+            return CheckResult(False, f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}.")
+        if given != right:
+            kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
+            return CheckResult(False, f"{name}: {kind}{LOG_HINTS[name]}")
+    return CheckResult(True, "Three of the four letters are crossed. Only the cycle has the same letter in both.")
 
-    def shown(function: Function) -> Tensor:
-        """The value, and all gradients; 0 where none arrives."""
-        value = function(*generators, *images)
-        found = torch.autograd.grad(value, weights, allow_unused=True) if value.requires_grad else [None] * len(weights)
-        parts = [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
-        return torch.cat([value.detach().flatten(), *[part.flatten() for part in parts]])
 
-    def check(answer: Function) -> str:
-        value = ask(answer, *generators, *images)
-        if not isinstance(value, Tensor) or value.dim():
-            shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            return f"a loss is one number, a tensor of shape (); yours is {shape}."
-        wanted = true_cycle_loss(*generators, *images).item()
-        otherwise = f"on two small generators the value should be {wanted:.4g}, with gradients in both."
-        return compare_answer(answer, true_cycle_loss, CYCLE_MISTAKES, shown, otherwise)
-
-    return judge(answer, check, "the right value, and the right gradients in both generators.")
+def not_a_dict(answer: Any) -> CheckResult:
+    return CheckResult(False, f"The answer should be a dict, as in the cell, and not {type(answer).__name__}.")
 
 
 def pool_exchange(answer: Function) -> CheckResult:
     """`answer(images, fake, size, swap, place)` is what a pool, the list `images`, gives D for one new `fake`.
 
     While there are fewer than `size`, the fake is stored and returned. Then, if `swap`, it takes the `place` of a
-    stored one, which is returned; else it is returned itself. What is stored and what is returned has no graph.
+    stored one, which is returned; else it is returned itself. What is stored and what is returned has no graph, and
+    the fake that came keeps its own.
     """
 
     def check(answer: Function) -> str:
-        weight = torch.ones(1, requires_grad=True)
-        stored: list[Tensor] = []
-        for number in range(2):
-            fake = torch.full((1, 2, 2), float(number)) * weight
-            given = ask(answer, stored, fake, 2, bool(number), 0)
-            if not isinstance(given, Tensor) or given.shape != fake.shape:
-                return f"an image of shape {tuple(fake.shape)} should be returned, got {describe(given)}."
-            if len(stored) != number + 1:
-                return f"while there is room each fake is stored: after {number + 1} there are {len(stored)}."
-            if not torch.equal(given, fake):
-                return "while there is room the new fake itself is returned, whatever the coin says."
-        if any(image.requires_grad for image in stored):
+        return next((fault for size in (2, 3) if (fault := fault_of_pool(answer, size))), "")
+
+    return judge(answer, check, "Every fake is shown or still there, none is lost, and none keeps a graph.")
+
+
+def fault_of_pool(answer: Function, size: int) -> str:
+    """What is wrong with a pool that has room for `size`, or ""."""
+    weight = torch.ones(1, requires_grad=True)
+    stored: list[Tensor] = []
+
+    def give(number: int, swap: bool, place: int) -> tuple[Any, str]:
+        """What the answer returns for a new fake, filled with `number`, and a fault of the kind that has no turn."""
+        fake = torch.full((1, 2, 2), float(number)) * weight
+        given = ask(answer, stored, fake, size, swap, place)
+        if not fake.requires_grad:
+            return given, (
+                "The fake that came has lost its graph, so G cannot learn from it any more: detach() makes a new "
+                "tensor, detach_() changes the old one."
+            )
+        if not isinstance(given, Tensor) or given.shape != fake.shape:
+            return given, f"An image of shape {tuple(fake.shape)} should be returned, got {describe(given)}."
+        if not all(isinstance(image, Tensor) and image.shape == fake.shape for image in stored):
+            return given, "The list should hold images, each as it came."
+        return given, ""
+
+    for number in range(size):
+        given, fault = give(number, swap=bool(number % 2), place=0)
+        if fault:
+            return fault
+        if len(stored) != number + 1:
             return (
-                "a stored fake drags its graph along: memory grows with the pool, and its backward would go into a "
+                f"A pool with room for {size} should hold {number + 1} after fake number {number + 1}; yours holds "
+                f"{len(stored)}. While there is room, each fake is stored."
+            )
+        if given.mean().item() != number:
+            return "While there is room the new fake itself is returned, whatever the coin says."
+        if stored[-1].requires_grad:
+            return (
+                "A stored fake keeps its graph: memory grows with the pool, and its backward would go into a "
                 "generator that has moved since. Detach before storing."
             )
         if given.requires_grad:
-            return "what is returned still has a graph: D's backward would go on into G. Return it detached."
-        new = torch.full((1, 2, 2), 7.0) * weight
-        given = answer(stored, new, 2, True, 1)
-        if len(stored) != 2:
-            return f"a full pool of 2 holds {len(stored)} after a swap: the new one takes the place of the old one."
-        values = [image.mean().item() for image in stored]
-        if given.mean().item() == 7:
-            what = "stored the new fake and returned it, too" if 7.0 in values else "returned the new one all the same"
-            return f"the coin said swap, and you {what}: D should be shown the old one from the place."
-        if 7.0 not in values:
-            return "an old fake was returned, but the new one was not stored in its place: it is lost."
-        if values != [0.0, 7.0] or given.mean().item() != 1:
-            return "a swap happens at `place`: the one that was there is returned, the others stay where they are."
-        if stored[1].requires_grad or given.requires_grad:
-            return "while there was room you detached; a swap has to, too."
-        before = [image.clone() for image in stored]
-        newest = torch.full((1, 2, 2), 9.0) * weight
-        given = answer(stored, newest, 2, False, 0)
-        if given.mean().item() != 9:
-            return "the coin said no, so the new fake itself is returned."
-        if len(stored) != 2 or not all(map(torch.equal, stored, before)):
-            return "the coin said no, so the pool stays as it is; yours has changed."
-        return "what is returned still has a graph when the coin says no: detach." if given.requires_grad else ""
-
-    return judge(answer, check, "every fake is shown or still there, none is lost, and none drags a graph along.")
+            return "What is returned still has a graph: D's backward would go on into G. Return it detached."
+    for turn, place in enumerate((1, 0, size - 1)):
+        before, new = [image.mean().item() for image in stored], 10 + turn
+        given, fault = give(new, swap=True, place=place)
+        if fault:
+            return fault
+        values, shown = [image.mean().item() for image in stored], given.mean().item()
+        if len(stored) != size:
+            return (
+                f"A full pool of {size} holds {len(stored)} after a swap: the new fake takes the place of an old one."
+            )
+        if shown == new:
+            what = "stored the new fake and returned it, too" if new in values else "returned the new one all the same"
+            return f"The coin said swap, and you {what}: D should be shown the old one from place {place}."
+        if new not in values:
+            return "An old fake was returned, but the new one was not stored in its place: it is lost."
+        if values != [*before[:place], new, *before[place + 1 :]] or shown != before[place]:
+            return (
+                f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay. Yours "
+                f"returned the one from place {before.index(shown) if shown in before else 'nowhere'}."
+            )
+        if stored[place].requires_grad or given.requires_grad:
+            return "While there was room you detached; a swap has to, too."
+    before = [image.mean().item() for image in stored]
+    given, fault = give(20, swap=False, place=0)
+    if fault:
+        return fault
+    if given.mean().item() != 20:
+        return "The coin said no, so the new fake itself is returned."
+    if [image.mean().item() for image in stored] != before:
+        return "The coin said no, so the pool stays as it is; yours has changed."
+    return "What is returned still has a graph when the coin says no: detach." if given.requires_grad else ""
 
 
 def describe(value: Any) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-# In which networks backward leaves a gradient, if nothing is frozen. `d_loss_B` is computed on what the pool returns.
+# In which networks backward leaves a gradient, where all four want one unless said otherwise.
 REACHES: dict[str, set[str]] = {
-    "adversarial_B": {"G_AB", "D_B"},
-    "cycle_A": {"G_AB", "G_BA"},
-    "identity_B": {"G_AB"},
-    "d_loss_B": {"D_B"},
+    "D_B frozen": {"G_AB"},
+    "fake_B detached": {"G_BA"},
+    "fake_B not detached": {"G_AB", "D_B"},
+    "D_B judges rec_B": {"G_AB", "G_BA", "D_B"},
 }
 REACH_MISTAKES: dict[tuple[str, frozenset[str]], str] = {
-    ("adversarial_B", frozenset({"G_AB"})): "the way to G_AB leads through D_B, and D_B is not frozen: it is filled, "
-    "too.",
-    ("adversarial_B", frozenset({"G_AB", "D_A"})): "fake_B is an image of domain B: who judges those?",
-    ("cycle_A", frozenset({"G_BA"})): "rec_A is made by G_BA, but of fake_B, and who made that?",
-    ("cycle_A", frozenset({"G_AB"})): "rec_A = G_BA(fake_B): backward goes through G_BA first.",
-    ("identity_B", frozenset({"G_BA"})): "idt_B is an image of domain B: made by the generator that makes B.",
-    ("identity_B", frozenset({"G_AB", "G_BA"})): "idt_B is made of real_B in one go; nothing is translated back.",
-    ("d_loss_B", frozenset({"D_B", "G_AB"})): "the pool detaches what it is given, so backward ends at the fake.",
+    ("D_B frozen", frozenset({"G_AB", "D_B"})): "D_B's weights do not ask for a gradient, so they get none.",
+    ("D_B frozen", frozenset()): "A frozen network still passes the gradient on to its input, fake_B.",
+    ("fake_B detached", frozenset({"G_AB", "G_BA"})): "Backward starts at rec_A and ends at the detached fake_B.",
+    ("fake_B detached", frozenset({"G_AB"})): "rec_A is made by G_BA, and backward goes through G_BA first.",
+    ("fake_B detached", frozenset()): "The detach stands before G_BA. G_BA itself is in the graph.",
+    ("fake_B not detached", frozenset({"D_B"})): "Nothing ends the graph at fake_B. Who made fake_B?",
+    ("fake_B not detached", frozenset({"G_AB"})): "The way to G_AB goes through D_B.",
+    ("D_B judges rec_B", frozenset({"G_AB", "D_B"})): "rec_B = G_AB(fake_A). Who made fake_A?",
+    ("D_B judges rec_B", frozenset({"G_AB", "G_BA"})): "The loss is computed from D_B's logits, and D_B is not frozen.",
 }
 
 
-def reaches(answer: dict[str, Iterable[str]]) -> CheckResult:
-    """`answer` says for each term of REACHES in which networks its backward leaves a gradient: {"cycle_A": {...}}."""
-    if is_missing(answer) or any(is_missing(answer.get(term)) for term in REACHES):
+def reaches(answer: Any) -> CheckResult:
+    """`answer` says for each term of REACHES in which networks its backward leaves a gradient, as a set of names."""
+    if is_missing(answer):
+        return NOT_YET
+    if not isinstance(answer, Mapping):
+        return not_a_dict(answer)
+    if any(is_missing(answer.get(term)) for term in REACHES):
         return NOT_YET
     for term, right in REACHES.items():
         named = answer[term]
-        given = frozenset({named} if isinstance(named, str) else named)
-        unknown = sorted(map(str, given - set(OURS)))
+        if not isinstance(named, Iterable):
+            return CheckResult(False, f"{term}: Write a set of names, and not {named!r}.")
+        given = frozenset(map(str, {named} if isinstance(named, str) else named))
+        unknown = sorted(given - set(OURS))
         if unknown:
             return CheckResult(False, f"{term}: {', '.join(unknown)} is none of {', '.join(OURS)}.")
         if given != right:
             there = sorted(given - right)
-            otherwise = f"there is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
+            otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
             return CheckResult(False, f"{term}: {REACH_MISTAKES.get((term, given), otherwise)}")
-    return CheckResult(True, "a backward fills every network on its way, and ends where something was detached.")
+    return CheckResult(True, "A backward fills every network on its way that asks for it, and ends at a detach.")

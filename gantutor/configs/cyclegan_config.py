@@ -25,12 +25,12 @@ class CycleGANConfig(Config):
     """Which two sets of images to learn from, and how: as `GANConfig`, for `gantutor.cyclegan`.
 
     `data` is a name of `gantutor.data.UNPAIRED` or an `Unpaired`. `patch` is the receptive field of D_A and D_B in
-    pixels, a key of N_LAYERS. `norm` is that of all four networks. `lr` is everybody's rate; in the second half of
-    `steps` it falls linearly to 0, and with `steps` = 0 it stays.
+    pixels, a key of N_LAYERS. `norm_G` is that of both generators, `norm_D` that of both discriminators. `lr` is
+    everybody's rate; in the second half of `steps` it falls linearly to 0, and with `steps` = 0 it stays.
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
     The fields in LIVE can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
-    width_D 64, blocks 9, downsamplings 2, "transposed", end_kernel 7, patch 70, lr 2e-4.
+    width_D 64, blocks 9, downsamplings 2, norm_G "instance", "transposed", end_kernel 7, patch 70, lr 2e-4.
     Raises: ValueError for an unknown name or a number out of range.
     """
 
@@ -42,8 +42,9 @@ class CycleGANConfig(Config):
     lambda_identity: float = 0.5
     pool_size: int = 50
     lr: float = 4e-4
-    steps: int = 1500
-    norm: str = "instance"
+    steps: int = 1000
+    norm_G: str = "none"
+    norm_D: str = "instance"
     patch: int = 34
     blocks: int = 3
     downsamplings: int = 1
@@ -65,7 +66,8 @@ class CycleGANConfig(Config):
             {
                 "strategy": CYCLEGAN_STEPS,
                 "loss": TRANSLATION_LOSSES,
-                "norm": REFERENCE_NORMS,
+                "norm_G": REFERENCE_NORMS,
+                "norm_D": REFERENCE_NORMS,
                 "patch": N_LAYERS,
                 "upsampling": UPSAMPLINGS,
                 **({"data": UNPAIRED} if isinstance(self.data, str) else {}),
@@ -91,12 +93,14 @@ class CycleGANConfig(Config):
             torch.manual_seed(self.seed)
             G_AB, G_BA = (
                 resnet(
-                    self.blocks, channels, channels, self.width_G, self.norm, 0.0, self.downsamplings, self.upsampling,
-                    self.end_kernel,
+                    self.blocks, channels, channels, self.width_G, self.norm_G, 0.0, self.downsamplings,
+                    self.upsampling, self.end_kernel,
                 ).to(device)
                 for _ in range(2)
             )  # fmt: skip
-            D_A, D_B = (patchgan(channels, N_LAYERS[self.patch], self.width_D, self.norm).to(device) for _ in range(2))
+            D_A, D_B = (
+                patchgan(channels, N_LAYERS[self.patch], self.width_D, self.norm_D).to(device) for _ in range(2)
+            )
         output_side(D_A, min(height, width))
         model = CycleGAN.with_adam(G_AB, G_BA, D_A, D_B, self.loss)
         model.pool_A, model.pool_B = (ImagePool(self.pool_size, 2 * self.seed + i) for i in range(2))
@@ -143,7 +147,8 @@ class CycleGANConfig(Config):
             Whole("pool_size", "pool", 0, 1000, width=130),
             Rate("lr", "lr"),
             Whole("steps", "lr falls to 0 at", 0, 10**6),
-            Choice("norm", "norm", REFERENCE_NORMS, 150),
+            Choice("norm_G", "norm in G", REFERENCE_NORMS, 150),
+            Choice("norm_D", "norm in D", REFERENCE_NORMS, 150),
             Choice("patch", "patch", tuple(N_LAYERS), 110),
             Whole("blocks", "blocks", 0, 9, width=110),
             Choice("upsampling", "upsampling", UPSAMPLINGS),

@@ -1,6 +1,6 @@
 """Scores of what a generator makes."""
 
-from gantutor.metrics.hue import hue_shift
+from gantutor.metrics.colour import flat_areas, hue_shift, shading
 from gantutor.metrics.judge import Judge, classes_covered, frechet_distance, train_judge
 from gantutor.metrics.modes import modes_covered
 from gantutor.metrics.probe import auc, probe_auc
@@ -15,6 +15,7 @@ __all__ = [
     "Segmenter",
     "auc",
     "classes_covered",
+    "flat_areas",
     "frechet_distance",
     "hue_shift",
     "l1",
@@ -24,6 +25,7 @@ __all__ = [
     "seed_rows",
     "segmentation_score",
     "select",
+    "shading",
     "sign_test",
     "ssim",
     "train_judge",

@@ -7,6 +7,7 @@ parameter names these are (models/reference.py).
 
 import functools
 
+import torch
 from torch import Tensor, nn
 
 from gantutor.models.dcgan import dcgan_init
@@ -67,7 +68,7 @@ def resnet(
 
     `width` channels double with each of the `downsamplings`. `norm` is "instance", "batch" or "none"; `upsampling` is
     "transposed", as in the paper, or "nearest", which leaves no checkerboard; `end_kernel`, odd, is the side of the
-    first and the last kernel. Weights start as `dcgan_init` says.
+    first and the last kernel. Weights start as `dcgan_init` says, and without a norm as `he_init` says.
     Raises: ValueError for an argument out of range, with what is expected.
     """
     check_reference_norm(norm)
@@ -94,8 +95,29 @@ def resnet(
         wide //= 2
     layers += [nn.ReflectionPad2d(border), nn.Conv2d(width, out_channels, end_kernel), nn.Tanh()]
     network = ResNet(layers, 2**downsamplings)
-    dcgan_init(network)
+    if norm == "none":
+        he_init(network)
+    else:
+        dcgan_init(network)
     return network
+
+
+def he_init(network: ResNet) -> None:
+    """Weights of convolutions from N(0, 2/n) for n inputs, biases 0; in place. For a network without norms.
+
+    An image then keeps its size on the way; after the weights of `dcgan_init`, only a norm brings it back. The last
+    convolution of the network and of each block starts smaller, by 0.3, so that a block hardly changes its input.
+    Source: He et al., "Delving Deep into Rectifiers", 2015, equation 10.
+    """
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
+    blocks = [block for block in network.modules() if isinstance(block, ResidualBlock)]
+    with torch.no_grad():
+        for last in [convolutions[-1], *(block.conv_block[-2] for block in blocks)]:
+            last.weight.mul_(0.3)
 
 
 resnet_6 = functools.partial(resnet, 6)
