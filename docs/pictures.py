@@ -1,13 +1,17 @@
 """Make the README's pictures anew: `python docs/pictures.py`. They are what the panel shows."""
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, cost, trace
+from gantutor.data import load_unpaired
+from gantutor.data.common import embedded_file
+from gantutor.data.sheets import read_sheet
 from gantutor.ledger import traffic
 from gantutor.limits import measure
-from gantutor.plots import house_style, plot_bounds, roofline
+from gantutor.plots import house_style, plot_bounds, roofline, show_rows
 
 HERE = Path(__file__).parent
 
@@ -66,12 +70,19 @@ def facades() -> None:
     lab.close()
 
 
-def horses() -> None:
-    """Notebook 05: CycleGAN on held-out pictures."""
-    lab = Lab(CycleGANConfig("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
-    lab.advance(1000)
-    lab.snapshot().save(HERE / "05_cyclegan.png", optimize=True)
-    lab.close()
+def cycles() -> None:
+    """Notebook 05: the runs of its table. Without the identity term colours are exchanged, and all images come back."""
+    table = json.loads(embedded_file("cyclegan_ablations.json").read_text(encoding="utf-8"))
+    sheet, shown = read_sheet("cyclegan_ablations.webp"), table["settings"]["shown"]
+    house_style()
+    figure, axes = plt.subplots(1, 2, figsize=(13, 3))
+    for ax, arm in zip(axes, ("full", "no identity"), strict=True):
+        runs = [(row["AB_hue"], number) for number, row in enumerate(table["rows"]) if row["arm"] == arm]
+        number = (min if arm == "full" else max)(runs)[1]
+        fake_B, rec_A, _ = sheet[number].split(shown)
+        show_rows(ax, {"flat": load_unpaired("emoji").test(shown)[0], "→ shaded": fake_B, "→ flat": rec_A})
+        ax.set_title({"full": "CycleGAN", "no identity": "without the identity term"}[arm])
+    figure.savefig(HERE / "05_cyclegan.png")
 
 
 def limits() -> None:
@@ -103,5 +114,5 @@ if __name__ == "__main__":
     debugger()
     batching()
     facades()
-    horses()
+    cycles()
     limits()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -328,3 +329,63 @@ def label_ends(ax: "Axes", ends: Mapping[str, tuple[float, str]], x: float) -> N
 def quantise(images: Tensor, levels: int) -> Tensor:
     """Images in [-1, 1] with `levels` brightnesses of each colour, evenly spaced from -1 to 1."""
     return ((images + 1) / 2 * (levels - 1)).round() / (levels - 1) * 2 - 1
+
+
+CYCLE_PLACES = {"real_A": (0, 1), "fake_B": (2.2, 1), "rec_A": (4.4, 1), "real_B": (0, 0), "idt_B": (2.2, 0)}
+CYCLE_ARROWS = (("real_A", "fake_B", "G_AB", "-"), ("fake_B", "rec_A", "G_BA", "--"), ("real_B", "idt_B", "G_AB", "-"))
+CYCLE_TERMS = (  # its name, what it wants, where that is written, the images that it looks at with the line's end there
+    ("adversarial", "D_B(fake_B) should be 1", (2.6, 2.25), {"fake_B": (2.6, 1.8)}, "D"),
+    ("cycle", "|rec_A − real_A| should be 0", (2.6, 2.95), {"real_A": (0.4, 1.8), "rec_A": (4.8, 1.8)}, "ink"),
+    ("identity", "|idt_B − real_B| should be 0", (4.7, 0.4), {"idt_B": (3.0, 0.4)}, "ink"),
+)
+
+
+def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str, float]) -> None:
+    """Half of CycleGAN's step: images as nodes, generators as arrows, and the terms that look at the images.
+
+    Args:
+        ax: where to draw.
+        images: (C, H, W) in [-1, 1], by the names in CYCLE_PLACES.
+        gradients: the norm of each term's gradient in G_AB, by the names in CYCLE_TERMS.
+    """
+    for name, (x, y) in CYCLE_PLACES.items():
+        ax.imshow(tile(images[name][None], 1), extent=(x, x + 0.8, y, y + 0.8))
+        ax.text(x + 0.4, y - 0.03, name, ha="center", va="top")
+    for start, end, network, style in CYCLE_ARROWS:
+        (x, y), (to, _) = CYCLE_PLACES[start], CYCLE_PLACES[end]
+        arrow = {"arrowstyle": "-|>", "lw": 2.5, "ls": style, "color": COLOURS["G"]}
+        ax.annotate("", (to - 0.08, y + 0.4), (x + 0.88, y + 0.4), arrowprops=arrow)
+        ax.text((x + to) / 2 + 0.4, y + 0.5, network, ha="center", color=COLOURS["G"], weight="bold")
+    for name, text, place, ends, colour in CYCLE_TERMS:
+        for end in ends.values():
+            ax.annotate("", place, end, arrowprops={"arrowstyle": "-", "color": COLOURS[colour], "ls": ":", "lw": 1.5})
+        box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": COLOURS[colour], "lw": 1.5}
+        label = f"{name}: {text}\ngradient in G_AB: {gradients[name]:.2f}"
+        ax.text(*place, label, ha="center", va="center", color=COLOURS[colour], bbox=box, fontsize=9)
+    ax.set(xlim=(-0.15, 6.1), ylim=(-0.4, 3.3), aspect="equal")
+    ax.set_axis_off()
+
+
+def show_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
+    """Images (N, C, H, W) in rows, each with its name at the left."""
+    images = list(rows.values())
+    height = images[0].shape[2]
+    show_images(ax, torch.cat(images), columns=len(images[0]))
+    for number, name in enumerate(rows):
+        ax.text(-4, (number + 0.5) * height, name, ha="right", va="center", fontsize=9)
+
+
+def plot_seeds(ax: "Axes", values: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> None:
+    """A row for each name, and in it a mark for each seed, for two directions side by side; a line is the mean.
+
+    `values` has, for each name, the seeds' values by direction. The directions are told apart by marker and place.
+    """
+    names = list(values)
+    for height, name in enumerate(reversed(names)):
+        for (direction, seeds), marker, shift in zip(values[name].items(), ("o", "s"), (0.15, -0.15), strict=False):
+            full = "full" if marker == "o" else "none"
+            style = {"color": COLOURS["ink"], "fillstyle": full, "ms": 5}
+            label = direction if height == len(names) - 1 else None
+            ax.plot(seeds, [height + shift] * len(seeds), marker, ls="none", label=label, **style)
+            ax.plot(np.mean(seeds), height + shift, "|", color=COLOURS["ink"], ms=14, mew=2)
+    ax.set(title=title, yticks=range(len(names)), yticklabels=names[::-1], xlim=(0, None))

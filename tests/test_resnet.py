@@ -8,6 +8,7 @@ from image_helpers import filled, fingerprint, wave_image
 from torch import nn
 
 from gantutor.models import resnet, resnet_6, resnet_9
+from gantutor.models.resnet import ResidualBlock
 
 
 def reference_names(blocks: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -125,7 +126,7 @@ def test_without_a_norm_an_image_keeps_its_size_on_the_way() -> None:
     expected = 0.3 * (2 / (last.in_channels * 25)) ** 0.5
     assert last.weight.std().item() == pytest.approx(expected, rel=0.05)
     assert last.bias.abs().max() == 0
-    block = network.model[6]
+    block = next(module for module in network.modules() if isinstance(module, ResidualBlock))
     assert (block(x := torch.randn(2, 64, 16, 16)) - x).std() < 0.5, "a block hardly changes its input"
 
 
