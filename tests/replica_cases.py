@@ -105,7 +105,7 @@ def batchnorm_cases() -> dict[str, Callable[[], Run]]:
     cases["gan d_first_detach joint"] = lambda: gan_run("d_first_detach", "dcgan-batch", batching="joint")
     for strategy in PIX2PIX_STEPS:
         cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, loss="minimax")
-    cases["cyclegan g_first_separate"] = lambda: cyclegan_run("g_first_separate", norm_G="batch", norm_D="batch")
+    cases["cyclegan g_first_separate"] = lambda: cyclegan_run("g_first_separate", norm="batch")
     return cases
 
 

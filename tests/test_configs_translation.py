@@ -174,7 +174,7 @@ def test_a_run_of_cyclegan_is_the_loop_that_one_writes_by_hand() -> None:
 
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        settings: Any = {"width": 4, "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
+        settings: Any = {"width": 4, "norm": "none", "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
         generators = [resnet(1, **settings) for _ in range(2)]
         discriminators = [patchgan(3, 1, 4, "instance") for _ in range(2)]
     model = CycleGAN.with_adam(*generators, *discriminators, lr_G=4e-4, lr_D=4e-4)
