@@ -521,7 +521,7 @@ def test_the_default_records_start_and_step(make: Make) -> None:
 
     lab = make(Pix2PixConfig(), CycleGANConfig())
     lab.advance(1)
-    assert "horse" in lab.accessibility.alt["A_to_B"]
+    assert "flat" in lab.accessibility.alt["A_to_B"]
     assert "4 held-out pairs" in lab.accessibility.alt["pairs"]
     lab.set(data="maps_mini")
     lab.reset()
