@@ -27,7 +27,7 @@ from gantutor.speed import (
     set_speed,
     wait_until_ready,
 )
-from gantutor.speed.cuda_graph import CUDAGraph, declared_settings
+from gantutor.speed.cuda_graph import CUDAGraph, settings_of
 from gantutor.speed.switches import InBf16
 from gantutor.steps import STEPS, d_first_detach
 from gantutor.training import DivergedError, Run, measured
@@ -263,10 +263,10 @@ def refused(config: Config, *speed: str, change: Callable[[Run], object] = lambd
     """The reason that a run gives, having changed nothing."""
     run = config.start()
     change(run)
-    before, step_runner = declared_settings(run.model), run.step_runner
+    before, step_runner = settings_of(run.model), run.step_runner
     with pytest.raises(ValueError, match="cannot be used here: ") as raised:
         set_speed(run, speed)
-    assert declared_settings(run.model) == before
+    assert settings_of(run.model) == before
     assert run.step_runner is step_runner
     run.step()
     return str(raised.value)
