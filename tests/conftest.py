@@ -19,9 +19,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Of several workers none should wait for a long file at the end, so they begin with those.
     """
-    items.sort(key=lambda item: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb"))
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.reverse()
+    rank = {
+        item.nodeid: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb") for item in items
+    }
+    items.sort(key=lambda item: rank[item.nodeid], reverse="PYTEST_XDIST_WORKER" in os.environ)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
