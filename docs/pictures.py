@@ -62,15 +62,16 @@ def batching() -> None:
     lab.close()
 
 
-def facades() -> None:
+def flat_to_shaded() -> None:
     """Notebook 04: pix2pix on held-out pairs."""
-    lab = Lab(Pix2PixConfig("facades_mini", steps=600, device="cpu"), name="facades")
-    lab.advance(600)
+    config = Pix2PixConfig(device="cpu")
+    lab = Lab(config, name="pix2pix")
+    lab.advance(config.steps)
     lab.snapshot().save(HERE / "04_pix2pix.png", optimize=True)
     lab.close()
 
 
-def cycles() -> None:
+def both_ways() -> None:
     """Notebook 05: the runs of its table. Without the identity term colours are exchanged, and all images come back."""
     table = json.loads(embedded_file("cyclegan_ablations.json").read_text(encoding="utf-8"))
     sheet, shown = read_sheet("cyclegan_ablations.webp"), table["settings"]["shown"]
@@ -91,8 +92,8 @@ def limits() -> None:
     for name, config in {
         "ring": Experiment("ring", device="cpu"),
         "DCGAN 28": Experiment("digits", device="cpu"),
-        "pix2pix 64": Pix2PixConfig("facades_mini", device="cpu"),
-        "CycleGAN 48": CycleGANConfig("horse2zebra_mini", device="cpu"),
+        "pix2pix 64": Pix2PixConfig(device="cpu"),
+        "CycleGAN 64": CycleGANConfig(device="cpu"),
     }.items():
         run = config.start()
         batch = next(run.batches)
@@ -113,6 +114,6 @@ if __name__ == "__main__":
     saturation()
     debugger()
     batching()
-    facades()
-    cycles()
+    flat_to_shaded()
+    both_ways()
     limits()
