@@ -11,7 +11,7 @@ from gantutor.data.common import embedded_file
 from gantutor.data.sheets import read_sheet
 from gantutor.ledger import traffic
 from gantutor.limits import measure
-from gantutor.plots import house_style, plot_bounds, roofline, show_rows
+from gantutor.plots import house_style, image_rows, plot_bounds, roofline
 
 HERE = Path(__file__).parent
 
@@ -81,7 +81,7 @@ def both_ways() -> None:
         runs = [(row["AB_hue"], number) for number, row in enumerate(table["rows"]) if row["arm"] == arm]
         number = (min if arm == "full" else max)(runs)[1]
         fake_B, rec_A, _ = sheet[number].split(shown)
-        show_rows(ax, {"flat": load_unpaired("emoji").test(shown)[0], "→ shaded": fake_B, "→ flat": rec_A})
+        image_rows(ax, {"flat": load_unpaired("emoji").test(shown)[0], "→ shaded": fake_B, "→ flat": rec_A})
         ax.set_title({"full": "CycleGAN", "no identity": "without the identity term"}[arm])
     figure.savefig(HERE / "05_cyclegan.png")
 

@@ -366,7 +366,7 @@ def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str,
     ax.set_axis_off()
 
 
-def show_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
+def image_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
     """Images (N, C, H, W) in rows, each with its name at the left."""
     images = list(rows.values())
     height = images[0].shape[2]

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from helpers import build, draw
+from image_helpers import build_cyclegan, pictures
 from ipywidgets import Widget
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
+from gantutor.cyclegan import CycleGAN
 from gantutor.gan import GAN
 from gantutor.lab import Debugger
 from gantutor.lab.flowchart import Flowchart, colour_of
@@ -68,6 +70,25 @@ def test_edges_pass_beside_tensors() -> None:
     turns = [point for point in edge.after if point[0] == layout.at["logits_fake"][0]]
     assert turns
     assert not set(turns) & set(layout.at.values())
+
+
+def test_two_networks_with_one_source_do_not_cover_each_other() -> None:
+    """As in CycleGAN: G_BA makes rec_A of a fake, and D_B judges the same fake."""
+
+    def step(model: CycleGAN, real_A: Tensor) -> None:
+        fake_B = model.G_AB(real_A)
+        rec_A = model.G_BA(fake_B)
+        logits_B = model.D_B(fake_B)
+        adversarial = logits_B.mean()
+        cycle = (rec_A - real_A).abs().mean()
+        (adversarial + cycle).backward()
+
+    boxes = list(Layout(trace(step, build_cyclegan(), pictures(1, 2))).boxes.values())
+    assert {box.network for box in boxes} == {"G_AB", "G_BA", "D_B"}
+    for box in boxes:
+        for other in boxes:
+            if other is not box and other.column == box.column:
+                assert other.low - box.high >= 1 or box.low - other.high >= 1
 
 
 # Which way gradients went ---------------------------------------------------------------------------------------------

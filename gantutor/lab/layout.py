@@ -3,11 +3,12 @@
 Columns are whole numbers, rows are whole or halves; up is positive. Data are on the left, losses on the right.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from gantutor.ledger import Link, Trace
 
+INSIDE = 0.26  # how far from its rows an edge still enters a box
 NOWHERE = Link((), (), (), "")  # the link of what comes from outside the step
 Point = tuple[float, float]
 Pair = tuple[str, str]  # source, target
@@ -86,7 +87,21 @@ class Layout:
             for i, network in enumerate(self.links[target].through):
                 span = spans.setdefault((network, self.starts[target] + i), [])
                 span += [self._leaves(source, target), *([self.at[source][1]] if source else [])]
-        return {(network, column): Box(network, column, min(s), max(s)) for (network, column), s in spans.items()}
+        boxes = {(network, column): Box(network, column, min(s), max(s)) for (network, column), s in spans.items()}
+        return {place: self._apart(box, boxes.values()) for place, box in boxes.items()}
+
+    def _apart(self, box: Box, boxes: Iterable[Box]) -> Box:
+        """A box, but only as high as what leaves it where it would cover another, as two networks with one source."""
+        others = [other for other in boxes if other.column == box.column and other.network != box.network]
+        if not any(other.low - 1 < box.high and box.low < other.high + 1 for other in others):
+            return box
+        rows = [
+            self._leaves(source, target)
+            for source, target in self.passed
+            for i, network in enumerate(self.links[target].through)
+            if (network, self.starts[target] + i) == (box.network, box.column)
+        ]
+        return Box(box.network, box.column, min(rows), max(rows))
 
     def _edge(self, source: str, target: str, lift: float) -> Edge:
         through = self.links[target].through
@@ -99,7 +114,9 @@ class Layout:
         if not source:
             return Edge(source, target, boxes, (), after)
         column, row = self.at[source]
-        return Edge(source, target, boxes, ((column, row + lift), (boxes[0].column, row + lift)), after)
+        start = row + lift
+        enters = min(max(start, boxes[0].low - INSIDE), boxes[0].high + INSIDE)
+        return Edge(source, target, boxes, ((column, start), (boxes[0].column, enters)), after)
 
 
 def links_of(trace: Trace) -> tuple[dict[str, Link], dict[str, tuple[int, ...]]]:
