@@ -24,12 +24,16 @@ from gantutor.plots import (
     MARKERS,
     SURFACE,
     apart,
+    draw_cycle,
     draw_game,
     house_style,
+    image_rows,
     plot_between_clouds,
     plot_bounds,
     plot_losses,
+    plot_seeds,
     png,
+    quantise,
     roofline,
     show_images,
     show_points,
@@ -344,3 +348,52 @@ def test_a_walk_between_clouds_is_filled_where_it_is_near_one() -> None:
     assert not any(0.5 < x < 1.5 for x in filled.get_xdata())
     assert min(len(hollow.get_xdata()), len(filled.get_xdata())) > 0
     plt.close(figure)
+
+
+# CycleGAN -------------------------------------------------------------------------------------------------------------
+
+
+def test_quantised_images_have_so_many_levels() -> None:
+    bytes_ = torch.arange(256.0)[None, None, None] / 127.5 - 1
+    torch.testing.assert_close(quantise(bytes_, 256), bytes_, rtol=0, atol=1e-6)
+    assert quantise(bytes_, 2).unique().tolist() == [-1, 1]
+    four = quantise(bytes_, 4)
+    torch.testing.assert_close(four.unique(), torch.tensor([-1, -1 / 3, 1 / 3, 1]))
+    assert (four - bytes_).abs().max() <= 1 / 3 + 1e-6, "to the nearest one"
+
+
+def test_rows_of_images_have_their_names_beside_them() -> None:
+    _, ax = plt.subplots()
+    image_rows(ax, {"real_A": torch.full((2, 3, 8, 8), -1.0), "fake_B": torch.full((2, 3, 8, 8), 1.0)})
+    texts = {text.get_text(): text.get_position() for text in ax.texts}
+    assert texts == {"real_A": (-4, 4), "fake_B": (-4, 12)}
+    picture = ax.images[0].get_array()
+    assert picture is not None
+    assert picture.shape == (16, 16, 3)
+    assert picture[:8].max() == 0
+    assert picture[8:].min() == 255
+    plt.close()
+
+
+def test_half_of_the_cycle_names_its_images_and_its_gradients() -> None:
+    _, ax = plt.subplots()
+    images = {name: torch.rand(3, 8, 8) for name in ("real_A", "fake_B", "rec_A", "real_B", "idt_B")}
+    draw_cycle(ax, images, {"adversarial": 1.25, "cycle": 6.5, "identity": 4.125})
+    said = [text.get_text() for text in ax.texts]
+    assert set(images) <= set(said)
+    for term, gradient in (("adversarial", "1.25"), ("cycle", "6.50"), ("identity", "4.12")):
+        assert [text for text in said if text.startswith(term) and text.endswith(f"G_AB: {gradient}")]
+    assert said.count("G_AB") == 2
+    assert said.count("G_BA") == 1
+    plt.close()
+
+
+def test_each_seed_is_a_mark_and_the_mean_a_line() -> None:
+    _, ax = plt.subplots()
+    plot_seeds(ax, {"full": {"A to B": [1.0, 3.0], "B to A": [2.0]}, "no cycle": {"A to B": [5.0], "B to A": [7.0]}})
+    found = {(line.get_marker(), *map(float, np.ravel(line.get_xdata()))): line.get_ydata()[0] for line in ax.lines}
+    assert {("o", 1.0, 3.0), ("|", 2.0), ("s", 2.0), ("o", 5.0), ("s", 7.0)} <= set(found)
+    assert found["o", 1.0, 3.0] > found["s", 7.0], "the first name stands at the top"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["no cycle", "full"]
+    assert ax.get_legend_handles_labels()[1] == ["A to B", "B to A"]
+    plt.close()
