@@ -357,8 +357,8 @@ def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str,
         ax.annotate("", (to - 0.08, y + 0.4), (x + 0.88, y + 0.4), arrowprops=arrow)
         ax.text((x + to) / 2 + 0.4, y + 0.5, network, ha="center", color=COLOURS["G"], weight="bold")
     for name, text, place, ends, colour in CYCLE_TERMS:
-        for end in ends.values():
-            ax.annotate("", place, end, arrowprops={"arrowstyle": "-", "color": COLOURS[colour], "ls": ":", "lw": 1.5})
+        for seen in ends.values():
+            ax.annotate("", place, seen, arrowprops={"arrowstyle": "-", "color": COLOURS[colour], "ls": ":", "lw": 1.5})
         box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": COLOURS[colour], "lw": 1.5}
         label = f"{name}: {text}\ngradient in G_AB: {gradients[name]:.2f}"
         ax.text(*place, label, ha="center", va="center", color=COLOURS[colour], bbox=box, fontsize=9)
@@ -384,7 +384,7 @@ def plot_seeds(ax: "Axes", values: Mapping[str, Mapping[str, Sequence[float]]], 
     for height, name in enumerate(reversed(names)):
         for (direction, seeds), marker, shift in zip(values[name].items(), ("o", "s"), (0.15, -0.15), strict=False):
             full = "full" if marker == "o" else "none"
-            style = {"color": COLOURS["ink"], "fillstyle": full, "ms": 5}
+            style: dict[str, Any] = {"color": COLOURS["ink"], "fillstyle": full, "ms": 5}
             label = direction if height == len(names) - 1 else None
             ax.plot(seeds, [height + shift] * len(seeds), marker, ls="none", label=label, **style)
             ax.plot(np.mean(seeds), height + shift, "|", color=COLOURS["ink"], ms=14, mew=2)

@@ -115,8 +115,9 @@ def he_init(network: ResNet) -> None:
         if convolution.bias is not None:
             nn.init.zeros_(convolution.bias)
     blocks = [block for block in network.modules() if isinstance(block, ResidualBlock)]
+    lasts = [convolutions[-1], *([m for m in block.modules() if isinstance(m, nn.Conv2d)][-1] for block in blocks)]
     with torch.no_grad():
-        for last in [convolutions[-1], *(block.conv_block[-2] for block in blocks)]:
+        for last in lasts:
             last.weight.mul_(0.3)
 
 
