@@ -388,4 +388,5 @@ def plot_seeds(ax: "Axes", values: Mapping[str, Mapping[str, Sequence[float]]], 
             label = direction if height == len(names) - 1 else None
             ax.plot(seeds, [height + shift] * len(seeds), marker, ls="none", label=label, **style)
             ax.plot(np.mean(seeds), height + shift, "|", color=COLOURS["ink"], ms=14, mew=2)
-    ax.set(title=title, yticks=range(len(names)), yticklabels=names[::-1], xlim=(0, None))
+    ax.set(title=title, yticks=range(len(names)), yticklabels=names[::-1])
+    ax.set(xlim=(0, None), ylim=(-0.5, len(names) - 0.5))
