@@ -353,7 +353,7 @@ def test_a_live_control_takes_effect_at_the_next_step(name: str, field: str, mak
         ("pix2pix", "batch_size", 3),
         ("pix2pix", "seed", 5),
         ("pix2pix", "objective", "L1 + GAN"),
-        ("cyclegan", "norm_G", "batch"),
+        ("cyclegan", "norm_G", "instance"),
         ("cyclegan", "norm_D", "none"),
         ("cyclegan", "patch", 1),
         ("cyclegan", "blocks", 2),
