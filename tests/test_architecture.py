@@ -15,8 +15,8 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 FLOORS = (
     ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
-    ("gan", "translation", "speed"),
-    ("steps", "pix2pix", "cyclegan"),
+    ("gan", "traits", "translation"),
+    ("steps", "pix2pix", "cyclegan", "speed"),
     ("pitfalls", "ledger", "metrics", "training", "replicas"),
     ("plots", "checks", "configs", "checkpoint", "distributed", "limits"),
     ("runs",),

@@ -119,7 +119,7 @@ def test_an_unknown_name_lists_the_valid_ones(field: str) -> None:
 @pytest.mark.parametrize("field", NAMES)
 def test_every_valid_name_is_taken(field: str) -> None:
     for name in NAMES[field]:
-        assert getattr(GANConfig(**{"data": "digits", field: name}), field) == name
+        assert getattr(GANConfig(**{"data": "digits", "norm_D": "layer", field: name}), field) == name
 
 
 def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from gantutor.configs.controls import Control
@@ -18,9 +18,10 @@ class Config:
     The fields in LIVE can change between two steps of a run (`apply`), the others need a new start. COSTS are those
     that the cost of a step depends on, besides `strategy`; HALF_STEPS the updates of one player alone, by name;
     `steps` is the length of the run that the config plans, 0 for one without an end; `speed` names the speed-ups that
-    it uses, of gantutor.speed.SPEED_UPS.
+    it uses, of gantutor.speed.SPEED_UPS. STRATEGIES are the steps that `strategy` may name.
     """
 
+    STRATEGIES: ClassVar[Mapping[str, TrainStep]] = {}
     LIVE: ClassVar[tuple[str, ...]] = ()
     COSTS: ClassVar[tuple[str, ...]] = ()
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
@@ -30,6 +31,11 @@ class Config:
     seed: int
     steps: int = 0
     speed: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> TrainStep:
+        """The training step that `strategy` names."""
+        return self.STRATEGIES[self.strategy]
 
     def load(self) -> Any:
         """The data set, on the device."""

@@ -17,7 +17,8 @@ from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.speed import set_speed
 from gantutor.training import Run, devices, pick_device
-from gantutor.translation import TRANSLATION_LOSSES
+from gantutor.traits import check_step
+from gantutor.translation import TRANSLATION_LOSSES, translation_loss
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class CycleGANConfig(Config):
     The fields in LIVE can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, blocks 9, downsamplings 2, "transposed", end_kernel 7, patch 70, lr 2e-4.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss or norm that the strategy does not take.
     """
 
     data: str | Unpaired = "emoji"
@@ -56,6 +57,7 @@ class CycleGANConfig(Config):
     device: str = "auto"
     speed: tuple[str, ...] = ()
 
+    STRATEGIES = CYCLEGAN_STEPS
     LIVE = ("strategy", "loss", "lambda_gan", "lambda_cycle", "lambda_identity", "pool_size", "lr", "steps", "speed")
     COSTS = ("loss",)
 
@@ -64,7 +66,6 @@ class CycleGANConfig(Config):
             self,
             {
                 "strategy": CYCLEGAN_STEPS,
-                "loss": TRANSLATION_LOSSES,
                 "norm": REFERENCE_NORMS,
                 "patch": N_LAYERS,
                 "upsampling": UPSAMPLINGS,
@@ -75,6 +76,7 @@ class CycleGANConfig(Config):
         check_whole(self, {**least, "end_kernel": 1, "width_G": 1, "width_D": 1, "batch_size": 1})
         check_finite(self, "lambda_gan", "lambda_cycle", "lambda_identity", "lr")
         order_speed_ups(self)
+        check_step(self.step, translation_loss(self.loss), batchnorm_G="G_AB" if self.norm == "batch" else "")
 
     def named_data(self, device: str) -> Unpaired:
         return load_unpaired(str(self.data), device)
@@ -100,13 +102,9 @@ class CycleGANConfig(Config):
         output_side(D_A, min(height, width))
         model = CycleGAN.with_adam(G_AB, G_BA, D_A, D_B, self.loss)
         model.pool_A, model.pool_B = (ImagePool(self.pool_size, 2 * self.seed + i) for i in range(2))
-        run = Run(model, LRDecay(self.last, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
+        run = Run(model, LRDecay(self.step, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
         self.apply(run)
         return run
-
-    @property
-    def last(self) -> TrainStep:
-        return CYCLEGAN_STEPS[self.strategy]
 
     def apply(self, run: Run) -> None:
         """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
@@ -120,12 +118,12 @@ class CycleGANConfig(Config):
         for pool in (model.pool_A, model.pool_B):
             pool.resize(self.pool_size)
         lr_decay: Any = run.train_step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = self.last, self.lr, self.steps
+        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
         set_speed(run, self.speed)
 
     def trial(self, data: Unpaired) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return self.last, next(Batches(data, self.batch_size, 0, seed=0))
+        return self.step, next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""

@@ -12,13 +12,14 @@ from gantutor.batches import Batch, Batches
 from gantutor.configs.base import Config, check_finite, check_names, check_whole, order_speed_ups
 from gantutor.configs.controls import SEED, Choice, Control, Rate, Whole
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
-from gantutor.gan import BATCHINGS, GAN
+from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
 from gantutor.models.norms import check_norms
 from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
 from gantutor.training import Run, devices, pick_device
+from gantutor.traits import check_step
 
 GANData = Points | Images | Folder
 
@@ -32,7 +33,7 @@ class GANConfig(Config):
     `d_steps` is the number of D's updates for each of G's: all but the last see batches of their own.
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`; without them a step takes the plain way.
     The fields in LIVE can change between two steps (`apply`), the others need a new start.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss or a D that the strategy cannot train with.
     """
 
     data: str | GANData = "digits"
@@ -52,6 +53,7 @@ class GANConfig(Config):
     speed: tuple[str, ...] = ()
     model_options: dict[str, Any] = field(default_factory=dict)
 
+    STRATEGIES = STEPS
     LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps", "speed")
     COSTS = ("loss", "batching", "d_steps")
     HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Config says that it is the class's
@@ -74,6 +76,7 @@ class GANConfig(Config):
         check_norms(self.norm_G, self.norm_D)
         check_whole(self, {"d_steps": 1, "batch_size": 2, "z_dim": 1, "seed": 0})
         check_finite(self, "lr_G", "lr_D")
+        check_step(self.step, LOSSES[self.loss], joint=self.batching in JOINT_FOR_D, batchnorm_D=self.norm_D == "batch")
         order_speed_ups(self)
 
     def named_data(self, device: str) -> GANData:
@@ -108,14 +111,14 @@ class GANConfig(Config):
             for group in optimizer.param_groups:
                 group["lr"] = lr
         n_critic: Any = run.train_step
-        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
+        n_critic.last, n_critic.d_steps = self.step, self.d_steps
         set_speed(run, self.speed)
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""
         batch = next(Batches(data, self.batch_size, self.z_dim, seed=0))
         n_critic = NCritic(itertools.repeat(batch))
-        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
+        n_critic.last, n_critic.d_steps = self.step, self.d_steps
         return n_critic, batch
 
     def controls(self) -> tuple[Control, ...]:

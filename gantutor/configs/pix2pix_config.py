@@ -16,7 +16,8 @@ from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.speed import set_speed
 from gantutor.training import Run, devices, pick_device
-from gantutor.translation import TRANSLATION_LOSSES
+from gantutor.traits import check_step
+from gantutor.translation import TRANSLATION_LOSSES, translation_loss
 
 SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
 UPSAMPLINGS = ("nearest", "transposed")
@@ -37,7 +38,7 @@ class Pix2PixConfig(Config):
     The fields in LIVE can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss that the strategy does not take.
     """
 
     data: str | Pairs = "emoji_flat"
@@ -61,6 +62,7 @@ class Pix2PixConfig(Config):
     device: str = "auto"
     speed: tuple[str, ...] = ()
 
+    STRATEGIES = PIX2PIX_STEPS
     LIVE = ("strategy", "objective", "loss", "lambda_L1", "lr", "steps", "mode", "speed")
     COSTS = ("loss",)
 
@@ -70,7 +72,6 @@ class Pix2PixConfig(Config):
             {
                 "strategy": PIX2PIX_STEPS,
                 "objective": OBJECTIVES,
-                "loss": TRANSLATION_LOSSES,
                 "mode": MODES,
                 "generator": SKIPS,
                 "patch": N_LAYERS,
@@ -82,6 +83,7 @@ class Pix2PixConfig(Config):
         check_whole(self, {"steps": 0, "width_G": 1, "width_D": 1, "batch_size": 1, "seed": 0})
         check_finite(self, "lambda_L1", "lr", "dropout")
         order_speed_ups(self)
+        check_step(self.step, translation_loss(self.loss), patches=True)
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Pix2PixConfig(Config):
         output_side(D, min(height, width))
         seed_dropout(G, self.seed)
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
-        step = LRDecay(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
+        step = LRDecay(self.step, self.lr, self.steps)
         run = Run(model, step, Batches(data, self.batch_size, 0, self.seed))
         set_speed(run, self.speed)
         return run
@@ -134,7 +136,7 @@ class Pix2PixConfig(Config):
         model.loss = TRANSLATION_LOSSES[self.loss]
         model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
         lr_decay: Any = step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
+        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
         set_speed(run, self.speed)
 
     def is_live(self, field: str, value: Any) -> bool:
@@ -145,7 +147,7 @@ class Pix2PixConfig(Config):
 
     def trial(self, data: Pairs) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return PIX2PIX_STEPS[self.strategy], next(Batches(data, self.batch_size, 0, seed=0))
+        return self.step, next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""
