@@ -212,8 +212,8 @@ class Lab:
             changed.apply(run_view.run)
         except ValueError as refusal:
             run_view.config.apply(run_view.run)
-            run_view.controls.put_back(field, getattr(run_view.config, field))
-            self._say(f"{self._of(run_view)}{refusal}")
+            run_view.controls.put_back(field, value, getattr(run_view.config, field))  # which is applied before this:
+            self.runner.post(partial(self._say, f"{self._of(run_view)}{refusal}"))
             return
         run_view.config = changed
         self._say(f"{self._of(run_view)}{field} = {describe_value(value)} from step {run_view.run.t + 1} on")

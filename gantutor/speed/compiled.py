@@ -129,7 +129,7 @@ def forget_compiled(run: SpeedUpRun) -> None:
 
 def refuse_compile(run: SpeedUpRun) -> str:
     if getattr(run.model, "loss", Loss()).has_penalty:
-        return "the loss's penalty needs a gradient of a gradient, and what torch.compile makes has only one backward"
+        return "a gradient penalty needs a gradient of a gradient, and what torch.compile makes has only one backward"
     if traits_of(run.train_step).two_backwards:
         name = getattr(run.train_step, "__name__", "the step")
         return (
