@@ -58,18 +58,20 @@ def batching() -> None:
     lab.close()
 
 
-def facades() -> None:
+def flat_to_shaded() -> None:
     """Notebook 04: pix2pix on held-out pairs."""
-    lab = Lab(Pix2PixConfig("facades_mini", steps=600, device="cpu"), name="facades")
-    lab.advance(600)
+    config = Pix2PixConfig(device="cpu")
+    lab = Lab(config, name="pix2pix")
+    lab.advance(config.steps)
     lab.snapshot().save(HERE / "04_pix2pix.png", optimize=True)
     lab.close()
 
 
-def horses() -> None:
+def both_ways() -> None:
     """Notebook 05: CycleGAN on held-out pictures."""
-    lab = Lab(CycleGANConfig("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
-    lab.advance(1000)
+    config = CycleGANConfig(device="cpu")
+    lab = Lab(config, name="cyclegan")
+    lab.advance(config.steps)
     lab.snapshot().save(HERE / "05_cyclegan.png", optimize=True)
     lab.close()
 
@@ -80,8 +82,8 @@ def limits() -> None:
     for name, config in {
         "ring": Experiment("ring", device="cpu"),
         "DCGAN 28": Experiment("digits", device="cpu"),
-        "pix2pix 64": Pix2PixConfig("facades_mini", device="cpu"),
-        "CycleGAN 48": CycleGANConfig("horse2zebra_mini", device="cpu"),
+        "pix2pix 64": Pix2PixConfig(device="cpu"),
+        "CycleGAN 64": CycleGANConfig(device="cpu"),
     }.items():
         run = config.start()
         batch = next(run.batches)
@@ -102,6 +104,6 @@ if __name__ == "__main__":
     saturation()
     debugger()
     batching()
-    facades()
-    horses()
+    flat_to_shaded()
+    both_ways()
     limits()

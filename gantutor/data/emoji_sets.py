@@ -18,8 +18,8 @@ from torch import Tensor
 from gantutor.data import fluent
 from gantutor.data.arrays import Arrays, load_or_make, make_each, read_npz
 from gantutor.data.common import DataError, check_choice, check_positive, embedded_file, how_to_restore, usable_device
-from gantutor.data.drawing import Bytes
 from gantutor.data.pairs import Pairs
+from gantutor.data.procedural.drawing import Bytes
 from gantutor.data.uci_digits import checksum
 from gantutor.data.unpaired import Unpaired
 

@@ -170,7 +170,7 @@ class Lab:
             (self.runner.play if change["new"] else self.runner.pause)()
 
     def _changed(self, run_view: RunView, field: str, value: Any) -> None:
-        if field in run_view.config.LIVE:
+        if field in run_view.config.live_fields():
             self.runner.post(lambda: self._apply(run_view, field, value))
         else:
             self._say_later(run_view, field, value)
@@ -277,7 +277,7 @@ def in_order(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
         taken = config
         try:
             for name in order:
-                taken = taken.replace(**{name: fields[name]}) if name in config.LIVE else taken
+                taken = taken.replace(**{name: fields[name]}) if name in config.live_fields() else taken
         except ValueError as error:
             refusal = error
         else:
