@@ -19,7 +19,7 @@ from gantutor.ledger.copies import wait
 from gantutor.precision import float32_precision
 from gantutor.training import pick_device
 
-SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
+SIDES = {"cpu": 512, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
 COPIED = {"cpu": 2**27, "cuda": 2**30}  # bytes that are copied, more than a cache holds; 2**27 on another device
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
