@@ -80,8 +80,8 @@ def limits() -> None:
     for name, config in {
         "ring": Experiment("ring", device="cpu"),
         "DCGAN 28": Experiment("digits", device="cpu"),
-        "pix2pix 64": Pix2PixConfig("facades_mini", device="cpu"),
-        "CycleGAN 48": CycleGANConfig("horse2zebra_mini", device="cpu"),
+        "pix2pix 64": Pix2PixConfig(device="cpu"),
+        "CycleGAN 64": CycleGANConfig(device="cpu"),
     }.items():
         run = config.start()
         batch = next(run.batches)
