@@ -2,6 +2,7 @@
 
 What is measured are the two roofs of the roofline model, and one thing that the model leaves out: the time that an
 operation takes however little there is to do.
+`Scaling` asks the same model about a step that several devices share.
 Source: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
 Architectures", 2009.
 """

@@ -18,7 +18,7 @@ from gantutor.checks.scale_up import (
     EXAMPLES,
     LIMIT_MISTAKES,
     LIMIT_NAMES,
-    SHARES,
+    SHARE_COUNTS,
     Machine,
     shares_of_a_batch,
     slowest,
@@ -127,7 +127,7 @@ def test_other_wrong_averages() -> None:
     rejected(checks.averaged(lambda gradients, counts: torch.stack(gradients)), r"yours is \(3, 3\)")
 
 
-@pytest.mark.parametrize("counts", SHARES)
+@pytest.mark.parametrize("counts", SHARE_COUNTS)
 def test_the_right_average_is_the_whole_batchs_gradient(counts: list[int]) -> None:
     gradients, whole = shares_of_a_batch(counts)
     assert torch.allclose(weighted(gradients, counts), whole, rtol=1e-12)

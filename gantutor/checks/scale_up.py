@@ -184,7 +184,7 @@ AVERAGE_MISTAKES: dict[str, Function] = {
 }
 
 
-SHARES = ([5, 1, 2], [2, 7], [1, 6, 1, 3])
+SHARE_COUNTS = ([5, 1, 2], [2, 7], [1, 6, 1, 3])
 
 
 def shares_of_a_batch(counts: list[int]) -> tuple[list[Tensor], Tensor]:
@@ -208,7 +208,7 @@ def averaged(answer: Function) -> CheckResult:
         return ask(function, [g.clone() for g in shares_of_a_batch(counts)[0]], list(counts))
 
     def check(answer: Function) -> str:
-        for counts in SHARES:
+        for counts in SHARE_COUNTS:
             value = of(answer, counts)
             if not isinstance(value, Tensor) or value.shape != (3,):
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -218,10 +218,10 @@ def averaged(answer: Function) -> CheckResult:
             for message, wrong in AVERAGE_MISTAKES.items()
             if all(
                 torch.allclose(of(answer, counts).double(), of(wrong, counts), atol=1e-5, equal_nan=True)
-                for counts in SHARES
+                for counts in SHARE_COUNTS
             )
         }
-        for counts in SHARES:
+        for counts in SHARE_COUNTS:
             otherwise = f"For shares of {counts} images the result is not the gradient of the whole batch."
             fault = compare_answer(
                 answer, weighted, known, lambda function, counts=counts: of(function, counts).double(), otherwise
