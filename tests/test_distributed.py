@@ -17,15 +17,7 @@ from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import (
-    Replicas,
-    Scaling,
-    communication,
-    join_replicas,
-    scales_to,
-    synchronised,
-    why_not_on_replicas,
-)
+from gantutor.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
 from gantutor.model_state import networks
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
@@ -241,22 +233,3 @@ def test_communication_counts_each_backward() -> None:
     for strategy, (from_G, from_D) in wanted.items():
         assert communication(STEPS[strategy], gan, *batch) == {"G": from_G, "D": from_D}, strategy
     assert all(parameter.grad is None for parameter in gan.G.parameters()), "the model itself took no step"
-
-
-def test_scaling_by_hand() -> None:
-    paper = Scaling(flops=8e9, speed=1e12, sent=1e8, bandwidth=1e11, latency=1e-5, messages=2, fixed=1e-3)
-    exchange = 2 * 3 / 4 * 1e-3 + 6 * 2e-5
-    assert paper.exchange(1) == 0
-    assert paper.exchange(4) == pytest.approx(exchange)
-    assert paper.strong(1) == paper.weak(1) == 1
-    assert paper.strong(4) == pytest.approx(9e-3 / (4 * (1e-3 + 2e-3 + exchange)))
-    assert paper.weak(4) == pytest.approx(9e-3 / (9e-3 + exchange))
-
-
-def test_scales_to_the_last_number_that_is_efficient() -> None:
-    efficiency = {2: 0.9, 3: 0.6, 4: 0.5, 5: 0.4}
-    assert scales_to(lambda count: efficiency[count]) == 4
-    assert scales_to(lambda count: efficiency[count], least=0.95) == 1
-    assert scales_to(lambda count: 1.0, most=64) == 64
-    free = Scaling(flops=1e9, speed=1e12, sent=0, bandwidth=1e9)
-    assert scales_to(free.strong) == scales_to(free.weak) == 1024, "nothing to send and nothing fixed"
