@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, cost, trace
 from gantutor.ledger import traffic
-from gantutor.limits import measure
 from gantutor.plots import house_style, plot_bounds, roofline
+from gantutor.scale.limits import measure
 
 HERE = Path(__file__).parent
 

@@ -23,10 +23,10 @@ from gantutor.batches import Batches
 from gantutor.configs import NCritic
 from gantutor.configs.image_translation import seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import Replicas, communication, join_replicas
 from gantutor.losses import LOSSES, WassersteinGP, gradient_penalty
 from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
 from gantutor.traits import why_not

@@ -16,17 +16,20 @@ FLOORS = (
     ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
     ("gan", "traits", "translation"),
-    ("steps", "pix2pix", "cyclegan", "speed"),
-    ("pitfalls", "ledger", "metrics", "training", "replicas"),
-    ("plots", "checks", "configs", "checkpoint", "distributed", "limits"),
-    ("runs",),
+    ("steps", "pix2pix", "cyclegan"),
+    ("pitfalls", "ledger", "metrics", "training"),
+    ("plots", "checks", "configs"),
+    ("scale",),
     ("lab", "__main__"),
     ("__init__",),  # the façade
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "traitlets"}
-# What a file names in a string and loads from above only when it is shown: (who, what).
-SHOWN = {("gantutor.checks.predict", "gantutor.lab.prediction_buttons")}
+# What a file names in a string and loads from above only when it is used: (who, what).
+SHOWN = {
+    ("gantutor.checks.predict", "gantutor.lab.prediction_buttons"),
+    ("gantutor.configs.base", "gantutor.scale.speed"),
+}
 HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are used
 
 

@@ -27,7 +27,7 @@ from gantutor.checks.scale_up import (
 from gantutor.checks.small_run import PARTS, SmallRun, interrupted
 from gantutor.ledger import Traffic
 from gantutor.ledger.traffic import TrafficShare
-from gantutor.limits import Limits
+from gantutor.scale.limits import Limits
 
 NOTEBOOK = "06_scale_up.ipynb"
 CELLS = ("ex-limit", "ex-averaged", "ex-resumed")

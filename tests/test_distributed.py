@@ -17,9 +17,9 @@ from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
 from gantutor.model_state import networks
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
 from gantutor.steps import STEPS
 
 ROUNDING = 1e-12  # of the norm, in float64

@@ -26,7 +26,7 @@ from gantutor.lab import Lab
 from gantutor.lab.gan_painters import ImagePainter, PointPainter
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.speed import SPEED_UPS
+from gantutor.scale.speed import SPEED_UPS
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
@@ -551,7 +551,8 @@ def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> Non
 
 def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks are not compiled here; that would take a while."""
-    monkeypatch.setattr("gantutor.speed.compiled.GettingReady.start", lambda self, batch: threading.current_thread())
+    ready_later = "gantutor.scale.speed.compiled.GettingReady.start"
+    monkeypatch.setattr(ready_later, lambda self, batch: threading.current_thread())
     lab = make(RING.replace(device="cpu", speed=("compile",)), speed_ups=True)
     lab.advance(1)
     assert lab.progress.value.endswith(" · compiling")

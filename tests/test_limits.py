@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from gantutor import limits
 from gantutor.batches import Batches
 from gantutor.configs import GANConfig
 from gantutor.data import load
 from gantutor.ledger import Traffic, TrafficShare, traffic
-from gantutor.limits import Limits, Scaling, best, drawing, measure, scales_to
+from gantutor.scale import limits
+from gantutor.scale.limits import Limits, Scaling, best, drawing, measure, scales_to
 
 CPU = torch.device("cpu")
 MACHINE = Limits("machine", {"float32": 100.0, "bfloat16": 400.0}, bandwidth=10.0, overhead=0.5, overlaps=False)

@@ -16,7 +16,7 @@ from gantutor.checks.result import CheckResult, Function, ask, compare_answer, j
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine can do, as `gantutor.limits.Limits` says it: FLOP/s, bytes/s, and seconds for each launch."""
+    """What a machine can do, as `Limits` of scale/limits.py says it: FLOP/s, bytes/s, and seconds for each launch."""
 
     flops: dict[str, float]
     bandwidth: float

@@ -15,7 +15,6 @@ from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
-from gantutor.speed import set_speed
 from gantutor.training import Run, pick_device
 from gantutor.traits import Traits, check_step
 from gantutor.translation import TRANSLATION_LOSSES, translation_loss
@@ -28,7 +27,7 @@ class CycleGANConfig(Config):
     `data` is a name of `gantutor.data.UNPAIRED` or an `Unpaired`. `patch` is the receptive field of D_A and D_B in
     pixels, a key of N_LAYERS. `norm` is that of all four networks. `lr` is everybody's rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays.
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
+    `speed` names speed-ups of `gantutor.scale.speed`.
     The live fields can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, blocks 9, downsamplings 2, "transposed", end_kernel 7, patch 70, lr 2e-4.
@@ -122,7 +121,7 @@ class CycleGANConfig(Config):
             pool.resize(self.pool_size)
         lr_decay: Any = run.train_step
         lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
-        set_speed(run, self.speed)
+        self.set_speed(run)
 
     def trial(self, data: Unpaired) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""

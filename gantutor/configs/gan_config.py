@@ -15,7 +15,6 @@ from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
 from gantutor.training import Run, pick_device
 from gantutor.traits import check_step
@@ -30,7 +29,7 @@ class GANConfig(Config):
     `data` is a name of `gantutor.data.DATA` or a data set; `model` a name of `gantutor.models.MODELS`, by default
     "points" for points and "dcgan" for images; `model_options` are passed to it (`width_G`, `eps`, ...).
     `d_steps` is the number of D's updates for each of G's: all but the last see batches of their own.
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`; without them a step takes the plain way.
+    `speed` names speed-ups of `gantutor.scale.speed`; without them a step takes the plain way.
     The live fields can change between two steps (`apply`), the others need a new start.
     Raises: ValueError for an unknown name, a number out of range, or a loss or a D that the strategy cannot train with.
     """
@@ -113,7 +112,7 @@ class GANConfig(Config):
                 group["lr"] = lr
         n_critic: Any = run.train_step
         n_critic.last, n_critic.d_steps = self.step, self.d_steps
-        set_speed(run, self.speed)
+        self.set_speed(run)
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""

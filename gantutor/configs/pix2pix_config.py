@@ -14,7 +14,6 @@ from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
-from gantutor.speed import set_speed
 from gantutor.training import Run, pick_device
 from gantutor.traits import Traits, check_step
 from gantutor.translation import TRANSLATION_LOSSES, translation_loss
@@ -34,7 +33,7 @@ class Pix2PixConfig(Config):
     field of D in pixels, a key of N_LAYERS. `norm` is G's and D's. `lr` is both players' rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's images are made: "train",
     as the paper does at test time, by the statistics of the images shown and with dropout; or "eval".
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
+    `speed` names speed-ups of `gantutor.scale.speed`.
     The live fields can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
@@ -126,7 +125,7 @@ class Pix2PixConfig(Config):
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
         step = LRDecay(self.step, self.lr, self.steps)
         run = Run(model, step, Batches(data, self.batch_size, 0, self.seed))
-        set_speed(run, self.speed)
+        self.set_speed(run)
         return run
 
     def apply(self, run: Run) -> None:
@@ -142,7 +141,7 @@ class Pix2PixConfig(Config):
         model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
         lr_decay: Any = step
         lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
-        set_speed(run, self.speed)
+        self.set_speed(run)
 
     def is_live(self, field: str, value: Any) -> bool:
         """Whether a run of this config can take over that value between two steps."""

@@ -16,7 +16,7 @@ from gantutor.lab.page import Panel, close_widgets, mimebundle
 from gantutor.lab.recording import LABELS, Frame, Recording, compose
 from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
-from gantutor.speed import check_speed, is_getting_ready
+from gantutor.scale.speed import check_speed, is_getting_ready
 from gantutor.training import DivergedError
 
 __all__ = ["Lab", "close_widgets"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.losses import Loss
-from gantutor.speed.speedup import Report, SpeedUp, SpeedUpRun, is_shared, run_device, unwrap_networks, without
+from gantutor.scale.speed.speedup import Report, SpeedUp, SpeedUpRun, is_shared, run_device, unwrap_networks, without
 from gantutor.traits import traits_of
 
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes

@@ -28,7 +28,7 @@ from gantutor.image_pool import ImagePool
 from gantutor.ledger.copies import copied
 from gantutor.losses import LOSSES
 from gantutor.model_state import attributes, networks
-from gantutor.replicas import synced
+from gantutor.scale.replicas import synced
 from gantutor.training import Run, pick_device
 from gantutor.traits import traits_of
 

@@ -89,7 +89,7 @@ class Scaling:
     Args:
         limits: what each device can do.
         traffic: what a step on the whole batch asks of one device.
-        sent: the bytes of gradients that go around a ring (`gantutor.distributed.communication`).
+        sent: the bytes of gradients that go around a ring (`gantutor.scale.distributed.communication`).
         bandwidth: bytes/s of a link between two devices.
         latency: seconds until a message arrives.
         messages: into how many averagings the gradients are put.
