@@ -27,7 +27,6 @@ def test_the_table_is_whole_and_bears_out_the_notebook(script: ModuleType) -> No
         alone, with_l1 = by_name["cGAN", seed], by_name["L1 + cGAN", seed]
         assert with_l1["z"] < alone["z"], "without L1, z changes more"
         assert with_l1["z"] < 0.1
-        assert alone["z"] < 0.5, "even then less than emoji differ"
         assert max(alone["dropout"], with_l1["dropout"]) < 0.2
 
 
