@@ -1,23 +1,29 @@
 # Everything runs in .venv, which the first target builds and any change of the dependencies renews.
-# make lab LAB_ARGS=--no-browser · make test PYTEST_ARGS="-x -k ring" · make lab PYTHON=python3.12
+# make lab LAB_ARGS=--no-browser · make test PYTEST_ARGS="-x -k ring" WORKERS=0 · make lab PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 UV := $(BIN)/uv pip
 
 # A waiting OpenMP thread sleeps instead of spinning: on a small machine it would take a core from the training itself.
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
-.PHONY: lab test check bench gpu data requirements clean
+.PHONY: lab test test-fast check bench gpu data requirements clean
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
 lab: .venv/.ready
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# One run, so that one closing line tells all: unit tests, every notebook, then the browser tests (tests/conftest.py).
+# One run, so that one closing line tells all. A file's tests stay together, so that they share what they prepare once.
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/.ready
-	$(BIN)/pytest --nbval-lax $(PYTEST_ARGS) tests notebooks
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests notebooks
+
+# The unit tests alone.
+test-fast: export OMP_NUM_THREADS ?= 1
+test-fast: .venv/.ready
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser" $(PYTEST_ARGS) tests
 
 check: .venv/.ready
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
@@ -44,6 +50,5 @@ clean:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("gantutor needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2] if old else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV) install --python $(BIN)/python -r requirements.txt
-	$(UV) install --python $(BIN)/python --no-deps -e .
+	$(UV) install --python $(BIN)/python --constraints requirements.txt -e ".[dev]"
 	@touch $@

@@ -42,6 +42,7 @@ from benchlib.results import RESULTS, Result, draw, read, with_ending, write
 from torch import nn
 from torch.nn import functional as F
 
+from gantutor.data import load_pairs, load_unpaired
 from gantutor.ledger.copies import wait
 from gantutor.model_state import networks
 
@@ -117,7 +118,7 @@ ORDER = {
     "cpu": ("dcgan_28", "pix2pix_64", "cyclegan_64"),
 }
 TURN_S, ROUNDS, WARM, SAME_STEPS = 0.7, 3, 6, 20
-PICTURES = 24  # that are drawn of a procedural set, since it takes a tenth of a second each
+PICTURES = 24  # of a set that is enlarged to a preset's size
 
 
 class Side:
@@ -197,11 +198,14 @@ def sides_of(preset: Preset, folder: Path, device: str) -> dict[str, Callable[[]
 
 
 def write_images(preset: Preset, folder: Path) -> None:
-    """The image files that both sides read: a few small procedural ones, enlarged; large ones take long to draw."""
+    """The image files that both sides read: a few small ones, enlarged."""
     if preset.kind == "dcgan":
         return
-    configs = defaults("cpu")
-    data: Any = configs["pix2pix 64" if preset.kind == "pix2pix" else "CycleGAN 48"].data
+    data: Any = (
+        load_pairs("emoji_flat", number=PICTURES)
+        if preset.kind == "pix2pix"
+        else load_unpaired("emoji", number=PICTURES)
+    )
     A, B = (
         F.interpolate(images.float(), preset.size, mode="bicubic").clamp(0, 255).byte() for images in (data.A, data.B)
     )
@@ -327,16 +331,10 @@ def told(error: BaseException) -> str:
 
 
 def defaults(device: str) -> dict[str, Any]:
-    """The default configs that speed_ups.py measures, on the device, with few pictures."""
+    """The default configs that speed_ups.py measures, on the device."""
     from speed_ups import CONFIGS
 
-    from gantutor.data import load_pairs, load_unpaired
-
-    data = {
-        "pix2pix 64": load_pairs("facades_mini", device, number=PICTURES),
-        "CycleGAN 48": load_unpaired("horse2zebra_mini", device, number=PICTURES),
-    }
-    return {name: config.replace(device=device, data=data.get(name, config.data)) for name, config in CONFIGS.items()}
+    return {name: config.replace(device=device) for name, config in CONFIGS.items()}
 
 
 TOGETHER = (

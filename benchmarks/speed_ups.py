@@ -27,7 +27,7 @@ from gantutor.training import Run
 CONFIGS: dict[str, Config] = {
     "DCGAN 28": GANConfig(),
     "pix2pix 64": Pix2PixConfig(),
-    "CycleGAN 48": CycleGANConfig(),
+    "CycleGAN 64": CycleGANConfig(),
 }
 TURN_S = 0.4  # a turn's length, roughly
 PLAIN = "plain"

@@ -1,7 +1,6 @@
 """Build data/textures.npz from the pictures that ship with scikit-image: python data/build_textures.py
 
 brick, grass, gravel  uint8 (256, 256)  grey textures, half the size of the originals
-horse                 uint8 (128, 160)  how much of each cell the silhouette covers, 0 to 255
 
 scikit-image is needed here and nowhere else: pip install scikit-image, or gantutor's extra "data".
 """
@@ -18,18 +17,13 @@ NO_SOURCES = 3  # the exit status that `make data` passes over
 
 
 def build() -> dict[str, np.ndarray]:
-    """The four arrays."""
+    """The three arrays."""
     from skimage import data
 
     arrays = {
         name: np.asarray(Image.fromarray(getattr(data, name)()).reduce(2)) for name in ("brick", "grass", "gravel")
     }
-    horse = ~data.horse()  # the silhouette is black on white
-    rows, columns = np.nonzero(horse.any(1))[0], np.nonzero(horse.any(0))[0]
-    horse = horse[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    picture = Image.fromarray(horse.astype(np.uint8) * 255)
     arrays["brick"] = np.rot90(arrays["brick"]).copy()  # so that the courses lie flat
-    arrays["horse"] = np.asarray(picture.resize((160, 128), Image.Resampling.BOX))
     return arrays
 
 

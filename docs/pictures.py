@@ -60,7 +60,7 @@ def batching() -> None:
     lab.close()
 
 
-def emoji() -> None:
+def flat_to_shaded() -> None:
     """Notebook 04: pix2pix on emoji that it has not seen."""
     data = load_pairs("emoji_flat")
     run = Pix2PixConfig(data, device="cpu").start()
@@ -72,10 +72,11 @@ def emoji() -> None:
     show_rows({name: images[4:28] for name, images in rows.items()}, columns=12).savefig(HERE / "04_pix2pix.png")
 
 
-def horses() -> None:
+def both_ways() -> None:
     """Notebook 05: CycleGAN on held-out pictures."""
-    lab = Lab(CycleGANConfig("horse2zebra_mini", steps=1000, device="cpu"), name="horses")
-    lab.advance(1000)
+    config = CycleGANConfig(device="cpu")
+    lab = Lab(config, name="cyclegan")
+    lab.advance(config.steps)
     lab.snapshot().save(HERE / "05_cyclegan.png", optimize=True)
     lab.close()
 
@@ -86,8 +87,8 @@ def limits() -> None:
     for name, config in {
         "ring": Experiment("ring", device="cpu"),
         "DCGAN 28": Experiment("digits", device="cpu"),
-        "pix2pix 64": Pix2PixConfig("facades_mini", device="cpu"),
-        "CycleGAN 48": CycleGANConfig("horse2zebra_mini", device="cpu"),
+        "pix2pix 64": Pix2PixConfig(device="cpu"),
+        "CycleGAN 64": CycleGANConfig(device="cpu"),
     }.items():
         run = config.start()
         batch = next(run.batches)
@@ -108,6 +109,6 @@ if __name__ == "__main__":
     saturation()
     debugger()
     batching()
-    emoji()
-    horses()
+    flat_to_shaded()
+    both_ways()
     limits()

@@ -481,7 +481,9 @@ def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Fig
             edge = field.first + (field.size - field.stride) / 2 - 0.5
             end = edge + len(verdict) * field.stride
             ax.imshow(tile(image[None], 1))
-            heat = ax.imshow(verdict.cpu().numpy(), cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(edge, end, end, edge))
+            heat = ax.imshow(
+                verdict.cpu().numpy(), cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(edge, end, end, edge)
+            )
             ax.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5), xticks=[], yticks=[])
             ax.grid(False)
             ax.spines[:].set_visible(False)

@@ -15,8 +15,14 @@ settings.load_profile("gantutor")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first, because they are quick; then the notebooks; the browser tests last."""
-    items.sort(key=lambda item: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb"))
+    """Unit tests first, because they are quick; then the notebooks; the browser tests last.
+
+    Of several workers none should wait for a long file at the end, so they begin with those.
+    """
+    rank = {
+        item.nodeid: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb") for item in items
+    }
+    items.sort(key=lambda item: rank[item.nodeid], reverse="PYTEST_XDIST_WORKER" in os.environ)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

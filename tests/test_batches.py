@@ -21,7 +21,7 @@ SETS: dict[str, tuple[Any, int]] = {
     "ring": (load, 3),
     "digits": (load, 3),
     "facades_mini": (load_pairs, 0),
-    "horse2zebra_mini": (load_unpaired, 0),
+    "emoji": (load_unpaired, 0),
 }
 
 

@@ -9,7 +9,7 @@ from helpers import weights
 
 from gantutor.configs import GANConfig
 from gantutor.lab import Lab
-from gantutor.lab.costmeter import setting
+from gantutor.lab.costmeter import cost_label
 from gantutor.ledger import cost
 from gantutor.steps import STEPS, d_only
 
@@ -65,8 +65,8 @@ def test_half_steps_have_their_own_price(lab: Lab) -> None:
 
 
 def test_other_settings_that_change_the_price() -> None:
-    assert setting(RING) == "d_first_detach"
-    assert setting(RING.replace(loss="wgan-gp", d_steps=5)) == "d_first_detach, loss wgan-gp, d_steps 5"
+    assert cost_label(RING) == "d_first_detach"
+    assert cost_label(RING.replace(loss="wgan-gp", d_steps=5)) == "d_first_detach, loss wgan-gp, d_steps 5"
     lab = Lab(RING.replace(d_steps=3), cost_meter=True)
     try:
         lab.advance(1)

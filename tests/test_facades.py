@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gantutor.data import facade_paint, facades
-from gantutor.data.drawing import SUPERSAMPLING
-from gantutor.data.facade_paint import draw_facade
-from gantutor.data.facades import (
+from gantutor.data.procedural import facades, facades_mini
+from gantutor.data.procedural.drawing import SUPERSAMPLING
+from gantutor.data.procedural.facades import (
     BACKGROUND,
     BALCONY,
     BLIND,
@@ -25,8 +24,8 @@ from gantutor.data.facades import (
     SILL,
     WALL,
     WINDOW,
+    draw_facade,
 )  # fmt: skip
-from gantutor.data.paired_sets import facades_mini
 
 NUMBER = 60
 
@@ -96,7 +95,7 @@ def test_pictures_show_their_labels(drawn: tuple[np.ndarray, np.ndarray]) -> Non
 def test_the_label_map_does_not_tell_the_look_and_the_average_shows_little() -> None:
     house = facades.plan(np.random.default_rng(0))
     labels, frames = facades.lay_out_house(house, np.random.default_rng(1), 64 * SUPERSAMPLING)
-    pictures = np.stack([facade_paint.paint_facade(labels, frames, np.random.default_rng(seed)) for seed in range(40)])
+    pictures = np.stack([facades.paint_facade(labels, frames, np.random.default_rng(seed)) for seed in range(40)])
     walls = pictures[:, labels == WALL].mean(1)
     assert (walls.std(0) > 0.15).all(), "one label map, many colours"
     dark = walls.mean(1) < 0.5
@@ -127,8 +126,8 @@ def test_another_process_draws_the_same(drawn: tuple[np.ndarray, np.ndarray]) ->
     program = """
 import hashlib, sys
 import numpy as np
-from gantutor.data.facade_paint import draw_facade
-from gantutor.data.maps import draw_map
+from gantutor.data.procedural.facades import draw_facade
+from gantutor.data.procedural.maps import draw_map
 parts = [part for draw in (draw_facade, draw_map) for part in draw(np.random.default_rng([0, 0, 7]), 64)]
 print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest(), "skimage" in sys.modules)
 """

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from gantutor.configs import GANConfig
-from gantutor.data import DATA, Images, Points, load
+from gantutor.data import DATA, Images, Points, load, ready_sets
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab
 from gantutor.lab.gan_painters import ImagePainter, PointPainter
@@ -366,16 +366,16 @@ def test_there_is_a_control_for_each_field_that_a_learner_toggles(pair: Pair) ->
         "norm_G": NORMS_G,
         "norm_D": NORMS_D,
         "model": MODELS,
-        "data": DATA,
+        "data": ready_sets(DATA),
         "device": ["auto", *devices()],
     }
     for name, options in offered.items():
         assert list(controls.fields[name].options) == list(options)
-    assert all(field.description for field in controls.fields.values())
+    assert all(field.description and field.tooltip.endswith(".") for field in controls.fields.values())
     assert controls.read(RING) == RING
 
 
-@pytest.mark.parametrize("field", [field for field in GANConfig.LIVE if field != "speed"])
+@pytest.mark.parametrize("field", [field for field in GANConfig.live_fields() if field != "speed"])
 def test_a_live_control_takes_effect_at_the_next_step(field: str, pair: Pair) -> None:
     lab = pair("ring")
     lab.advance(2)
@@ -394,7 +394,7 @@ def test_a_live_control_takes_effect_at_the_next_step(field: str, pair: Pair) ->
     assert equal(state(lab.runs[1]), state(alone))
 
 
-LATE = [field for field in OTHER if field not in GANConfig.LIVE]
+LATE = [field for field in OTHER if field not in GANConfig.live_fields()]
 
 
 @pytest.mark.parametrize("field", LATE)
@@ -431,8 +431,8 @@ def test_what_a_live_control_says_outlives_reset(make: Make) -> None:
         ({"data": "gna"}, "data='gna' cannot be chosen here; there are ring, grid"),
         ({"device": "tpu"}, "device='tpu' cannot be chosen here; there are auto, "),
         ({"norm_G": "spectral"}, "norm_G='spectral' cannot be chosen here; there are batch, "),
-        ({"z_dim": 3}, "'z_dim' has no control; there are strategy, loss, "),
-        ({"gna": 3}, "'gna' has no control; there are strategy, loss, "),
+        ({"z_dim": 3}, "'z_dim' has no control; there are data, strategy, loss, "),
+        ({"gna": 3}, "'gna' has no control; there are data, strategy, loss, "),
         ({"d_steps": 0}, "d_steps goes from 1 to 5 in the panel, got 0"),
         ({"d_steps": 6}, "d_steps goes from 1 to 5 in the panel, got 6"),
         ({"d_steps": 1.5}, "d_steps must be a whole number of at least 1, got 1.5"),

@@ -405,7 +405,7 @@ def test_set_refuses_what_a_control_cannot_show(name: str, make: Make) -> None:
         ({"patch": 35}, "patch=35 cannot be chosen here; there are 1, 16, 34"),
         ({"data": "maps"}, "data='maps' cannot be chosen here; there are (noise|heaps)$"),
         ({"steps": -1}, "steps goes from 0 to 1e\\+06 in the panel, got -1"),
-        ({"width_G": 3}, "'width_G' has no control; there are strategy, "),
+        ({"width_G": 3}, "'width_G' has no control; there are data, strategy, "),
     ):
         with pytest.raises(ValueError, match=message):
             lab.set(**change)
@@ -421,7 +421,7 @@ def test_every_field_is_a_control_or_a_size_of_the_networks(name: str, make: Mak
         "speed",
     }
     assert set(controls.fields) == set(SMALL[name].__dataclass_fields__) - sizes
-    assert all(field.description for field in controls.fields.values())
+    assert all(field.description and field.tooltip.endswith(".") for field in controls.fields.values())
 
 
 # A run's end, and errors ----------------------------------------------------------------------------------------------
@@ -521,7 +521,7 @@ def test_the_default_records_start_and_step(make: Make) -> None:
 
     lab = make(Pix2PixConfig(), CycleGANConfig())
     lab.advance(1)
-    assert "horse" in lab.accessibility.alt["A_to_B"]
+    assert "flat" in lab.accessibility.alt["A_to_B"]
     assert "4 held-out pairs" in lab.accessibility.alt["pairs"]
     lab.set(data="maps_mini")
     lab.reset()

@@ -7,10 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gantutor.data import maps
-from gantutor.data.maps import BUILDING, HIGHWAY, LAND, MAP_CLASSES, PARK, ROAD, WATER, draw_map
-from gantutor.data.paired_sets import maps_mini
 from gantutor.data.pairs import read_labels
+from gantutor.data.procedural import maps, maps_mini
+from gantutor.data.procedural.maps import BUILDING, HIGHWAY, LAND, MAP_CLASSES, PARK, ROAD, WATER, draw_map
 
 NUMBER = 40
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]

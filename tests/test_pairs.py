@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gantutor.data import DataError, Label, Pairs, arrays, drawing, load_pairs
+from gantutor.data import DataError, Label, Pairs, arrays, load_pairs
 from gantutor.data.pairs import augment, draw_labels, read_labels
+from gantutor.data.procedural import drawing
 
 CLASSES = (Label("night", (0, 0, 0)), Label("day", (250, 240, 230)), Label("grass", (20, 200, 30)))
 
@@ -249,7 +250,7 @@ def test_options_are_checked(options: dict[str, Any], message: str, cache: Path)
 def test_an_unknown_name_lists_the_valid_ones() -> None:
     with pytest.raises(
         ValueError,
-        match="'facade' is unknown; choose one of emoji_flat, emoji_sketch, emoji_palette, facades_mini, maps_mini",
+        match="'facade' is unknown; choose one of emoji_flat, emoji_sketch, emoji_palette, facades_mini, maps_mini, ",
     ):
         load_pairs("facade")
 

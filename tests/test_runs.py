@@ -342,9 +342,9 @@ def test_a_sample_picture_of_two_domains_has_both_ways(tmp_path: Path) -> None:
     data = config.load()
     shown = decoded(samples_of(config, data)(config.start(data)), tmp_path / "x.png")
     A, B = data.test(1)
-    assert shown.shape == (8 * 50 + 2, 6 * 50 + 2, 3)
+    assert shown.shape == (8 * 66 + 2, 6 * 66 + 2, 3)
     for column, image in ((0, A), (3, B)):
-        cell = shown[2:50, 2 + 50 * column : 50 + 50 * column]
+        cell = shown[2:66, 2 + 66 * column : 66 + 66 * column]
         assert np.abs(cell - ((image[0] + 1) * 127.5).permute(1, 2, 0).numpy()).max() < 1
 
 

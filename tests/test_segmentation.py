@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gantutor.data import Pairs, load_pairs
-from gantutor.data.facades import FACADE_CLASSES
+from gantutor.data.procedural.facades import FACADE_CLASSES
 from gantutor.metrics import Segmenter, l1, saturation, segmentation_score, sharpness, ssim, train_segmenter
 from gantutor.metrics.segmentation import score_of_counts
 
@@ -95,7 +95,7 @@ def test_true_pictures_read_better_than_blurred_and_blurred_better_than_noise(
 
 def test_the_score_knows_no_right_colour(pairs: Pairs, segmenter: Segmenter) -> None:
     """The same layouts with other walls: L1 calls them wrong, the score does not."""
-    from gantutor.data import drawing, facade_paint, facades
+    from gantutor.data.procedural import drawing, facades
 
     painted: list[list[Any]] = [[], [], []]
     for seed in range(20):
@@ -105,7 +105,7 @@ def test_the_score_knows_no_right_colour(pairs: Pairs, segmenter: Segmenter) -> 
         painted[0].append(drawing.small_labels(labels))
         for place in (1, 2):
             painted[place].append(
-                drawing.small_image(facade_paint.paint_facade(labels, frames, np.random.default_rng([seed, place])))
+                drawing.small_image(facades.paint_facade(labels, frames, np.random.default_rng([seed, place])))
             )
     truth, other = (torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2) / 127.5 - 1 for column in painted[1:])
     labels = torch.from_numpy(np.stack(painted[0]))

@@ -132,7 +132,7 @@ def prepare_pairs(preset: Preset, folder: Path) -> None:
 
 
 def prepare_unpaired(preset: Preset, folder: Path) -> None:
-    data = load_unpaired("horse2zebra_mini", size=preset.size, number=preset.pictures)
+    data = load_unpaired("maps_mini", size=preset.size, number=preset.pictures)
     save(data.A, folder / "A")
     save(data.B, folder / "B")
 

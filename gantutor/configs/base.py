@@ -1,28 +1,42 @@
 """What the configs of all experiments have in common, and what the live panel asks of them."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from gantutor.configs.controls import Control
+from gantutor.configs.settings import Setting, declared_settings, setting
+from gantutor.data import ready_sets
 from gantutor.speed import SPEED_UPS
-from gantutor.training import Run, pick_device
+from gantutor.training import Run, devices, pick_device
 
 TrainStep = Callable[..., dict[str, Any]]
+
+
+def seed_setting() -> Any:
+    """The field `seed` of every config."""
+    return setting(0, "seed", "What all random draws begin from.", between=(0, 2**31 - 1))
+
+
+def device_setting() -> Any:
+    """The field `device` of every config."""
+    help_text = "Where to train; auto takes a GPU where there is one."
+    return setting("auto", "device", help_text, choices=lambda: ("auto", *devices()), width=140)
+
+
+def speed_setting() -> Any:
+    """The field `speed` of every config."""
+    help_text = "Speed-ups; the docstring of each in gantutor/speed/ says what it changes."
+    return setting((), "speed-ups", help_text, choices=tuple(SPEED_UPS), several=True, live=True)
 
 
 class Config:
     """The base of the frozen dataclasses that say what to train, on what, and how.
 
-    The fields in LIVE can change between two steps of a run (`apply`), the others need a new start. COSTS are those
-    that the cost of a step depends on, besides `strategy`; HALF_STEPS the updates of one player alone, by name;
-    `steps` is the length of the run that the config plans, 0 for one without an end; `speed` names the speed-ups that
-    it uses, of gantutor.speed.SPEED_UPS.
+    Each field is a `setting`; the live ones can change between two steps of a run (`apply`), the others need a new
+    start. HALF_STEPS are the updates of one player alone, by name; `steps` is the length of the run that the config
+    plans, 0 for one without an end.
     """
 
-    LIVE: ClassVar[tuple[str, ...]] = ()
-    COSTS: ClassVar[tuple[str, ...]] = ()
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
     data: Any
     strategy: str
@@ -51,9 +65,20 @@ class Config:
         """A step and a batch to measure the step's cost with; no run's own."""
         raise NotImplementedError
 
-    def controls(self) -> tuple[Control, ...]:
-        """The fields that a learner may choose, in the order in which they stand in the panel."""
-        raise NotImplementedError
+    def controls(self) -> dict[str, Setting]:
+        """The settings that a learner may choose, by name, in the order in which they stand in the panel.
+
+        Of the data that have to be got first only those in use are offered: a click must not start a download.
+        """
+        shown = {name: about for name, about in declared_settings(self).items() if about.label}
+        data = shown["data"]
+        offered = [*ready_sets(data.choices), self.data] if isinstance(self.data, str) else [self.data]  # type: ignore[arg-type]
+        return {**shown, "data": dataclasses.replace(data, choices=tuple(dict.fromkeys(offered)))}
+
+    @classmethod
+    def live_fields(cls) -> tuple[str, ...]:
+        """The names of the fields that can change between two steps."""
+        return tuple(name for name, about in declared_settings(cls).items() if about.live)
 
     def recommended_for(self, data: Any) -> dict[str, Any]:
         """The fields that go with other data."""
@@ -61,7 +86,7 @@ class Config:
 
     def is_live(self, field: str, value: Any) -> bool:
         """Whether a run of this config can take over that value between two steps."""
-        return field in self.LIVE
+        return field in self.live_fields()
 
     def chosen(self, **fields: Any) -> Self:
         """This config with what the controls say."""
@@ -74,33 +99,3 @@ class Config:
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
-
-
-def check_names(config: Any, choices: dict[str, Iterable[Any]]) -> None:
-    """Raises: ValueError for a field whose value is none of its choices, with those that exist."""
-    for name, valid in choices.items():
-        if getattr(config, name) not in valid:
-            listed = ", ".join(map(str, valid))
-            raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {listed}")
-
-
-def check_whole(config: Any, lowest: dict[str, int]) -> None:
-    """Raises: ValueError for a field that is not a whole number, or below its lowest."""
-    for name, low in lowest.items():
-        if not isinstance(getattr(config, name), int) or getattr(config, name) < low:
-            raise ValueError(f"{name} must be a whole number of at least {low}, got {getattr(config, name)!r}")
-
-
-def order_speed_ups(config: Any) -> None:
-    """Put the config's `speed` in the order of SPEED_UPS. Raises: ValueError for a name that is none of them."""
-    names = config.speed
-    if isinstance(names, str) or not all(name in SPEED_UPS for name in names):
-        raise ValueError(f"speed={names!r} holds an unknown name; choose some of {', '.join(SPEED_UPS)}")
-    object.__setattr__(config, "speed", tuple(name for name in SPEED_UPS if name in names))
-
-
-def check_finite(config: Any, *names: str) -> None:
-    """Raises: ValueError for a field that is not a finite number of at least 0."""
-    for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(config, name)!r}")

@@ -6,17 +6,17 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
-from gantutor.configs.base import Config, TrainStep, check_finite, check_names, check_whole, order_speed_ups
-from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
+from gantutor.configs.base import Config, TrainStep, device_setting, seed_setting, speed_setting
 from gantutor.configs.image_translation import LRDecay, rate_of
 from gantutor.configs.pix2pix_config import UPSAMPLINGS
+from gantutor.configs.settings import check_settings, setting
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import UNPAIRED, Unpaired, load_unpaired, ready_sets
+from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.speed import set_speed
-from gantutor.training import Run, devices, pick_device
+from gantutor.training import Run, pick_device
 from gantutor.translation import TRANSLATION_LOSSES
 
 
@@ -28,53 +28,53 @@ class CycleGANConfig(Config):
     pixels, a key of N_LAYERS. `norm` is that of all four networks. `lr` is everybody's rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays.
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
-    The fields in LIVE can change between two steps; a smaller pool forgets what it has no room for.
+    The live fields can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, blocks 9, downsamplings 2, "transposed", end_kernel 7, patch 70, lr 2e-4.
     Raises: ValueError for an unknown name or a number out of range.
     """
 
-    data: str | Unpaired = "emoji"
-    strategy: str = "g_first_shared"
-    loss: str = "lsgan"
-    lambda_gan: float = 1.0
-    lambda_cycle: float = 10.0
-    lambda_identity: float = 0.5
-    pool_size: int = 50
-    lr: float = 4e-4
-    steps: int = 1500
-    norm: str = "instance"
-    patch: int = 34
-    blocks: int = 3
-    downsamplings: int = 1
-    upsampling: str = "nearest"
-    end_kernel: int = 5
-    width_G: int = 16
-    width_D: int = 32
-    batch_size: int = 1
-    seed: int = 0
-    device: str = "auto"
-    speed: tuple[str, ...] = ()
-
-    LIVE = ("strategy", "loss", "lambda_gan", "lambda_cycle", "lambda_identity", "pool_size", "lr", "steps", "speed")
-    COSTS = ("loss",)
+    data: str | Unpaired = setting(
+        "emoji", "data", "The two domains: a name, or a set of your own.", choices=UNPAIRED, width=230
+    )
+    strategy: str = setting(
+        "g_first_shared", "strategy", "The training step: who is updated when, and on whose graph.",
+        choices=CYCLEGAN_STEPS, live=True, costs=True,
+    )  # fmt: skip
+    loss: str = setting("lsgan", "loss", "The adversarial loss.", choices=TRANSLATION_LOSSES, live=True, costs=True)
+    lambda_gan: float = setting(
+        1.0, "λ GAN", "The weight of the adversarial term.", between=(0, 5), step=0.1, live=True
+    )
+    lambda_cycle: float = setting(10.0, "λ cycle", "The weight of the cycle.", between=(0, 20), step=0.5, live=True)
+    lambda_identity: float = setting(
+        0.5, "λ identity", "The weight of the identity term, as a share of the cycle's.",
+        between=(0, 2), step=0.1, live=True,
+    )  # fmt: skip
+    pool_size: int = setting(
+        50, "pool", "Earlier fakes of which D is shown some; 0 for none.", between=(0, 1000), live=True, width=130
+    )
+    lr: float = setting(
+        4e-4, "lr", "All networks' learning rate; it falls to 0 in the second half of the steps.",
+        log10=(-5, -1), live=True,
+    )  # fmt: skip
+    steps: int = setting(1500, "lr falls to 0 at", "The length of the run.", between=(0, 10**6), live=True)
+    norm: str = setting("instance", "norm", "The norm in all networks.", choices=REFERENCE_NORMS, width=150)
+    patch: int = setting(34, "patch", "The receptive field of D, in pixels.", choices=N_LAYERS, width=110)
+    blocks: int = setting(3, "blocks", "Residual blocks of each generator.", between=(0, 9), width=110)
+    downsamplings: int = setting(1, "", "Halvings before the residual blocks.")
+    upsampling: str = setting("nearest", "upsampling", "How G makes its image larger.", choices=UPSAMPLINGS)
+    end_kernel: int = setting(5, "", "The side of G's first and last kernel, in pixels.", at_least=1)
+    width_G: int = setting(16, "", "Channels of G at full resolution.", at_least=1)
+    width_D: int = setting(32, "", "Channels of D's first layer.", at_least=1)
+    batch_size: int = setting(
+        1, "batch", "Samples a step; with torchrun, of all replicas together.", at_least=1, between=(1, 256), width=110
+    )
+    seed: int = seed_setting()
+    device: str = device_setting()
+    speed: tuple[str, ...] = speed_setting()
 
     def __post_init__(self) -> None:
-        check_names(
-            self,
-            {
-                "strategy": CYCLEGAN_STEPS,
-                "loss": TRANSLATION_LOSSES,
-                "norm": REFERENCE_NORMS,
-                "patch": N_LAYERS,
-                "upsampling": UPSAMPLINGS,
-                **({"data": UNPAIRED} if isinstance(self.data, str) else {}),
-            },
-        )
-        least = {"pool_size": 0, "steps": 0, "blocks": 0, "downsamplings": 0, "seed": 0}
-        check_whole(self, {**least, "end_kernel": 1, "width_G": 1, "width_D": 1, "batch_size": 1})
-        check_finite(self, "lambda_gan", "lambda_cycle", "lambda_identity", "lr")
-        order_speed_ups(self)
+        check_settings(self)
 
     def named_data(self, device: str) -> Unpaired:
         return load_unpaired(str(self.data), device)
@@ -109,7 +109,7 @@ class CycleGANConfig(Config):
         return CYCLEGAN_STEPS[self.strategy]
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's live fields from its next step on.
 
         Raises: ValueError for a speed-up that cannot be used, with the reason.
         """
@@ -130,25 +130,3 @@ class CycleGANConfig(Config):
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""
         return rate_of(run)
-
-    def controls(self) -> tuple[Control, ...]:
-        """The fields that a learner may choose, in the order in which they stand in the panel."""
-        named = dict.fromkeys([*ready_sets(UNPAIRED), self.data])  # a click must not start a download
-        return (
-            Choice("strategy", "strategy", tuple(CYCLEGAN_STEPS)),
-            Choice("loss", "loss", tuple(TRANSLATION_LOSSES)),
-            Weight("lambda_gan", "λ GAN", 0, 5, 0.1),
-            Weight("lambda_cycle", "λ cycle", 0, 20, 0.5),
-            Weight("lambda_identity", "λ identity", 0, 2, 0.1),
-            Whole("pool_size", "pool", 0, 1000, width=130),
-            Rate("lr", "lr"),
-            Whole("steps", "lr falls to 0 at", 0, 10**6),
-            Choice("norm", "norm", REFERENCE_NORMS, 150),
-            Choice("patch", "patch", tuple(N_LAYERS), 110),
-            Whole("blocks", "blocks", 0, 9, width=110),
-            Choice("upsampling", "upsampling", UPSAMPLINGS),
-            Choice("data", "data", tuple(named) if isinstance(self.data, str) else (self.data,), 230),
-            Whole("batch_size", "batch", 1, 256, width=110),
-            Choice("device", "device", ("auto", *devices()), 140),
-            SEED,
-        )

@@ -1,24 +1,23 @@
 """The config of a GAN's run."""
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from gantutor.batches import Batch, Batches
-from gantutor.configs.base import Config, check_finite, check_names, check_whole, order_speed_ups
-from gantutor.configs.controls import SEED, Choice, Control, Rate, Whole
+from gantutor.configs.base import Config, device_setting, seed_setting, speed_setting
+from gantutor.configs.settings import check_settings, setting
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.models.norms import check_norms
 from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
-from gantutor.training import Run, devices, pick_device
+from gantutor.training import Run, pick_device
 
 GANData = Points | Images | Folder
 
@@ -31,29 +30,38 @@ class GANConfig(Config):
     "points" for points and "dcgan" for images; `model_options` are passed to it (`width_G`, `eps`, ...).
     `d_steps` is the number of D's updates for each of G's: all but the last see batches of their own.
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`; without them a step takes the plain way.
-    The fields in LIVE can change between two steps (`apply`), the others need a new start.
+    The live fields can change between two steps (`apply`), the others need a new start.
     Raises: ValueError for an unknown name or a number out of range.
     """
 
-    data: str | GANData = "digits"
-    model: str = ""
-    strategy: str = "d_first_detach"
-    loss: str = "non-saturating"
-    batching: str = "split"
-    norm_G: str = ""
-    norm_D: str = ""
-    lr_G: float = 1e-3
-    lr_D: float = 1e-3
-    d_steps: int = 1
-    batch_size: int = 64
-    z_dim: int = 0
-    seed: int = 0
-    device: str = "auto"
-    speed: tuple[str, ...] = ()
-    model_options: dict[str, Any] = field(default_factory=dict)
+    data: str | GANData = setting("digits", "data", "The data: a name, or a data set of your own.", choices=DATA)
+    strategy: str = setting(
+        "d_first_detach", "strategy", "The training step: who is updated when, and on whose graph.",
+        choices=STEPS, live=True, costs=True,
+    )  # fmt: skip
+    loss: str = setting("non-saturating", "loss", "The adversarial loss.", choices=LOSSES, live=True, costs=True)
+    batching: str = setting(
+        "split", "batching",
+        "Whether D scores real and fake apart or in one batch; with BatchNorm that matters (notebook 03).",
+        choices=BATCHINGS, live=True, costs=True,
+    )  # fmt: skip
+    d_steps: int = setting(
+        1, "D steps", "Updates of D for each of G's.", at_least=1, between=(1, 5), slider=True, live=True, costs=True
+    )
+    lr_G: float = setting(1e-3, "lr G", "G's learning rate.", log10=(-5, -1), live=True)
+    lr_D: float = setting(1e-3, "lr D", "D's learning rate.", log10=(-5, -1), live=True)
+    norm_G: str = setting("", "norm in G", "The norm in G.", choices=NORMS_G)
+    norm_D: str = setting("", "norm in D", "The norm in D.", choices=NORMS_D)
+    model: str = setting("", "networks", "The networks.", choices=MODELS)
+    batch_size: int = setting(64, "", "Samples a step; with torchrun, of all replicas together.", at_least=2)
+    z_dim: int = setting(0, "", "Numbers in z.", at_least=1)
+    seed: int = seed_setting()
+    device: str = device_setting()
+    speed: tuple[str, ...] = speed_setting()
+    model_options: dict[str, Any] = setting(
+        {}, "", "An option of the networks, as in width_G=64; may be given again for another."
+    )
 
-    LIVE = ("strategy", "loss", "batching", "lr_G", "lr_D", "d_steps", "speed")
-    COSTS = ("loss", "batching", "d_steps")
     HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Config says that it is the class's
 
     def __post_init__(self) -> None:
@@ -67,14 +75,7 @@ class GANConfig(Config):
         }
         for name, value in fill.items():
             object.__setattr__(self, name, value)
-        choices: dict[str, Iterable[str]] = {"strategy": STEPS, "loss": LOSSES, "batching": BATCHINGS, "model": MODELS}
-        if isinstance(self.data, str):
-            choices["data"] = DATA
-        check_names(self, choices)
-        check_norms(self.norm_G, self.norm_D)
-        check_whole(self, {"d_steps": 1, "batch_size": 2, "z_dim": 1, "seed": 0})
-        check_finite(self, "lr_G", "lr_D")
-        order_speed_ups(self)
+        check_settings(self)
 
     def named_data(self, device: str) -> GANData:
         return load(str(self.data), device)
@@ -98,7 +99,7 @@ class GANConfig(Config):
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's live fields from its next step on.
 
         Raises: ValueError for a speed-up that cannot be used, with the reason.
         """
@@ -117,23 +118,6 @@ class GANConfig(Config):
         n_critic = NCritic(itertools.repeat(batch))
         n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
         return n_critic, batch
-
-    def controls(self) -> tuple[Control, ...]:
-        """The fields that a learner may choose, in the order in which they stand in the panel."""
-        return (
-            Choice("strategy", "strategy", tuple(STEPS)),
-            Choice("loss", "loss", tuple(LOSSES)),
-            Choice("batching", "batching", BATCHINGS),
-            Whole("d_steps", "D steps", 1, 5, slider=True),
-            Rate("lr_G", "lr G"),
-            Rate("lr_D", "lr D"),
-            Choice("norm_G", "norm in G", NORMS_G),
-            Choice("norm_D", "norm in D", NORMS_D),
-            Choice("model", "networks", tuple(MODELS)),
-            Choice("data", "data", tuple(DATA) if isinstance(self.data, str) else (self.data,)),
-            Choice("device", "device", ("auto", *devices())),
-            SEED,
-        )
 
     def recommended_for(self, data: str | GANData) -> dict[str, Any]:
         """The networks and the norms that go with other data."""

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
-from gantutor.configs.base import Config, TrainStep, check_finite, check_names, check_whole, order_speed_ups
-from gantutor.configs.controls import SEED, Choice, Control, Rate, Weight, Whole
+from gantutor.configs.base import Config, TrainStep, device_setting, seed_setting, speed_setting
 from gantutor.configs.image_translation import LRDecay, rate_of, seed_dropout
-from gantutor.data import PAIRED, Pairs, load_pairs, ready_sets
+from gantutor.configs.settings import check_settings, setting
+from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.speed import set_speed
-from gantutor.training import Run, devices, pick_device
+from gantutor.training import Run, pick_device
 from gantutor.translation import TRANSLATION_LOSSES
 
 SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
@@ -34,54 +34,56 @@ class Pix2PixConfig(Config):
     `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's images are made: "train",
     as the paper does at test time, by the statistics of the images shown and with dropout; or "eval".
     `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
-    The fields in LIVE can change between two steps, an objective if D is shown the same (A and B, or B alone).
+    The live fields can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
     Raises: ValueError for an unknown name or a number out of range.
     """
 
-    data: str | Pairs = "emoji_flat"
-    strategy: str = "d_first_detach"
-    objective: str = "L1 + cGAN"
-    loss: str = "non-saturating"
-    lambda_L1: float = 100.0
-    lr: float = 5e-4
-    steps: int = 1500
-    mode: str = "train"
-    generator: str = "unet"
-    patch: int = 16
-    norm: str = "batch"
-    dropout: float = 0.5
-    upsampling: str = "nearest"
-    width_G: int = 24
-    width_D: int = 24
-    multipliers: tuple[int, ...] = ()
-    batch_size: int = 4
-    seed: int = 0
-    device: str = "auto"
-    speed: tuple[str, ...] = ()
-
-    LIVE = ("strategy", "objective", "loss", "lambda_L1", "lr", "steps", "mode", "speed")
-    COSTS = ("loss",)
+    data: str | Pairs = setting("emoji_flat", "data", "The pairs: a name, or a set of your own.", choices=PAIRED)
+    strategy: str = setting(
+        "d_first_detach", "strategy", "The training step: who is updated when, and on whose graph.",
+        choices=PIX2PIX_STEPS, live=True, costs=True,
+    )  # fmt: skip
+    objective: str = setting(
+        "L1 + cGAN", "objective", "Which terms G minimises, and what D is shown.", choices=OBJECTIVES, live=True
+    )
+    loss: str = setting(
+        "non-saturating", "loss", "The adversarial loss.", choices=TRANSLATION_LOSSES, live=True, costs=True
+    )
+    lambda_L1: float = setting(100.0, "λ L1", "The weight of the L1 term.", between=(0, 200), step=5, live=True)
+    lr: float = setting(
+        5e-4, "lr", "Both players' learning rate; it falls to 0 in the second half of the steps.",
+        log10=(-5, -1), live=True,
+    )  # fmt: skip
+    steps: int = setting(1500, "lr falls to 0 at", "The length of the run.", between=(0, 10**6), live=True)
+    mode: str = setting(
+        "train", "test mode",
+        "Samples by the statistics of the images shown and with dropout, as the paper has it (train); or not.",
+        choices=MODES, live=True, width=150,
+    )  # fmt: skip
+    generator: str = setting("unet", "generator", "The generator: with skips (unet) or without.", choices=SKIPS)
+    patch: int = setting(16, "patch", "The receptive field of D, in pixels.", choices=N_LAYERS, width=110)
+    norm: str = setting("batch", "norm", "The norm in both networks.", choices=REFERENCE_NORMS, width=130)
+    dropout: float = setting(
+        0.5, "dropout", "The probability with which dropout in G sets a number to 0.",
+        between=(0, 0.9), step=0.05, width=180,
+    )  # fmt: skip
+    upsampling: str = setting("nearest", "upsampling", "How G makes its image larger.", choices=UPSAMPLINGS)
+    width_G: int = setting(24, "", "Channels of G at full resolution.", at_least=1)
+    width_D: int = setting(24, "", "Channels of D's first layer.", at_least=1)
+    multipliers: tuple[int, ...] = setting(
+        (), "", "Channels after each halving, as multiples of width_G: by default 1, 2, 4, 4, ..."
+    )
+    batch_size: int = setting(
+        4, "batch", "Samples a step; with torchrun, of all replicas together.", at_least=1, between=(1, 256), width=110
+    )
+    seed: int = seed_setting()
+    device: str = device_setting()
+    speed: tuple[str, ...] = speed_setting()
 
     def __post_init__(self) -> None:
-        check_names(
-            self,
-            {
-                "strategy": PIX2PIX_STEPS,
-                "objective": OBJECTIVES,
-                "loss": TRANSLATION_LOSSES,
-                "mode": MODES,
-                "generator": SKIPS,
-                "patch": N_LAYERS,
-                "norm": REFERENCE_NORMS,
-                "upsampling": UPSAMPLINGS,
-                **({"data": PAIRED} if isinstance(self.data, str) else {}),
-            },
-        )
-        check_whole(self, {"steps": 0, "width_G": 1, "width_D": 1, "batch_size": 1, "seed": 0})
-        check_finite(self, "lambda_L1", "lr", "dropout")
-        order_speed_ups(self)
+        check_settings(self)
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Pix2PixConfig(Config):
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's LIVE fields from its next step on.
+        """Make a run that `start` has made go on with this config's live fields from its next step on.
 
         Raises: ValueError for an objective that shows D something else than the run's does, and for a speed-up that
         cannot be used, with the reason.
@@ -150,25 +152,3 @@ class Pix2PixConfig(Config):
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""
         return rate_of(run)
-
-    def controls(self) -> tuple[Control, ...]:
-        """The fields that a learner may choose, in the order in which they stand in the panel."""
-        named = dict.fromkeys([*ready_sets(PAIRED), self.data])  # a click must not start a download
-        return (
-            Choice("strategy", "strategy", tuple(PIX2PIX_STEPS)),
-            Choice("objective", "objective", tuple(OBJECTIVES)),
-            Choice("loss", "loss", tuple(TRANSLATION_LOSSES)),
-            Weight("lambda_L1", "λ L1", 0, 200, 5),
-            Rate("lr", "lr"),
-            Whole("steps", "lr falls to 0 at", 0, 10**6),
-            Choice("mode", "test mode", MODES, 150),
-            Choice("generator", "generator", tuple(SKIPS)),
-            Choice("patch", "patch", tuple(N_LAYERS), 110),
-            Choice("norm", "norm", REFERENCE_NORMS, 130),
-            Weight("dropout", "dropout", 0, 0.9, 0.05, 180),
-            Choice("upsampling", "upsampling", UPSAMPLINGS),
-            Choice("data", "data", tuple(named) if isinstance(self.data, str) else (self.data,)),
-            Whole("batch_size", "batch", 1, 256, width=110),
-            Choice("device", "device", ("auto", *devices()), 140),
-            SEED,
-        )

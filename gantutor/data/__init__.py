@@ -20,18 +20,16 @@ import torch
 
 from gantutor.data.common import DataError, NamedSet, ready_sets
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
-from gantutor.data.emoji import edges2emoji
 from gantutor.data.emoji_sets import emoji_flat, emoji_palette, emoji_sketch, emoji_unpaired
 from gantutor.data.image_files import Folder, image_folder
 from gantutor.data.image_folders import paired_folder, unpaired_folders
 from gantutor.data.images import Images
 from gantutor.data.official import CYCLEGAN, PIX2PIX, official_pairs, official_unpaired
-from gantutor.data.paired_sets import facades_mini, maps_mini
 from gantutor.data.pairs import Label, Pairs
 from gantutor.data.points import Points, grid, moons, ring, spiral
+from gantutor.data.procedural import facades_mini, maps_mini, unpaired_maps_mini
 from gantutor.data.uci_digits import digits
 from gantutor.data.unpaired import Unpaired
-from gantutor.data.unpaired_sets import apple2orange_mini, horse2zebra_mini, summer2winter_mini, unpaired_maps_mini
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 
@@ -49,15 +47,11 @@ PAIRED: dict[str, NamedSet[Pairs]] = {
     "emoji_palette": NamedSet(emoji_palette),
     "facades_mini": NamedSet(facades_mini),
     "maps_mini": NamedSet(maps_mini),
-    "edges2emoji": NamedSet(edges2emoji, "font"),
     **{name: NamedSet(partial(official_pairs, name), "download") for name in PIX2PIX},
 }
 
 UNPAIRED: dict[str, NamedSet[Unpaired]] = {
     "emoji": NamedSet(emoji_unpaired),
-    "horse2zebra_mini": NamedSet(horse2zebra_mini),
-    "summer2winter_mini": NamedSet(summer2winter_mini),
-    "apple2orange_mini": NamedSet(apple2orange_mini),
     "maps_mini": NamedSet(unpaired_maps_mini),
     **{name: NamedSet(partial(official_unpaired, name), "download") for name in CYCLEGAN},
 }

@@ -22,8 +22,8 @@ class DataError(Exception):
 class NamedSet(Generic[Data]):
     """A data set that has a name: `load` makes it, and a call does the same.
 
-    `needs` says what has to be got before it can be loaded: "download", "font", or "" for nothing, since the set is
-    embedded or drawn here.
+    `needs` says what has to be got before it can be loaded: "download", or "" for nothing, since the set is embedded
+    or drawn here.
     """
 
     load: Callable[..., Data]

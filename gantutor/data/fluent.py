@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gantutor.data.common import DataError, downloads_folder
-from gantutor.data.drawing import Bytes
+from gantutor.data.procedural.drawing import Bytes
 
 SHADED, FLAT = "@lobehub/fluent-emoji-3d", "@iconify-json/fluent-emoji-flat"
 VERSIONS = {SHADED: "1.1.0", FLAT: "1.2.6"}

@@ -7,7 +7,7 @@ import ipywidgets as W
 import traitlets
 
 from gantutor.configs import Config
-from gantutor.configs.controls import SPEED, Choice, Control, Rate, SpeedUps, Weight, Whole
+from gantutor.configs.settings import Setting
 
 
 class SwitchRow(W.Box):
@@ -45,14 +45,15 @@ class Controls:
     def __init__(self, config: Config, speed_ups: bool = False) -> None:
         self.recommended_for = config.recommended_for
         self._listener: Callable[[str, Any], None] = lambda field, value: None
-        controls = (*config.controls(), *((SPEED,) if speed_ups else ()))
         self.fields: dict[str, W.Widget] = {
-            control.field: build_widget(control, getattr(config, control.field)) for control in controls
+            name: build_widget(about, getattr(config, name))
+            for name, about in config.controls().items()
+            if speed_ups or not about.several
         }
         self.check({name: getattr(config, name) for name in self.fields})
         self.fields["data"].observe(self._follow_data, "value")
-        live = [field for name, field in self.fields.items() if name in config.LIVE]
-        late = [field for name, field in self.fields.items() if name not in config.LIVE]
+        live = [field for name, field in self.fields.items() if name in config.live_fields()]
+        late = [field for name, field in self.fields.items() if name not in config.live_fields()]
         row = {"flex_flow": "row wrap", "grid_gap": "0 4px"}
         self.widget = W.VBox(
             [
@@ -115,23 +116,26 @@ class Controls:
         self.set(**self.recommended_for(change["new"]))
 
 
-def build_widget(control: Control, value: Any) -> W.Widget:
-    """The widget of a control, at that value."""
-    if isinstance(control, SpeedUps):
-        return SwitchRow(control.label, control.options, value)
-    widget = build_plain_widget(control, value)
+def build_widget(about: Setting, value: Any) -> W.Widget:
+    """The widget of a setting, at that value; its tooltip is the setting's sentence."""
+    if about.several:
+        return SwitchRow(about.label, about.values(), value)
+    widget = build_plain_widget(about, value)
+    widget.tooltip = about.help
     widget.style.description_width = "initial"
-    widget.layout.width = f"{control.width}px"
+    widget.layout.width = f"{about.width}px"
     return widget
 
 
-def build_plain_widget(control: Choice | Whole | Weight | Rate, value: Any) -> W.Widget:
-    if isinstance(control, Choice):
-        options = [o if isinstance(o, str) else (getattr(o, "name", str(o)), o) for o in control.options]
-        return W.Dropdown(options=options, value=value, description=control.label)
-    settings = {"min": control.low, "max": control.high, "value": value, "description": control.label}
-    if isinstance(control, Rate):
-        return W.FloatLogSlider(step=0.05, readout_format=".1e", continuous_update=False, **settings)
-    if isinstance(control, Weight):
-        return W.FloatSlider(step=control.step, readout_format=".3g", continuous_update=False, **settings)
-    return W.IntSlider(**settings) if control.slider else W.BoundedIntText(**settings)
+def build_plain_widget(about: Setting, value: Any) -> W.Widget:
+    shown = {"value": value, "description": about.label}
+    if about.choices:
+        options = [o if isinstance(o, str) else (getattr(o, "name", str(o)), o) for o in about.values()]
+        return W.Dropdown(options=options, **shown)
+    low, high = about.log10 or about.between or (None, None)
+    shown |= {"min": low, "max": high}
+    if about.log10:
+        return W.FloatLogSlider(step=0.05, readout_format=".1e", continuous_update=False, **shown)
+    if about.step:
+        return W.FloatSlider(step=about.step, readout_format=".3g", continuous_update=False, **shown)
+    return W.IntSlider(**shown) if about.slider else W.BoundedIntText(**shown)

@@ -8,6 +8,7 @@ import ipywidgets as W
 
 from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
+from gantutor.configs.settings import declared_settings
 from gantutor.ledger import Cost, cost
 from gantutor.ledger.text import count
 from gantutor.plots import COLOURS
@@ -52,7 +53,7 @@ class CostMeter:
         if self.now:
             self.spent[self.now].steps += run.t - self.t
         self.t = run.t
-        self.now = getattr(step, "__name__", "the step") if step else setting(config)
+        self.now = getattr(step, "__name__", "the step") if step else cost_label(config)
         if self.now not in self.spent:
             self.spent[self.now] = measure_step(config, data, run, step)
         self.widget.value = self._table()
@@ -101,11 +102,13 @@ def bars(cost: Cost, most: int) -> str:
     return f'<span style="display:inline-flex;width:222px;vertical-align:middle">{spans}</span>'
 
 
-def setting(config: Config) -> str:
+def cost_label(config: Config) -> str:
     """What a step's cost depends on, as far as it can change in a run; what is as usual is left out."""
     usual = type(config)()
     parts = [
-        f"{name} {getattr(config, name)}" for name in config.COSTS if getattr(config, name) != getattr(usual, name)
+        f"{name} {getattr(config, name)}"
+        for name, about in declared_settings(config).items()
+        if about.costs and name != "strategy" and getattr(config, name) != getattr(usual, name)
     ]
     return ", ".join([config.strategy, *parts])
 

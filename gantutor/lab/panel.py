@@ -168,7 +168,7 @@ class Lab:
             (self.runner.play if change["new"] else self.runner.pause)()
 
     def _changed(self, run_view: RunView, field: str, value: Any) -> None:
-        if field in run_view.config.LIVE:
+        if field in run_view.config.live_fields():
             self.runner.post(lambda: self._apply(run_view, field, value))
         else:
             self._say_later(run_view, field, value)

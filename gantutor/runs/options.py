@@ -6,49 +6,10 @@ from typing import Any
 
 import click
 
-from gantutor.configs.controls import Choice
+from gantutor.configs.settings import Setting, declared_settings
 from gantutor.runs.run_config import CONFIG_CLASSES, DATA_SETS, FOLDER_SIZE, config_fields, option_name
 from gantutor.speed import SPEED_UPS
 
-HELP = {
-    "strategy": "The training step: who is updated when, and on whose graph.",
-    "loss": "The adversarial loss.",
-    "objective": "Which terms G minimises, and what D is shown.",
-    "batching": "Whether D scores real and fake apart or in one batch; with BatchNorm that matters (notebook 03).",
-    "model": "The networks.",
-    "model_options": "An option of the networks, as in width_G=64; may be given again for another.",
-    "generator": "The generator: with skips (unet) or without.",
-    "norm": "The norm in all networks.",
-    "norm_G": "The norm in G.",
-    "norm_D": "The norm in D.",
-    "lr": "Everybody's learning rate; it falls to 0 in the second half of the steps.",
-    "lr_G": "G's learning rate.",
-    "lr_D": "D's learning rate.",
-    "d_steps": "Updates of D for each of G's.",
-    "lambda_L1": "The weight of the L1 term.",
-    "lambda_gan": "The weight of the adversarial term.",
-    "lambda_cycle": "The weight of the cycle.",
-    "lambda_identity": "The weight of the identity term, as a share of the cycle's.",
-    "pool_size": "Earlier fakes of which D is shown some; 0 for none.",
-    "patch": "The receptive field of D, in pixels.",
-    "dropout": "The probability with which dropout in G sets a number to 0.",
-    "mode": "Samples by the statistics of the images shown and with dropout, as the paper has it (train); or not.",
-    "blocks": "Residual blocks of each generator.",
-    "downsamplings": "Halvings before the residual blocks.",
-    "upsampling": "How G makes its image larger.",
-    "end_kernel": "The side of G's first and last kernel, in pixels.",
-    "multipliers": "Channels after each halving, as multiples of --width-G: 1,2,4,8.",
-    "width_G": "Channels of G at full resolution.",
-    "width_D": "Channels of D's first layer.",
-    "batch_size": "Samples a step; with torchrun, of all replicas together.",
-    "z_dim": "Numbers in z.",
-    "seed": "What all random draws begin from.",
-    "steps": "The length of the run.",
-    "device": "Where to train; auto takes a GPU where there is one.",
-    "speed": "Speed-ups, with commas; auto: those that change results only by rounding; none. "
-    f"There are {', '.join(SPEED_UPS)}.",
-    "data": "The data: a name or a folder of your own images.",
-}
 FOLDERS = {
     "dcgan": "any images, in folders of folders too",
     "pix2pix": "A and B side by side in one file, or in two folders A and B under one name",
@@ -96,6 +57,7 @@ def option_pairs(_: click.Context, param: click.Parameter, values: tuple[str, ..
     return pairs
 
 
+SPEED_VALUES = f" With commas: {', '.join(SPEED_UPS)}; or auto: those that change results only by rounding; or none."
 READ: dict[str, dict[str, Any]] = {  # the fields that are no single value
     "model_options": {"multiple": True, "metavar": "NAME=VALUE", "callback": option_pairs},
     "multipliers": {"default": "", "show_default": "1,2,4,4,...", "metavar": "NUMBERS", "callback": parse_numbers},
@@ -106,41 +68,43 @@ READ: dict[str, dict[str, Any]] = {  # the fields that are no single value
 def options_of(kind: str) -> list[click.Parameter]:
     """All options of a kind: of its config, with the config's defaults and choices, and of the run."""
     fields = config_fields(kind)
-    controls = CONFIG_CLASSES[kind]().controls()
-    choices = {control.field: control.options for control in controls if isinstance(control, Choice)}
+    settings = declared_settings(CONFIG_CLASSES[kind])
     order = [name for name in dict.fromkeys([*LEADING_OPTIONS, *fields]) if name in fields]
-    options: list[click.Parameter] = [field_option(kind, name, fields[name], choices.get(name, ())) for name in order]
+    options: list[click.Parameter] = [field_option(kind, name, fields[name], settings[name]) for name in order]
     return [*options, *run_options(kind)]
 
 
-def field_option(kind: str, name: str, default: Any, choices: tuple[Any, ...]) -> click.Option:
+def field_option(kind: str, name: str, default: Any, about: Setting) -> click.Option:
     """The option of one field of the config."""
     if name == "data":
         names = ", ".join(DATA_SETS[kind])
         text = f"The data: {names}; or a folder of your own images ({FOLDERS[kind]})."
         return click.Option(["--data"], default=default, show_default=True, metavar="NAME|FOLDER", help=text)
     if name in READ:
-        return click.Option([option_name(name), name], help=HELP[name], **READ[name])
+        more = SPEED_VALUES if name == "speed" else ""
+        return click.Option([option_name(name), name], help=about.help + more, **READ[name])
     if name == "steps":
-        return whole(name, default, HELP[name], lowest=1)
+        return whole(name, default, about.help, lowest=1)
     shown = True if default != "" and name != "z_dim" else "by the data"
-    if choices:
+    if about.choices:
         return click.Option(
             [option_name(name), name],
             default=str(default) or None,
             show_default=shown,
-            type=click.Choice([str(value) for value in choices]),
+            type=click.Choice([str(value) for value in about.values()]),
             callback=lambda _, __, value: default if value is None else type(default)(value),
-            help=HELP[name],
+            help=about.help,
         )
     return click.Option(
-        [option_name(name), name], default=default, show_default=shown, type=type(default), help=HELP[name]
+        [option_name(name), name], default=default, show_default=shown, type=type(default), help=about.help
     )
 
 
 def run_options(kind: str) -> list[click.Parameter]:
     """The options that are no field of the config."""
-    steps = [] if "steps" in config_fields(kind) else [whole("steps", DEFAULT_STEPS, HELP["steps"], lowest=1)]
+    steps = (
+        [] if "steps" in config_fields(kind) else [whole("steps", DEFAULT_STEPS, "The length of the run.", lowest=1)]
+    )
     path = click.Path(file_okay=False, path_type=Path)
     return [
         *steps,

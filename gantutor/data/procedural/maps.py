@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from gantutor.data.drawing import (
+from gantutor.data.pairs import Label
+from gantutor.data.procedural.drawing import (
     SUPERSAMPLING,
     Bytes,
     Floats,
@@ -20,7 +21,6 @@ from gantutor.data.drawing import (
     small_labels,
     soft_noise,
 )
-from gantutor.data.pairs import Label
 
 LAND, PARK, WATER, ROAD, HIGHWAY, BUILDING = range(6)
 MAP_CLASSES = (

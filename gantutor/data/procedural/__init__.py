@@ -1,37 +1,35 @@
-"""The embedded paired sets: drawn on first use from a seed, kept in a cache, the same for everyone."""
+"""The procedural sets: drawn on first use from a seed, kept in a cache, the same for everyone. Their truth is known."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from gantutor.data import facade_paint, facades, maps
 from gantutor.data.common import check_choice, check_positive, usable_device
 from gantutor.data.pairs import Label, Pairs, draw_labels
-from gantutor.data.scenes import Drawer, channels_first, scenes
+from gantutor.data.procedural import facades, maps
+from gantutor.data.procedural.drawing import Drawer, channels_first, scenes
+from gantutor.data.unpaired import Unpaired
 
 PAIRED_SIZES = (64, 128, 256)
+UNPAIRED_SIZES = (48, 64, 128, 256)
+UNPAIRED_TEST = 60
 SPLITS = {"train": 400, "val": 100, "test": 100}  # how many pairs each has, unless `number` says otherwise
-
-FACADE_SOURCES = (facades.__file__, facade_paint.__file__)
 
 
 def facades_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Label map → house front, drawn; options as in `drawn_pairs`."""
-    return drawn_pairs(
-        "facades_mini", facade_paint.draw_facade, FACADE_SOURCES, facades.FACADE_CLASSES, device, **options
-    )
+    return drawn_pairs("facades_mini", facades.draw_facade, facades.__file__, facades.FACADE_CLASSES, device, **options)
 
 
 def maps_mini(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Aerial view → street map, drawn; options as in `drawn_pairs`. `.reversed()` is the way back."""
-    return drawn_pairs("maps_mini", maps.draw_map, [maps.__file__], maps.MAP_CLASSES, device, **options)
+    return drawn_pairs("maps_mini", maps.draw_map, maps.__file__, maps.MAP_CLASSES, device, **options)
 
 
 def drawn_pairs(
     name: str,
     draw: Drawer,
-    sources: Sequence[str],
+    source: str,
     classes: tuple[Label, ...],
     device: str | torch.device,
     split: str = "train",
@@ -54,8 +52,8 @@ def drawn_pairs(
     check_positive("number", number)
     device = usable_device(device)
     is_train = split == "train"
-    held_out = drawn_pairs(name, draw, sources, classes, device, "test", size, None, seed) if is_train else None
-    columns = scenes(name, draw, sources, split, size, number, seed)
+    held_out = drawn_pairs(name, draw, source, classes, device, "test", size, None, seed) if is_train else None
+    columns = scenes(name, draw, source, split, size, number, seed)
     labels = torch.from_numpy(columns[0])
     pictures = [channels_first(column) for column in columns[1:]]
     A, B = pictures if len(pictures) == 2 else (draw_labels(labels, classes), pictures[0])
@@ -70,3 +68,26 @@ def drawn_pairs(
         jitter=jitter and is_train,
         held_out=held_out,
     )
+
+
+def unpaired_maps_mini(
+    device: str | torch.device = "cpu",
+    size: int = 48,
+    number: int = SPLITS["train"],
+    seed: int = 0,
+    flip: bool = True,
+    jitter: bool = False,
+) -> Unpaired:
+    """Aerial views of `number` towns, street maps of as many others, and 60 pairs for scoring.
+
+    48, 64, 128 or 256 pixels high and wide; another size shows the same towns.
+    Raises: ValueError for another size or a number below 1.
+    """
+    check_choice("size", size, UNPAIRED_SIZES)
+    check_positive("number", number)
+    device = usable_device(device)
+    streams = (("train", number), ("other half", number), ("test", UNPAIRED_TEST))
+    towns = [scenes("maps_mini", maps.draw_map, maps.__file__, stream, size, count, seed) for stream, count in streams]
+    (_, aerial, _), (_, _, street), (_, test_aerial, test_street) = towns
+    A, B, test_A, test_B = (channels_first(images).to(device) for images in (aerial, street, test_aerial, test_street))
+    return Unpaired("maps_mini", A, B, test_A, test_B, ("aerial", "map"), has_truth=True, flip=flip, jitter=jitter)

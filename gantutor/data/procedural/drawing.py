@@ -1,4 +1,4 @@
-"""What the drawn data sets share: a canvas several times too large, materials, and the way to a small picture.
+"""What the drawn data sets share: a canvas several times too large, materials, the way to a small picture, the cache.
 
 A scene is laid out in the unit square (x to the right, y downwards), so that one seed gives the same scene in every
 size. It is painted at SUPERSAMPLING times the size and then averaged, which smooths the edges.
@@ -6,17 +6,20 @@ size. It is painted at SUPERSAMPLING times the size and then averaged, which smo
 
 import colorsys
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gantutor.data.arrays import read_arrays
+from gantutor.data.arrays import Arrays, load_or_make, make_each, read_arrays
 from gantutor.data.common import embedded_file
 
 SUPERSAMPLING = 3
-TEXTURES_SHA256 = "b35f72ec1eef736a4880051426df25579d4c81645a685935269484b65d221efd"
+TEXTURES_SHA256 = "5a9f175fca034c46e61a6ac927b596feed93b45fb9bbd3a06f5fb6236964c6d4"
 
 Floats = NDArray[np.floating[Any]]
 Bytes = NDArray[np.uint8]
@@ -56,7 +59,7 @@ class LabelDrawing:
 
 @functools.cache
 def textures() -> dict[str, Bytes]:
-    """The embedded grey pictures: brick, grass and gravel (256, 256), and the silhouette horse (128, 160).
+    """The embedded grey pictures: brick, grass and gravel, (256, 256).
 
     Raises: DataError for a missing or damaged file.
     """
@@ -82,19 +85,6 @@ def soft_noise(rng: np.random.Generator, side: int, cells: int) -> Floats:
 
     coarse = Image.fromarray(rng.integers(0, 256, (cells, cells), dtype=np.uint8))
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
-
-
-def silhouette(side: int, left: float, top: float, width: float, height: float, angle: float, mirrored: bool) -> Floats:
-    """The horse's cover of each pixel, (side, side) in [0, 1]. Its box is in parts of the side, `angle` in degrees."""
-    from PIL import Image
-
-    stamp = Image.fromarray(textures()["horse"]).resize((round(width * side), round(height * side)))
-    if mirrored:
-        stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    stamp = stamp.rotate(angle, Image.Resampling.BILINEAR, expand=True)
-    sheet = Image.new("L", (side, side))
-    sheet.paste(stamp, (round(left * side), round(top * side)))
-    return np.asarray(sheet, np.float32) / 255
 
 
 def ramp(start: float, end: float, side: int) -> Floats:
@@ -125,3 +115,35 @@ def small_image(image: Floats) -> Bytes:
 def small_labels(labels: Bytes) -> Bytes:
     """Class numbers (3 s, 3 s) to those of the middle pixel of each block, (s, s)."""
     return labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING].copy()
+
+
+# Draws one scene of a size from a generator: its arrays, (size, size) or (size, size, 3), uint8.
+Drawer = Callable[[np.random.Generator, int], tuple[Any, ...]]
+
+STREAMS = ("train", "val", "test", "other half")  # each has scenes of its own; the last is domain B's training half
+
+
+def scenes(name: str, draw: Drawer, source: str, stream: str, size: int, number: int, seed: int) -> list[Any]:
+    """What `draw` returns for each of `number` scenes, stacked; from the cache where it is there.
+
+    `source` is the file that defines `draw`: when it changes, all is drawn anew. A scene depends on the seed, the
+    stream and its place in it alone.
+    """
+    place = STREAMS.index(stream)
+
+    def make() -> Arrays:
+        columns = make_each(
+            f"{name} ({stream}, {size} pixels)",
+            number,
+            lambda index: draw(np.random.default_rng([seed, place, index]), size),
+        )
+        return {f"column_{which}": column for which, column in enumerate(columns)}
+
+    recipe = [Path(__file__), Path(source), embedded_file("textures.npz")]
+    found = load_or_make(f"{name}-{stream.replace(' ', '-')}-{size}-{number}-{seed}", recipe, make)
+    return [found[f"column_{which}"] for which in range(len(found))]
+
+
+def channels_first(pictures: "np.ndarray[Any, Any]") -> Tensor:
+    """(N, H, W, 3) to a tensor (N, 3, H, W)."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
