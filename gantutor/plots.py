@@ -345,7 +345,7 @@ def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0)
     figure, axes = plt.subplots(len(blocks), 1, figsize=(width, height), squeeze=False, layout="none")
     figure.subplots_adjust(left=1.1 / width, right=1, top=1, bottom=0, hspace=0.12 / (len(names) * cell))
     for ax, block in zip(axes[:, 0], blocks, strict=True):
-        show_images(ax, framed(torch.cat(list(block.values()))), columns=min(columns, count))
+        show_images(ax, with_white_edge(torch.cat(list(block.values()))), columns=min(columns, count))
         ax.set(anchor="W")
         side = next(iter(block.values())).shape[2] + 2
         for i, name in enumerate(names):
@@ -353,7 +353,7 @@ def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0)
     return figure
 
 
-def framed(images: Tensor) -> Tensor:
+def with_white_edge(images: Tensor) -> Tensor:
     """With a white edge of one pixel, which keeps neighbours apart."""
     return torch.nn.functional.pad(images.detach().cpu(), (1, 1, 1, 1), value=1.0)
 

@@ -77,7 +77,7 @@ def minimax(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
     return F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean()
 
 
-def summed(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
+def summed_over_patches(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
     return -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum()
 
 
@@ -97,7 +97,7 @@ MISTAKEN_BALANCES: dict[str, Function] = {
         lambda D, A, f, r: balance(D, A, f, r, gan=minimax)
     ),
     "The adversarial term is a sum over the patches. The loss is their mean.": (
-        lambda D, A, f, r: balance(D, A, f, r, gan=summed)
+        lambda D, A, f, r: balance(D, A, f, r, gan=summed_over_patches)
     ),
     "The L1 term is a sum over the pixels. The loss is their mean.": (
         lambda D, A, f, r: balance(D, A, f, r, l1=lambda fake, real: (fake - real).abs().sum())
