@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 from benchlib.tables import Name, Row, arguments, complete
+from gantutor.data.scenes import channels_first, scenes
+from gantutor.data.unpaired_sets import draw_domains
 from torch import Tensor
 
 from gantutor.batches import Batches
@@ -27,8 +29,6 @@ from gantutor.configs import CycleGANConfig
 from gantutor.configs.image_translation import LRDecay
 from gantutor.data import Pairs, Unpaired, horses, load_unpaired
 from gantutor.data.images import to_float
-from gantutor.data.scenes import channels_first, scenes
-from gantutor.data.unpaired_sets import draw_domains
 from gantutor.metrics import Judge, l1, train_judge
 from gantutor.models import N_LAYERS, patchgan, resnet
 from gantutor.pix2pix import Pix2Pix, d_first_detach

@@ -8,8 +8,8 @@ import torch
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, cost, trace
 from gantutor.data import load_pairs
 from gantutor.ledger import traffic
-from gantutor.limits import measure
 from gantutor.plots import house_style, plot_bounds, roofline, show_rows
+from gantutor.scale.limits import measure
 
 HERE = Path(__file__).parent
 

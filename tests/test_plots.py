@@ -17,7 +17,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gantutor.ledger import Traffic, TrafficShare
-from gantutor.limits import Limits
 from gantutor.models import output_side, patchgan, receptive_field, unet
 from gantutor.plots import (
     COLOURS,
@@ -42,6 +41,7 @@ from gantutor.plots import (
     smooth,
     tile,
 )
+from gantutor.scale.limits import Limits
 from gantutor.training import History
 
 
