@@ -1,25 +1,26 @@
 """The emoji sets: one emoji in two styles by the same artists, flat and shaded, embedded at 64 pixels.
 
-    load_pairs("emoji_flat")    # A flat, B shaded
+    load_pairs("emoji_flat")  # A flat, B shaded
     load_pairs("emoji_sketch")  # A a line drawing of the flat one, B shaded
-    load_unpaired("emoji")      # flat ones, and shaded ones of other emoji
+    load_pairs("emoji_palette")  # A the flat one in the colours of a palette, B shaded: for Paint
+    load_unpaired("emoji")  # flat ones, and shaded ones of other emoji
 
 Microsoft's Fluent emoji, MIT: data/emoji.LICENSE.txt. How they were chosen: data/build_emoji.py.
 """
 
-import io
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gantutor.data import fluent
 from gantutor.data.arrays import Arrays, load_or_make, make_each, read_npz
 from gantutor.data.common import DataError, check_choice, check_positive, embedded_file, how_to_restore, usable_device
-from gantutor.data.pairs import Pairs
-from gantutor.data.procedural.drawing import Bytes
+from gantutor.data.pairs import Pairs, draw_labels
+from gantutor.data.palette import EMOJI_COLOURS, nearest_colours
+from gantutor.data.sheets import from_sheet
 from gantutor.data.uci_digits import checksum
 from gantutor.data.unpaired import Unpaired
 
@@ -27,7 +28,7 @@ NATIVE = 64
 EMOJI_SIZES = (NATIVE, 128, 256)
 EMOJI_SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
 STYLES = ("flat", "shaded", "sketch")
-TILES = 32  # in a row of the sheets that hold the images of one style
+TILES = 32  # in a row of the sheets that hold the images of one style; data/build_emoji.py writes them
 EMOJI_SHA256 = "e739ba97fe44818b0e7df0ff77af93d00ac69aa28fc94b5655608c006bad9e54"  # of the decoded arrays
 
 
@@ -39,6 +40,26 @@ def emoji_flat(device: str | torch.device = "cpu", **options: Any) -> Pairs:
 def emoji_sketch(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Line drawing → shaded; options as in `emoji_pairs`. The colours are not in the input."""
     return emoji_pairs("emoji_sketch", "sketch", device, **options)
+
+
+def emoji_palette(device: str | torch.device = "cpu", **options: Any) -> Pairs:
+    """Flat, in the colours of EMOJI_COLOURS alone → shaded; options as in `emoji_pairs`.
+
+    `labels` are the numbers of the colours, and `classes` the palette: what Paint draws with.
+    """
+    return in_palette(emoji_pairs("emoji_palette", "flat", device, **options))
+
+
+def in_palette(pairs: Pairs) -> Pairs:
+    labels = nearest_colours(pairs.A)
+    return dataclasses.replace(
+        pairs,
+        A=draw_labels(labels, EMOJI_COLOURS),
+        labels=labels,
+        classes=EMOJI_COLOURS,
+        label_map="A",
+        held_out=pairs.held_out and in_palette(pairs.held_out),
+    )
 
 
 def emoji_pairs(
@@ -134,7 +155,9 @@ def read_emoji(path: Path) -> Arrays:
     """
     try:
         arrays = read_npz(path)
-        arrays.update({style: from_sheet(arrays[style], len(arrays["codes"])) for style in STYLES})
+        for style in STYLES:
+            tiles = from_sheet(arrays[style].tobytes(), NATIVE)
+            arrays[style] = tiles.reshape(-1, *tiles.shape[2:])[: len(arrays["codes"])].copy()
         arrays["sketch"] = arrays["sketch"][..., 0]
         intact = checksum(arrays) == EMOJI_SHA256
     except Exception as error:  # a damaged zip or WebP makes numpy and Pillow raise one of a dozen
@@ -142,25 +165,3 @@ def read_emoji(path: Path) -> Arrays:
     if not intact:
         raise DataError(f"{path} does not hold what it should (its checksum is wrong). {how_to_restore(path.name)}")
     return arrays
-
-
-def to_sheet(images: Bytes) -> Bytes:
-    """Images (N, 64, 64) or (N, 64, 64, 3), side by side on one sheet, as the bytes of a lossless WebP."""
-    from PIL import Image
-
-    empty = np.full((-len(images) % TILES, *images.shape[1:]), 255, np.uint8)
-    rows = np.concatenate([images, empty]).reshape(-1, TILES, *images.shape[1:]).swapaxes(1, 2)
-    sheet = rows.reshape(rows.shape[0] * NATIVE, TILES * NATIVE, *images.shape[3:])
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).convert("RGB").save(buffer, "webp", lossless=True, quality=100, method=6)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
-
-
-def from_sheet(content: Bytes, count: int) -> Bytes:
-    """The first `count` images of a sheet, uint8 (count, 64, 64, 3)."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content.tobytes())) as file:
-        sheet = np.array(file.convert("RGB"))
-    tiles = sheet.reshape(-1, NATIVE, sheet.shape[1] // NATIVE, NATIVE, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(tiles.reshape(-1, NATIVE, NATIVE, 3)[:count])
