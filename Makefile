@@ -12,6 +12,9 @@ export OMP_WAIT_POLICY
 .PHONY: lab test test-fast check bench gpu data requirements clean
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
+# Memory that a training step frees stays with its kernel (gantutor.scale.speed.keep_memory says why).
+lab: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+lab: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 lab: .venv/.ready
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 

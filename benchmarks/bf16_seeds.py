@@ -2,7 +2,7 @@
 
     python benchmarks/bf16_seeds.py [--json FILE] [--fresh]
 
-About three minutes of CPU time on one thread. Each run is written to the table as it ends; started again, the script
+About ten minutes of CPU time on one thread. Each run is written to the table as it ends; started again, the script
 goes on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 06 loads it. A run
 in float32 is determined by its row and `settings`, bit for bit on one machine with one thread; how bfloat16 rounds on
 the way depends on the processor, too.
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "samples": 1000,
     "seed_of_z": 10000,
 }
-SEEDS = range(12)
+SEEDS = range(40)
 SPEED_UPS_OF: dict[str, tuple[str, ...]] = {"float32": (), "bf16": ("bf16",)}  # the speed-ups of each
 
 

@@ -363,7 +363,7 @@ def measure_speed(config: Any, data: Any, plain: Any, names: tuple[str, ...], se
     """Seconds a step with those speed-ups and of the plain run, in turns; or why they are refused."""
     from speed_ups import ready, turn
 
-    from gantutor.speed import check_speed
+    from gantutor.scale.speed import check_speed
 
     row: Result = {"ready_s": 0.0, "plain": [], "seconds": [], "refused": ""}
     try:
@@ -458,7 +458,7 @@ def limits(keep: Keep, device: str, clock: Clock) -> None:
     from speed_ups import ready, turn
 
     from gantutor.ledger import traffic
-    from gantutor.limits import drawing, measure
+    from gantutor.scale.limits import drawing, measure
 
     found = measure(device)
     keep({"device": found.device, "flops": found.flops, "bandwidth": found.bandwidth, "overhead": found.overhead})

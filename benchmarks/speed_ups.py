@@ -1,11 +1,11 @@
-"""What each speed-up of `gantutor.speed` is worth: a step's time against the plain one's, for the default configs.
+"""What each speed-up of `gantutor.scale.speed` is worth: a step's time against the plain one's, for all default configs
 
     python benchmarks/speed_ups.py [--repeats N] [--redraw]
 
 On a CPU; gpu.py does it on a GPU. The runs of one config take turns in one process, there and back, and each round
-gives one ratio to its plain turn. `gantutor.speed.recommended` is chosen by this table. What "compile" needs to get
-ready, with nothing on the disk from an earlier time, is a column of its own: it has to be won back. `keep_memory`,
-which no run can be without in the same process, is not in it; see throughput.py.
+gives one ratio to its plain turn. `gantutor.scale.speed.recommended` is chosen by this table. What "compile" needs to
+get ready, with nothing on the disk from an earlier time, is a column of its own: it has to be won back. `keep_memory`
+is called first, for all of them: a process cannot take it back. See throughput.py.
 """
 
 import os
@@ -21,7 +21,7 @@ from benchlib.results import Result, draw, parser, read, spread, stem, table, wr
 
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.ledger.copies import wait
-from gantutor.speed import SPEED_UPS, check_speed, recommended, wait_until_ready
+from gantutor.scale.speed import SPEED_UPS, check_speed, keep_memory, recommended, wait_until_ready
 from gantutor.training import Run
 
 CONFIGS: dict[str, Config] = {
@@ -130,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = made.parse_args(arguments)
     path = stem(options.out, "speed_ups")
     if not options.redraw:
+        keep_memory()
         with tempfile.TemporaryDirectory() as empty:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
             rows = [row for name in options.configs for row in measured(name, options.repeats)]

@@ -56,7 +56,7 @@ def turn_copied(preset: Preset, folder: Path, workers: int) -> float:
 
 def turn_ours(preset: Preset, folder: Path, changes: dict[str, Any]) -> float:
     """Pictures a second of the course's loop."""
-    from gantutor import speed
+    from gantutor.scale import speed
 
     speed.keep_memory()
     config: Any = preset.config(preset.load(folder), "cpu", **changes)

@@ -24,10 +24,10 @@ from benchlib.machine import machine
 from benchlib.presets import PRESETS, Preset, digits
 from benchlib.results import Result, draw, parser, read, spread, stem, table, verdict, with_ending, write
 
-from gantutor import speed
 from gantutor.data import load_pairs
 from gantutor.data.images import to_float
 from gantutor.metrics import frechet_distance, l1, segmentation_score, train_judge, train_segmenter
+from gantutor.scale import speed
 
 NAME = "throughput_scores"
 STEPS = {"dcgan_28": 400, "dcgan_64": 150, "pix2pix_64": 400, "pix2pix_256": 80}

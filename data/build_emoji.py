@@ -27,10 +27,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gantutor.data.common import DataError
 from gantutor.data.emoji_sets import EMOJI_SHA256, NATIVE, STYLES, TILES
 from gantutor.data.fluent import FluentEmoji
+from gantutor.data.palette import EMOJI_COLOURS, to_lab
 from gantutor.data.sheets import to_sheet
 from gantutor.data.uci_digits import checksum
 
@@ -43,6 +45,7 @@ MATCH = 0.75  # of the silhouettes' union
 COPY = 0.03  # of the range of a colour, on average over both images
 HELD_OUT = 100  # each of val and test
 LEVEL = 5
+APART = 14  # of two colours of the palette, in L*a*b*: plain to see
 
 
 def build(source: FluentEmoji) -> dict[str, np.ndarray]:
@@ -68,6 +71,17 @@ def overlap(source: FluentEmoji, code: str) -> float:
     return (flat & shaded).sum() / max((flat | shaded).sum(), 1)
 
 
+def commonest_colours(images: np.ndarray, number: int) -> list[tuple[int, ...]]:
+    """The `number` commonest colours of images uint8 (N, H, W, 3), each APART from those before it."""
+    colours, counts = np.unique(images.reshape(-1, 3), axis=0, return_counts=True)
+    places, found = to_lab(torch.from_numpy(colours)).numpy(), []
+    for _ in range(number):
+        commonest = counts.argmax()
+        found.append(tuple(colours[commonest].tolist()))
+        counts[np.linalg.norm(places - places[commonest], axis=1) < APART] = 0
+    return found
+
+
 if __name__ == "__main__":
     try:
         arrays = build(FluentEmoji())
@@ -84,3 +98,6 @@ if __name__ == "__main__":
             "It is another file than gantutor.data.emoji_sets knows. If that is meant: "
             f'EMOJI_SHA256 = "{checksum(arrays)}"'
         )
+    palette = commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
+    if palette != [label.colour for label in EMOJI_COLOURS]:
+        print(f"Its commonest colours are others than gantutor.data.palette knows: {palette}")

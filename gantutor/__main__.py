@@ -11,8 +11,8 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gantutor.distributed import Replicas
-    from gantutor.runs import RunConfig, RunFolder
+    from gantutor.scale.distributed import Replicas
+    from gantutor.scale.runs import RunConfig, RunFolder
     from gantutor.training import DivergedError, Run
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
@@ -72,7 +72,7 @@ def train_group() -> None:
 
 def command(kind: str) -> click.Command:
     """`train <kind>`, with an option for each field of the kind's config."""
-    from gantutor.runs.options import options_of
+    from gantutor.scale.runs.options import options_of
 
     return click.Command(
         kind,
@@ -85,8 +85,8 @@ def command(kind: str) -> click.Command:
 
 def run_command(kind: str, **options: Any) -> None:
     """Train, and end with the exit status of a signal that came between: 130 for Ctrl-C, 143 for SIGTERM."""
-    from gantutor.checkpoint import CheckpointError
     from gantutor.data import DataError
+    from gantutor.scale.checkpoint import CheckpointError
 
     context = click.get_current_context()
     names = [str(option.name) for option in context.command.params]  # in the order of --help
@@ -113,7 +113,7 @@ def failure(message: str) -> click.ClickException:
 
 def older(error: Exception, path: "Path | None", step: int | None) -> str:
     """Which checkpoints there are in the place of a damaged one, that of `step` or the newest, to end its message."""
-    from gantutor import runs
+    from gantutor.scale import runs
 
     if path is None or "from an older one" not in str(error):
         return ""
@@ -126,8 +126,8 @@ def run(kind: str, options: dict[str, Any], given: list[str]) -> int:
 
     Raises: what its parts raise; all that they expect to go wrong has a message of its own.
     """
-    from gantutor import runs
-    from gantutor.distributed import join_replicas
+    from gantutor.scale import runs
+    from gantutor.scale.distributed import join_replicas
 
     if options["from_step"] and not options["resume"]:
         raise click.UsageError("--from-step is for a run that goes on: it needs --resume")
@@ -150,8 +150,8 @@ def train_run(
     """Build the run, put it into the state `saved`, and let it go; replica 0 has a `folder` and speaks."""
     import torch
 
-    from gantutor import checkpoint, runs
-    from gantutor.speed import recommended, set_allowed, wait_until_ready
+    from gantutor.scale import checkpoint, runs
+    from gantutor.scale.speed import keep_memory, recommended, set_allowed, wait_until_ready
     from gantutor.training import DivergedError
 
     kind, device = run_config["kind"], replicas.device.type
@@ -165,6 +165,7 @@ def train_run(
     now = {"device": run_config["device"], "pictures": runs.image_counts(data), "replicas": replicas.count}
     run_config = {**runs.fill_config(run_config, config), **now}
     torch.manual_seed(config.seed)
+    keep_memory()
     try:
         run = config.start(data)
     except TypeError as error:  # from the networks' builder

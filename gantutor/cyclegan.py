@@ -22,8 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantutor.gan import evaluating
 from gantutor.image_pool import ImagePool
-from gantutor.losses import Loss, WassersteinGP
+from gantutor.losses import Loss
 from gantutor.models.reference import matched_state_dict
+from gantutor.traits import Traits, check_step
 from gantutor.translation import attempt, check_images, check_logits, frozen, translation_loss
 
 Report = dict[str, Tensor]
@@ -39,7 +40,7 @@ class CycleGAN:
         lambda_gan · g_loss + lambda_cycle · (cycle_loss + lambda_identity · identity_loss)
 
     `lambda_identity` is relative to `lambda_cycle`, as in the reference.
-    Raises: ValueError for wgan-gp, whose penalty the steps do not have.
+    Raises: ValueError for a loss with a penalty and for a relativistic one, which the steps do not take.
     """
 
     G_AB: nn.Module
@@ -56,8 +57,7 @@ class CycleGAN:
     pool_B: ImagePool = field(default_factory=lambda: ImagePool(seed=1))
 
     def __post_init__(self) -> None:
-        if isinstance(self.loss, WassersteinGP):
-            raise ValueError("the steps of CycleGAN have no gradient penalty: choose another loss than wgan-gp")
+        check_step(g_first_separate, self.loss)
 
     @classmethod
     def with_adam(
@@ -145,6 +145,7 @@ def mean_l1(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().mean()
 
 
+@Traits(logits_only=True, joins_domains=True)
 def g_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     """The generators first, as the reference has it; each makes its translation and its identity in one forward.
 
@@ -175,6 +176,7 @@ def g_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     return cyclegan_report(losses, {"A": logits_A, "B": logits_B})
 
 
+@Traits(logits_only=True)
 def g_first_separate(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     """As the step is usually written: a forward for each image, and D's weights not frozen in G's step.
 
@@ -203,6 +205,7 @@ def g_first_separate(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     return cyclegan_report(losses, {"A": logits_A, "B": logits_B})
 
 
+@Traits(logits_only=True, joins_domains=True)
 def d_first_shared(model: CycleGAN, real_A: Tensor, real_B: Tensor) -> Report:
     """The discriminators first, on detached fakes; then the generators against the updated discriminators.
 
@@ -236,10 +239,7 @@ def check_per_image(model: CycleGAN) -> None:
     """Refuse to join two domains in one batch where a generator has BatchNorm. Raises: ValueError, saying why."""
     for name in ("G_AB", "G_BA"):
         if any(isinstance(module, _BatchNorm) for module in getattr(model, name).modules()):
-            raise ValueError(
-                f"{name} has BatchNorm, which would normalise one domain's images with the other's statistics: use "
-                "instance norm, or the step g_first_separate"
-            )
+            check_step(g_first_shared, model.loss, batchnorm_G=name)
 
 
 CycleGANStep = Callable[[CycleGAN, Tensor, Tensor], Report]

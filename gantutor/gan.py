@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gantutor.losses import LOSSES, Loss
 
 BATCHINGS = ("split", "joint", "joint_in_D_step", "joint_in_G_step")
+JOINT_FOR_D = ("joint", "joint_in_D_step")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class GAN:
     @property
     def joint_for_D(self) -> bool:
         """Does D's step score real and fake in one call?"""
-        return self.batching in ("joint", "joint_in_D_step")
+        return self.batching in JOINT_FOR_D
 
     def logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's scores of `real` and of `fake` in D's step."""
@@ -67,11 +68,17 @@ class GAN:
             return logits_real, logits_fake
         return self.D(real), self.D(fake)
 
-    def logits_for_G(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D's scores of `fake` in G's step; `real` is used only where G's step is joint."""
+    def logits_for_G(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What `loss.g_loss` is given in G's step: D's scores of `fake`, and of `real`.
+
+        Where the two are split, `real` is scored only for a relativistic loss, and is None for the others.
+        """
         if self.batching in ("joint", "joint_in_G_step"):
-            return self.D(torch.cat([real, fake]))[len(real) :]
-        return self.D(fake)
+            logits_real, logits_fake = self.D(torch.cat([real, fake])).split([len(real), len(fake)])
+            return logits_fake, logits_real
+        with torch.no_grad():
+            logits_of_real = self.D(real) if self.loss.relativistic else None
+        return self.D(fake), logits_of_real
 
     @torch.no_grad()
     def sample(self, z: Tensor) -> Tensor:
@@ -85,14 +92,16 @@ class GAN:
         with evaluating(self.D):
             return self.D(x).sigmoid()
 
-    def fake_gradient(self, fake: Tensor) -> Tensor:
+    def fake_gradient(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Minus the gradient of G's loss, −∂L_G/∂fake: where that loss pushes each fake; the shape of `fake`.
 
-        The minus sign makes it the direction of descent, not the gradient itself.
+        The minus sign makes it the direction of descent, not the gradient itself. A relativistic loss needs as many
+        `real` to compare the fakes with.
         """
         fake = fake.detach().requires_grad_()
         with evaluating(self.D), torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.loss.g_loss(self.D(fake)), fake)
+            logits_real = None if real is None else self.D(real)
+            (gradient,) = torch.autograd.grad(self.loss.g_loss(self.D(fake), logits_real), fake)
         return -gradient
 
     def check(self, real: Tensor, z: Tensor) -> None:

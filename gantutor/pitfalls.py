@@ -40,7 +40,7 @@ def d_first_same_logits(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(logits_fake)
+    g_loss = gan.loss.g_loss(logits_fake, logits_real)
     g_loss.backward()  # raises
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -60,7 +60,7 @@ def d_first_detached_logits(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(logits_fake)
+    g_loss = gan.loss.g_loss(logits_fake, logits_real)
     g_loss.backward()  # raises
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -80,7 +80,7 @@ def d_first_rescored(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()  # raises
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -94,7 +94,7 @@ def g_first_no_detach(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
 
@@ -111,7 +111,7 @@ def g_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward(retain_graph=True)
     gan.opt_G.step()
 
@@ -137,7 +137,7 @@ def d_first_early_zero_grad(gan: GAN, real: Tensor, z: Tensor) -> Report:
     d_loss.backward(retain_graph=True)
     gan.opt_D.step()
 
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -153,7 +153,7 @@ def d_first_no_zero_grad_D(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)

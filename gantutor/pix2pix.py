@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.gan import evaluating
-from gantutor.losses import Loss, WassersteinGP
+from gantutor.losses import Loss
+from gantutor.traits import Traits, check_step
 from gantutor.translation import attempt, check_images, check_logits, frozen, translation_loss
 
 Report = dict[str, Tensor]
@@ -34,7 +35,7 @@ class Pix2Pix:
 
     A `conditional` D is shown A and B together, as channels of one image; else B alone. So with three channels each, D
     has six input channels or three.
-    Raises: ValueError for wgan-gp, whose penalty the steps do not have.
+    Raises: ValueError for a loss with a penalty and for a relativistic one, which the steps do not take.
     """
 
     G: nn.Module
@@ -47,8 +48,7 @@ class Pix2Pix:
     conditional: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.loss, WassersteinGP):
-            raise ValueError("the steps of pix2pix have no gradient penalty: choose another loss than wgan-gp")
+        check_step(d_first_detach, self.loss)
 
     @classmethod
     def with_adam(
@@ -122,6 +122,7 @@ def pix2pix_report(d_loss: Tensor, g_loss: Tensor, l1_loss: Tensor, logits_real:
     }
 
 
+@Traits(logits_only=True)
 def d_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     """As the paper and the reference do it: D first, on the detached fake; then G against the updated D."""
     fake_B = model.G(real_A)
@@ -141,6 +142,7 @@ def d_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
+@Traits(logits_only=True)
 def g_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     """G first, against a D that has not seen this batch; then D on the same fake, detached."""
     fake_B = model.G(real_A)
@@ -160,6 +162,7 @@ def g_first_detach(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
+@Traits(two_backwards="D", logits_only=True)
 def simultaneous(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     """Both backwards on one graph, before either player moves; `inputs=` keeps each gradient to its own player.
 
@@ -180,6 +183,7 @@ def simultaneous(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
+@Traits(rescales=True, logits_only=True)
 def one_stage(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     """One backward through D serves both: what D's loss sends to the fake, rescaled, is what G's loss would send.
 
@@ -188,11 +192,7 @@ def one_stage(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     Raises: ValueError for a loss whose ratio is not constant.
     Source: Shen et al., "Training Generative Adversarial Networks in One Stage", CVPR 2021, algorithm 2.
     """
-    if not model.loss.constant_ratio:
-        raise ValueError(
-            f"one_stage is not exact for {type(model.loss).__name__} with a PatchGAN: a pixel's gradient is a sum over "
-            "patches, whose ratios differ. Use the minimax or the wgan loss"
-        )
+    check_step(one_stage, model.loss, patches=True)
     fake_B = model.G(real_A)
     received = fake_B.detach().requires_grad_()  # the fake as a leaf: d_loss.backward() leaves its gradient here
     logits_real, logits_fake = model.logits(real_A, real_B), model.logits(real_A, received)

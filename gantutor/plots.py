@@ -323,6 +323,209 @@ def label_ends(ax: "Axes", ends: Mapping[str, tuple[float, str]], x: float) -> N
         ax.text(x, np.exp(low + heights[name] * (high - low)), f"  {name}", color=colour, va="center", fontsize=9)
 
 
+# Notebook 04: pairs, a U-Net, what D says of patches, tables over seeds -----------------------------------------------
+
+
+def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0) -> "Figure":
+    """Draw rows of images (N, C, H, W) in [-1, 1], each with its name at the left; after `columns` of them a new block.
+
+    Args:
+        rows: the name of each row and its images, as many in each.
+        columns: how many images stand side by side.
+        width: of the figure, in inches.
+    """
+    import matplotlib.pyplot as plt
+
+    names, count = list(rows), len(next(iter(rows.values())))
+    blocks = [
+        {name: images[start : start + columns] for name, images in rows.items()} for start in range(0, count, columns)
+    ]
+    cell = (width - 1.1) / min(columns, count)
+    height = len(blocks) * (len(names) * cell + 0.12)
+    figure, axes = plt.subplots(len(blocks), 1, figsize=(width, height), squeeze=False, layout="none")
+    figure.subplots_adjust(left=1.1 / width, right=1, top=1, bottom=0, hspace=0.12 / (len(names) * cell))
+    for ax, block in zip(axes[:, 0], blocks, strict=True):
+        show_images(ax, with_white_edge(torch.cat(list(block.values()))), columns=min(columns, count))
+        ax.set(anchor="W")
+        side = next(iter(block.values())).shape[2] + 2
+        for i, name in enumerate(names):
+            ax.text(-0.15 * side, (i + 0.5) * side, name, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def with_white_edge(images: Tensor) -> Tensor:
+    """With a white edge of one pixel, which keeps neighbours apart."""
+    return torch.nn.functional.pad(images.detach().cpu(), (1, 1, 1, 1), value=1.0)
+
+
+def draw_pix2pix(A: Tensor, fake_B: Tensor, B: Tensor) -> "Figure":
+    """What each player of pix2pix is shown, and which loss trains which; three images (3, H, W) in [-1, 1]."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    figure, ax = plt.subplots(figsize=(9, 3.4))
+    ax.set(xlim=(0, 12.6), ylim=(0, 4.6), aspect="equal")
+    ax.set_axis_off()
+    high, low, side = 3.2, 1.0, 1.3
+    ink, fake, real = COLOURS["ink"], COLOURS["fake"], COLOURS["real"]
+    places = (
+        (A, 0.2, 2.1, ink, "A", -0.35),
+        (fake_B, 4.1, high, fake, "fake_B = G(A)", 0.35),
+        (B, 4.1, low, real, "B", -0.35),
+    )
+    for image, x, y, colour, name, beside in places:
+        box = (x, x + side, y - side / 2, y + side / 2)
+        ax.imshow(tile(image[None], 1), extent=box, interpolation="nearest", zorder=2)
+        ax.add_patch(Rectangle((x, y - side / 2), side, side, fill=False, ec=colour, lw=2, zorder=3))
+        top = y + np.sign(beside) * side / 2
+        ax.text(
+            x + side / 2, top + beside * 0.25, name, color=colour, ha="center", va="bottom" if beside > 0 else "top"
+        )
+    for name, x, bottom, top in (("G", 2.2, 2.55, 3.85), ("D", 7.9, 0.35, 3.85)):
+        ax.add_patch(Rectangle((x, bottom), 1.2, top - bottom, color=COLOURS[name], zorder=2))
+        ax.text(x + 0.6, (bottom + top) / 2, name, color="white", fontsize=18, weight="bold", ha="center", va="center")
+    forward = {"arrowstyle": "-|>", "color": ink, "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
+    for start, end in (
+        ((1.5, 2.45), (2.15, 2.9)),
+        ((3.4, high), (4.05, high)),
+        ((5.45, high), (7.85, high)),
+        ((5.45, low), (7.85, low)),
+        ((9.1, high), (9.7, high)),
+        ((9.1, low), (9.7, low)),
+    ):
+        ax.annotate("", end, start, arrowprops=forward)
+    ax.text(6.6, high + 0.1, "A and fake_B", color=fake, fontsize=9, ha="center", va="bottom")
+    ax.text(6.6, low + 0.1, "A and B", color=real, fontsize=9, ha="center", va="bottom")
+    ax.text(9.8, high, "scores: real?", fontsize=10, va="center")
+    ax.text(9.8, low, "scores: real?", fontsize=10, va="center")
+    ax.text(9.8, 2.1, "d_loss: fake low,\nreal high", fontsize=10, color=COLOURS["D"], weight="bold", va="center")
+    between = {"arrowstyle": "<|-|>", "color": COLOURS["G"], "lw": 2, "shrinkA": 2, "shrinkB": 2}
+    ax.annotate("", (4.75, high - side / 2), (4.75, low + side / 2), arrowprops=between)
+    ax.text(4.95, 2.1, "λ · l1_loss:\nfake_B near B", fontsize=10, color=COLOURS["G"], weight="bold", va="center")
+    ax.text(9.8, 4.25, "g_loss: fake high", fontsize=10, color=COLOURS["G"], weight="bold", va="center")
+    back = {"arrowstyle": "-|>", "color": COLOURS["G"], "lw": 2, "ls": (0, (3, 1.5)), "shrinkA": 0, "shrinkB": 0}
+    ax.plot([2.8, 2.8, 9.7], [3.9, 4.25, 4.25], color=COLOURS["G"], lw=2, ls=(0, (3, 1.5)))
+    ax.annotate("", (2.8, 3.87), (2.8, 4.2), arrowprops=back)
+    return figure
+
+
+def draw_unet(G: Any, image: Tensor) -> "Figure":
+    """The features of a U-Net for one image (C, H, W): down on the left, up on the right, and the skips between them.
+
+    Sizes are measured by asking G, in evaluation mode, on a copy. A box is as high as the logarithm of its side in
+    pixels.
+    """
+    import copy
+
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    from gantutor.models.unet import UNetBlock
+
+    G = copy.deepcopy(G).eval()
+    down, up = [tuple(image.shape[:2])], []
+    blocks = [module for module in G.modules() if isinstance(module, UNetBlock)]  # from the outermost on
+    for block in blocks:
+        block.register_forward_hook(lambda block, given, made: sizes.append((given[0].shape[1:3], made.shape[1])))
+    sizes: list[tuple[Any, int]] = []
+    with torch.no_grad():
+        out = G(image[None])
+    for (channels, side), made in reversed(sizes):  # the innermost ends first
+        down.append((channels, side))
+        up.append((made - channels, side))
+    innermost = next(module for module in blocks[-1].model if isinstance(module, torch.nn.Conv2d))
+    bottom = (innermost.out_channels, down[-1][1] // 2)
+    up = [(out.shape[1], out.shape[2]), *up]
+
+    figure, ax = plt.subplots(figsize=(9, 3.1))
+    ax.set_axis_off()
+    last = len(down)
+    for i, ((c_down, side), (c_up, _)) in enumerate(zip(down, up, strict=True)):
+        height = 0.35 + 0.32 * np.log2(side)
+        for x, channels, name in ((i, c_down, "A"), (2 * last - i, c_up, "fake_B")):
+            ax.add_patch(
+                Rectangle((x - 0.26, -height / 2), 0.52, height, color=COLOURS["G"], alpha=0.85 if i else 0.35)
+            )
+            ax.text(
+                x,
+                -height / 2 - 0.08,
+                f"{side}²\n{channels} ch." if i else f"{name}\n{side}²",
+                ha="center",
+                va="top",
+                fontsize=8,
+            )
+        if i:
+            y = height / 2 - 0.12
+            skip = {"arrowstyle": "-|>", "color": COLOURS["ink"], "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", (2 * last - i - 0.28, y), (i + 0.28, y), arrowprops=skip)
+    ax.add_patch(Rectangle((last - 0.26, -0.18), 0.52, 0.36, color=COLOURS["G"]))
+    ax.text(last, -0.26, f"{bottom[1]}²\n{bottom[0]} ch.", ha="center", va="top", fontsize=8)
+    ax.text(last, 0.95, "skips", ha="center", va="bottom", fontsize=10)
+    ax.set(xlim=(-0.6, 2 * last + 0.6), ylim=(-1.75, 1.25))
+    return figure
+
+
+def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Figure":
+    """Draw images under D's verdict on each patch, from purple (fake) to green (real); a row for each name.
+
+    Args:
+        rows: images (N, C, H, W) in [-1, 1] and D's probabilities of "real" for them, (N, h, w), as many in each row.
+        field: what one logit of D sees, as `gantutor.models.receptive_field` gives it.
+    """
+    import matplotlib.pyplot as plt
+
+    count = len(next(iter(rows.values()))[0])
+    figure, axes = plt.subplots(len(rows), count, figsize=(9, 1.15 * len(rows) + 0.1), squeeze=False)
+    for line, (name, (images, verdicts)) in zip(axes, rows.items(), strict=True):
+        for ax, image, verdict in zip(line, images, verdicts, strict=True):
+            edge = field.first + (field.size - field.stride) / 2 - 0.5
+            end = edge + len(verdict) * field.stride
+            ax.imshow(tile(image[None], 1))
+            heat = ax.imshow(
+                verdict.cpu().numpy(), cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(edge, end, end, edge)
+            )
+            ax.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5), xticks=[], yticks=[])
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.colorbar(heat, ax=axes, label="D: fake … real", fraction=0.03)
+    return figure
+
+
+def plot_by_seed(
+    rows: Sequence[Mapping[str, Any]],
+    conditions: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, str],
+    marks: Mapping[str, Mapping[str, float]] | None = None,
+) -> "Figure":
+    """Draw a table of seeds: a column of axes for each score, a line for each condition, a dot for each seed.
+
+    Args:
+        rows: of the table.
+        conditions: each condition's name, and the values that its rows have.
+        scores: the columns of the table to draw, with their titles.
+        marks: for a score, values to mark by a dashed line and their names, such as that of the true images.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(scores), figsize=(9, 0.9 + 0.33 * len(conditions)), sharey=True, squeeze=False)
+    for ax, (score, title) in zip(axes[0], scores.items(), strict=True):
+        for y, wanted in enumerate(conditions.values()):
+            chosen = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+            values = [row[score] for row in chosen]
+            ax.plot(values, [y] * len(values), "o", ms=5, mew=0, alpha=0.6, color=COLOURS["ink"])
+            ax.plot([np.mean(values)] * 2, [y - 0.32, y + 0.32], color=COLOURS["ink"], lw=2)
+        for name, value in (marks or {}).get(score, {}).items():
+            ax.axvline(value, ls="--", lw=1, color=COLOURS["real"])
+            ax.annotate(
+                name, (value, -0.62), ha="center", va="bottom", color=COLOURS["real"], fontsize=9, annotation_clip=False
+            )
+        ax.set_title(title, pad=16)
+        ax.set(yticks=range(len(conditions)), yticklabels=list(conditions), ylim=(len(conditions) - 0.5, -0.5))
+        ax.grid(False, axis="y")
+    return figure
+
+
 # CycleGAN (notebook 05) -----------------------------------------------------------------------------------------------
 
 

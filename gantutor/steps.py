@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantutor.gan import GAN
+from gantutor.traits import Traits, check_step
 
 Report = dict[str, Tensor]
 
@@ -39,12 +40,13 @@ def d_first_detach(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()  # leaves gradients in D, too: the next opt_D.zero_grad() removes them
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
 
 
+@Traits(two_backwards="G")
 def d_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """D first, no detach: D's backward runs on into G, so it must keep G's graph, and G must forget what it received.
 
@@ -59,7 +61,7 @@ def d_first_retain_graph(gan: GAN, real: Tensor, z: Tensor) -> Report:
     gan.opt_D.step()
 
     gan.opt_G.zero_grad()  # after d_loss.backward(), which has put d_loss's gradient into G
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
@@ -73,7 +75,7 @@ def g_first_detach(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
 
@@ -102,12 +104,13 @@ def d_first_regenerate(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*gan.logits_for_G(real, fake))
     g_loss.backward()
     gan.opt_G.step()
     return report(d_loss, g_loss, logits_real, logits_fake)
 
 
+@Traits(two_backwards="D")
 def simultaneous(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """Both backwards on one graph, before either player moves; `inputs=` keeps each gradient to its own player.
 
@@ -117,7 +120,7 @@ def simultaneous(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
     logits_real, logits_fake = gan.logits(real, fake)
     d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
-    g_loss = gan.loss.g_loss(logits_fake)
+    g_loss = gan.loss.g_loss(logits_fake, logits_real)
 
     gan.opt_D.zero_grad()
     gan.opt_G.zero_grad()
@@ -128,6 +131,7 @@ def simultaneous(gan: GAN, real: Tensor, z: Tensor) -> Report:
     return report(d_loss, g_loss, logits_real, logits_fake)
 
 
+@Traits(rescales=True)
 def one_stage(gan: GAN, real: Tensor, z: Tensor) -> Report:
     """One backward through D serves both: what D's loss sends to each fake, rescaled, is what G's loss would send.
 
@@ -140,7 +144,7 @@ def one_stage(gan: GAN, real: Tensor, z: Tensor) -> Report:
     received = fake.detach().requires_grad_()  # the fake as a leaf: d_loss.backward() leaves its gradient here
     logits_real, logits_fake = gan.logits(real, received)
     d_loss = gan.loss.d_loss(logits_real, floored(gan, logits_fake)) + gan.loss.penalty(gan.D, real, fake)
-    g_loss = gan.loss.g_loss(logits_fake)
+    g_loss = gan.loss.g_loss(logits_fake, logits_real)
     ratio = ratio_per_fake(gan, fake, logits_fake)
 
     gan.opt_D.zero_grad()
@@ -158,17 +162,11 @@ def check_one_stage(gan: GAN) -> None:
     A ratio that is the same for all logits can be taken out of any backward. One that differs from logit to logit can
     be applied at the fakes only if each fake decides its own logit and no other. And in a joint batch BatchNorm hands
     the fakes a share of the reals' loss, too, which no ratio turns into anything.
-    Raises: ValueError, saying why.
+    Raises: ValueError, with the reason that `traits.why_not` has.
     """
-    gan.loss.slope_ratio(torch.zeros(1))  # raises for losses that have none
-    if gan.loss.constant_ratio and not gan.joint_for_D:
-        return
-    for module in gan.D.modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                "one_stage is not exact here: BatchNorm in D makes each logit depend on the whole batch. Use another "
-                "norm in D; or split batches with the minimax or a Wasserstein loss, whose ratio is constant"
-            )
+    norms = [module for module in gan.D.modules() if isinstance(module, _BatchNorm)]
+    by_batch = any(norm.training or norm.running_mean is None for norm in norms)
+    check_step(one_stage, gan.loss, joint=gan.joint_for_D, batchnorm_D=by_batch)
 
 
 def ratio_per_fake(gan: GAN, fake: Tensor, logits_fake: Tensor) -> Tensor:
@@ -177,11 +175,7 @@ def ratio_per_fake(gan: GAN, fake: Tensor, logits_fake: Tensor) -> Tensor:
     Raises: ValueError for several logits an image, unless they all have the same ratio.
     """
     ratio = gan.loss.slope_ratio(logits_fake.detach()).flatten(1)
-    if ratio.shape[1] != 1 and not gan.loss.constant_ratio:
-        raise ValueError(
-            f"one_stage needs one logit per image for this loss, got {tuple(logits_fake.shape)}: patches overlap, so a "
-            "pixel's gradient is a sum over logits with different ratios. Use the minimax or a Wasserstein loss"
-        )
+    check_step(one_stage, gan.loss, patches=ratio.shape[1] > 1)
     return ratio[:, 0].view(-1, *[1] * (fake.dim() - 1))
 
 
@@ -204,7 +198,7 @@ def d_only(gan: GAN, real: Tensor, z: Tensor) -> Report:
     d_loss = gan.loss.d_loss(logits_real, logits_fake) + gan.loss.penalty(gan.D, real, fake)
     d_loss.backward()
     gan.opt_D.step()
-    return report(d_loss, gan.loss.g_loss(logits_fake), logits_real, logits_fake)
+    return report(d_loss, gan.loss.g_loss(logits_fake, logits_real), logits_real, logits_fake)
 
 
 def g_only(gan: GAN, real: Tensor, z: Tensor) -> Report:
@@ -212,8 +206,8 @@ def g_only(gan: GAN, real: Tensor, z: Tensor) -> Report:
     fake = gan.G(z)
 
     gan.opt_G.zero_grad()
-    logits_fake = gan.logits_for_G(real, fake)
-    g_loss = gan.loss.g_loss(logits_fake)
+    logits_fake, logits_real = gan.logits_for_G(real, fake)
+    g_loss = gan.loss.g_loss(logits_fake, logits_real)
     g_loss.backward()
     gan.opt_G.step()
     return {"g_loss": g_loss.detach(), "logits_fake": logits_fake.detach()}

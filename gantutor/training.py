@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from gantutor.batches import Batch
 from gantutor.model_state import load_state, model_state, networks, optimizers
-from gantutor.speed import keep_memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -136,7 +135,6 @@ class Run:
     SNAPSHOT_EVERY = 200
 
     def __init__(self, model: Any, train_step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
-        keep_memory()
         self.model, self.train_step, self.batches = model, train_step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}

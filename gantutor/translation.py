@@ -26,25 +26,23 @@ class SquaredError(LeastSquares):
     def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
         return 2 * super().d_loss(logits_real, logits_fake)
 
-    def g_loss(self, logits_fake: Tensor) -> Tensor:
+    def g_loss(self, logits_fake: Tensor, logits_real: Tensor | None = None) -> Tensor:
         return 2 * super().g_loss(logits_fake)
 
 
-# The papers' "vanilla" loss is the non-saturating one. WGAN-GP's penalty has no place in their steps.
+# The papers' "vanilla" loss is the non-saturating one. Their steps give a loss D's logits, and nothing else.
 TRANSLATION_LOSSES: dict[str, Loss] = {
-    "non-saturating": LOSSES["non-saturating"],
+    **{name: loss for name, loss in LOSSES.items() if not (loss.has_penalty or loss.relativistic)},
     "lsgan": SquaredError(),
-    "hinge": LOSSES["hinge"],
-    "minimax": LOSSES["minimax"],
-    "wgan": LOSSES["wgan"],
 }
 
 
 def translation_loss(name: str) -> Loss:
-    """The loss of that name. Raises: ValueError for another, with the names that exist."""
-    if name not in TRANSLATION_LOSSES:
+    """The loss of that name, also one that the steps refuse. Raises: ValueError for another, with those they take."""
+    losses = {**LOSSES, **TRANSLATION_LOSSES}
+    if name not in losses:
         raise ValueError(f"loss={name!r} is unknown; choose one of {', '.join(TRANSLATION_LOSSES)}")
-    return TRANSLATION_LOSSES[name]
+    return losses[name]
 
 
 @contextlib.contextmanager

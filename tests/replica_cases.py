@@ -23,12 +23,13 @@ from gantutor.batches import Batches
 from gantutor.configs import NCritic
 from gantutor.configs.image_translation import seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import NOT_WITH_DDP, Replicas, communication, join_replicas
-from gantutor.losses import WassersteinGP, gradient_penalty
+from gantutor.losses import LOSSES, WassersteinGP, gradient_penalty
 from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
+from gantutor.traits import why_not
 
 TAKEN = 3  # steps; DDP puts its buckets in another order after the first
 
@@ -90,6 +91,9 @@ def plain_cases() -> dict[str, Callable[[], Run]]:
         cases[f"gan {strategy}"] = lambda s=strategy: gan_run(s)
         cases[f"gan {strategy} d_steps"] = lambda s=strategy: gan_run(s, d_steps=3)
         cases[f"gan {strategy} joint"] = lambda s=strategy: gan_run(s, batching="joint", loss="minimax")
+        for loss in ("non-saturating-r1", "non-saturating-r2", "relativistic"):
+            if not why_not(STEPS[strategy], LOSSES[loss]):
+                cases[f"gan {strategy} {loss}"] = lambda s=strategy, loss=loss: gan_run(s, loss=loss)
     for strategy in PIX2PIX_STEPS:
         cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, norm="none", loss="minimax")
     for strategy in CYCLEGAN_STEPS:
@@ -224,7 +228,7 @@ def results(replicas: Replicas) -> dict[str, Any]:
         "plain": {name: compared(replicas, new) for name, new in plain.items()},
         "synced": {name: compared(replicas, new, sync_batchnorm=True) for name, new in batchnorm.items()},
         "alone": {name: compared(replicas, new) for name, new in batchnorm.items()},
-        "penalty": {name: penalty(replicas, name) for name in STEPS if name not in NOT_WITH_DDP},
+        "penalty": {name: penalty(replicas, name) for name in STEPS if name != "d_first_retain_graph"},
         "hands out buffers": hands_out_buffers(replicas),
         "copies": copies(replicas),
         "resumed": {

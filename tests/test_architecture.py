@@ -15,18 +15,21 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 FLOORS = (
     ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
-    ("gan", "translation", "speed"),
+    ("gan", "traits", "translation"),
     ("steps", "pix2pix", "cyclegan"),
-    ("pitfalls", "ledger", "metrics", "training", "replicas"),
-    ("plots", "checks", "configs", "checkpoint", "distributed", "limits"),
-    ("runs",),
+    ("pitfalls", "ledger", "metrics", "training"),
+    ("plots", "checks", "configs"),
+    ("scale",),
     ("lab", "__main__"),
     ("__init__",),  # the façade
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "traitlets"}
-# What a file names in a string and loads from above only when it is shown: (who, what).
-SHOWN = {("gantutor.checks.predict", "gantutor.lab.prediction_buttons")}
+# What a file names in a string and loads from above only when it is used: (who, what).
+SHOWN = {
+    ("gantutor.checks.predict", "gantutor.lab.prediction_buttons"),
+    ("gantutor.configs.base", "gantutor.scale.speed"),
+}
 HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are used
 
 

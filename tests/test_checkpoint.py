@@ -23,12 +23,12 @@ from image_helpers import on_cuda
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gantutor.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.data import Pairs, Unpaired
 from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
 

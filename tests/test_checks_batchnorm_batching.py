@@ -251,7 +251,7 @@ def test_the_true_matrix_is_what_autograd_finds(norm: str, batching: str, player
     real, _ = draw("dcgan-batch", size=2)[0]
     images = torch.cat([real, 1 - 2 * real.flip(0)]).requires_grad_()
     pair = images[:2], images[2:]
-    logits = torch.cat(gan.logits(*pair)) if player == "D" else gan.logits_for_G(*pair)
+    logits = torch.cat(gan.logits(*pair)) if player == "D" else gan.logits_for_G(*pair)[0]
     rows = [torch.autograd.grad(logit, images, retain_graph=True)[0].flatten(1).norm(dim=1) for logit in logits[:, 0]]
     assert torch.equal((torch.stack(rows) > 1e-12).float(), true_dependence(norm, batching, player))
 

@@ -17,15 +17,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from gantutor import runs
 from gantutor.__main__ import COMMAND_EXAMPLES, KIND_HELP, command, launcher, main
-from gantutor.checkpoint import read_checkpoint
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Images, Unpaired
-from gantutor.distributed import Replicas
-from gantutor.runs.loop import Bar
-from gantutor.runs.run_config import config_fields
-from gantutor.speed import SPEED_UPS
+from gantutor.scale import runs
+from gantutor.scale.checkpoint import read_checkpoint
+from gantutor.scale.distributed import Replicas
+from gantutor.scale.runs.loop import Bar
+from gantutor.scale.runs.run_config import config_fields
+from gantutor.scale.speed import SPEED_UPS
 from gantutor.training import Run, train
 
 RING = ["--data", "ring", "--model-option", "width=8", "--batch-size", "8", "--speed", "none"]
@@ -555,7 +555,7 @@ def test_a_disk_that_is_full_ends_the_run_with_the_older_checkpoint(monkeypatch:
         if path.suffix == ".pt":
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gantutor.checkpoint.replace", full)
+    monkeypatch.setattr("gantutor.scale.checkpoint.replace", full)
     result = gantutor("train", "dcgan", "--resume", "x", "--steps", 3)
     assert result.exit_code == 1
     assert "Error: x/checkpoints/latest.pt was not written: No space left on device" in result.output

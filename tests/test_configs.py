@@ -9,11 +9,13 @@ from helpers import weights
 from torch import Tensor
 
 from gantutor.configs import GANConfig
+from gantutor.configs.base import SPEED_UP_NAMES
 from gantutor.data import DATA, load
 from gantutor.gan import BATCHINGS
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.speed.switches import InBf16
+from gantutor.scale.speed import SPEED_UPS
+from gantutor.scale.speed.switches import InBf16
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
@@ -119,7 +121,7 @@ def test_an_unknown_name_lists_the_valid_ones(field: str) -> None:
 @pytest.mark.parametrize("field", NAMES)
 def test_every_valid_name_is_taken(field: str) -> None:
     for name in NAMES[field]:
-        assert getattr(GANConfig(**{"data": "digits", field: name}), field) == name
+        assert getattr(GANConfig(**{"data": "digits", "norm_D": "layer", field: name}), field) == name
 
 
 def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
@@ -272,3 +274,7 @@ def test_a_run_can_be_set_back_whatever_the_norm(norm: str) -> None:
     assert run.good_step == 1
     real = next(run.batches)[0]
     assert torch.equal(run.good.prob_real(real), run.model.prob_real(real))
+
+
+def test_the_speed_ups_are_those_that_the_floor_above_has() -> None:
+    assert tuple(SPEED_UPS) == SPEED_UP_NAMES

@@ -77,6 +77,7 @@ def equal(a: list[Tensor], b: list[Tensor]) -> bool:
 
 # What is refused ------------------------------------------------------------------------------------------------------
 
+SEPARATE = {"strategy": "g_first_separate"}  # the others join two domains in a batch
 NAMES: list[tuple[type[Config], str, Any]] = [
     (Pix2PixConfig, "data", PAIRED),
     (Pix2PixConfig, "strategy", PIX2PIX_STEPS),
@@ -103,7 +104,8 @@ def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: An
     with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
         config(**{field: "gna"})
     for name in valid:
-        assert getattr(config(**{field: name}), field) == name
+        with_it = {(Pix2PixConfig, "one_stage"): {"loss": "minimax"}, (CycleGANConfig, "batch"): SEPARATE}
+        assert getattr(config(**{field: name, **with_it.get((config, name), {})}), field) == name
 
 
 @pytest.mark.parametrize(
@@ -289,12 +291,17 @@ def test_a_run_that_diverges_goes_on_at_the_rate_it_has_come_to(name: str) -> No
 
 
 def test_a_step_that_raises_does_not_count() -> None:
-    run = P2P.replace(strategy="one_stage", steps=10).start()
-    with pytest.raises(ValueError, match="one_stage is not exact"):
-        run.step()
+    def raises(*batch: Any) -> Any:
+        raise ValueError("this step raises")
+
+    config = P2P.replace(strategy="one_stage", loss="minimax", steps=10)
+    run = config.start()
     step: Any = run.train_step
+    step.last = raises
+    with pytest.raises(ValueError, match="this step raises"):
+        run.step()
     assert step.t == 0
-    P2P.replace(strategy="one_stage", loss="minimax", steps=10).apply(run)
+    config.apply(run)
     run.step()
     assert step.t == 1
     assert step.__name__ == "one_stage"

@@ -76,13 +76,17 @@ def test_other_settings_that_change_the_price() -> None:
         lab.close()
 
 
-def test_a_setting_that_raises_says_so_and_costs_nothing() -> None:
-    lab = Lab(RING.replace(norm_D="batch", strategy="one_stage"), cost_meter=True)
+def test_a_setting_that_raises_says_so_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(gan: Any, real: Any, z: Any) -> Any:
+        raise ValueError("this step raises")
+
+    monkeypatch.setitem(STEPS, "d_first_detach", broken)
+    lab = Lab(RING, cost_meter=True)
     try:
-        with pytest.raises(ValueError, match="one_stage is not exact"):
+        with pytest.raises(ValueError, match="this step raises"):
             lab.advance(1)
-        assert "one_stage: raises ValueError" in lab.run_views[0].meter.lines()[0]
-        assert lab.run_views[0].meter.spent["one_stage"].flops == 0
+        assert "d_first_detach: raises ValueError" in lab.run_views[0].meter.lines()[0]
+        assert lab.run_views[0].meter.spent["d_first_detach"].flops == 0
     finally:
         lab.close()
 

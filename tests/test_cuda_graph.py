@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from gantutor.configs import Config
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
-from gantutor.speed import cuda_graph
-from gantutor.speed.cuda_graph import CUDAGraph, draws_of, holds_graph
+from gantutor.scale.speed import cuda_graph
+from gantutor.scale.speed.cuda_graph import CUDAGraph, draws_of, holds_graph
 from gantutor.training import DivergedError, Run, measured
 
 

@@ -298,11 +298,12 @@ def test_networks_that_do_not_fit_are_refused() -> None:
 
 
 def test_losses_are_known_by_name() -> None:
-    with pytest.raises(ValueError, match="loss='l2' is unknown; choose one of non-saturating, lsgan"):
+    with pytest.raises(ValueError, match="loss='l2' is unknown; choose one of minimax, non-saturating, lsgan"):
         build_cyclegan(loss="l2")
     model = build_cyclegan()
-    with pytest.raises(ValueError, match="no gradient penalty"):
-        CycleGAN(model.G_AB, model.G_BA, model.D_A, model.D_B, model.opt_G, model.opt_D, LOSSES["wgan-gp"])
+    for loss, why in (("wgan-gp", "no gradient penalty"), ("relativistic", "not given D's logits of real images")):
+        with pytest.raises(ValueError, match=why):
+            CycleGAN(model.G_AB, model.G_BA, model.D_A, model.D_B, model.opt_G, model.opt_D, LOSSES[loss])
 
 
 def test_the_weights_are_the_paper_s() -> None:

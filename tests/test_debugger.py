@@ -14,6 +14,7 @@ from image_helpers import build_cyclegan, pictures
 from ipywidgets import Widget
 from matplotlib.patches import Rectangle
 from PIL import Image
+from test_configs_translation import P2P
 from torch import Tensor
 
 from gantutor.cyclegan import CycleGAN
@@ -23,6 +24,7 @@ from gantutor.lab.flowchart import Flowchart, colour_of
 from gantutor.lab.layout import Layout
 from gantutor.ledger import ALIVE, FREED, STALE, Trace, trace
 from gantutor.pitfalls import INPLACE, PITFALLS
+from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.plots import COLOURS
 from gantutor.steps import STEPS, Step
 
@@ -70,6 +72,20 @@ def test_edges_pass_beside_tensors() -> None:
     turns = [point for point in edge.after if point[0] == layout.at["logits_fake"][0]]
     assert turns
     assert not set(turns) & set(layout.at.values())
+
+
+@pytest.mark.parametrize("step", ["d_first_detach", "g_first_detach", "simultaneous"])
+def test_a_network_that_is_given_joined_images_covers_nothing(step: str) -> None:
+    """What `torch.cat` makes of A and B has no name, so D's scores come from no tensor that is drawn."""
+    run = P2P.start()
+    layout = Layout(trace(PIX2PIX_STEPS[step], run.model, *next(run.batches)))
+    boxes = list(layout.boxes.values())
+    for box in boxes:
+        places = [y for x, y in layout.at.values() if x == box.column]
+        places += [
+            y for other in boxes if other is not box and other.column == box.column for y in (other.low, other.high)
+        ]
+        assert not [y for y in places if box.low <= y <= box.high], box.network
 
 
 def test_two_networks_with_one_source_do_not_cover_each_other() -> None:

@@ -17,9 +17,9 @@ from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.distributed import NOT_WITH_DDP, Replicas, Scaling, communication, join_replicas, scales_to, synchronised
 from gantutor.model_state import networks
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
 from gantutor.steps import STEPS
 
 ROUNDING = 1e-12  # of the norm, in float64
@@ -44,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def of_ddp(strategies: Any) -> list[str]:
-    return [name for name in strategies if name.split(" ")[1] not in NOT_WITH_DDP]
+    return [name for name in strategies if name.split(" ")[1] != "d_first_retain_graph"]
 
 
 def test_torchrun_makes_replicas(found: list[dict[str, Any]]) -> None:
@@ -77,7 +77,7 @@ def test_no_forward_begins_with_another_replicas_buffers(found: list[dict[str, A
     assert [replica["hands out buffers"] for replica in found] == [[False, False]] * 2
 
 
-@pytest.mark.parametrize("strategy", [strategy for strategy in STEPS if strategy not in NOT_WITH_DDP])
+@pytest.mark.parametrize("strategy", [strategy for strategy in STEPS if strategy != "d_first_retain_graph"])
 def test_a_gradient_penalty_is_averaged(found: list[dict[str, Any]], strategy: str) -> None:
     assert all(replica["penalty"][strategy]["gradients"] < ROUNDING for replica in found)
 
@@ -92,7 +92,8 @@ def test_every_strategy_was_tried() -> None:
     tried = set(plain_cases())
     kinds = {"gan": STEPS, "pix2pix": PIX2PIX_STEPS, "cyclegan": CYCLEGAN_STEPS}
     assert {f"{kind} {strategy}" for kind, strategies in kinds.items() for strategy in strategies} <= tried
-    assert set(NOT_WITH_DDP) <= set(STEPS)
+    refused = [name for steps in kinds.values() for name, step in steps.items() if why_not_on_replicas(step)]
+    assert refused == ["d_first_retain_graph"]
 
 
 def test_a_copy_of_a_replica_is_a_replica(found: list[dict[str, Any]]) -> None:
@@ -232,22 +233,3 @@ def test_communication_counts_each_backward() -> None:
     for strategy, (from_G, from_D) in wanted.items():
         assert communication(STEPS[strategy], gan, *batch) == {"G": from_G, "D": from_D}, strategy
     assert all(parameter.grad is None for parameter in gan.G.parameters()), "the model itself took no step"
-
-
-def test_scaling_by_hand() -> None:
-    paper = Scaling(flops=8e9, speed=1e12, sent=1e8, bandwidth=1e11, latency=1e-5, messages=2, fixed=1e-3)
-    exchange = 2 * 3 / 4 * 1e-3 + 6 * 2e-5
-    assert paper.exchange(1) == 0
-    assert paper.exchange(4) == pytest.approx(exchange)
-    assert paper.strong(1) == paper.weak(1) == 1
-    assert paper.strong(4) == pytest.approx(9e-3 / (4 * (1e-3 + 2e-3 + exchange)))
-    assert paper.weak(4) == pytest.approx(9e-3 / (9e-3 + exchange))
-
-
-def test_scales_to_the_last_number_that_is_efficient() -> None:
-    efficiency = {2: 0.9, 3: 0.6, 4: 0.5, 5: 0.4}
-    assert scales_to(lambda count: efficiency[count]) == 4
-    assert scales_to(lambda count: efficiency[count], least=0.95) == 1
-    assert scales_to(lambda count: 1.0, most=64) == 64
-    free = Scaling(flops=1e9, speed=1e12, sent=0, bandwidth=1e9)
-    assert scales_to(free.strong) == scales_to(free.weak) == 1024, "nothing to send and nothing fixed"

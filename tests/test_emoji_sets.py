@@ -19,6 +19,8 @@ from PIL import Image, ImageDraw
 
 from gantutor.data import DataError, Pairs, Unpaired, emoji_sets, fluent, load_pairs, load_unpaired
 from gantutor.data.arrays import Arrays, read_npz
+from gantutor.data.pairs import draw_labels
+from gantutor.data.palette import EMOJI_COLOURS, nearest_colours, to_lab
 from gantutor.data.uci_digits import checksum
 
 REPOSITORY = Path(__file__).parents[1]
@@ -318,3 +320,43 @@ def test_on_a_gpu() -> None:
         A, B = sampled.sample(8, torch.Generator("cuda").manual_seed(0))
         assert A.device.type == B.device.type == "cuda"
     assert judged(pairs).device.type == "cuda"
+
+
+# --- the palette ------------------------------------------------------------------------------------------------------
+
+
+def test_the_palette_is_the_commonest_colours(arrays: Arrays) -> None:
+    found = build_script().commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
+    assert found == [label.colour for label in EMOJI_COLOURS]
+    assert len({label.name for label in EMOJI_COLOURS}) == len(EMOJI_COLOURS)
+
+
+def test_lab_on_known_colours() -> None:
+    colours = torch.tensor([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255], [119, 119, 119]], dtype=torch.uint8)
+    known = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86], [50.03, 0, 0]]
+    assert torch.allclose(to_lab(colours), torch.tensor(known).double(), atol=0.1)
+
+
+def test_a_picture_takes_the_nearest_colours() -> None:
+    names = [label.name for label in EMOJI_COLOURS]
+    pixels = torch.tensor([[[250, 250, 250], [245, 55, 50]], [[0, 160, 230], [30, 30, 30]]], dtype=torch.uint8)
+    labels = nearest_colours(pixels.permute(2, 0, 1)[None])
+    assert labels.dtype == torch.uint8
+    assert labels.shape == (1, 2, 2)
+    assert [names[number] for number in labels.flatten()] == ["white", "red", "blue", "black"]
+    drawn = draw_labels(torch.arange(len(names), dtype=torch.uint8)[None], EMOJI_COLOURS)
+    assert nearest_colours(drawn)[0].tolist() == list(range(len(names))), "its own colours stay"
+
+
+def test_the_set_for_painting_is_the_flat_one_in_the_palette(flat: Pairs) -> None:
+    painted = load_pairs("emoji_palette")
+    assert (painted.name, painted.label_map, painted.flip) == ("emoji_palette", "A", True)
+    for one, other in ((painted, flat), (judged(painted), judged(flat))):
+        assert torch.equal(one.B, other.B)
+        assert one.classes == EMOJI_COLOURS
+        assert one.labels is not None
+        assert torch.equal(draw_labels(one.labels, EMOJI_COLOURS), one.A)
+        assert torch.equal(nearest_colours(other.A), one.labels)
+        assert (one.A.float() - other.A.float()).abs().mean() < 6, "of 255"
+    assert painted.labels is not None
+    assert len(painted.labels.unique()) == len(EMOJI_COLOURS), "every colour is of use"

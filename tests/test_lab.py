@@ -26,7 +26,7 @@ from gantutor.lab import Lab
 from gantutor.lab.gan_painters import ImagePainter, PointPainter
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.speed import SPEED_UPS
+from gantutor.scale.speed import SPEED_UPS
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
 
@@ -551,13 +551,14 @@ def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> Non
 
 def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks are not compiled here; that would take a while."""
-    monkeypatch.setattr("gantutor.speed.compiled.GettingReady.start", lambda self, batch: threading.current_thread())
+    ready_later = "gantutor.scale.speed.compiled.GettingReady.start"
+    monkeypatch.setattr(ready_later, lambda self, batch: threading.current_thread())
     lab = make(RING.replace(device="cpu", speed=("compile",)), speed_ups=True)
     lab.advance(1)
     assert lab.progress.value.endswith(" · compiling")
     lab.set(loss="wgan-gp")
     lab.runner.wait()
-    assert text(lab).startswith("compile cannot be used here: wgan-gp needs a gradient of a gradient")
+    assert text(lab).startswith("compile cannot be used here: a gradient penalty needs a gradient of a gradient")
     assert lab.run_views[0].controls.fields["loss"].value == lab.run_views[0].config.loss == RING.loss
     assert lab.run.model.loss is LOSSES[RING.loss]
     lab.set(speed=())
@@ -620,18 +621,40 @@ def test_three_lanes_of_different_data(make: Make) -> None:
 
 def test_one_stage_with_batchnorm_in_d_shows_why_it_refuses(pair: Pair) -> None:
     lab = pair("digits")
+    with pytest.raises(ValueError, match="one_stage is not exact here: BatchNorm in D"):
+        lab.set(1, strategy="one_stage")
+    with pytest.raises(ValueError, match="one_stage is not exact here: BatchNorm in D"):
+        lab.set(1, strategy="one_stage", norm_D="none")  # which is there after Reset
+    lab.play.value = True
+    until(lambda: lab.run.t > 2)
+    lab.run_views[1].controls.fields["strategy"].value = "one_stage"
+    until(lambda: "B: one_stage is not exact here: BatchNorm in D makes each logit" in text(lab))
+    assert lab.run_views[1].controls.fields["strategy"].value == "d_first_detach"
+    before = lab.run.t
+    until(lambda: lab.run.t > before)  # Play goes on
+    lab.set(1, strategy="one_stage", loss="minimax")  # whose ratio is the same for every logit
+    until(lambda: lab.runs[1].train_step.__name__ == "one_stage")
+    assert lab.runs[1].model.loss is LOSSES["minimax"]
+
+
+def raises(gan: Any, real: Any, z: Any) -> Any:
+    raise ValueError("this step raises")
+
+
+def test_a_step_that_raises_in_one_lane_stops_both(pair: Pair) -> None:
+    lab = pair("digits")
     lab.advance(2)
-    lab.set(1, strategy="one_stage")
+    lab.runs[1].train_step.last = raises
     lab.play.value = True
     until(lambda: lab.runner.error is not None)
-    assert text(lab).startswith("error: ValueError: one_stage is not exact here: BatchNorm in D makes each logit")
+    assert text(lab).startswith("error: ValueError: this step raises")
     assert (lab.play.value, lab.play.description, lab.runner.playing) == (False, "Play", False)
     for _ in range(3):  # A does not run ahead, however often one tries
-        with pytest.raises(ValueError, match="one_stage is not exact here"):
+        with pytest.raises(ValueError, match="this step raises"):
             lab.advance(4)
         press_failing(lab, "Step")
         assert [run.t for run in lab.runs] == [3, 2]
-    lab.set(1, loss="minimax")  # whose ratio is the same for every logit
+    lab.set(1, loss="minimax")  # which applies the strategy of the controls, too
     press(lab, "Step")
     assert [run.t for run in lab.runs] == [3, 3]
     lab.play.value = True
@@ -643,17 +666,17 @@ def test_one_stage_with_batchnorm_in_d_shows_why_it_refuses(pair: Pair) -> None:
 
 
 def press_failing(lab: Lab, description: str) -> None:
-    with pytest.raises(ValueError, match="one_stage is not exact here"):
+    with pytest.raises(ValueError, match="this step raises"):
         press(lab, description)
 
 
 def test_after_an_error_both_lanes_have_seen_the_same_batches(pair: Pair) -> None:
     lab = pair("digits")
     seen = [config(run) for run in lab.runs]
-    lab.set(1, strategy="one_stage")
-    with pytest.raises(ValueError, match="one_stage is not exact here"):
+    lab.runs[1].train_step.last = raises
+    with pytest.raises(ValueError, match="this step raises"):
         lab.advance(5)
-    lab.set(1, strategy="d_first_detach")
+    lab.set(1, loss="minimax")
     lab.advance(5)
     assert [run.t for run in lab.runs] == [5, 5]
     assert [len(batches) for batches in seen] == [5, 5]
@@ -694,10 +717,10 @@ def test_an_error_is_text_and_not_html(pair: Pair) -> None:
 
 
 def test_reset_recovers_from_an_error(make: Make) -> None:
-    lab = make(DIGITS.replace(strategy="one_stage"))
-    with pytest.raises(ValueError, match="one_stage is not exact here"):
+    lab = make(DIGITS)
+    lab.run.train_step.last = raises
+    with pytest.raises(ValueError, match="this step raises"):
         lab.advance(1)
-    lab.set(strategy="d_first_detach")
     lab.reset()
     assert (text(lab), lab.run.t) == ("paused", 0)
     lab.advance(1)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from gantutor import limits
 from gantutor.batches import Batches
 from gantutor.configs import GANConfig
 from gantutor.data import load
 from gantutor.ledger import Traffic, TrafficShare, traffic
-from gantutor.limits import Limits, best, drawing, measure
+from gantutor.scale import limits
+from gantutor.scale.limits import Limits, Scaling, best, drawing, measure, scales_to
 
 CPU = torch.device("cpu")
 MACHINE = Limits("machine", {"float32": 100.0, "bfloat16": 400.0}, bandwidth=10.0, overhead=0.5, overlaps=False)
@@ -70,6 +70,51 @@ def test_numbers_that_were_not_measured() -> None:
         MACHINE.bounds(STEP, "tf32")
 
 
+# Several devices
+
+SHARED_STEP = Traffic("step", {"convolution": TrafficShare(4, 40, 2000), "optimizer": TrafficShare(2, 30, 0)})
+
+
+def on_paper(overlaps: bool, overhead: float = 0.5, **options: Any) -> Scaling:
+    machine = Limits("paper", {"float32": 100.0}, bandwidth=10.0, overhead=overhead, overlaps=overlaps)
+    return Scaling(machine, SHARED_STEP, **{"sent": 60.0, "bandwidth": 30.0, "latency": 0.1, **options})
+
+
+def test_scaling_by_hand() -> None:
+    """The batch: 20 s of arithmetic, of which four devices take 5 s each. Weights: 3 s each. Launches: 3 s each."""
+    paper, exchange = on_paper(overlaps=False), 2 * 3 / 4 * 2 + 6 * 2 * 0.1
+    assert paper.exchange(1) == 0
+    assert paper.exchange(4) == pytest.approx(exchange)
+    assert paper.strong(1) == paper.weak(1) == 1
+    assert paper.strong(4) == pytest.approx((20 + 3 + 3) / (4 * (5 + 3 + 3 + exchange)))
+    assert paper.weak(4) == pytest.approx(26 / (26 + exchange))
+
+
+@pytest.mark.parametrize("overlaps", [True, False])
+def test_one_device_takes_what_its_limits_predict(overlaps: bool) -> None:
+    for overhead in (0.0, 0.5, 20.0):
+        paper = on_paper(overlaps, overhead)
+        assert paper.seconds(1, 1.0) == paper.limits.predicted(SHARED_STEP)
+
+
+def test_a_step_that_its_launches_limit_gains_nothing_from_a_share() -> None:
+    """On a device that overlaps. On one that does not, the smaller share still saves arithmetic."""
+    free = {"sent": 0.0, "latency": 0.0}
+    assert on_paper(True, 20.0, **free).seconds(4, 0.25) == on_paper(True, 20.0, **free).seconds(1, 1.0)
+    assert on_paper(False, 20.0, **free).seconds(4, 0.25) < on_paper(False, 20.0, **free).seconds(1, 1.0)
+
+
+def test_scales_to_the_last_number_that_is_efficient() -> None:
+    efficiency = {2: 0.9, 3: 0.6, 4: 0.5, 5: 0.4}
+    assert scales_to(lambda count: efficiency[count]) == 4
+    assert scales_to(lambda count: efficiency[count], least=0.95) == 1
+    assert scales_to(lambda count: 1.0, most=64) == 64
+    convolutions = Traffic("step", {"convolution": TrafficShare(1, 0, 10**6)})
+    free = Scaling(Limits("paper", {"float32": 1.0}, 1.0, 0.0, overlaps=True), convolutions, sent=0, bandwidth=1.0)
+    assert scales_to(free.strong) > 200, "nothing to send and nothing fixed"
+    assert scales_to(free.weak) == 1024
+
+
 # Their measurement
 
 
@@ -102,7 +147,7 @@ class Model:
 
 WORK: dict[str, tuple[Callable[[torch.Tensor], Any], int, int]] = {  # what it does to x, bytes, FLOPs
     "memory": (lambda x: x.mul_(1.0), 2 * 2**26, 0),
-    "arithmetic": (lambda x: torch.mm(x[:1024], x[1024:2048].t(), out=x[2048:3072]), 3 * 2**22, 2**31),
+    "arithmetic": (lambda x: torch.mm(*x.view(-1, 512, 512)[:2], out=x.view(-1, 512, 512)[2]), 3 * 2**20, 2**28),
 }
 SHARED = 5  # how much slower a machine may be from one moment to the next, if others use its memory, too
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gantutor.losses import LOSSES, Loss, WassersteinGP, gradient_penalty
+from gantutor.losses import LOSSES, R1, R2, Loss, WassersteinGP, gradient_penalty
 
 # Decimal arithmetic with 80 digits: 1 - sigmoid(40) is 4e-18, of which float64 would keep nothing.
 NAMESPACE: dict[str, object] = {
@@ -23,12 +23,17 @@ NAMESPACE: dict[str, object] = {
 # Of two lengths, so that a mean over both at once would show; away from the hinge's corners at -1 and 1.
 REAL = [-40.0, -7.5, -0.25, 0.0, 2.0, 40.0]
 FAKE = [40.0, 3.0, 0.5, 0.0, -0.75, -6.0, -40.0]
+PARTNERS = [-0.5, 3.0, -40.0, 1.0, 2.0, -7.0, -0.25]  # one real for each fake, for a loss that pairs them
 SWEEP = torch.linspace(-40, 40, 161, dtype=torch.float64)
 
 
 def formulas(loss: Loss) -> dict[str, str]:
     """The lines `d_loss = ...`, `g_loss = ...`, `slope_ratio = ...` of a docstring."""
     return dict(re.findall(r"^ +(d_loss|g_loss|slope_ratio) = (.+)$", type(loss).__doc__ or "", re.MULTILINE))
+
+
+def reals(name: str) -> list[float]:
+    return PARTNERS if LOSSES[name].relativistic else REAL
 
 
 def decimals(values: list[float]) -> np.ndarray:
@@ -68,8 +73,8 @@ def assert_close(found: Tensor, wanted: list[Decimal] | list[float], tolerance: 
 @pytest.mark.parametrize("name", LOSSES)
 def test_d_loss_is_its_documented_formula_in_value_and_gradient(name: str) -> None:
     formula = formulas(LOSSES[name])["d_loss"]
-    variables = {"real": decimals(REAL), "fake": decimals(FAKE)}
-    real, fake = leaf(REAL), leaf(FAKE)
+    variables = {"real": decimals(reals(name)), "fake": decimals(FAKE)}
+    real, fake = leaf(reals(name)), leaf(FAKE)
     d_loss = LOSSES[name].d_loss(real, fake)
     d_loss.backward()
     assert d_loss.shape == ()
@@ -81,12 +86,35 @@ def test_d_loss_is_its_documented_formula_in_value_and_gradient(name: str) -> No
 @pytest.mark.parametrize("name", LOSSES)
 def test_g_loss_is_its_documented_formula_in_value_and_gradient(name: str) -> None:
     formula = formulas(LOSSES[name])["g_loss"]
+    variables = {"real": decimals(reals(name)), "fake": decimals(FAKE)}
     fake = leaf(FAKE)
-    g_loss = LOSSES[name].g_loss(fake)
+    g_loss = LOSSES[name].g_loss(fake, leaf(reals(name)))
     g_loss.backward()
     assert g_loss.shape == ()
-    assert math.isclose(g_loss.item(), float(evaluate(formula, fake=decimals(FAKE))), rel_tol=1e-12)
-    assert_close(fake.grad, slopes(formula, "fake", fake=decimals(FAKE)))
+    assert math.isclose(g_loss.item(), float(evaluate(formula, **variables)), rel_tol=1e-12)
+    assert_close(fake.grad, slopes(formula, "fake", **variables))
+    if not LOSSES[name].relativistic:
+        assert torch.equal(LOSSES[name].g_loss(fake), g_loss)
+
+
+def test_a_relativistic_loss_needs_a_real_for_each_fake() -> None:
+    loss = LOSSES["relativistic"]
+    for real, shape in ((None, "None"), (leaf(REAL), r"\(6,\)")):
+        with pytest.raises(ValueError, match=rf"pairs each fake with a real image: \(7,\) and {shape}"):
+            loss.g_loss(leaf(FAKE), real)
+    with pytest.raises(ValueError, match="pairs each fake with a real image"):
+        loss.d_loss(leaf(REAL), leaf(FAKE))
+
+
+def test_a_relativistic_loss_by_hand() -> None:
+    """D's logits are 0 and ln 3 for the reals, 0 and 0 for their fakes: the differences ln 1 and ln 3."""
+    real, fake = leaf([0.0, math.log(3)]), leaf([0.0, 0.0])
+    loss = LOSSES["relativistic"]
+    assert_close(loss.d_loss(real, fake)[None], [(math.log(2) + math.log(4 / 3)) / 2])  # −log of σ = 1/2 and 3/4
+    g_loss = loss.g_loss(fake, real)
+    assert_close(g_loss[None], [(math.log(2) + math.log(4)) / 2])  # −log of σ = 1/2 and 1/4
+    g_loss.backward()
+    assert_close(fake.grad, [-0.5 / 2, -0.75 / 2])  # G raises most the fake that looks least like its partner
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -94,26 +122,28 @@ def test_slope_ratio_is_its_documented_formula_or_raises_where_none_is_documente
     documented = formulas(LOSSES[name])
     fake = torch.tensor(FAKE, dtype=torch.float64)
     if "slope_ratio" not in documented:
-        with pytest.raises(ValueError, match=f"{name} has no slope ratio: at a fake's logit .* D's slope is 0"):
+        why = "at a fake's logit .* D's slope is 0|depends on the real image"
+        with pytest.raises(ValueError, match=f"{name} has no slope ratio: .*({why})"):
             LOSSES[name].slope_ratio(fake)
         return
+    assert not LOSSES[name].no_ratio
     wanted = evaluate(documented["slope_ratio"], fake=decimals(FAKE))
     assert_close(LOSSES[name].slope_ratio(fake), list(np.broadcast_to(wanted, len(FAKE))))
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_label_is_g_loss(name: str) -> None:
-    formula = LOSSES[name].formula
-    for written, meant in (("−", "-"), ("²", "**2"), ("log σ(l)", "log(σ(l))"), ("σ", "sigmoid")):
+    formula = re.sub(r"log (σ\(.*?\))", r"log(\1)", LOSSES[name].formula)
+    for written, meant in (("−", "-"), ("²", "**2"), ("σ", "sigmoid")):
         formula = formula.replace(written, meant)
-    for logit in FAKE:
-        wanted = evaluate(formula, l=decimals([logit]))[0]
-        found = LOSSES[name].g_loss(torch.tensor([logit], dtype=torch.float64))
+    for logit, partner in zip(FAKE, PARTNERS, strict=True):
+        wanted = evaluate(formula, l=decimals([logit]), r=decimals([partner]))[0]
+        found = LOSSES[name].g_loss(leaf([logit]), leaf([partner]))
         assert math.isclose(found.item(), float(wanted), rel_tol=1e-12)
 
 
 TAIL = math.exp(-40) / (1 + math.exp(-40))  # sigmoid(-40) = 4.248e-18
-# name: slopes at logits -40, 0, 40 of g_loss in a fake, d_loss in a real, d_loss in a fake.
+# name: slopes at logits -40, 0, 40 of g_loss in a fake, d_loss in a real, d_loss in a fake; a partner's logit is 0.
 SLOPES: dict[str, tuple[list[float], list[float], list[float]]] = {
     "minimax": ([-TAIL, -0.5, -1.0], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
     "non-saturating": ([-1.0, -0.5, -TAIL], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
@@ -121,6 +151,9 @@ SLOPES: dict[str, tuple[list[float], list[float], list[float]]] = {
     "hinge": ([-1.0, -1.0, -1.0], [-1.0, -1.0, 0.0], [0.0, 1.0, 1.0]),
     "wgan": ([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]),
     "wgan-gp": ([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]),
+    "non-saturating-r1": ([-1.0, -0.5, -TAIL], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
+    "non-saturating-r2": ([-1.0, -0.5, -TAIL], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
+    "relativistic": ([-1.0, -0.5, -TAIL], [-1.0, -0.5, -TAIL], [TAIL, 0.5, 1.0]),
 }
 
 
@@ -130,8 +163,9 @@ def test_slopes_at_logits_minus_40_0_and_40(name: str, dtype: torch.dtype) -> No
     tolerance = 1e-14 if dtype == torch.float64 else 1e-6
     for i, logit in enumerate((-40.0, 0.0, 40.0)):
         g_fake, d_real, d_fake = leaf([logit], dtype), leaf([logit], dtype), leaf([logit], dtype)
-        LOSSES[name].g_loss(g_fake).backward()
-        LOSSES[name].d_loss(d_real, d_fake).backward()
+        LOSSES[name].g_loss(g_fake, leaf([0.0], dtype)).backward()
+        LOSSES[name].d_loss(d_real, leaf([0.0], dtype)).backward()
+        LOSSES[name].d_loss(leaf([0.0], dtype), d_fake).backward()
         for found, wanted in zip((g_fake, d_real, d_fake), SLOPES[name], strict=True):
             assert_close(found.grad, [wanted[i]], tolerance)
 
@@ -159,7 +193,7 @@ def test_slope_ratio_is_the_ratio_of_the_slopes(name: str, dtype: torch.dtype) -
 def test_logits_of_any_shape_give_one_mean(name: str) -> None:
     patches = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     column = patches.reshape(-1, 1)
-    torch.testing.assert_close(LOSSES[name].g_loss(patches), LOSSES[name].g_loss(column))
+    torch.testing.assert_close(LOSSES[name].g_loss(patches, -patches), LOSSES[name].g_loss(column, -column))
     torch.testing.assert_close(LOSSES[name].d_loss(patches, -patches), LOSSES[name].d_loss(column, -column))
     if "slope_ratio" in formulas(LOSSES[name]):
         assert LOSSES[name].slope_ratio(patches).shape == patches.shape
@@ -268,7 +302,29 @@ def test_the_penalty_in_use_has_the_papers_weight_of_10() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_only_wgan_gp_has_a_penalty(name: str) -> None:
+def test_a_loss_says_whether_it_has_a_penalty(name: str) -> None:
     D = nn.Linear(2, 1).double()
     penalty = LOSSES[name].penalty(D, random(3, 2), random(3, 2, seed=1))
-    assert (penalty != 0) == (name == "wgan-gp")
+    assert LOSSES[name].has_penalty == (penalty != 0) == (name in ("wgan-gp", "non-saturating-r1", "non-saturating-r2"))
+
+
+@pytest.mark.parametrize("name", ["non-saturating-r1", "non-saturating-r2"])
+def test_r1_and_r2_by_hand(name: str) -> None:
+    """D(x) = a · ‖x‖² has the gradient 2a · x, and d/da of γ/2 · mean(‖2a · x‖²) is 4 · γ · a · mean(‖x‖²)."""
+    real, fake = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    mean = {"non-saturating-r1": 3.0, "non-saturating-r2": 12.5}[name]  # of (5, 1), and of (25, 0)
+    a = torch.tensor(0.5, requires_grad=True)
+    penalty = LOSSES[name].penalty(lambda x: a * x.square().sum(1, keepdim=True), real, fake)
+    penalty.backward()
+    assert penalty.item() == 10 / 2 * mean
+    assert a.grad.item() == 4 * 10 * 0.5 * mean
+    assert fake.grad is None
+
+
+@pytest.mark.parametrize("penalised", [R1, R2])
+def test_r1_and_r2_are_weighed_by_gamma_and_sum_over_patches(penalised: type[R1]) -> None:
+    """A D of two patches, w·x and −2 w·x: an image's gradient is −w, and the penalty γ/2 · ‖w‖²."""
+    w = random(3, seed=1)
+    D: Callable[[Tensor], Tensor] = lambda x: torch.stack([x @ w, -2 * (x @ w)], dim=1)  # noqa: E731
+    found = penalised(gamma=0.5).penalty(D, random(4, 3), random(4, 3, seed=2))
+    torch.testing.assert_close(found, 0.25 * w.square().sum())

@@ -170,7 +170,7 @@ def test_the_official_sets_are_there_by_name() -> None:
 
 
 def test_only_sets_that_need_no_download_are_ready() -> None:
-    assert ready_sets(PAIRED) == ["emoji_flat", "emoji_sketch", "facades_mini", "maps_mini"]
+    assert ready_sets(PAIRED) == ["emoji_flat", "emoji_sketch", "emoji_palette", "facades_mini", "maps_mini"]
     assert not set(PIX2PIX) & set(ready_sets(PAIRED))
     assert {"emoji", "maps_mini"} <= set(ready_sets(UNPAIRED))
     assert not set(CYCLEGAN) & set(ready_sets(UNPAIRED))

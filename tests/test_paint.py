@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gantutor.data import Label
+from gantutor.data import Label, load_pairs
 from gantutor.data.pairs import draw_labels
 from gantutor.lab import Paint
 from gantutor.models import unet_64
@@ -123,6 +123,18 @@ def test_a_rectangle_is_painted_by_name_or_number_and_cut_off_at_the_edge() -> N
     assert np.array_equal(paint.paint_rectangle(1, -2, -1, 5, 5).labels, wanted)
     wanted[14:, 15:] = 2
     assert np.array_equal(paint.paint_rectangle("window", 15, 14, 100, 100).labels, wanted)
+
+
+def test_the_palette_of_the_emoji_is_a_set_of_classes_as_any_other() -> None:
+    emoji = load_pairs("emoji_palette", split="test", number=2)
+    paint = Paint(negative, emoji.classes, emoji.labels, side=64)
+    assert np.array_equal(pixels(paint.output), 255 - emoji.A[0].numpy())
+    assert len(paint.canvas.classes) == 32
+    assert paint.canvas.classes[2] == ["red", "#fa322d"]
+    paint.clear().paint_rectangle("raspberry", 0, 0, 32, 64)
+    view = View(paint)
+    paint.paint_rectangle("light pink", 3, 3, 2, 2)
+    assert view.answers[-1]["alt"].endswith("a label map with white 50%, raspberry 50%"), "four pixels are not named"
 
 
 def test_labels_are_a_copy() -> None:

@@ -250,7 +250,7 @@ def test_options_are_checked(options: dict[str, Any], message: str, cache: Path)
 def test_an_unknown_name_lists_the_valid_ones() -> None:
     with pytest.raises(
         ValueError,
-        match="'facade' is unknown; choose one of emoji_flat, emoji_sketch, facades_mini, maps_mini, facades, ",
+        match="'facade' is unknown; choose one of emoji_flat, emoji_sketch, emoji_palette, facades_mini, maps_mini, ",
     ):
         load_pairs("facade")
 

@@ -96,14 +96,16 @@ def test_it_misleads_the_named_player_and_only_that_one(name: str, networks: str
     assert torch.equal(wrong.gradients[other][0], right.gradients[other][0])
     errors = [relative_error(wrong.gradients[named][i], right.gradients[named][i]) for i in (0, 1)]
     if errors[0] == 0:
-        assert errors[1] > 0.3
+        # A relativistic g_loss that scores real, too, leaves in D minus what d_loss did, but for its update.
+        cancels = LOSSES[loss].relativistic and batching in ("joint", "joint_in_G_step")
+        assert errors[1] > (0 if cancels else 0.3)
     else:
         assert errors[0] > 0.04
     assert not same_weights(wrong.gan, right.gan)
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "wgan-gp"])
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.has_penalty])
 @pytest.mark.parametrize("networks", NETWORKS)
 def test_early_zero_grad_adds_d_losss_gradient_to_Gs(networks: str, loss: str, batching: str) -> None:
     """Claim 3: not just wrong, but wrong by exactly what d_loss sends through the fakes into G."""
@@ -140,7 +142,7 @@ def test_early_zero_grad_with_minimax_leaves_G_almost_no_gradient(networks: str)
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "wgan-gp"])
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.has_penalty])
 @pytest.mark.parametrize("networks", NETWORKS)
 def test_no_zero_grad_D_is_right_once_and_then_sums_up(networks: str, loss: str, batching: str) -> None:
     """Claim 3: step 2 adds what step 1 left in D: d_loss's gradient of step 1 and g_loss's, which nobody asked for."""

@@ -45,12 +45,6 @@ def test_every_row_of_the_papers_tables_is_wanted(script: ModuleType) -> None:
         assert isinstance(script.experiment(*name), Pix2PixConfig)
 
 
-def test_sharpness_is_that_of_the_neighbours(script: ModuleType) -> None:
-    steps = torch.tensor([0.0, 1.0, 0.0, 1.0]).expand(1, 3, 4, 4)  # across only
-    assert script.contrast(steps) == 0.5
-    assert script.contrast(torch.ones(1, 3, 4, 4)) == 0
-
-
 class FewPairs:
     """What `Reader` gives, on eight small pairs and without a segmenter."""
 

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gantutor.ledger import Traffic, TrafficShare
-from gantutor.limits import Limits
+from gantutor.models import output_side, patchgan, receptive_field, unet
 from gantutor.plots import (
     COLOURS,
     LIMIT_STYLES,
@@ -26,20 +26,26 @@ from gantutor.plots import (
     apart,
     draw_cycle,
     draw_game,
+    draw_pix2pix,
+    draw_unet,
     house_style,
     image_rows,
     plot_between_clouds,
     plot_bounds,
+    plot_by_seed,
     plot_losses,
     plot_seeds,
+    plot_verdicts,
     png,
     quantise,
     roofline,
     show_images,
     show_points,
+    show_rows,
     smooth,
     tile,
 )
+from gantutor.scale.limits import Limits
 from gantutor.training import History
 
 
@@ -348,6 +354,72 @@ def test_a_walk_between_clouds_is_filled_where_it_is_near_one() -> None:
     assert not any(0.5 < x < 1.5 for x in filled.get_xdata())
     assert min(len(hollow.get_xdata()), len(filled.get_xdata())) > 0
     plt.close(figure)
+
+
+# notebook 04 ----------------------------------------------------------------------------------------------------------
+
+
+def words_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_rows_of_images_are_cut_into_blocks_and_keep_their_order() -> None:
+    shades = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 4, 4)
+    figure = show_rows({"above": shades, "below": -shades}, columns=3)
+    first, second = (ax.images[0].get_array() for ax in figure.axes)
+    assert first.shape == (2 * 6, 3 * 6, 3)  # with a white edge of one pixel
+    assert [int(first[2, 6 * i + 2, 0]) for i in range(3)] == [0, 63, 127]
+    assert [int(first[8, 6 * i + 2, 0]) for i in range(3)] == [255, 191, 127]
+    assert [int(second[2, 6 * i + 2, 0]) for i in range(2)] == [191, 255]
+    assert (first[:, :1] == 255).all()
+    assert words_of(figure).count("above") == words_of(figure).count("below") == 2
+
+
+def test_the_drawing_of_pix2pix_shows_three_images_and_three_losses() -> None:
+    A, fake_B, B = (torch.full((3, 8, 8), value) for value in (-1.0, 0.0, 1.0))
+    figure = draw_pix2pix(A, fake_B, B)
+    assert [int(image.get_array()[0, 0, 0]) for image in figure.axes[0].images] == [0, 127, 255]
+    words = " ".join(words_of(figure))
+    for loss in ("l1_loss", "d_loss", "g_loss"):
+        assert loss in words
+    colours = {text.get_text().partition(":")[0]: to_hex(text.get_color()) for text in figure.findobj(Text)}
+    assert colours["d_loss"] == to_hex(COLOURS["D"])
+    assert colours["g_loss"] == colours["λ · l1_loss"] == to_hex(COLOURS["G"])
+
+
+def test_the_u_net_is_drawn_as_it_is() -> None:
+    G = unet(16, width=2, multipliers=(1, 2, 3, 4), upsampling="nearest")
+    state = {name: value.clone() for name, value in G.state_dict().items()}
+    words = words_of(draw_unet(G, torch.zeros(3, 16, 16)))
+    sizes = [word.replace("\n", " ") for word in words if "²" in word]
+    assert sizes == ["A 16²", "fake_B 16²"] + [
+        size for size in ("8² 2 ch.", "4² 4 ch.", "2² 6 ch.") for _ in range(2)
+    ] + ["1² 8 ch."]
+    assert all(torch.equal(value, state[name]) for name, value in G.state_dict().items()), "it was asked on a copy"
+
+
+def test_verdicts_lie_on_the_patches_that_they_are_about() -> None:
+    D = patchgan(3, 1, width=2)
+    field, side = receptive_field(D), output_side(D, 16)
+    images, verdicts = torch.zeros(2, 3, 16, 16), torch.rand(2, side, side)
+    figure = plot_verdicts({"one": (images, verdicts), "two": (-images, verdicts)}, field)
+    heat = figure.axes[0].images[1]
+    left, right, _, _ = heat.get_extent()
+    start, stop = field.span(0)
+    assert left + (right - left) / side / 2 == pytest.approx((start + stop - 1) / 2), "the middle of the first patch"
+    assert (right - left) / side == field.stride
+    assert {"one", "two"} <= set(words_of(figure))
+
+
+def test_a_table_of_seeds_has_a_dot_for_each_seed_and_a_bar_at_the_mean() -> None:
+    rows = [{"arm": arm, "seed": seed, "score": seed + 10 * (arm == "b")} for seed in range(3) for arm in "ab"]
+    figure = plot_by_seed(rows, {"A": {"arm": "a"}, "B": {"arm": "b"}}, {"score": "Score"}, {"score": {"truth": 5.0}})
+    (ax,) = figure.axes
+    dots, bars = ax.lines[0:4:2], ax.lines[1:4:2]
+    assert [list(line.get_xdata()) for line in dots] == [[0, 1, 2], [10, 11, 12]]
+    assert [line.get_xdata()[0] for line in bars] == [1, 11]
+    assert list(ax.lines[4].get_xdata()) == [5.0, 5.0]
+    assert {"A", "B", "Score", "truth"} <= set(words_of(figure))
 
 
 # CycleGAN -------------------------------------------------------------------------------------------------------------

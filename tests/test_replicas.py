@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantutor.models.virtual import VirtualBatchNorm, virtual_batchnorm
-from gantutor.replicas import Outcome, SyncedBatchNorm, on_replicas, synced
+from gantutor.scale.replicas import Outcome, SyncedBatchNorm, on_replicas, synced
 
 
 def halves(count: int = 8) -> tuple[Tensor, Tensor]:

@@ -632,7 +632,8 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
             for _ in range(250):
                 what = rng.choice([*(5 * list(choices)), *(6 * ["play"]), "pause", "button"])
                 if what in choices:
-                    lab.set(rng.randrange(2), **{what: rng.choice(choices[what])})
+                    with contextlib.suppress(ValueError):  # one_stage does not take every loss
+                        lab.set(rng.randrange(2), **{what: rng.choice(choices[what])})
                 elif what == "button":
                     rng.choice(buttons[:3] if rng.random() < 0.8 else buttons[3:]).click()
                 else:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import DataError, Folder, Images, NamedSet, Pairs, Points, Unpaired
-from gantutor.distributed import Replicas
-from gantutor.runs import (
+from gantutor.scale.distributed import Replicas
+from gantutor.scale.runs import (
     Interruptions,
     RunFolder,
     build_config,
@@ -35,10 +35,10 @@ from gantutor.runs import (
     resolve_data_name,
     samples_of,
 )
-from gantutor.runs.folder import write_whole
-from gantutor.runs.loop import Bar, due
-from gantutor.runs.run_config import CONFIG_CLASSES, config_fields
-from gantutor.runs.samples import png_plot
+from gantutor.scale.runs.folder import write_whole
+from gantutor.scale.runs.loop import Bar, due
+from gantutor.scale.runs.run_config import CONFIG_CLASSES, config_fields
+from gantutor.scale.runs.samples import png_plot
 from gantutor.training import History, Run
 
 TINY = {"batch_size": 8, "model_options": {"width": 8}}
@@ -145,7 +145,7 @@ def test_a_set_with_a_name_takes_its_size() -> None:
 
 
 def test_download_reaches_the_set_that_can_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gantutor.runs import run_config
+    from gantutor.scale.runs import run_config
 
     asked = {}
     for needs, download in (("download", {"download": True}), ("", {})):

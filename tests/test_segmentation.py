@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.procedural.facades import FACADE_CLASSES
-from gantutor.metrics import Segmenter, l1, segmentation_score, ssim, train_segmenter
+from gantutor.metrics import Segmenter, l1, saturation, segmentation_score, sharpness, ssim, train_segmenter
 from gantutor.metrics.segmentation import score_of_counts
 
 # --- the three shares -------------------------------------------------------------------------------------------------
@@ -178,6 +178,22 @@ def test_ssim_is_the_one_of_scikit_image(pair: tuple[Tensor, Tensor], value: flo
     assert ssim(pair[1], pair[0]) == pytest.approx(value, abs=1e-9), "symmetric"
     batch = [torch.cat([images, images]) for images in pair]
     assert ssim(*batch) == pytest.approx(value, abs=1e-9), "a mean over the batch"
+
+
+def test_sharpness_is_that_of_the_neighbours(pairs: Pairs) -> None:
+    steps = torch.tensor([-1.0, 1.0, -1.0, 1.0]).expand(1, 3, 4, 4)  # black beside white, across only
+    assert sharpness(steps) == sharpness(steps.mT) == 0.5
+    assert sharpness(torch.ones(1, 3, 4, 4)) == 0
+    truth = pairs.first(20)[1]
+    assert sharpness(truth) > sharpness(blurred(truth, 3)) > sharpness(blurred(truth, 5))
+
+
+def test_saturation_is_the_span_of_a_pixels_colours() -> None:
+    red, grey = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.2, 0.2, 0.2])
+    pixels = torch.stack([red, grey], dim=1).view(1, 3, 1, 2)
+    assert saturation(pixels[..., :1]) == 1
+    assert saturation(pixels[..., 1:]) == 0
+    assert saturation(pixels.expand(2, 3, 5, 2)) == 0.5
 
 
 def test_ssim_of_equals_is_one_and_blur_lowers_it(pairs: Pairs) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Pairs, Unpaired
 from gantutor.model_state import networks, optimizers
-from gantutor.speed import (
+from gantutor.scale.speed import (
     SPEED_UPS,
     compiled,
     is_getting_ready,
@@ -27,8 +27,8 @@ from gantutor.speed import (
     set_speed,
     wait_until_ready,
 )
-from gantutor.speed.cuda_graph import CUDAGraph, settings_of
-from gantutor.speed.switches import InBf16
+from gantutor.scale.speed.cuda_graph import CUDAGraph, settings_of
+from gantutor.scale.speed.switches import InBf16
 from gantutor.steps import STEPS, d_first_detach
 from gantutor.training import DivergedError, Run, measured
 
@@ -287,12 +287,13 @@ def test_an_optimizer_without_a_fused_update_is_refused() -> None:
 
 
 def test_compile_refuses_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "gradient of a gradient" in refused(RING.replace(loss="wgan-gp"), "compile")
+    for loss in ("wgan-gp", "non-saturating-r1"):
+        assert "gradient of a gradient" in refused(RING.replace(loss=loss), "compile")
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert "torch.compile needs a C++ compiler" in refused(RING, "compile")
 
 
-@pytest.mark.parametrize("strategy", compiled.TWO_BACKWARDS)
+@pytest.mark.parametrize("strategy", ["d_first_retain_graph", "simultaneous"])
 def test_compile_refuses_two_backwards_through_one_graph(strategy: str) -> None:
     """torch.compile lets the backward write over what the forward has kept."""
     config = RING.replace(strategy=strategy)
@@ -335,14 +336,14 @@ def test_a_recording_is_refused_without_cuda() -> None:
 def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
     config: Config, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gantutor.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
+    monkeypatch.setattr("gantutor.scale.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
     found = SPEED_UPS["graph"].refusal(config.start())
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
 
 
 def test_an_optimizer_that_cannot_be_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gantutor.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
+    monkeypatch.setattr("gantutor.scale.speed.cuda_graph.run_device", lambda run: torch.device("cuda"))
     run = RING.start()
     run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
     assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
@@ -475,7 +476,7 @@ def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     program = """
 import torch
 from gantutor import Experiment
-from gantutor.speed import wait_until_ready
+from gantutor.scale.speed import wait_until_ready
 record = Experiment(data="ring", batch_size=8, model_options={"width": 8}, device="cpu", batching="joint")
 runs = [record.start(), record.replace(speed=("compile",)).start()]
 wait_until_ready(runs[1])
@@ -501,12 +502,11 @@ print("alike")
 def test_kept_memory_is_not_faulted_in_again_and_changes_no_bit() -> None:
     program = """
 import hashlib, resource, sys, torch
-import gantutor.training
 from gantutor import Experiment
-from gantutor.speed import keep_memory
+from gantutor.scale.speed import keep_memory
 torch.set_num_threads(1)
-if sys.argv[1] == "plain":
-    gantutor.training.keep_memory = lambda: None
+if sys.argv[1] == "kept":
+    keep_memory()
 run = Experiment(data="ring", device="cpu").start()
 for _ in range(5):
     run.step()
@@ -528,6 +528,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         found[way] = run.stdout.split()
     assert found["plain"][0] == found["kept"][0]
     if keep_memory():
+        assert int(found["plain"][1]) > 10 * int(found["kept"][1]), "making a run leaves the process's memory alone"
         assert int(found["kept"][1]) < 1000, "of 80,000 pages; what the plain process loses depends on its heap"
 
 

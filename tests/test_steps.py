@@ -129,7 +129,7 @@ def test_a_report_holds_detached_losses_and_the_scores_that_Ds_update_saw(networ
     d_loss = start.loss.d_loss(logits_real, logits_fake) + start.loss.penalty(start.D, real, fake)
     assert torch.equal(report["d_loss"], d_loss)
     scored = start if SCORES_FOR_G[step] == OLD_D else GAN(start.G, done.gan.D, gan.opt_G, gan.opt_D, gan.loss)
-    g_loss = gan.loss.g_loss(scored.logits_for_G(real, fake))
+    g_loss = gan.loss.g_loss(*scored.logits_for_G(real, fake))
     torch.testing.assert_close(report["g_loss"], g_loss.detach(), rtol=NEAR, atol=0)
     assert torch.isfinite(torch.stack([report["d_loss"], report["g_loss"]])).all()
 
@@ -248,7 +248,7 @@ def test_g_first_on_one_fake_is_the_simultaneous_update(networks: str, loss: str
     assert all(torch.equal(x, y) for x, y in zip(g_first.gan.G.buffers(), both.gan.G.buffers(), strict=True))
     if networks in WITH_BATCHNORM:
         (twice,), (once,) = batchnorm_counts(g_first.gan.D), batchnorm_counts(both.gan.D)
-        assert twice == once + 5
+        assert twice == once + 5 * (2 if LOSSES[loss].relativistic and batching == "split" else 1)  # real again, too
 
 
 @pytest.mark.parametrize(("in_D_step", "crossed"), [("joint", "joint_in_D_step"), ("split", "joint_in_G_step")])
@@ -452,27 +452,41 @@ def test_one_stage_takes_patches_only_where_the_ratio_is_constant(batching: str)
             assert one.reports[0]["logits_fake"].shape == (6, 1, 11, 11)
             assert same_state(one.gan, both.gan)
         else:
-            with pytest.raises(ValueError, match=r"one logit per image .* got \(6, 1, 11, 11\): patches overlap"):
+            with pytest.raises(ValueError, match="it needs one logit per image for this loss: patches overlap"):
                 one_stage(gan, *batch[0])
 
 
-# WGAN-GP
+# Penalties
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
-def test_the_gradient_penalty_moves_D_and_reaches_G_only_through_D(networks: str, step: str) -> None:
-    """With D held still G's gradient is that of plain wgan, bit for bit; D's own update is not."""
+@pytest.mark.parametrize("penalised", [name for name, loss in LOSSES.items() if loss.has_penalty])
+def test_a_gradient_penalty_moves_D_and_reaches_G_only_through_D(penalised: str, networks: str, step: str) -> None:
+    """With D held still G's gradient is that of the plain loss, bit for bit; D's own update is not."""
     batch = draw(networks)
     gradients, moved = {}, {}
-    for loss in ("wgan", "wgan-gp"):
+    plain = penalised.rpartition("-")[0]
+    for loss in (plain, penalised):
         gan = build(networks, loss)
         moved[loss] = weights(run(gan, STEPS[step], batch).gan.D)
         gan.opt_D = torch.optim.SGD(gan.D.parameters(), lr=0.0)
         gradients[loss] = run(gan, STEPS[step], batch).gradients
-    assert torch.equal(gradients["wgan"]["G"][0], gradients["wgan-gp"]["G"][0])
-    assert relative_error(gradients["wgan-gp"]["D"][0], gradients["wgan"]["D"][0]) > FAR
-    assert not torch.equal(moved["wgan"], moved["wgan-gp"])
+    assert torch.equal(gradients[plain]["G"][0], gradients[penalised]["G"][0])
+    assert relative_error(gradients[penalised]["D"][0], gradients[plain]["D"][0]) > FAR
+    assert not torch.equal(moved[plain], moved[penalised])
+
+
+@pytest.mark.parametrize("step", ["d_first_detach", "g_first_detach", "simultaneous"])
+@pytest.mark.parametrize("batching", BATCHINGS)
+def test_a_relativistic_step_by_autograd(step: str, batching: str) -> None:
+    """G's gradient is that of log(1 + exp(D(real) − D(fake))), scored by the D that the strategy has for G."""
+    gan, ((real, z),) = build("points", "relativistic", batching), draw("points")
+    done = run(gan, STEPS[step], [(real, z)])
+    scores = done.gan.D if SCORES_FOR_G[step] == UPDATED_D else gan.D
+    loss = nn.functional.softplus(scores(real) - scores(gan.G(z))).mean()
+    wanted = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(gan.G.parameters()))])
+    assert relative_error(done.gradients["G"][0], wanted) < NEAR
 
 
 # Batching
@@ -501,7 +515,7 @@ def test_a_mismatch_scores_in_one_way_for_D_and_in_the_other_for_G(networks: str
     gans, ((real, z),) = {b: build(networks, batching=b) for b in BATCHINGS}, draw(networks)
     fake = gans["split"].G(z).detach()
     for_D = {b: torch.cat(gan.logits(real, fake)) for b, gan in gans.items()}
-    for_G = {b: gan.logits_for_G(real, fake) for b, gan in gans.items()}
+    for_G = {b: gan.logits_for_G(real, fake)[0] for b, gan in gans.items()}
     assert torch.equal(for_D["joint_in_D_step"], for_D["joint"])
     assert torch.equal(for_G["joint_in_D_step"], for_G["split"])
     assert torch.equal(for_D["joint_in_G_step"], for_D["split"])
@@ -523,7 +537,7 @@ def test_batchnorm_apart_gives_plus_and_minus_1_and_jointly_keeps_the_gap() -> N
 
     def scores_for_G(batching: str) -> list[float]:
         gan.batching = batching
-        return [round(value, 2) for value in gan.logits_for_G(real, fake).flatten().tolist()]
+        return [round(value, 2) for value in gan.logits_for_G(real, fake)[0].flatten().tolist()]
 
     assert scores("split") == scores("joint_in_G_step") == [-1, 1, -1, 1]
     assert scores("joint") == scores("joint_in_D_step") == [-1.21, -0.73, 0.73, 1.21]

@@ -16,7 +16,7 @@ from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.gan import GAN
 from gantutor.image_pool import ImagePool
-from gantutor.ledger import Traffic, TrafficShare, cost, traffic
+from gantutor.ledger import Traffic, TrafficShare, cost, seconds_by_kind, traffic
 from gantutor.ledger.traffic import OPERATION_KINDS, Counter
 from gantutor.models import dcgan, patchgan, resnet, unet
 from gantutor.pix2pix import PIX2PIX_STEPS, Pix2Pix
@@ -275,3 +275,19 @@ def test_traffic_shows_as_text_and_as_html() -> None:
     nothing = Traffic("step", {})
     assert (nothing.launches, nothing.intensity) == (0, 0.0)
     assert str(nothing).startswith("step: 0 launches, 0 B moved")
+
+
+def test_a_share_of_the_batch_leaves_launches_and_weight_updates() -> None:
+    of = Traffic("step", {"convolution": TrafficShare(3, 100, 1000), "optimizer": TrafficShare(5, 40, 0)})
+    half = of.scaled(0.5)
+    assert half.kinds == {"convolution": TrafficShare(3, 50, 500), "optimizer": TrafficShare(5, 40, 0)}
+    assert of.scaled(1.0) == of
+
+
+def test_the_seconds_of_each_kind_are_those_of_a_step() -> None:
+    gan, (batch,) = build("points"), draw("points")
+    before = copy.deepcopy(gan.G.state_dict())
+    found = seconds_by_kind(STEPS["d_first_detach"], gan, *batch, repeats=2)
+    assert list(found) == list(traffic(STEPS["d_first_detach"], gan, *batch).kinds)
+    assert min(found.values()) > 0
+    assert all(torch.equal(value, before[name]) for name, value in gan.G.state_dict().items()), "on a copy"

@@ -8,7 +8,7 @@ from gantutor.checks.critic_steps import k_steps
 from gantutor.checks.cyclegan_exercises import pool_exchange, reaches, reference_log
 from gantutor.checks.detach_or_retain_graph import both_at_once, ledger, two_updates_of_G
 from gantutor.checks.gan_objective import keras_batchnorm, kl_loss, optimal_D
-from gantutor.checks.pix2pix_exercises import field_of_layers, paper_test_time, pix2pix_g_loss
+from gantutor.checks.pix2pix_exercises import balancing_lambda, field_of_layers, paper_test_time
 from gantutor.checks.predict import Answer, Prediction, predict
 from gantutor.checks.result import NOT_YET, CheckResult, expect_error, prediction
 from gantutor.checks.scale_up import averaged, limit
@@ -22,6 +22,7 @@ __all__ = [
     "Prediction",
     "SmallRun",
     "averaged",
+    "balancing_lambda",
     "both_at_once",
     "dependence",
     "expect_error",
@@ -35,7 +36,6 @@ __all__ = [
     "one_view",
     "optimal_D",
     "paper_test_time",
-    "pix2pix_g_loss",
     "pool_exchange",
     "predict",
     "prediction",

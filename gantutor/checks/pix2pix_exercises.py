@@ -8,77 +8,145 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, compare_answer, judge
+from gantutor.checks.result import CheckResult, Function, ask, judge
 
-LAMBDA = 100.0
-STACKS = (  # (kernel, stride) of each layer; their receptive fields are 3, 5, 7, 16, 70
+Layers = Sequence[tuple[int, int]]
+
+STACKS: tuple[Layers, ...] = (  # (kernel, stride) of each layer; their receptive fields are 1, 3, 5, 7, 16, 70
+    (),
     ((3, 1),),
     ((3, 1), (3, 1)),
     ((3, 2), (3, 1)),
     ((4, 2), (4, 1), (4, 1)),
     ((4, 2), (4, 2), (4, 2), (4, 1), (4, 1)),
 )
-Layers = Sequence[tuple[int, int]]
 
 
-def pix2pix_g_loss(answer: Function) -> CheckResult:
-    """What G minimises: −mean(log σ(l)) + 100 mean(|fake_B − real_B|), from (logits_fake, fake_B, real_B)."""
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(2, 1, 3, 3, generator=generator, dtype=torch.float64)
-    fake_B, real_B = torch.rand(2, 2, 3, 4, 4, generator=generator, dtype=torch.float64) * 2 - 1
+# exercise 1 -----------------------------------------------------------------------------------------------------------
 
-    def gan(x: Tensor) -> Tensor:
-        return -F.logsigmoid(x).mean()
 
-    def l1(fake: Tensor, real: Tensor) -> Tensor:
-        return (fake - real).abs().mean()
+def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A discriminator of pairs with 3 x 3 patches, and real_A, fake_B, real_B (2, 3, 6, 6), all float64."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), nn.Conv2d(5, 1, 2)).double()
+        images = torch.rand(3, 2, 3, 6, 6, dtype=torch.float64) * 2 - 1
+    return D, *images
 
-    known: dict[str, Function] = {
-        "lambda_L1 is missing: the two terms are added one to one.": lambda x, f, r: gan(x) + l1(f, r),
-        "lambda_L1 stands at the wrong term: it weighs L1.": lambda x, f, r: LAMBDA * gan(x) + l1(f, r),
-        "the adversarial term is missing: this is the L1-only generator.": lambda x, f, r: LAMBDA * l1(f, r),
-        "the L1 term is missing: this is the cGAN alone.": lambda x, f, r: gan(x),
-        "squares instead of absolute values: this is L2, which blurs even more.": (
-            lambda x, f, r: gan(x) + LAMBDA * (f - r).square().mean()
-        ),
-        "a sum over pixels instead of the mean: lambda_L1 = 100 is meant for the mean.": (
-            lambda x, f, r: gan(x) + LAMBDA * (f - r).abs().sum()
-        ),
-        "this is the minimax loss log(1 − D); the paper's code uses the non-saturating one.": (
-            lambda x, f, r: F.logsigmoid(-x).mean() + LAMBDA * l1(f, r)
-        ),
-        "D's own term for fakes: it would teach G to be recognised.": (
-            lambda x, f, r: -F.logsigmoid(-x).mean() + LAMBDA * l1(f, r)
-        ),
-        "the halved loss is D's; G's adversarial term is whole.": lambda x, f, r: gan(x) / 2 + LAMBDA * l1(f, r),
-        "L1 of the wrong pair: fake_B belongs next to real_B, and nothing else.": (
-            lambda x, f, r: gan(x) + LAMBDA * f.abs().mean()
-        ),
-    }
 
-    def right(x: Tensor, f: Tensor, r: Tensor) -> Tensor:
-        return gan(x) + LAMBDA * l1(f, r)
+def gradient_at(fake_B: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:
+    fake = fake_B.detach().clone().requires_grad_()
+    return torch.autograd.grad(term(fake), fake)[0]
 
-    def value_and_gradients(function: Function) -> Tensor:
-        at, fake = logits.clone().requires_grad_(), fake_B.clone().requires_grad_()
-        loss = function(at, fake, real_B.clone())
-        gradients = torch.autograd.grad(loss, [at, fake], allow_unused=True, materialize_grads=True)
-        return torch.cat([loss.detach().view(1), *[gradient.flatten() for gradient in gradients]])
+
+def l1_mean(fake: Tensor, real: Tensor) -> Tensor:
+    return (fake - real).abs().mean()
+
+
+def non_saturating(logits: Tensor) -> Tensor:
+    return -F.logsigmoid(logits).mean()
+
+
+def of_pair(D: nn.Module, real_A: Tensor, fake_B: Tensor) -> Tensor:
+    return non_saturating(D(torch.cat([real_A, fake_B], dim=1)))
+
+
+def balance(
+    D: nn.Module, real_A: Tensor, fake_B: Tensor, real_B: Tensor, gan: Function = of_pair, l1: Function = l1_mean
+) -> Tensor:
+    """|∂g_loss/∂fake_B| / |∂l1_loss/∂fake_B|, the lengths over everything in the batch."""
+    adversarial = gradient_at(fake_B, lambda fake: gan(D, real_A, fake))
+    return adversarial.norm() / gradient_at(fake_B, lambda fake: l1(fake, real_B)).norm()
+
+
+def ratio_of_losses(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    return of_pair(D, A, f) / l1_mean(f, r)
+
+
+def ratio_at_the_weights(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    at_D = torch.autograd.grad(of_pair(D, A, f), list(D.parameters()))
+    return torch.cat([part.flatten() for part in at_D]).norm() / gradient_at(f, lambda fake: l1_mean(fake, r)).norm()
+
+
+def ratio_of_sums(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    adversarial = gradient_at(f, lambda fake: of_pair(D, A, fake))
+    return adversarial.abs().sum() / gradient_at(f, lambda fake: l1_mean(fake, r)).abs().sum()
+
+
+def minimax(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
+    return F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean()
+
+
+def summed_over_patches(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
+    return -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum()
+
+
+MISTAKEN_BALANCES: dict[str, Function] = {
+    "This is 1 / λ. λ weighs the L1 term, so the adversarial gradient's length goes on top.": (
+        lambda D, A, f, r: 1 / balance(D, A, f, r)
+    ),
+    "These are the squared lengths. A length is the square root of the sum of squares.": (
+        lambda D, A, f, r: balance(D, A, f, r) ** 2
+    ),
+    "This is the sum of absolute values. A length is the square root of the sum of squares.": ratio_of_sums,
+    "This is the ratio of the two losses. How hard a loss pulls is its gradient at fake_B, not its value.": (
+        ratio_of_losses
+    ),
+    "The adversarial gradient is taken at D's weights. G only feels the gradient at fake_B.": ratio_at_the_weights,
+    "This is the minimax loss log(1 − D). The notebook's g_loss is the non-saturating −log D.": (
+        lambda D, A, f, r: balance(D, A, f, r, gan=minimax)
+    ),
+    "The adversarial term is a sum over the patches. The loss is their mean.": (
+        lambda D, A, f, r: balance(D, A, f, r, gan=summed_over_patches)
+    ),
+    "The L1 term is a sum over the pixels. The loss is their mean.": (
+        lambda D, A, f, r: balance(D, A, f, r, l1=lambda fake, real: (fake - real).abs().sum())
+    ),
+    "These are squared differences (L2). The L1 term has absolute ones.": (
+        lambda D, A, f, r: balance(D, A, f, r, l1=lambda fake, real: (fake - real).square().mean())
+    ),
+    "D was shown (B, A). It was trained on (A, B): A comes first.": (
+        lambda D, A, f, r: balance(D, A, f, r, gan=lambda D, A, fake: non_saturating(D(torch.cat([fake, A], dim=1))))
+    ),
+}
+
+
+def balancing_lambda(answer: Function) -> CheckResult:
+    """`answer(D, real_A, fake_B, real_B)` is the λ at which λ·l1_loss pulls fake_B as hard as g_loss does.
+
+    "As hard": the two gradients at fake_B have the same length. D is left without gradients.
+    """
 
     def check(answer: Function) -> str:
-        loss = ask(answer, logits.clone().requires_grad_(), fake_B.clone().requires_grad_(), real_B.clone())
-        if not isinstance(loss, Tensor) or not loss.requires_grad:
-            return "no gradient gets through: return a tensor made from the logits and fake_B, without item()."
-        if loss.numel() != 1:
-            return f"one loss is wanted, yours has shape {tuple(loss.shape)}: take the mean over patches and pixels."
-        wanted = f"For these inputs it is {right(logits, fake_B, real_B).item():.4g}."
-        return compare_answer(answer, right, known, value_and_gradients, wanted)
+        D, real_A, fake_B, real_B = small_case()
+        weights = copy.deepcopy(D.state_dict())
+        found = ask(answer, D, real_A.clone(), fake_B.clone(), real_B.clone())
+        if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
+            shape = getattr(found, "shape", None)
+            return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
+        value, wanted = float(found), balance(*small_case()).item()
+        if abs(value - wanted) > 1e-4 * wanted:
+            for message, wrong in MISTAKEN_BALANCES.items():
+                mistaken = float(wrong(*small_case()))
+                if abs(value - mistaken) <= 1e-4 * abs(mistaken):
+                    return message
+            return f"Your λ is {value:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
+        if any(not torch.equal(after, weights[name]) for name, after in D.state_dict().items()):
+            return "The λ is right, but D's weights have changed. Nothing is to be trained here."
+        if any(parameter.grad is not None for parameter in D.parameters()):
+            return "The λ is right, but D is left with gradients. torch.autograd.grad asks for the one at fake_B alone."
+        if not all(parameter.requires_grad for parameter in D.parameters()):
+            return "The λ is right, but D's parameters no longer require a gradient, so D would not learn any more."
+        return ""
 
-    return judge(answer, check, "the mean over D's patches, and 100 times the mean over pixels.")
+    return judge(answer, check, "At this λ the two gradients at fake_B have the same length.")
+
+
+# exercise 2 -----------------------------------------------------------------------------------------------------------
 
 
 def field_of(layers: Layers) -> int:
-    """1 + sum((k − 1) j), j the product of the strides before the layer."""
+    """1 + Σ (k − 1) j, j the product of the strides before the layer."""
     size, jump = 1, 1
     for kernel, stride in layers:
         size += (kernel - 1) * jump
@@ -89,7 +157,7 @@ def field_of(layers: Layers) -> int:
 def field_of_layers(answer: Function) -> CheckResult:
     """`answer(layers)` is the side, in pixels, of what one output of a stack of convolutions sees."""
 
-    def after(layers: Layers) -> int:
+    def own_stride(layers: Layers) -> int:
         size, jump = 1, 1
         for kernel, stride in layers:
             jump *= stride
@@ -102,36 +170,49 @@ def field_of_layers(answer: Function) -> CheckResult:
             result *= stride
         return result
 
-    def whole(layers: Layers) -> int:
+    def whole_kernels(layers: Layers) -> int:
         size, jump = 1, 1
         for kernel, stride in layers:
             size += kernel * jump
             jump *= stride
         return size
 
-    known: dict[str, Function] = {
-        "kernels overlap: a second 3 x 3 layer adds 2 pixels, not 3.": lambda layers: sum(k for k, _ in layers),
-        "the strides are missing: a layer behind a stride of 2 sees in steps of 2 pixels.": (
+    known: dict[str, Callable[[Layers], int]] = {
+        "Kernels overlap: a second 3 x 3 layer adds 2 pixels, not 3.": lambda layers: sum(k for k, _ in layers),
+        "Without a layer it is right. A layer sees more than one pixel.": lambda layers: 1,
+        "The strides are missing: a layer behind a stride of 2 sees in steps of 2 pixels.": (
             lambda layers: 1 + sum(k - 1 for k, _ in layers)
         ),
-        "a layer's own stride spreads its outputs, not what one of them sees: take the strides before it.": after,
-        "the product of the strides is how far apart two neighbours' fields are, not how large one is.": product,
-        "each layer adds kernel − 1 steps: its first pixel was there before.": whole,
-        "the order is turned round: the first stride acts on every layer behind it.": lambda layers: field_of(
+        "A layer's own stride spreads its outputs, not what one of them sees. Take the strides before it.": own_stride,
+        "The product of the strides is how far apart two neighbours' fields are, not how large one is.": product,
+        "Each layer adds kernel − 1 steps: its first pixel was there before.": whole_kernels,
+        "The order is reversed: the first layer's stride acts on every layer behind it.": lambda layers: field_of(
             layers[::-1]
         ),
     }
 
-    def values(function: Function) -> Tensor:
-        return torch.tensor([float(ask(function, list(stack))) for stack in STACKS])
+    def check(answer: Function) -> str:
+        found = {stack: ask(answer, list(stack)) for stack in STACKS}
+        for stack, value in found.items():
+            if isinstance(value, str) or getattr(value, "numel", lambda: 1)() != 1:
+                return f"For {list(stack)} one number is wanted, yours is {value!r}."
+        values = {stack: float(value) for stack, value in found.items()}
+        wrong = [stack for stack in STACKS if values[stack] != field_of(stack)]
+        if not wrong:
+            return ""
+        text = next((text for text, f in known.items() if all(values[s] == f(s) for s in STACKS)), "")
+        first = next(filter(None, wrong), ())
+        place = f"For layers = {list(first)} it is {field_of(first)}; yours gives {values[first]:g}."
+        return f"{text} {place}".strip()
 
-    otherwise = f"For {list(STACKS[3])} it is {field_of(STACKS[3])}, for one 3 x 3 layer 3."
-    praise = "1 + Σ (k − 1) · (product of the strides before): 70 for the paper's discriminator."
-    return judge(answer, lambda answer: compare_answer(answer, field_of, known, values, otherwise), praise)
+    return judge(answer, check, "1 + Σ (k − 1) · (product of the strides before it): 70 for the paper's discriminator.")
+
+
+# exercise 3 -----------------------------------------------------------------------------------------------------------
 
 
 class Probe(nn.Module):
-    """Something with BatchNorm and dropout, small and away from its start; it counts its calls."""
+    """A small generator with BatchNorm and dropout, whose statistics are not those of its start."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,10 +221,8 @@ class Probe(nn.Module):
             self.net = nn.Sequential(
                 nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Dropout(0.5), nn.Conv2d(6, 3, 1)
             )
-        self.calls = 0
 
     def forward(self, A: Tensor) -> Tensor:
-        self.calls += 1
         return self.net(A)
 
 
@@ -167,10 +246,10 @@ def paper_test_time(answer: Function) -> CheckResult:
         G.net[3].train()
 
     known = {
-        "this is eval(): the running statistics, and no dropout.": asked(lambda G: G.eval()),
-        "the statistics are right, but dropout is off; in the paper it stays on.": asked(without_dropout),
-        "dropout is on, but BatchNorm uses its running statistics, not those of this batch.": asked(dropout_alone),
-        "one image at a time: the batch's statistics are wanted here, of all of A.": asked(lambda G: G.train(), True),
+        "This is eval(): the running statistics, and no dropout.": asked(lambda G: G.eval()),
+        "The statistics are right, but dropout is off. In the paper it stays on.": asked(without_dropout),
+        "Dropout is on, but BatchNorm uses its running statistics, not those of this batch.": asked(dropout_alone),
+        "One image at a time: the statistics of the whole batch A are wanted here.": asked(lambda G: G.train(), True),
     }
 
     def check(answer: Function) -> str:
@@ -181,17 +260,17 @@ def paper_test_time(answer: Function) -> CheckResult:
                 torch.manual_seed(21)
                 found = ask(answer, G, A.clone())
             if not isinstance(found, Tensor) or found.shape != A.shape:
-                return f"return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
+                return f"Return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
             if not torch.allclose(found.detach(), asked(lambda G: G.train()), atol=1e-5):
                 same = (text for text, wrong in known.items() if torch.allclose(found.detach(), wrong, atol=1e-5))
-                return next(same, "these are not G's images in training mode, drawn with the same dropout masks.")
+                return next(same, "These are not G's images in training mode. Ask G once, with all of A.")
             if found.requires_grad:
-                return "the images carry a graph, which nobody will use: torch.no_grad() is missing."
+                return "The images carry a graph, which nobody will use: torch.no_grad() is missing."
             moved = [name for name, value in G.state_dict().items() if not torch.equal(value, before[name])]
             if moved:
-                return f"asking has changed G: {', '.join(moved)} moved. Work on a copy, or put them back."
+                return f"The images are right, but G's {moved[0]} has changed. Ask a copy, or restore what was."
             if any(module.training != was_training for module in G.modules()):
-                return f"G.training was {was_training} before and is not so now: put the mode back."
+                return f"The images are right, but G.training was {was_training} and is not so now. Restore the mode."
         return ""
 
-    return judge(answer, check, "the batch's statistics, dropout on, and G is as it was.")
+    return judge(answer, check, "The batch's statistics, dropout on, and G is as it was.")

@@ -115,7 +115,7 @@ def ask(answer: Function, *inputs: Any) -> Any:
     value = answer(*inputs)
     if is_missing(value):
         raise NotImplementedError
-    return torch.as_tensor(value) if isinstance(value, np.ndarray | np.generic) else value
+    return torch.as_tensor(value) if isinstance(value, np.ndarray | np.number | np.bool_) else value
 
 
 def compare_answer(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:

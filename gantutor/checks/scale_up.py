@@ -1,5 +1,7 @@
 """Checks of notebook 06; the one on checkpoints has a file of its own."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from gantutor.checks.result import CheckResult, Function, ask, compare_answer, j
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine can do, as `gantutor.limits.Limits` says it: FLOP/s, bytes/s, and seconds for each launch."""
+    """What a machine can do, as `Limits` of scale/limits.py says it: FLOP/s, bytes/s, and seconds for each launch."""
 
     flops: dict[str, float]
     bandwidth: float
@@ -22,11 +24,27 @@ class Machine:
 
 
 LIMIT_NAMES = ("launches", "arithmetic", "memory")
-EXAMPLES = (  # FLOPs, bytes, launches, machine: one for each limit, and a single tiny operation
-    (9e6, 4e6, 500, Machine({"float32": 1e12}, 1e11, 1e-5)),
-    (1e10, 1e8, 400, Machine({"float32": 1e11}, 2e10, 1e-5)),
-    (1e9, 2e9, 500, Machine({"float32": 1e11}, 1e10, 1e-5)),
-    (2.0, 4.0, 1, Machine({"float32": 1e11}, 1e10, 1e-5)),
+MACHINES = (  # one like a CPU, one like a GPU
+    Machine({"float32": 1e11}, 2e10, 2.5e-6),
+    Machine({"float32": 5e13}, 3e12, 2e-5),
+)
+
+
+def counts_of(machine: Machine, seconds: Sequence[float]) -> tuple[float, float, int, Machine]:
+    """FLOPs, bytes and launches that take so many seconds each, in the order of LIMIT_NAMES."""
+    launches, arithmetic, memory = seconds
+    return (
+        float(f"{arithmetic * machine.flops['float32']:.3g}"),
+        float(f"{memory * machine.bandwidth:.3g}"),
+        round(launches / machine.overhead),
+        machine,
+    )
+
+
+# The times in each order and near to each other, so that no factor can be forgotten; and a single tiny operation.
+EXAMPLES = (
+    *(counts_of(machine, order) for machine in MACHINES for order in itertools.permutations((0.05, 0.036, 0.026))),
+    (2.0, 4.0, 1, MACHINES[0]),
 )
 
 
@@ -78,17 +96,17 @@ def without_memory(flops: float, bytes: float, launches: int, machine: Any) -> s
 
 
 LIMIT_MISTAKES: dict[str, Function] = {
-    "that is the one that takes the least time. What limits a step is the one that takes the most.": fastest,
-    "that is the largest number, but operations, bytes and launches are no times yet: divide by what the machine can "
+    "That is the one that takes the least time. The step is limited by the one that takes the most.": fastest,
+    "That is the largest number. But operations, bytes and launches are not times yet: divide by what the machine can "
     "do in a second.": most,
-    "this looks at operations per byte alone, as the roofline does: a step of tiny operations is under neither "
-    "roof.": roofline_only,
-    "arithmetic and memory are exchanged: many operations for each byte keep the arithmetic busy.": (
+    "The time of the launches is missing. Operations per byte alone say which roof is lower, and a step of tiny "
+    "operations can be far below both.": roofline_only,
+    "Arithmetic and memory are exchanged: many operations for each byte keep the arithmetic busy.": (
         under_the_other_roof
     ),
     "`machine.overhead` is for one launch, and a step has `launches` of them.": launched_once,
-    "the time of the arithmetic is missing.": without_arithmetic,
-    "the time of the memory is missing.": without_memory,
+    "The time of the arithmetic is missing.": without_arithmetic,
+    "The time of the memory is missing.": without_memory,
 }
 
 
@@ -98,7 +116,7 @@ def limit(answer: Function) -> CheckResult:
     def check(answer: Function) -> str:
         found = [ask(answer, *example) for example in EXAMPLES]
         for named in found:
-            if named not in LIMIT_NAMES:
+            if not isinstance(named, str) or named not in LIMIT_NAMES:
                 return f"{named!r} is none of {', '.join(LIMIT_NAMES)}."
         right = [slowest(*example) for example in EXAMPLES]
         if found == right:
@@ -108,10 +126,11 @@ def limit(answer: Function) -> CheckResult:
                 return message
         place = next(index for index, named in enumerate(found) if named != right[index])
         flops, bytes, launches, machine = EXAMPLES[place]
-        counts = f"{flops:.0e} FLOPs, {bytes:.0e} bytes and {launches} launches"
-        return f"on {machine} a step of {counts} is limited by {right[place]}, not {found[place]}."
+        times = ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in seconds(*EXAMPLES[place]).items())
+        counts = f"{flops:.3g} FLOPs, {bytes:.3g} bytes and {launches} launches"
+        return f"For {counts} on {machine} the times are {times}. Yours says {found[place]}."
 
-    return judge(answer, check, "the slowest of the three, each in seconds.")
+    return judge(answer, check, "The slowest of the three, each in seconds.")
 
 
 # Gradients of unequal shares ------------------------------------------------------------------------------------------
@@ -151,30 +170,32 @@ def first_one(gradients: list[Tensor], counts: list[int]) -> Tensor:
 
 
 AVERAGE_MISTAKES: dict[str, Function] = {
-    "this is the mean of the means: right for equal shares, but here an image in a small share counts for more than "
+    "This is the mean of the means: right for equal shares, but here an image in a small share counts for more than "
     "one in a large share.": mean_of_means,
-    "this adds the means up: with more replicas the step would be longer.": added,
-    "each mean times its count is the sum over its share; the whole batch's mean is all the sums, divided by all "
-    "pictures.": not_divided,
-    "the sums are right, but divided by the number of replicas instead of the number of images.": divided_by_replicas,
-    "this divides by the counts: each gradient is a mean already. Multiply, to get its share's sum back.": (
+    "This adds the means up: with more replicas the step would be longer.": added,
+    "Each mean times its count is the sum over its share. The whole batch's mean is the sum of these, divided by the "
+    "number of all images.": not_divided,
+    "The sums are right, but divided by the number of replicas instead of the number of images.": divided_by_replicas,
+    "This divides by the counts. Each gradient is a mean already. Multiply, to get its share's sum back.": (
         divided_by_counts
     ),
-    "each gradient is a mean already: undo that (times its count) before you divide by all images.": counted_once,
-    "this is the first replica's gradient: the others have worked for nothing.": first_one,
+    "Each gradient is a mean already: undo that (times its count) before you divide by all images.": counted_once,
+    "This is the first replica's gradient: the others have worked for nothing.": first_one,
 }
 
 
-def shares_of_a_batch() -> tuple[list[Tensor], list[int], Tensor]:
-    """The gradients (3,) of a mean over three unequal shares, their counts, and that of the whole batch's mean."""
-    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    counts = [5, 1, 2]
+SHARE_COUNTS = ([5, 1, 2], [2, 7], [1, 6, 1, 3])
+
+
+def shares_of_a_batch(counts: list[int]) -> tuple[list[Tensor], Tensor]:
+    """The gradients (3,) of a mean over shares of so many images, and that of the whole batch's mean."""
+    x = torch.randn(sum(counts), 3, generator=torch.Generator().manual_seed(len(counts)), dtype=torch.float64)
 
     def gradient(rows: Tensor) -> Tensor:
         w = torch.ones(3, dtype=torch.float64, requires_grad=True)
         return torch.autograd.grad(F.softplus(rows @ w).mean(), w)[0]
 
-    return [gradient(rows) for rows in x.split(counts)], counts, gradient(x)
+    return [gradient(rows) for rows in x.split(counts)], gradient(x)
 
 
 def averaged(answer: Function) -> CheckResult:
@@ -182,17 +203,31 @@ def averaged(answer: Function) -> CheckResult:
 
     `gradients` holds that of the mean over each replica's share, `counts` how many images each share has.
     """
-    gradients, counts, _ = shares_of_a_batch()
 
-    def shown(function: Function) -> Tensor:
-        return function([g.clone() for g in gradients], list(counts))
+    def of(function: Function, counts: list[int]) -> Any:
+        return ask(function, [g.clone() for g in shares_of_a_batch(counts)[0]], list(counts))
 
     def check(answer: Function) -> str:
-        value = ask(answer, [g.clone() for g in gradients], list(counts))
-        if not isinstance(value, Tensor) or value.shape != gradients[0].shape:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            return f"one gradient of shape {tuple(gradients[0].shape)} is wanted; yours is {shape}."
-        otherwise = f"for shares of {counts} images it should begin with {weighted(gradients, counts)[0]:.4g}."
-        return compare_answer(answer, weighted, AVERAGE_MISTAKES, shown, otherwise)
+        for counts in SHARE_COUNTS:
+            value = of(answer, counts)
+            if not isinstance(value, Tensor) or value.shape != (3,):
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                return f"One gradient of shape (3,) is wanted, as each replica has it; yours is {shape}."
+        known = {
+            message: wrong
+            for message, wrong in AVERAGE_MISTAKES.items()
+            if all(
+                torch.allclose(of(answer, counts).double(), of(wrong, counts), atol=1e-5, equal_nan=True)
+                for counts in SHARE_COUNTS
+            )
+        }
+        for counts in SHARE_COUNTS:
+            otherwise = f"For shares of {counts} images the result is not the gradient of the whole batch."
+            fault = compare_answer(
+                answer, weighted, known, lambda function, counts=counts: of(function, counts).double(), otherwise
+            )
+            if fault:
+                return fault
+        return ""
 
-    return judge(answer, check, "every image counts the same, whoever it was given to.")
+    return judge(answer, check, "Every image counts the same, whichever replica it was given to.")

@@ -103,26 +103,33 @@ def resumed(state: Function, resume: Function) -> CheckResult:
         return run.go_on(more).numbers()
 
     def check(state: Function) -> str:
-        right = SmallRun(seed=0).go_on(start + more).numbers()
-        run = SmallRun(seed=0).go_on(start)
+        right = interrupted(start).go_on(more).numbers()
+        run = interrupted(start)
         saved = ask(state, run)
         early, unloadable = through_a_file(saved)
         if unloadable:
             return unloadable
         if not torch.equal(run.go_on(more).numbers(), right):
-            return "taking the state has changed the run: it goes on otherwise than one that was left alone."
+            return "Taking the state has changed the run: it does not go on like one that was left alone."
         late, _ = through_a_file(saved)
         found = after(early)
         if not torch.equal(found, right):
             return as_if_forgotten(found, start, more)
         if not torch.equal(after(late), right):
             return (
-                "what you kept has moved on with the run: state_dict() hands out the weights themselves. Keep copies "
+                "What you kept has moved on with the run: state_dict() hands out the weights themselves. Keep copies "
                 "(copy.deepcopy), or the checkpoint in memory is always the newest."
             )
         return ""
 
-    return judge(state, check, "nobody can tell the resumed run from one that was never interrupted.")
+    return judge(state, check, "Nobody can tell the resumed run from one that was never interrupted.")
+
+
+def interrupted(steps: int) -> SmallRun:
+    """A run of so many steps; before the last one it went on with other data, so that no seed alone brings it back."""
+    run = SmallRun(seed=0).go_on(steps - 1)
+    run.generator.manual_seed(2)
+    return run.go_on(1)
 
 
 def through_a_file(saved: Any) -> tuple[Any, str]:
@@ -134,22 +141,25 @@ def through_a_file(saved: Any) -> tuple[Any, str]:
         return torch.load(file, weights_only=True), ""
     except Exception as error:
         return None, (
-            "what you kept does not load with weights_only=True. Keep tensors, numbers and dicts of them, no objects: "
+            "What you kept does not load with weights_only=True. Keep tensors, numbers and dicts of them, no objects: "
             f"loading those runs code out of the file. {first_line(error)}"
         )
 
 
 def as_if_forgotten(found: Tensor, start: int, more: int) -> str:
     """Which parts are missing in a resumed run that has come to `found`: the fewest without which it does just that."""
-    interrupted = SmallRun(seed=0).go_on(start)
+    until_then = interrupted(start)
     for number in range(1, len(PARTS)):
         for forgotten in itertools.combinations(PARTS, number):
             run = SmallRun(seed=1)
-            run.take_over(interrupted, *(name for name in PARTS if name not in forgotten))
+            run.take_over(until_then, *(name for name in PARTS if name not in forgotten))
             if torch.equal(run.go_on(more).numbers(), found):
-                return "the run goes on as if it had forgotten " + " and ".join(PARTS[name] for name in forgotten) + "."
+                return "The run goes on as if it had forgotten " + " and ".join(PARTS[name] for name in forgotten) + "."
+    again = (SmallRun(seed=seed).go_on(start + more).numbers() for seed in (0, 1, 2))
+    if any(torch.equal(numbers, found) for numbers in again):
+        return "This trains again from the beginning, and comes to another run. Put back what was kept."
     if torch.equal(SmallRun(seed=1).go_on(more).numbers(), found):
-        return "resume has put nothing into the run: it goes on as a fresh one."
+        return "Your `resume` has put nothing into the run: it goes on as a fresh one."
     return (
-        "the resumed run leaves the uninterrupted one, though not as if it had forgotten a part: is each in its place?"
+        "The resumed run leaves the uninterrupted one, though not as if it had forgotten a part: is each in its place?"
     )

@@ -1,15 +1,18 @@
 """What the configs of all experiments have in common, and what the live panel asks of them."""
 
 import dataclasses
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from gantutor.configs.settings import Setting, declared_settings, setting
 from gantutor.data import ready_sets
-from gantutor.speed import SPEED_UPS
 from gantutor.training import Run, devices, pick_device
 
 TrainStep = Callable[..., dict[str, Any]]
+
+SPEED_UP_NAMES = ("channels_last", "fused", "bf16", "compile", "graph")  # by name; what they do is on a floor above
+SET_SPEED = "gantutor.scale.speed:set_speed"
 
 
 def seed_setting() -> Any:
@@ -25,18 +28,19 @@ def device_setting() -> Any:
 
 def speed_setting() -> Any:
     """The field `speed` of every config."""
-    help_text = "Speed-ups; the docstring of each in gantutor/speed/ says what it changes."
-    return setting((), "speed-ups", help_text, choices=tuple(SPEED_UPS), several=True, live=True)
+    help_text = "Speed-ups; the docstring of each in gantutor/scale/speed/ says what it changes."
+    return setting((), "speed-ups", help_text, choices=SPEED_UP_NAMES, several=True, live=True)
 
 
 class Config:
     """The base of the frozen dataclasses that say what to train, on what, and how.
 
     Each field is a `setting`; the live ones can change between two steps of a run (`apply`), the others need a new
-    start. HALF_STEPS are the updates of one player alone, by name; `steps` is the length of the run that the config
-    plans, 0 for one without an end.
+    start. STRATEGIES are the steps that `strategy` may name; HALF_STEPS are the updates of one player alone, by name;
+    `steps` is the length of the run that the config plans, 0 for one without an end.
     """
 
+    STRATEGIES: ClassVar[Mapping[str, TrainStep]] = {}
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
     data: Any
     strategy: str
@@ -44,6 +48,11 @@ class Config:
     seed: int
     steps: int = 0
     speed: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> TrainStep:
+        """The training step that `strategy` names."""
+        return self.STRATEGIES[self.strategy]
 
     def load(self) -> Any:
         """The data set, on the device."""
@@ -60,6 +69,13 @@ class Config:
     def apply(self, run: Run) -> None:
         """Make a run that `start` has made go on with this config's LIVE fields from its next step on."""
         raise NotImplementedError
+
+    def set_speed(self, run: Run) -> None:
+        """Have the run use the config's speed-ups from its next step on.
+
+        Raises: ValueError for a speed-up that cannot be used, with the reason.
+        """
+        pkgutil.resolve_name(SET_SPEED)(run, self.speed)
 
     def trial(self, data: Any) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""

@@ -15,9 +15,9 @@ from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
-from gantutor.speed import set_speed
 from gantutor.training import Run, pick_device
-from gantutor.translation import TRANSLATION_LOSSES
+from gantutor.traits import Traits, check_step
+from gantutor.translation import TRANSLATION_LOSSES, translation_loss
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class CycleGANConfig(Config):
     `data` is a name of `gantutor.data.UNPAIRED` or an `Unpaired`. `patch` is the receptive field of D_A and D_B in
     pixels, a key of N_LAYERS. `norm_G` is that of both generators, `norm_D` that of both discriminators. `lr` is
     everybody's rate; in the second half of `steps` it falls linearly to 0, and with `steps` = 0 it stays.
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
+    `speed` names speed-ups of `gantutor.scale.speed`.
     The live fields can change between two steps; a smaller pool forgets what it has no room for.
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, blocks 9, downsamplings 2, norm_G "instance", "transposed", end_kernel 7, patch 70, lr 2e-4.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss or norm that the strategy does not take.
     """
 
     data: str | Unpaired = setting(
@@ -74,7 +74,11 @@ class CycleGANConfig(Config):
     device: str = device_setting()
     speed: tuple[str, ...] = speed_setting()
 
+    STRATEGIES = CYCLEGAN_STEPS
+
     def __post_init__(self) -> None:
+        step = self.STRATEGIES.get(self.strategy, Traits())  # another name is refused by `check_settings`
+        check_step(step, translation_loss(self.loss), batchnorm_G="G_AB" if self.norm_G == "batch" else "")
         check_settings(self)
 
     def named_data(self, device: str) -> Unpaired:
@@ -103,13 +107,9 @@ class CycleGANConfig(Config):
         output_side(D_A, min(height, width))
         model = CycleGAN.with_adam(G_AB, G_BA, D_A, D_B, self.loss)
         model.pool_A, model.pool_B = (ImagePool(self.pool_size, 2 * self.seed + i) for i in range(2))
-        run = Run(model, LRDecay(self.last, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
+        run = Run(model, LRDecay(self.step, self.lr, self.steps), Batches(data, self.batch_size, 0, self.seed))
         self.apply(run)
         return run
-
-    @property
-    def last(self) -> TrainStep:
-        return CYCLEGAN_STEPS[self.strategy]
 
     def apply(self, run: Run) -> None:
         """Make a run that `start` has made go on with this config's live fields from its next step on.
@@ -123,12 +123,12 @@ class CycleGANConfig(Config):
         for pool in (model.pool_A, model.pool_B):
             pool.resize(self.pool_size)
         lr_decay: Any = run.train_step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = self.last, self.lr, self.steps
-        set_speed(run, self.speed)
+        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
+        self.set_speed(run)
 
     def trial(self, data: Unpaired) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return self.last, next(Batches(data, self.batch_size, 0, seed=0))
+        return self.step, next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""

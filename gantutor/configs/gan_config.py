@@ -12,12 +12,12 @@ from gantutor.batches import Batch, Batches
 from gantutor.configs.base import Config, device_setting, seed_setting, speed_setting
 from gantutor.configs.settings import check_settings, setting
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
-from gantutor.gan import BATCHINGS, GAN
+from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
-from gantutor.speed import set_speed
 from gantutor.steps import STEPS, Report, Step, d_only, g_only
 from gantutor.training import Run, pick_device
+from gantutor.traits import check_step
 
 GANData = Points | Images | Folder
 
@@ -29,9 +29,9 @@ class GANConfig(Config):
     `data` is a name of `gantutor.data.DATA` or a data set; `model` a name of `gantutor.models.MODELS`, by default
     "points" for points and "dcgan" for images; `model_options` are passed to it (`width_G`, `eps`, ...).
     `d_steps` is the number of D's updates for each of G's: all but the last see batches of their own.
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`; without them a step takes the plain way.
+    `speed` names speed-ups of `gantutor.scale.speed`; without them a step takes the plain way.
     The live fields can change between two steps (`apply`), the others need a new start.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss or a D that the strategy cannot train with.
     """
 
     data: str | GANData = setting("digits", "data", "The data: a name, or a data set of your own.", choices=DATA)
@@ -62,6 +62,7 @@ class GANConfig(Config):
         {}, "", "An option of the networks, as in width_G=64; may be given again for another."
     )
 
+    STRATEGIES = STEPS
     HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Config says that it is the class's
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class GANConfig(Config):
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         check_settings(self)
+        check_step(self.step, LOSSES[self.loss], joint=self.batching in JOINT_FOR_D, batchnorm_D=self.norm_D == "batch")
 
     def named_data(self, device: str) -> GANData:
         return load(str(self.data), device)
@@ -109,14 +111,14 @@ class GANConfig(Config):
             for group in optimizer.param_groups:
                 group["lr"] = lr
         n_critic: Any = run.train_step
-        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
-        set_speed(run, self.speed)
+        n_critic.last, n_critic.d_steps = self.step, self.d_steps
+        self.set_speed(run)
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         """A step and a batch to measure the step's cost with; no run's own."""
         batch = next(Batches(data, self.batch_size, self.z_dim, seed=0))
         n_critic = NCritic(itertools.repeat(batch))
-        n_critic.last, n_critic.d_steps = STEPS[self.strategy], self.d_steps
+        n_critic.last, n_critic.d_steps = self.step, self.d_steps
         return n_critic, batch
 
     def recommended_for(self, data: str | GANData) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
-from gantutor.speed import set_speed
 from gantutor.training import Run, pick_device
-from gantutor.translation import TRANSLATION_LOSSES
+from gantutor.traits import Traits, check_step
+from gantutor.translation import TRANSLATION_LOSSES, translation_loss
 
 SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
 UPSAMPLINGS = ("nearest", "transposed")
@@ -33,11 +33,11 @@ class Pix2PixConfig(Config):
     field of D in pixels, a key of N_LAYERS. `norm` is G's and D's. `lr` is both players' rate; in the second half of
     `steps` it falls linearly to 0, and with `steps` = 0 it stays. `mode` is how the panel's images are made: "train",
     as the paper does at test time, by the statistics of the images shown and with dropout; or "eval".
-    `speed` names speed-ups of `gantutor.speed.SPEED_UPS`.
+    `speed` names speed-ups of `gantutor.scale.speed`.
     The live fields can change between two steps, an objective if D is shown the same (A and B, or B alone).
     The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
     width_D 64, multipliers 1 2 4 8 8 8 8 8, "transposed", patch 70, batch_size 1, lr 2e-4.
-    Raises: ValueError for an unknown name or a number out of range.
+    Raises: ValueError for an unknown name, a number out of range, or a loss that the strategy does not take.
     """
 
     data: str | Pairs = setting("emoji_flat", "data", "The pairs: a name, or a set of your own.", choices=PAIRED)
@@ -82,7 +82,11 @@ class Pix2PixConfig(Config):
     device: str = device_setting()
     speed: tuple[str, ...] = speed_setting()
 
+    STRATEGIES = PIX2PIX_STEPS
+
     def __post_init__(self) -> None:
+        step = self.STRATEGIES.get(self.strategy, Traits())  # another name is refused by `check_settings`
+        check_step(step, translation_loss(self.loss), patches=True)
         check_settings(self)
 
     @property
@@ -119,9 +123,9 @@ class Pix2PixConfig(Config):
         output_side(D, min(height, width))
         seed_dropout(G, self.seed)
         model = Pix2Pix.with_adam(G.to(device), D.to(device), self.loss, **self.terms)
-        step = LRDecay(PIX2PIX_STEPS[self.strategy], self.lr, self.steps)
+        step = LRDecay(self.step, self.lr, self.steps)
         run = Run(model, step, Batches(data, self.batch_size, 0, self.seed))
-        set_speed(run, self.speed)
+        self.set_speed(run)
         return run
 
     def apply(self, run: Run) -> None:
@@ -136,8 +140,8 @@ class Pix2PixConfig(Config):
         model.loss = TRANSLATION_LOSSES[self.loss]
         model.lambda_L1, model.lambda_gan = self.terms["lambda_L1"], self.terms["lambda_gan"]
         lr_decay: Any = step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = PIX2PIX_STEPS[self.strategy], self.lr, self.steps
-        set_speed(run, self.speed)
+        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
+        self.set_speed(run)
 
     def is_live(self, field: str, value: Any) -> bool:
         """Whether a run of this config can take over that value between two steps."""
@@ -147,7 +151,7 @@ class Pix2PixConfig(Config):
 
     def trial(self, data: Pairs) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        return PIX2PIX_STEPS[self.strategy], next(Batches(data, self.batch_size, 0, seed=0))
+        return self.step, next(Batches(data, self.batch_size, 0, seed=0))
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""

@@ -20,7 +20,7 @@ import torch
 
 from gantutor.data.common import DataError, NamedSet, ready_sets
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
-from gantutor.data.emoji_sets import emoji_flat, emoji_sketch, emoji_unpaired
+from gantutor.data.emoji_sets import emoji_flat, emoji_palette, emoji_sketch, emoji_unpaired
 from gantutor.data.image_files import Folder, image_folder
 from gantutor.data.image_folders import paired_folder, unpaired_folders
 from gantutor.data.images import Images
@@ -44,6 +44,7 @@ DATA: dict[str, NamedSet[Points | Images]] = {
 PAIRED: dict[str, NamedSet[Pairs]] = {
     "emoji_flat": NamedSet(emoji_flat),
     "emoji_sketch": NamedSet(emoji_sketch),
+    "emoji_palette": NamedSet(emoji_palette),
     "facades_mini": NamedSet(facades_mini),
     "maps_mini": NamedSet(maps_mini),
     **{name: NamedSet(partial(official_pairs, name), "download") for name in PIX2PIX},

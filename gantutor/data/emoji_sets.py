@@ -1,12 +1,14 @@
 """The emoji sets: one emoji in two styles by the same artists, flat and shaded, embedded at 64 pixels.
 
-    load_pairs("emoji_flat")    # A flat, B shaded
+    load_pairs("emoji_flat")  # A flat, B shaded
     load_pairs("emoji_sketch")  # A a line drawing of the flat one, B shaded
-    load_unpaired("emoji")      # flat ones, and shaded ones of other emoji
+    load_pairs("emoji_palette")  # A the flat one in the colours of a palette, B shaded: for Paint
+    load_unpaired("emoji")  # flat ones, and shaded ones of other emoji
 
 Microsoft's Fluent emoji, MIT: data/emoji.LICENSE.txt. How they were chosen: data/build_emoji.py.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from torch import Tensor
 from gantutor.data import fluent
 from gantutor.data.arrays import Arrays, load_or_make, make_each, read_npz
 from gantutor.data.common import DataError, check_choice, check_positive, embedded_file, how_to_restore, usable_device
-from gantutor.data.pairs import Pairs
+from gantutor.data.pairs import Pairs, draw_labels
+from gantutor.data.palette import EMOJI_COLOURS, nearest_colours
 from gantutor.data.sheets import from_sheet
 from gantutor.data.uci_digits import checksum
 from gantutor.data.unpaired import Unpaired
@@ -37,6 +40,26 @@ def emoji_flat(device: str | torch.device = "cpu", **options: Any) -> Pairs:
 def emoji_sketch(device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """Line drawing → shaded; options as in `emoji_pairs`. The colours are not in the input."""
     return emoji_pairs("emoji_sketch", "sketch", device, **options)
+
+
+def emoji_palette(device: str | torch.device = "cpu", **options: Any) -> Pairs:
+    """Flat, in the colours of EMOJI_COLOURS alone → shaded; options as in `emoji_pairs`.
+
+    `labels` are the numbers of the colours, and `classes` the palette: what Paint draws with.
+    """
+    return in_palette(emoji_pairs("emoji_palette", "flat", device, **options))
+
+
+def in_palette(pairs: Pairs) -> Pairs:
+    labels = nearest_colours(pairs.A)
+    return dataclasses.replace(
+        pairs,
+        A=draw_labels(labels, EMOJI_COLOURS),
+        labels=labels,
+        classes=EMOJI_COLOURS,
+        label_map="A",
+        held_out=pairs.held_out and in_palette(pairs.held_out),
+    )
 
 
 def emoji_pairs(

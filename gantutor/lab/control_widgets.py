@@ -69,11 +69,10 @@ class Controls:
         for name, field in self.fields.items():
             field.observe(lambda change, name=name: self._listener(name, change["new"]), "value")
 
-    def put_back(self, field: str, value: Any) -> None:
-        """Move a control to what holds in the run, which the listener knows."""
-        listener, self._listener = self._listener, lambda field, value: None
-        self.fields[field].value = value
-        self._listener = listener
+    def put_back(self, field: str, refused: Any, value: Any) -> None:
+        """Move a control from a value that was refused to what holds in the run, unless somebody has moved it since."""
+        if self.fields[field].value == refused:
+            self.fields[field].value = value
 
     def set(self, **values: Any) -> None:
         """Move controls, the data's first, since that moves others.

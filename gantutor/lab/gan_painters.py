@@ -54,7 +54,8 @@ class PointPainter:
     def __init__(self, data: GANData, z_dim: int) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
         self.z = torch.randn(self.FAKES, z_dim, generator=generator, device=data.device)
-        real = data.sample(512, generator).cpu().numpy()
+        reals = data.sample(512, generator)
+        self.partners, real = reals[: self.ARROWS], reals.cpu().numpy()  # partners of a relativistic loss's fakes
         line = torch.linspace(-2, 2, self.LINES, device=data.device)
         along = torch.linspace(-2, 2, 4 * self.LINES, device=data.device)
         across, length = torch.meshgrid(line, along, indexing="ij")
@@ -106,7 +107,7 @@ class PointPainter:
     def _paint_plane(self, run: Run) -> bytes:
         gan = run.model
         fakes = gan.sample(self.z)
-        gradient = gan.fake_gradient(fakes[: self.ARROWS]).cpu().numpy()
+        gradient = gan.fake_gradient(fakes[: self.ARROWS], self.partners).cpu().numpy()
         prob_real = gan.prob_real(self.plane).view(self.SIDE, self.SIDE).cpu().numpy()
         lines = gan.sample(self.latent.view(-1, self.latent.shape[-1])).view(*self.latent.shape[:2], 2).cpu().numpy()
         fakes = fakes.cpu().numpy()

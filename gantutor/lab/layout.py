@@ -147,7 +147,8 @@ def columns(links: Mapping[str, Link], shapes: Mapping[str, tuple[int, ...]]) ->
     for name, link in links.items():
         for source in sources(link, found):
             uses[source].append(name)
-        found[name] = max((found[source] for source in sources(link, found)), default=-1) + 1 + len(link.through)
+        first = 0 if link.through else -1  # a network that is given nothing with a name leaves a column to the data
+        found[name] = max((found[source] for source in sources(link, found)), default=first) + 1 + len(link.through)
     for name in reversed(found):
         if uses[name]:
             found[name] = min(found[user] - len(links[user].through) for user in uses[name]) - 1

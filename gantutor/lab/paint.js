@@ -221,6 +221,7 @@ function render({ model, el }) {
       shown = place(moved);
       if (stroke && event.pointerId === pointer && tool !== 'fill') go(shown);
     }
+    over.title = !stroke && drawing.inside(shown) ? classes[drawing.at(shown)][0] : '';
     mark();
   });
   over.addEventListener('pointerup', event => { if (event.pointerId === pointer) { pointer = null; end(); } });

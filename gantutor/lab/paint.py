@@ -179,9 +179,9 @@ class Paint:
         return to_image((B[0].float().cpu() + 1) * 127.5)
 
     def _alt(self) -> str:
-        """The picture in words: the parts of its map, the largest first."""
+        """The picture in words: the parts of its map, the largest first, without those too small to see."""
         counts = np.bincount(self._labels.ravel(), minlength=len(self.classes)) / self._labels.size
-        order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > 0]
+        order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] >= 0.005]
         shares = ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
         return f"The generator's picture of a label map with {shares}"
 

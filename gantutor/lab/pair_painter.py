@@ -15,7 +15,6 @@ from gantutor.lab.mosaic import mosaic, mosaic_view, tinted
 from gantutor.models import receptive_field
 from gantutor.plots import SURFACE
 from gantutor.training import Run
-from gantutor.translation import SquaredError
 
 
 class PairPainter:
@@ -83,8 +82,7 @@ class PairPainter:
             logits = model.scores(self.A, B)
         else:
             logits = dataclasses.replace(model, D=copy.deepcopy(model.D).train()).logits(self.A, B)
-        share = logits.clamp(0, 1) if isinstance(model.loss, SquaredError) else logits.sigmoid()
-        return on_pixels(share[:, 0], model.D, B.shape[2:]).cpu().numpy()
+        return on_pixels(model.loss.prob_real(logits)[:, 0], model.D, B.shape[2:]).cpu().numpy()
 
 
 def on_pixels(values: Tensor, D: torch.nn.Module, size: torch.Size) -> Tensor:

@@ -1,6 +1,7 @@
 """The live panel: one run view, or several in lock step, and the buttons that drive them."""
 
 import html
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from gantutor.lab.page import Panel, close_widgets, mimebundle
 from gantutor.lab.recording import LABELS, Frame, Recording, compose
 from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
-from gantutor.speed import check_speed, is_getting_ready
+from gantutor.scale.speed import check_speed, is_getting_ready
 from gantutor.training import DivergedError
 
 __all__ = ["Lab", "close_widgets"]
@@ -87,6 +88,7 @@ class Lab:
         """
         self.run_views[run_view].controls.check(fields)  # these raise here, in the cell
         changed = self.run_views[run_view].config.replace(**fields)
+        fields = in_order(self.run_views[run_view].config, fields)
         if "speed" in fields:
             check_speed(self.run_views[run_view].run, changed.speed)
         self.run_views[run_view].controls.set(**{name: getattr(changed, name) for name in fields})
@@ -205,13 +207,13 @@ class Lab:
             self._say_later(run_view, field, value)
             return
         run_view.follow()  # what was done until now is the old setting's
-        changed = run_view.config.replace(**{field: value})
         try:
+            changed = run_view.config.replace(**{field: value})
             changed.apply(run_view.run)
         except ValueError as refusal:
             run_view.config.apply(run_view.run)
-            run_view.controls.put_back(field, getattr(run_view.config, field))
-            self._say(f"{self._of(run_view)}{refusal}")
+            run_view.controls.put_back(field, value, getattr(run_view.config, field))  # which is applied before this:
+            self.runner.post(partial(self._say, f"{self._of(run_view)}{refusal}"))
             return
         run_view.config = changed
         self._say(f"{self._of(run_view)}{field} = {describe_value(value)} from step {run_view.run.t + 1} on")
@@ -263,6 +265,24 @@ class Lab:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor lab")
+
+
+def in_order(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields in an order in which a run can take them over one by one.
+
+    Raises: ValueError where there is none, with a reason.
+    """
+    refusal = ValueError()
+    for order in itertools.permutations(fields):
+        taken = config
+        try:
+            for name in order:
+                taken = taken.replace(**{name: fields[name]}) if name in config.live_fields() else taken
+        except ValueError as error:
+            refusal = error
+        else:
+            return {name: fields[name] for name in order}
+    raise refusal
 
 
 def describe_value(value: Any) -> str:

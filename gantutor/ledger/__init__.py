@@ -18,7 +18,7 @@ from gantutor.ledger.records import (
     Trace,
 )
 from gantutor.ledger.trace import trace
-from gantutor.ledger.traffic import Traffic, TrafficShare, traffic
+from gantutor.ledger.traffic import Traffic, TrafficShare, seconds_by_kind, traffic
 
 __all__ = [
     "ALIVE",
@@ -41,6 +41,7 @@ __all__ = [
     "activations",
     "compare",
     "cost",
+    "seconds_by_kind",
     "trace",
     "traffic",
 ]

@@ -1,9 +1,11 @@
 """What a step asks of the machine: operations launched, bytes moved, arithmetic; by kind of operation."""
 
 import contextlib
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from gantutor.ledger.copies import copied, device_of
+from gantutor.ledger.copies import copied, device_of, wait
 from gantutor.ledger.text import count, html_table, table
 from gantutor.model_state import optimizers
 
@@ -74,6 +76,21 @@ class Traffic:
         """FLOPs per byte."""
         return self.flops / self.bytes if self.bytes else 0.0
 
+    def scaled(self, share: float) -> "Traffic":
+        """The same step on `share` of the batch: bytes and FLOPs in proportion, and as many launches.
+
+        What the optimizers do is as much for any batch. That a layer reads its weights for any batch, too, is left out.
+        """
+        return Traffic(
+            self.name,
+            {
+                kind: of
+                if kind == "optimizer"
+                else TrafficShare(of.launches, round(share * of.bytes), round(share * of.flops))
+                for kind, of in self.kinds.items()
+            },
+        )
+
     def _summary(self) -> str:
         return (
             f"{self.name}: {self.launches} launches, {count(self.bytes, 'B')} moved, {count(self.flops)} FLOPs, "
@@ -119,14 +136,35 @@ def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
     )
 
 
-class Counter(TorchDispatchMode):
-    """Counts every operation that runs inside it on `device`: `kinds[kind]` is [launches, bytes, flops]."""
+def seconds_by_kind(step: Callable[..., Any], model: Any, *batch: Any, repeats: int = 5) -> dict[str, float]:
+    """How many seconds the operations of each kind take in `step(model, *batch)`: the median of `repeats` steps.
 
-    def __init__(self, device: torch.device) -> None:
+    On a copy; the device is waited for after each operation, so that on a GPU their launches are in it. What lies
+    between two operations, such as Python's own work, is not. Raises: what the step raises.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    with copied(model, batch) as (twin, twin_batch):
+        step(twin, *twin_batch)
+        for _ in range(repeats):
+            with Counter(device_of(twin), clocked=True) as counter, counter.watching(twin):
+                step(twin, *twin_batch)
+            for kind, seconds in counter.seconds.items():
+                found[kind].append(seconds)
+    return {kind: statistics.median(found[kind]) for kind in OPERATION_KINDS if kind in found}
+
+
+class Counter(TorchDispatchMode):
+    """Counts every operation that runs inside it on `device`: `kinds[kind]` is [launches, bytes, flops].
+
+    `clocked`: `seconds[kind]` are the seconds that they took, each waited for.
+    """
+
+    def __init__(self, device: torch.device, clocked: bool = False) -> None:
         super().__init__()
-        self.device = device
+        self.device, self.clocked = device, clocked
         self.accelerated = device.type not in ("cpu", "meta")
         self.kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self.seconds: dict[str, float] = defaultdict(float)
         self.optimizing = False
 
     @contextlib.contextmanager
@@ -148,12 +186,17 @@ class Counter(TorchDispatchMode):
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             with self:  # under inference_mode a composite operation arrives whole
                 return func.decompose(*args, **kwargs)
+        start = perf_counter()
         result = func(*args, **kwargs)
+        if self.clocked:
+            wait(self.device)
         if not name.startswith(("empty", "new_empty")):
-            self._count(func, name, args, kwargs, result)
+            self._count(func, name, args, kwargs, result, perf_counter() - start)
         return result
 
-    def _count(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def _count(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, seconds: float
+    ) -> None:
         given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
         reads, writes = tensors_read(name, given, result), written(func, given, result)
         if not writes and all_tensors_in(result):
@@ -168,6 +211,8 @@ class Counter(TorchDispatchMode):
         )
         formula = flop_registry.get(func._overloadpacket)
         in_lists = name.startswith(("_foreach_", "_fused_")) and not self.accelerated
+        if self.clocked:
+            self.seconds[kind] += seconds
         total = self.kinds[kind]
         total[0] += next(len(x) for x in given.values() if isinstance(x, list | tuple)) if in_lists else 1
         total[1] += sum(size(x) for x in here)

@@ -6,7 +6,7 @@ from gantutor.metrics.modes import modes_covered
 from gantutor.metrics.probe import auc, probe_auc
 from gantutor.metrics.seeds import SeedRow, run_failed, seed_rows, select, sign_test
 from gantutor.metrics.segmentation import SegmentationScore, Segmenter, segmentation_score, train_segmenter
-from gantutor.metrics.similarity import l1, ssim
+from gantutor.metrics.similarity import l1, saturation, sharpness, ssim
 
 __all__ = [
     "Judge",
@@ -22,10 +22,12 @@ __all__ = [
     "modes_covered",
     "probe_auc",
     "run_failed",
+    "saturation",
     "seed_rows",
     "segmentation_score",
     "select",
     "shading",
+    "sharpness",
     "sign_test",
     "ssim",
     "train_judge",

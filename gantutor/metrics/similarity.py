@@ -1,4 +1,8 @@
-"""How near a generated image is to the true one, pixel by pixel (L1) and window by window (SSIM)."""
+"""What a generated image is like.
+
+How near it is to the true one, pixel by pixel (L1) and window by window (SSIM); and, to be held against the same of the
+true one, how sharp it is and how colourful.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +53,22 @@ def ssim(images: Tensor, truth: Tensor) -> float:
     )
     contrast = (2 * (mean_xy - mean_x * mean_y) + C2) / (mean_xx - mean_x**2 + mean_yy - mean_y**2 + C2)
     return ((2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1) * contrast).mean().item()
+
+
+def sharpness(images: Tensor) -> float:
+    """The mean difference |x − y| / 2 between neighbouring pixels, across and down, of float (N, C, H, W) in [-1, 1].
+
+    A blur lowers it; noise raises it.
+    """
+    return sum(images.diff(dim=axis).abs().mean().item() for axis in (2, 3)) / 4
+
+
+def saturation(images: Tensor) -> float:
+    """The mean over pixels of (largest − smallest channel) / 2, of float (N, C, H, W) in [-1, 1].
+
+    0 is grey, 1 a pure colour such as red.
+    """
+    return (images.amax(1) - images.amin(1)).mean().item() / 2
 
 
 def check_alike(images: Tensor, truth: Tensor) -> None:

@@ -22,6 +22,10 @@ STATE = """() => {
     };
 }"""
 
+DARK = (
+    "async () => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }); }"
+)
+
 CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
     === 'connected'"""
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labserver import LabServer
-from notebookpage import run_whole, screenshot, write_notebook
+from notebookpage import DARK, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
 from playwright.sync_api import Page, expect
+
+from gantutor.data.palette import EMOJI_COLOURS
 
 pytestmark = pytest.mark.browser
 
@@ -89,6 +91,12 @@ LATENCY = """async (panel) => {
     event('pointerup', 31);
     return times;
 }"""
+
+EMOJI = """from gantutor.data import load_pairs
+from gantutor.lab import Paint
+
+data = load_pairs("emoji_palette", split="test", number=12)"""
+EMOJI_PAINT = "paint = Paint(lambda A: A / 2, data.classes, data.labels, side=64)\npaint"
 WINDOW, DOOR, ROOF = [0, 85, 255], [0, 170, 255], [255, 170, 0]
 
 
@@ -212,6 +220,40 @@ def test_the_picture_follows_within_300_ms(painting: PaintPage, page: Page) -> N
     times = page.evaluate(LATENCY, painting.panel.element_handle())
     print("ms from stroke to picture:", [round(time) for time in times])
     assert statistics.median(times) < 300
+
+
+def test_the_palette_of_the_emoji(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    """32 colours: all in view and named, ten by a digit, the others by a click or from one to the next."""
+    run_whole(page, lab, write_notebook(tmp_path / "palette.ipynb", ("setup", EMOJI), ("paint", EMOJI_PAINT)))
+    painting = PaintPage(page)
+    colours = {label.name: list(label.colour) for label in EMOJI_COLOURS}
+    swatches = painting.panel.get_by_role("toolbar", name="Classes").get_by_role("button")
+    assert [swatch.get_attribute("aria-label") for swatch in swatches.all()] == list(colours)
+    for swatch in swatches.all():
+        expect(swatch).to_be_in_viewport()
+    expect(painting.over).to_be_in_viewport()
+    painting.press("Clear")
+    painting.press("hot pink")
+    painting.drag((10, 10), (19, 29))
+    assert painting.count(colours["hot pink"]) == 10 * 20
+    painting.over.focus()
+    page.keyboard.press("7")
+    painting.drag((30, 10), (39, 29))
+    assert painting.count(colours["dark purple"]) == 10 * 20
+    page.keyboard.press("[")
+    painting.drag((50, 10), (59, 29))
+    assert painting.count(colours["yellow"]) == 10 * 20
+    page.mouse.move(*painting.at(15, 20))
+    expect(painting.over).to_have_attribute("title", "hot pink")
+    page.mouse.move(*painting.at(5, 5))
+    expect(painting.over).to_have_attribute("title", "white")
+    painting.press("Example 3")
+    painting.settled()
+    screenshot(page, "paint_emoji")
+    page.evaluate(DARK)
+    page.wait_for_timeout(500)
+    screenshot(page, "paint_emoji_dark")
+    assert page.errors == []
 
 
 class Replay:

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from labserver import LabServer
-from notebookpage import run_whole, screenshot, write_notebook
+from notebookpage import DARK, run_whole, screenshot, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 import gantutor.lab
@@ -25,9 +25,6 @@ guess = checks.predict("What does `opt_D.step()` change?", ["the weights of G", 
 ANSWER = 'guess.reveal("the weights of D", "An optimizer changes only what it was given.")'
 SAVE = "async () => { await window.jupyterapp.commands.execute('docmanager:save'); }"
 CELLS = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
-DARK = (
-    "async () => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }); }"
-)
 
 
 @pytest.fixture

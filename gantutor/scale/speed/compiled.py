@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.losses import WassersteinGP
-from gantutor.speed.speedup import Report, SpeedUp, SpeedUpRun, is_shared, run_device, unwrap_networks, without
+from gantutor.losses import Loss
+from gantutor.scale.speed.speedup import Report, SpeedUp, SpeedUpRun, is_shared, run_device, unwrap_networks, without
+from gantutor.traits import traits_of
 
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes
-TWO_BACKWARDS = ("d_first_retain_graph", "simultaneous")  # they go backward twice through one graph of D's
 
 
 class InTraining:
@@ -128,10 +128,10 @@ def forget_compiled(run: SpeedUpRun) -> None:
 
 
 def refuse_compile(run: SpeedUpRun) -> str:
-    if isinstance(getattr(run.model, "loss", None), WassersteinGP):
-        return "wgan-gp needs a gradient of a gradient, and what torch.compile makes has only one backward"
-    name = getattr(run.train_step, "__name__", "the step")
-    if name in TWO_BACKWARDS:
+    if getattr(run.model, "loss", Loss()).has_penalty:
+        return "a gradient penalty needs a gradient of a gradient, and what torch.compile makes has only one backward"
+    if traits_of(run.train_step).two_backwards:
+        name = getattr(run.train_step, "__name__", "the step")
         return (
             f"{name} goes backward twice through one graph, and what torch.compile makes gives its memory away at once"
         )

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gantutor.model_state import optimizers
-from gantutor.speed.compiled import forget_compiled
-from gantutor.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
+from gantutor.scale.speed.compiled import forget_compiled
+from gantutor.scale.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
 
 
 def never(run: SpeedUpRun) -> str:

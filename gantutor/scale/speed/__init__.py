@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from gantutor.speed.compiled import COMPILED, is_getting_ready, wait_until_ready
-from gantutor.speed.cuda_graph import GRAPH
-from gantutor.speed.memory import keep_memory
-from gantutor.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
-from gantutor.speed.switches import BF16, CHANNELS_LAST, FUSED
+from gantutor.scale.speed.compiled import COMPILED, is_getting_ready, wait_until_ready
+from gantutor.scale.speed.cuda_graph import GRAPH
+from gantutor.scale.speed.memory import keep_memory
+from gantutor.scale.speed.speedup import SpeedUp, SpeedUpRun, unwrap_networks
+from gantutor.scale.speed.switches import BF16, CHANNELS_LAST, FUSED
 
 __all__ = [
     "SPEED_UPS",

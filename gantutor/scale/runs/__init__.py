@@ -1,8 +1,8 @@
 """A run on disk: what decides it, its folder, and the loop that the command line drives."""
 
-from gantutor.runs.folder import RunFolder, free_folder
-from gantutor.runs.loop import Interruptions, go, in_turn
-from gantutor.runs.run_config import (
+from gantutor.scale.runs.folder import RunFolder, free_folder
+from gantutor.scale.runs.loop import Interruptions, go, in_turn
+from gantutor.scale.runs.run_config import (
     RunConfig,
     build_config,
     contradictions,
@@ -13,8 +13,8 @@ from gantutor.runs.run_config import (
     load_data,
     resolve_data_name,
 )
-from gantutor.runs.samples import samples_of
-from gantutor.runs.start import new_config, new_folder, resume_config, saved_at
+from gantutor.scale.runs.samples import samples_of
+from gantutor.scale.runs.start import new_config, new_folder, resume_config, saved_at
 
 __all__ = [
     "Interruptions",

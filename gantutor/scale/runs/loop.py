@@ -12,11 +12,11 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-from gantutor import checkpoint
-from gantutor.distributed import Replicas
-from gantutor.runs.folder import RunFolder
-from gantutor.runs.run_config import RunConfig, fixed_fields
-from gantutor.runs.samples import Samples
+from gantutor.scale import checkpoint
+from gantutor.scale.distributed import Replicas
+from gantutor.scale.runs.folder import RunFolder
+from gantutor.scale.runs.run_config import RunConfig, fixed_fields
+from gantutor.scale.runs.samples import Samples
 from gantutor.training import Run
 
 Loaded = TypeVar("Loaded")

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from gantutor.runs.folder import RunFolder, free_folder
-from gantutor.runs.run_config import DATA_SETS, RunConfig, contradictions, is_known, resolve_data_name
+from gantutor.scale.runs.folder import RunFolder, free_folder
+from gantutor.scale.runs.run_config import DATA_SETS, RunConfig, contradictions, is_known, resolve_data_name
 
 NOT_IN_CONFIG = ("folder", "resume", "from_step", "download")  # options that are not in a run config
 

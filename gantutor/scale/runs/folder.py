@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gantutor import checkpoint
-from gantutor.runs.run_config import CONFIG_CLASSES, RunConfig, missing_fields
+from gantutor.scale import checkpoint
+from gantutor.scale.runs.run_config import CONFIG_CLASSES, RunConfig, missing_fields
 from gantutor.training import History
 
 RUNS = Path("runs")  # of the current folder

@@ -19,8 +19,8 @@ from torch.autograd.graph import get_gradient_edge
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import networks, optimizers
-from gantutor.speed.compiled import wait_until_ready
-from gantutor.speed.speedup import (
+from gantutor.scale.speed.compiled import wait_until_ready
+from gantutor.scale.speed.speedup import (
     Report,
     SpeedUp,
     SpeedUpRun,
@@ -30,7 +30,7 @@ from gantutor.speed.speedup import (
     unwrap_networks,
     without,
 )
-from gantutor.speed.switches import place_counts
+from gantutor.scale.speed.switches import place_counts
 
 Update = Callable[[], Report]
 

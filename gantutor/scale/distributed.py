@@ -26,18 +26,11 @@ from torch.nn.parallel import DistributedDataParallel
 from gantutor.batches import Batches, Share
 from gantutor.image_pool import ImagePool
 from gantutor.ledger.copies import copied
+from gantutor.losses import LOSSES
 from gantutor.model_state import attributes, networks
-from gantutor.replicas import synced
+from gantutor.scale.replicas import synced
 from gantutor.training import Run, pick_device
-
-# Averaging all gradients of an optimizer just before its step would do for this one, too, but that is not DDP.
-NOT_WITH_DDP = {
-    "d_first_retain_graph": (
-        "two backwards run through one forward of G. DDP averages what the first leaves in G, the gradient of D's "
-        "loss, which is thrown away; the second, which moves G, stays each replica's own, so that their generators "
-        "drift apart without an error. d_first_detach makes the same update"
-    ),
-}
+from gantutor.traits import traits_of
 
 PATIENCE = timedelta(hours=1)  # replica 0 may download or cut the data first, and NCCL would wait for only 10 minutes
 
@@ -82,6 +75,20 @@ def choose_device(name: str, local: int) -> torch.device:
     return torch.device("cuda", local)
 
 
+def why_not_on_replicas(step: Callable[..., Any]) -> str | None:
+    """Why DDP cannot run a step, or None where it can.
+
+    Averaging all gradients of an optimizer just before its step would do for every step, but that is not DDP.
+    """
+    if traits_of(step).two_backwards != "G":
+        return None
+    return (
+        f"DDP cannot run {step.__name__}: two backwards run through one forward of G. DDP averages what the first "
+        "leaves in G, the gradient of D's loss, which is thrown away; the second, which moves G, stays each replica's "
+        "own, so that their generators drift apart without an error. d_first_detach makes the same update"
+    )
+
+
 @dataclass(frozen=True)
 class Replicas:
     """This process is number `rank` of `count`, on `device`; a config's own `device` is then `device.type`."""
@@ -94,8 +101,8 @@ class Replicas:
         """Look at a config before it starts. Raises: ValueError, saying why these replicas cannot run it."""
         if self.count == 1:
             return
-        if config.strategy in NOT_WITH_DDP:
-            raise ValueError(f"DDP cannot run {config.strategy}: {NOT_WITH_DDP[config.strategy]}")
+        if reason := why_not_on_replicas(config.step):
+            raise ValueError(reason)
         if "graph" in getattr(config, "speed", ()):
             raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
         if sync_batchnorm and "compile" in getattr(config, "speed", ()):
@@ -104,9 +111,9 @@ class Replicas:
                 "BatchNorm is exchanged, and again in the first step of all replicas. Leave one of them out"
             )
         normed = sync_batchnorm and getattr(config, "norm_D", "") == "batch"
-        if normed and config.loss == "wgan-gp" and self.device.type == "cuda":
+        if normed and LOSSES[config.loss].has_penalty and self.device.type == "cuda":
             raise ValueError(
-                "wgan-gp needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
+                f"{config.loss} needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
                 "choose another norm_D, or leave BatchNorm unsynchronised"
             )
         self.check_batch(config.batch_size)
@@ -220,48 +227,3 @@ def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str
                 parameter.register_post_accumulate_grad_hook(count)
         step(twin, *twin_batch)
     return sent
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """On paper: the seconds of a step on N replicas, and how much of them is not lost.
-
-        exchange(N) = 2 · (N − 1) / N · sent / bandwidth + 2 · (N − 1) · messages · latency
-        seconds(N, share) = fixed + share · flops / speed + exchange(N)
-
-    `flops` are those of a step on the whole batch; `speed` is the FLOP/s that a GPU reaches in it, not its peak;
-    `fixed` are the seconds that no smaller share saves, those to launch the operations. `sent` bytes of gradients go
-    around a ring in `messages` averagings, by links of `bandwidth` bytes/s and `latency` seconds. What DDP hides behind
-    the backward is not counted: a real step is rather faster.
-    Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
-    """
-
-    flops: float
-    speed: float
-    sent: float
-    bandwidth: float
-    latency: float = 0.0
-    messages: int = 2
-    fixed: float = 0.0
-
-    def exchange(self, count: int) -> float:
-        """Seconds to average the gradients of `count` replicas."""
-        around = 2 * (count - 1)
-        return around / count * self.sent / self.bandwidth + around * self.messages * self.latency
-
-    def seconds(self, count: int, share: float) -> float:
-        """Seconds of a step of `count` replicas, each with that share of the batch that `flops` are counted for."""
-        return self.fixed + share * self.flops / self.speed + self.exchange(count)
-
-    def strong(self, count: int) -> float:
-        """How efficiently `count` replicas share one batch: their speed-up by their number."""
-        return self.seconds(1, 1.0) / (count * self.seconds(count, 1 / count))
-
-    def weak(self, count: int) -> float:
-        """How efficiently `count` replicas each take a whole batch: the images/s of each, by those of one alone."""
-        return self.seconds(1, 1.0) / self.seconds(count, 1.0)
-
-
-def scales_to(efficiency: Callable[[int], float], least: float = 0.5, most: int = 1024) -> int:
-    """The largest number of replicas, up to `most`, with at least that efficiency: `Scaling.strong` or `.weak`."""
-    return next((count - 1 for count in range(2, most + 1) if efficiency(count) < least), most)

@@ -2,6 +2,7 @@
 
 What is measured are the two roofs of the roofline model, and one thing that the model leaves out: the time that an
 operation takes however little there is to do.
+`Scaling` asks the same model about a step that several devices share.
 Source: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
 Architectures", 2009.
 """
@@ -19,7 +20,7 @@ from gantutor.ledger.copies import wait
 from gantutor.precision import float32_precision
 from gantutor.training import pick_device
 
-SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
+SIDES = {"cpu": 512, "cuda": 8192}  # of the square matrices that are multiplied; 2048 on another device
 COPIED = {"cpu": 2**27, "cuda": 2**30}  # bytes that are copied, more than a cache holds; 2**27 on another device
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -72,6 +73,56 @@ class Limits:
     def roof(self, intensity: float, dtype: str = "float32") -> float:
         """The FLOP/s that a step of so many FLOPs per byte can reach."""
         return min(self.flops[dtype], intensity * self.bandwidth)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """On paper: the seconds of a step on N devices, and how much of them is not lost.
+
+        exchange(N) = 2 · (N − 1) / N · sent / bandwidth + 2 · (N − 1) · messages · latency
+        seconds(N, share) = limits.predicted(traffic.scaled(share)) + exchange(N)
+
+    So a step on one device takes what `Limits.predicted` says, and where the device overlaps, sharing the batch saves
+    nothing below the launches. What DDP hides behind the backward is not counted: a real step is rather faster.
+    Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
+
+    Args:
+        limits: what each device can do.
+        traffic: what a step on the whole batch asks of one device.
+        sent: the bytes of gradients that go around a ring (`gantutor.scale.distributed.communication`).
+        bandwidth: bytes/s of a link between two devices.
+        latency: seconds until a message arrives.
+        messages: into how many averagings the gradients are put.
+    """
+
+    limits: Limits
+    traffic: Traffic
+    sent: float
+    bandwidth: float
+    latency: float = 0.0
+    messages: int = 2
+
+    def exchange(self, count: int) -> float:
+        """Seconds to average the gradients of `count` devices."""
+        around = 2 * (count - 1)
+        return around / count * self.sent / self.bandwidth + around * self.messages * self.latency
+
+    def seconds(self, count: int, share: float) -> float:
+        """Seconds of a step of `count` devices, each with that share of the batch that `traffic` was counted for."""
+        return self.limits.predicted(self.traffic.scaled(share)) + self.exchange(count)
+
+    def strong(self, count: int) -> float:
+        """How efficiently `count` devices share one batch: their speed-up by their number."""
+        return self.seconds(1, 1.0) / (count * self.seconds(count, 1 / count))
+
+    def weak(self, count: int) -> float:
+        """How efficiently `count` devices each take a whole batch: the images/s of each, by those of one alone."""
+        return self.seconds(1, 1.0) / self.seconds(count, 1.0)
+
+
+def scales_to(efficiency: Callable[[int], float], least: float = 0.5, most: int = 1024) -> int:
+    """The largest number of devices, up to `most`, with at least that efficiency: `Scaling.strong` or `.weak`."""
+    return next((count - 1 for count in range(2, most + 1) if efficiency(count) < least), most)
 
 
 def measure(device: str = "auto") -> Limits:

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from gantutor.configs.settings import Setting, declared_settings
-from gantutor.runs.run_config import CONFIG_CLASSES, DATA_SETS, FOLDER_SIZE, config_fields, option_name
-from gantutor.speed import SPEED_UPS
+from gantutor.scale.runs.run_config import CONFIG_CLASSES, DATA_SETS, FOLDER_SIZE, config_fields, option_name
+from gantutor.scale.speed import SPEED_UPS
 
 FOLDERS = {
     "dcgan": "any images, in folders of folders too",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import default_restore_location
 
-from gantutor.speed.speedup import run_device
+from gantutor.scale.speed.speedup import run_device
 from gantutor.training import Run, is_finite
 
 FORMAT, VERSION = "gantutor checkpoint", 1

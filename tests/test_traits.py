@@ -1,0 +1,107 @@
+"""What a step says of itself is true; and what it cannot train with is refused before the first step, with a reason."""
+
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers import build, draw
+from image_helpers import build_cyclegan, build_pix2pix, pictures
+
+from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
+from gantutor.cyclegan import CYCLEGAN_STEPS
+from gantutor.gan import BATCHINGS
+from gantutor.ledger import trace
+from gantutor.losses import LOSSES
+from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.steps import STEPS
+from gantutor.traits import Traits, check_step, traits_of, why_not
+
+KINDS: dict[str, dict[str, Callable[..., Any]]] = {
+    "gan": dict(STEPS), "pix2pix": dict(PIX2PIX_STEPS), "cyclegan": dict(CYCLEGAN_STEPS)
+}  # fmt: skip
+EVERY = [(kind, name) for kind, steps in KINDS.items() for name in steps]
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_two_backwards_through_one_graph_are_noted(kind: str, name: str) -> None:
+    """They need retain_graph=True; what the first sends on into G is then either kept away by `inputs=` or not."""
+    source = inspect.getsource(KINDS[kind][name])
+    wanted = "" if "retain_graph=True" not in source else "D" if "inputs=" in source else "G"
+    assert traits_of(KINDS[kind][name]).two_backwards == wanted
+    assert wanted == {"d_first_retain_graph": "G", "simultaneous": "D"}.get(name, "")
+
+
+def test_traits_leave_the_function_as_it_is() -> None:
+    def step(gan: Any, real: Any, z: Any) -> dict[str, Any]:
+        return {}
+
+    noted = Traits(rescales=True)(step)
+    assert noted is step
+    assert traits_of(noted) == Traits(rescales=True)
+    assert traits_of(lambda: None) == Traits()
+    assert trace(STEPS["one_stage"], build("points"), *draw("points")[0]).lines[0].text == "check_one_stage(gan)"
+
+
+def refusal(config: Config, **fields: Any) -> str:
+    """Why the config cannot have these fields; "" where it can."""
+    try:
+        config.replace(**fields)
+    except ValueError as reason:
+        return str(reason)
+    return ""
+
+
+@pytest.mark.parametrize("strategy", STEPS)
+def test_every_combination_trains_or_is_refused_with_the_reason(strategy: str) -> None:
+    base = GANConfig("ring", batch_size=4, model_options={"width": 4}, device="cpu")
+    for loss, batching, norm in itertools.product(LOSSES, BATCHINGS, ("batch", "none")):
+        fields = {"strategy": strategy, "loss": loss, "batching": batching, "norm_D": norm}
+        wanted = ""
+        if strategy == "one_stage":
+            exact = loss in ("minimax", "wgan", "wgan-gp") and batching in ("split", "joint_in_G_step")
+            wanted = "BatchNorm in D" if norm == "batch" and not exact else ""
+            wanted = "slope ratio" if loss in ("lsgan", "hinge", "relativistic") else wanted
+        found = refusal(base, **fields)
+        assert (wanted in found) if wanted else found == ""
+        if not wanted:
+            report = base.replace(**fields).start().step()
+            assert torch.isfinite(report["d_loss"] + report["g_loss"])
+
+
+MODELS = {"pix2pix": build_pix2pix, "cyclegan": build_cyclegan}
+CONFIGS: dict[str, Config] = {"pix2pix": Pix2PixConfig(), "cyclegan": CycleGANConfig()}
+BATCHES = {"pix2pix": (pictures(4, 2), pictures(4, 3, seed=1)), "cyclegan": (pictures(2, 2), pictures(2, 2, seed=1))}
+
+
+@pytest.mark.parametrize(("kind", "strategy"), [(kind, name) for kind, name in EVERY if kind != "gan"])
+def test_every_loss_of_an_image_translation_trains_or_is_refused(kind: str, strategy: str) -> None:
+    for loss, norm in itertools.product(LOSSES, ("batch", "instance")):
+        wanted = ""
+        if norm == "batch" and "shared" in strategy:
+            wanted = "G_AB has BatchNorm"
+        elif loss in ("wgan-gp", "non-saturating-r1", "non-saturating-r2"):
+            wanted = "no gradient penalty"
+        elif loss == "relativistic":
+            wanted = "not given D's logits of real images"
+        elif strategy == "one_stage" and loss not in ("minimax", "wgan"):
+            wanted = "patches overlap" if loss == "non-saturating" else "slope ratio"
+        found = refusal(CONFIGS[kind], strategy=strategy, loss=loss, norm=norm)
+        assert (wanted in found) if wanted else found == ""
+        if not wanted:
+            report = KINDS[kind][strategy](MODELS[kind](norm, loss=loss), *BATCHES[kind])
+            assert torch.isfinite(report["d_loss"] + report["g_loss"])
+
+
+def test_why_not_and_check_step_say_the_same() -> None:
+    one_stage, wgan = STEPS["one_stage"], LOSSES["wgan"]
+    assert why_not(one_stage, wgan) is None
+    assert why_not(one_stage, wgan, batchnorm_D=True) is None
+    reason = why_not(one_stage, wgan, batchnorm_D=True, joint=True)
+    assert reason is not None
+    check_step(one_stage, wgan, batchnorm_D=True)
+    with pytest.raises(ValueError, match="BatchNorm in D") as raised:
+        check_step(one_stage, wgan, batchnorm_D=True, joint=True)
+    assert str(raised.value) == reason
