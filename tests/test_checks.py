@@ -209,21 +209,6 @@ def test_another_way_to_the_right_answer_passes(cell: str, answer: Callable[...,
     assert EXERCISES[cell](answer).passed
 
 
-def test_a_prediction_is_compared_with_the_run() -> None:
-    options = ("A", "B")
-    assert checks.prediction("A", "A", options) == CheckResult(True, "you predicted 'A', and so it is.")
-    wrong = checks.prediction("B", "A", options)
-    assert (wrong.passed, wrong.answered) == (False, True)
-    assert "you predicted 'B', the run says 'A'" in wrong.message
-    for empty in (..., None):
-        unanswered = checks.prediction(empty, "A", options)
-        assert (unanswered.passed, unanswered.answered) == (False, False)
-        assert "'A'" in unanswered.message
-    assert checks.prediction("C", "A", options).message == "'C' is not an option; choose one of 'A', 'B'."
-    with pytest.raises(ValueError, match="the run says 'D'"):
-        checks.prediction("A", "D", options)
-
-
 def test_an_expected_error_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with checks.expect_error(RuntimeError, match="second time"):
         raise RuntimeError("Trying to backward through the graph a second time\nmore")

@@ -10,7 +10,7 @@ from gantutor.checks.detach_or_retain_graph import both_at_once, ledger, two_upd
 from gantutor.checks.gan_objective import keras_batchnorm, kl_loss, optimal_D
 from gantutor.checks.pix2pix_exercises import balancing_lambda, field_of_layers, paper_test_time
 from gantutor.checks.predict import Answer, Prediction, predict
-from gantutor.checks.result import NOT_YET, CheckResult, expect_error, prediction
+from gantutor.checks.result import NOT_YET, CheckResult, expect_error
 from gantutor.checks.scale_up import averaged, limit
 from gantutor.checks.small_run import SmallRun, resumed
 from gantutor.checks.start_here import image_range, who_moves
@@ -38,7 +38,6 @@ __all__ = [
     "paper_test_time",
     "pool_exchange",
     "predict",
-    "prediction",
     "reaches",
     "reference_log",
     "resumed",

@@ -1,4 +1,4 @@
-"""Verdicts on exercises and predictions: they judge what an answer does, never how it is written.
+"""Verdicts on exercises: they judge what an answer does, never how it is written.
 
 A check calls the learner's function on tensors whose right values and gradients are known. A wrong answer is compared
 with the known misconceptions, each of which has a message of its own. Nothing here raises because of an answer, so a
@@ -8,7 +8,7 @@ notebook runs to its end whatever the learner wrote; `verdict.passed` is what a 
 import contextlib
 import html
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,24 +49,6 @@ def box(word: str, text: str) -> str:
 def is_missing(answer: Any) -> bool:
     """What an exercise holds before it is answered: `...` or None."""
     return answer is None or answer is ...
-
-
-def prediction(guess: Any, truth: Any, options: Iterable[Any]) -> CheckResult:
-    """Compare what the learner predicted with what the run has shown.
-
-    Raises: ValueError if `truth` is no option, which is the notebook's fault and not the learner's.
-    """
-    options = list(options)
-    listed = ", ".join(map(repr, options))
-    if truth not in options:
-        raise ValueError(f"the run says {truth!r}, which is not among the options {listed}")
-    if is_missing(guess):
-        return CheckResult(False, f"no prediction was made; the run says {truth!r}.", answered=False)
-    if guess not in options:
-        return CheckResult(False, f"{guess!r} is not an option; choose one of {listed}.")
-    if guess != truth:
-        return CheckResult(False, f"you predicted {guess!r}, the run says {truth!r}. What made the difference?")
-    return CheckResult(True, f"you predicted {guess!r}, and so it is.")
 
 
 @contextlib.contextmanager
