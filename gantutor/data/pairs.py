@@ -170,9 +170,6 @@ def read_labels(pictures: Tensor, classes: Sequence[Label]) -> Tensor:
     return torch.cdist(pixels.flatten(0, -2), colours).argmin(1).byte().view(pixels.shape[:-1])
 
 
-VISIBLE = 8  # of 255: a smaller difference between an image and its truth is smoothing, not change
-
-
 @dataclass(frozen=True, eq=False)
 class Unpaired:
     """The training images `A` and `B` of two domains, and held-out ones, uint8 (N, C, H, W), each of its own number.
@@ -226,16 +223,6 @@ class Unpaired:
     @property
     def device(self) -> torch.device:
         return self.A.device
-
-    @property
-    def changed(self) -> Tensor:
-        """The pixels that the true translation changes, bool (M, H, W): where test_A and test_B differ visibly.
-
-        Raises: ValueError where the truth is not known.
-        """
-        if not self.has_truth:
-            raise ValueError(f"{self.name} has no truth: nobody knows what the translation of a test image should be")
-        return (self.test_A.int() - self.test_B.int()).abs().amax(1) > VISIBLE
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`n` images of each domain, drawn apart, with replacement, and augmented: float32 (n, C, H, W) in [-1, 1].
