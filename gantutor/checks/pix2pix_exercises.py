@@ -32,8 +32,9 @@ def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), nn.Conv2d(5, 1, 2)).double()
-        D[2].weight.data *= 8
+        last = nn.Conv2d(5, 1, 2)
+        D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), last).double()
+        last.weight.data *= 8
         images = torch.rand(3, 2, 3, 6, 6, dtype=torch.float64) * 2 - 1
     return D, *images
 
