@@ -463,7 +463,7 @@ def draw_unet(G: Any, image: Tensor) -> "Figure":
 
 
 def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Figure":
-    """Draw images under D's verdict on each patch, from purple (fake) to green (real); a row for each name.
+    """Draw images in pale grey under D's verdict on each patch, from purple (fake) to green (real); a row a name.
 
     Args:
         rows: images (N, C, H, W) in [-1, 1] and D's probabilities of "real" for them, (N, h, w), as many in each row.
@@ -477,7 +477,8 @@ def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Fig
         for ax, image, verdict in zip(line, images, verdicts, strict=True):
             edge = field.first + (field.size - field.stride) / 2 - 0.5
             end = edge + len(verdict) * field.stride
-            ax.imshow(tile(image[None], 1))
+            grey = tile(image.mean(dim=0, keepdim=True)[None], 1)  # colours of its own would pass for verdicts
+            ax.imshow(grey, cmap="gray", vmin=-160, vmax=255)
             heat = ax.imshow(
                 verdict.cpu().numpy(), cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(edge, end, end, edge)
             )

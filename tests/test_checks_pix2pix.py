@@ -129,6 +129,11 @@ def absolute(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
     return gradients[0].abs().mean() / gradients[1].abs().mean()
 
 
+def each_image_alone(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    pairs = zip(A.split(1), f.split(1), r.split(1), strict=True)
+    return torch.stack([gan_length(D, a, x) / l1_length(x, y) for a, x, y in pairs]).mean()
+
+
 def train_mode(G: nn.Module, A: Tensor) -> Tensor:
     with torch.no_grad():
         return copy.deepcopy(G).train()(A)
@@ -188,6 +193,7 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
         (lambda D, A, f, r: l1_length(f, r) / gan_length(D, A, f), "This is 1 / λ"),
         (lambda D, A, f, r: (gan_length(D, A, f) / l1_length(f, r)) ** 2, "squared lengths"),
         (absolute, "sum of absolute values"),
+        (each_image_alone, "mean of each image's own ratio"),
         (lambda D, A, f, r: F.softplus(-D(torch.cat([A, f], 1))).mean() / F.l1_loss(f, r), "ratio of the two losses"),
         (at_the_weights, "at D's weights"),
         (lambda D, A, f, r: minimax_length(D, A, f) / l1_length(f, r), "minimax"),
@@ -246,6 +252,7 @@ def prod(values: Any) -> int:
     return result
 
 
+@pytest.mark.filterwarnings("error")  # a learner would see the check's warnings
 @pytest.mark.parametrize(("cell", "wrong"), list(WRONG.items()), ids=list(WRONG))
 def test_a_misconception_gets_its_own_message(cell: str, wrong: list[tuple[Callable[..., Any], str]]) -> None:
     parts = {part for _, part in wrong}

@@ -403,7 +403,8 @@ def test_verdicts_lie_on_the_patches_that_they_are_about() -> None:
     field, side = receptive_field(D), output_side(D, 16)
     images, verdicts = torch.zeros(2, 3, 16, 16), torch.rand(2, side, side)
     figure = plot_verdicts({"one": (images, verdicts), "two": (-images, verdicts)}, field)
-    heat = figure.axes[0].images[1]
+    below, heat = figure.axes[0].images
+    assert below.get_array().ndim == 2, "in grey: colours of its own would pass for verdicts"
     left, right, _, _ = heat.get_extent()
     start, stop = field.span(0)
     assert left + (right - left) / side / 2 == pytest.approx((start + stop - 1) / 2), "the middle of the first patch"

@@ -26,10 +26,15 @@ STACKS: tuple[Layers, ...] = (  # (kernel, stride) of each layer; their receptiv
 
 
 def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """A discriminator of pairs with 3 x 3 patches, and real_A, fake_B, real_B (2, 3, 6, 6), all float64."""
+    """A discriminator of pairs with 3 x 3 patches, and real_A, fake_B, real_B (2, 3, 6, 6), all float64.
+
+    Its logits are large enough that the two images feel pulls of different lengths.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), nn.Conv2d(5, 1, 2)).double()
+        last = nn.Conv2d(5, 1, 2)
+        D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), last).double()
+        last.weight.data *= 8
         images = torch.rand(3, 2, 3, 6, 6, dtype=torch.float64) * 2 - 1
     return D, *images
 
@@ -59,6 +64,11 @@ def balance(
     return adversarial.norm() / gradient_at(fake_B, lambda fake: l1(fake, real_B)).norm()
 
 
+def detached(number: Any) -> Any:
+    """PyTorch warns where a tensor with a graph becomes a float."""
+    return number.detach() if isinstance(number, Tensor) else number
+
+
 def ratio_of_losses(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
     return of_pair(D, A, f) / l1_mean(f, r)
 
@@ -71,6 +81,11 @@ def ratio_at_the_weights(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tenso
 def ratio_of_sums(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
     adversarial = gradient_at(f, lambda fake: of_pair(D, A, fake))
     return adversarial.abs().sum() / gradient_at(f, lambda fake: l1_mean(fake, r)).abs().sum()
+
+
+def mean_of_ratios(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    adversarial = gradient_at(f, lambda fake: of_pair(D, A, fake)).flatten(1).norm(dim=1)
+    return (adversarial / gradient_at(f, lambda fake: l1_mean(fake, r)).flatten(1).norm(dim=1)).mean()
 
 
 def minimax(D: nn.Module, A: Tensor, f: Tensor) -> Tensor:
@@ -89,6 +104,7 @@ MISTAKEN_BALANCES: dict[str, Function] = {
         lambda D, A, f, r: balance(D, A, f, r) ** 2
     ),
     "This is the sum of absolute values. A length is the square root of the sum of squares.": ratio_of_sums,
+    "This is the mean of each image's own ratio. Take both lengths over the whole batch.": mean_of_ratios,
     "This is the ratio of the two losses. How hard a loss pulls is its gradient at fake_B, not its value.": (
         ratio_of_losses
     ),
@@ -124,10 +140,10 @@ def balancing_lambda(answer: Function) -> CheckResult:
         if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
             shape = getattr(found, "shape", None)
             return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
-        value, wanted = float(found), balance(*small_case()).item()
+        value, wanted = float(detached(found)), balance(*small_case()).item()
         if abs(value - wanted) > 1e-4 * wanted:
             for message, wrong in MISTAKEN_BALANCES.items():
-                mistaken = float(wrong(*small_case()))
+                mistaken = float(detached(wrong(*small_case())))
                 if abs(value - mistaken) <= 1e-4 * abs(mistaken):
                     return message
             return f"Your λ is {value:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
