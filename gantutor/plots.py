@@ -185,8 +185,7 @@ def plot_bounds(
             ax.plot([1000 * predicted, 1000 * seconds], [row, row], color=COLOURS["faint"], lw=4, zorder=1)
             ax.plot(1000 * seconds, row, "|", color=COLOURS["ink"], ms=14, mew=2, label="measured", zorder=2)
     ax.set_yticks(range(len(points)), list(points))
-    ax.invert_yaxis()
-    ax.set(xscale="log", xlabel="milliseconds a step", title=limits.device)
+    ax.set(xscale="log", xlabel="milliseconds a step", title=limits.device, ylim=(len(points) - 0.5, -0.5))
     legend(ax, [*LIMIT_STYLES, "measured"], loc="upper left", bbox_to_anchor=(1, 1))
 
 
