@@ -149,7 +149,8 @@ def roofline(ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "floa
         if limit in first.values():
             ax.plot([], [], marker, color=colour, label=f"limited by {limit}")
     ax.plot([], [], "_", color=COLOURS["ink"], ms=10, label="allowed by the limits")
-    ax.plot([], [], "o", color=COLOURS["ink"], mfc="white", label="counted, not run")
+    if not all(seconds for _, seconds in points.values()):
+        ax.plot([], [], "o", color=COLOURS["ink"], mfc="white", label="counted, not run")
     names = [f"limited by {limit}" for limit in LIMIT_STYLES]
     legend(ax, [*names, "allowed by the limits", "counted, not run"], loc="lower right", fontsize=8)
 
