@@ -6,13 +6,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, cost, trace
+from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, trace
 from gantutor.data import load_pairs, load_unpaired
 from gantutor.data.common import embedded_file
 from gantutor.data.sheets import read_sheet
 from gantutor.ledger import traffic
 from gantutor.plots import house_style, image_rows, plot_bounds, roofline, show_rows
-from gantutor.scale.limits import measure
+from gantutor.scale.limits import best, measure
 
 HERE = Path(__file__).parent
 
@@ -100,11 +100,8 @@ def limits() -> None:
         "CycleGAN 64": CycleGANConfig(device="cpu"),
     }.items():
         run = config.start()
-        batch = next(run.batches)
-        points[name] = (
-            traffic(run.train_step, run.model, *batch),
-            cost(run.train_step, run.model, *batch).milliseconds / 1000,
-        )
+        counted = traffic(run.train_step, run.model, *next(run.batches))
+        points[name] = counted, best(run.step, torch.device("cpu"), seconds=4)
     house_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), width_ratios=(1.25, 1))
     roofline(left, machine, points)

@@ -149,7 +149,8 @@ def roofline(ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "floa
         if limit in first.values():
             ax.plot([], [], marker, color=colour, label=f"limited by {limit}")
     ax.plot([], [], "_", color=COLOURS["ink"], ms=10, label="allowed by the limits")
-    ax.plot([], [], "o", color=COLOURS["ink"], mfc="white", label="counted, not run")
+    if not all(seconds for _, seconds in points.values()):
+        ax.plot([], [], "o", color=COLOURS["ink"], mfc="white", label="counted, not run")
     names = [f"limited by {limit}" for limit in LIMIT_STYLES]
     legend(ax, [*names, "allowed by the limits", "counted, not run"], loc="lower right", fontsize=8)
 
@@ -185,8 +186,7 @@ def plot_bounds(
             ax.plot([1000 * predicted, 1000 * seconds], [row, row], color=COLOURS["faint"], lw=4, zorder=1)
             ax.plot(1000 * seconds, row, "|", color=COLOURS["ink"], ms=14, mew=2, label="measured", zorder=2)
     ax.set_yticks(range(len(points)), list(points))
-    ax.invert_yaxis()
-    ax.set(xscale="log", xlabel="milliseconds a step", title=limits.device)
+    ax.set(xscale="log", xlabel="milliseconds a step", title=limits.device, ylim=(len(points) - 0.5, -0.5))
     legend(ax, [*LIMIT_STYLES, "measured"], loc="upper left", bbox_to_anchor=(1, 1))
 
 

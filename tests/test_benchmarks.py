@@ -35,7 +35,7 @@ def tiny(name: str, tmp_path: Path) -> tuple[Any, Any, Any]:
     narrow = {
         "dcgan": {"model_options": {"width_G": 4, "width_D": 4}},
         "pix2pix": {"width_G": 4, "width_D": 4, "dropout": 0.0},
-        "cyclegan": {"width_G": 4, "width_D": 4, "blocks": 1, "norm": "instance"},
+        "cyclegan": {"width_G": 4, "width_D": 4, "blocks": 1, "norm_G": "instance"},
     }[preset.kind]
     data = preset.load(tmp_path)
     record = preset.config(data, **narrow)

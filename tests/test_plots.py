@@ -237,6 +237,7 @@ def test_a_roofline_by_other_numbers() -> None:
     assert bar.get_ydata()[0] == 10**10 / MACHINE.predicted(STEPS["wide"][0], "bfloat16")
     colours = {line.get_label(): line.get_color() for line in ax.lines}
     assert (colours["bfloat16"], colours["float32"]) == (COLOURS["ink"], COLOURS["faint"])
+    assert "counted, not run" not in [text.get_text() for text in ax.get_legend().get_texts()], "each was run"
 
 
 def test_a_roofline_of_the_machine_alone() -> None:
