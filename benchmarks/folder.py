@@ -19,7 +19,7 @@ from benchlib.results import Result, draw, parser, read, spread, stem, table, ve
 
 from gantutor.batches import Batches
 from gantutor.data import Folder
-from gantutor.data.image_files import WORKERS, find_images
+from gantutor.data.own_images import WORKERS, find_images
 
 PICTURES, SIDE, SIZE, BATCH = 256, 256, 64, 64
 PAUSE_S = 1.0

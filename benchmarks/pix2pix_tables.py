@@ -98,7 +98,7 @@ def translated(model: Pix2Pix, A: Tensor) -> Tensor:
 
 def show(rows: list[Row]) -> None:
     """A line for each condition: the mean over seeds, and from lowest to highest."""
-    print(f"{'':36}" + "".join(f"{metric.replace('_', ' '):>22}" for metric in METRICS) + f"{'L1':>8}{'sharpness':>11}")
+    print(f"{'':36}" + "".join(f"{metric.replace('_', ' '):>24}" for metric in METRICS) + f"{'L1':>8}{'sharpness':>11}")
     order = sorted(rows, key=lambda row: [str(row[name]) for name in NAMES])
     for condition, group in itertools.groupby(order, key=lambda row: [row[name] for name in NAMES[:-1]]):
         runs = list(group)
@@ -108,7 +108,7 @@ def show(rows: list[Row]) -> None:
             cells.append(f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
         plain = [statistics.mean(row[score] for row in runs) for score in ("l1", "sharpness")]
         words = "{:11}{:17}{:>4}".format(*map(str, condition))
-        print(f"{words:36}" + "".join(f"{cell:>22}" for cell in cells) + f"{plain[0]:8.3f}{plain[1]:11.2f}")
+        print(f"{words:36}" + "".join(f"{cell:>24}" for cell in cells) + f"{plain[0]:8.3f}{plain[1]:11.2f}")
 
 
 def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:

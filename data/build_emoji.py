@@ -29,12 +29,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gantutor.data.arrays import checksum
 from gantutor.data.common import DataError
-from gantutor.data.emoji_sets import EMOJI_SHA256, NATIVE, STYLES, TILES
-from gantutor.data.fluent import FluentEmoji
-from gantutor.data.palette import EMOJI_COLOURS, to_lab
+from gantutor.data.emoji import EMOJI_COLOURS, EMOJI_SHA256, NATIVE, STYLES, TILES, FluentEmoji, to_lab
 from gantutor.data.sheets import to_sheet
-from gantutor.data.uci_digits import checksum
 
 FILE = Path(__file__).with_name("emoji.npz")
 NO_SOURCES = 3  # the exit status that `make data` passes over
@@ -95,9 +93,8 @@ if __name__ == "__main__":
     print(f"{FILE}: {len(arrays['codes'])} emoji, {FILE.stat().st_size:,} bytes")
     if checksum(arrays) != EMOJI_SHA256:
         print(
-            "It is another file than gantutor.data.emoji_sets knows. If that is meant: "
-            f'EMOJI_SHA256 = "{checksum(arrays)}"'
+            f'It is another file than gantutor.data.emoji knows. If that is meant: EMOJI_SHA256 = "{checksum(arrays)}"'
         )
     palette = commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
     if palette != [label.colour for label in EMOJI_COLOURS]:
-        print(f"Its commonest colours are others than gantutor.data.palette knows: {palette}")
+        print(f"Its commonest colours are others than gantutor.data.emoji knows: {palette}")

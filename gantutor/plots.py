@@ -345,11 +345,8 @@ def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0)
     figure, axes = plt.subplots(len(blocks), 1, figsize=(width, height), squeeze=False, layout="none")
     figure.subplots_adjust(left=1.1 / width, right=1, top=1, bottom=0, hspace=0.12 / (len(names) * cell))
     for ax, block in zip(axes[:, 0], blocks, strict=True):
-        show_images(ax, with_white_edge(torch.cat(list(block.values()))), columns=min(columns, count))
+        image_rows(ax, {name: with_white_edge(images) for name, images in block.items()})
         ax.set(anchor="W")
-        side = next(iter(block.values())).shape[2] + 2
-        for i, name in enumerate(names):
-            ax.text(-0.15 * side, (i + 0.5) * side, name, ha="right", va="center", fontsize=10)
     return figure
 
 

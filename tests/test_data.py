@@ -44,10 +44,10 @@ from gantutor.data import (
     image_folder,
     load,
     ready_sets,
-    uci_digits,
 )
-from gantutor.data.image_files import read_image
-from gantutor.data.images import to_float
+from gantutor.data.arrays import checksum
+from gantutor.data.images import ARRAYS, SHA256, read_digits, to_float
+from gantutor.data.own_images import read_image
 
 REPOSITORY = Path(__file__).parents[1]
 POINTS = ("ring", "grid", "moons", "spiral")
@@ -258,11 +258,11 @@ def build_digits() -> dict[str, np.ndarray]:
 
 
 def test_the_embedded_digits_are_what_the_script_builds() -> None:
-    built, embedded = build_digits(), uci_digits.read_digits(REPOSITORY / "data" / "digits.npz")
-    assert list(built) == list(embedded) == list(uci_digits.ARRAYS)
+    built, embedded = build_digits(), read_digits(REPOSITORY / "data" / "digits.npz")
+    assert list(built) == list(embedded) == list(ARRAYS)
     for name, array in built.items():
         assert array.dtype == embedded[name].dtype == np.uint8
-        assert array.shape == embedded[name].shape == uci_digits.ARRAYS[name]
+        assert array.shape == embedded[name].shape == ARRAYS[name]
         np.testing.assert_array_equal(array, embedded[name])
 
 
@@ -332,12 +332,12 @@ def test_a_damaged_file_is_named_or_changes_nothing(
     path = tmp_path_factory.getbasetemp() / "digits.npz"
     for content in (INTACT[:cut], bytes(damaged)):
         path.write_bytes(content)
-        arrays, message = attempt(lambda: uci_digits.read_digits(path))
+        arrays, message = attempt(lambda: read_digits(path))
         if arrays is None:
             assert str(path) in message
             assert "git checkout data/digits.npz" in message
         else:
-            assert uci_digits.checksum(arrays) == uci_digits.SHA256
+            assert checksum(arrays) == SHA256
             assert len(content) == len(INTACT)
 
 
@@ -346,7 +346,7 @@ def test_one_wrong_label_is_found(tmp_path: Path) -> None:
     arrays["labels"][5] ^= 1
     np.savez_compressed(tmp_path / "digits.npz", **arrays)
     with pytest.raises(DataError, match="checksum is wrong"):
-        uci_digits.read_digits(tmp_path / "digits.npz")
+        read_digits(tmp_path / "digits.npz")
 
 
 def test_embedded_files_are_found_in_a_checkout_and_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -797,7 +797,7 @@ def test_workers_that_are_killed_again_and_again_are_an_error(tmp_path: Path, mo
     save_pictures(tmp_path)
     folder = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr("gantutor.data.image_files.read_pictures", end_this_process)
+        patch.setattr("gantutor.data.own_images.read_pictures", end_this_process)
         with pytest.raises(RuntimeError, match="killed twice, maybe because memory ran out"):
             folder.sample(8, seeded())
     assert folder.sample(8, seeded()).shape == (8, 3, 8, 8)

@@ -28,13 +28,13 @@ from gantutor.data import (
     PIX2PIX,
     UNPAIRED,
     DataError,
+    fetch,
     load_pairs,
     load_unpaired,
     official,
     ready_sets,
-    transfer,
 )
-from gantutor.data.archives import unpack
+from gantutor.data.fetch import unpack
 from gantutor.data.official import Official
 
 PAIR_FOLDERS = {"train": 6, "val": 2, "test": 3}
@@ -303,7 +303,7 @@ def test_a_server_that_goes_on_elsewhere_is_not_believed(server: Server, tmp_pat
 def test_what_is_no_archive_leaves_nothing(
     fault: str, message: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "SECONDS_WITHOUT_A_BYTE", 0.2)
+    monkeypatch.setattr(fetch, "SECONDS_WITHOUT_A_BYTE", 0.2)
     server.silent = fault == "silent"
     if fault == "page":
         server.kind = "text/html; charset=utf-8"

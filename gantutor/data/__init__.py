@@ -20,16 +20,13 @@ import torch
 
 from gantutor.data.common import DataError, NamedSet, ready_sets
 from gantutor.data.downloads import fashion_mnist, kmnist, mnist
-from gantutor.data.emoji_sets import emoji_flat, emoji_palette, emoji_sketch, emoji_unpaired
-from gantutor.data.image_files import Folder, image_folder
-from gantutor.data.image_folders import paired_folder, unpaired_folders
-from gantutor.data.images import Images
+from gantutor.data.emoji import emoji_flat, emoji_palette, emoji_sketch, emoji_unpaired
+from gantutor.data.images import Images, digits
 from gantutor.data.official import CYCLEGAN, PIX2PIX, official_pairs, official_unpaired
-from gantutor.data.pairs import Label, Pairs
+from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
+from gantutor.data.pairs import Label, Pairs, Unpaired
 from gantutor.data.points import Points, grid, moons, ring, spiral
 from gantutor.data.procedural import facades_mini, maps_mini, unpaired_maps_mini
-from gantutor.data.uci_digits import digits
-from gantutor.data.unpaired import Unpaired
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from gantutor.data.common import DataError, downloads_folder, how_to_restore
-from gantutor.data.uci_digits import checksum
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -93,3 +92,11 @@ def make_each(name: str, number: int, make_one: Callable[[int], tuple[np.ndarray
     progress = tqdm(range(number), desc=f"drawing {name}", unit="picture", disable=number < DRAWN_WITHOUT_BAR)
     rows = [make_one(index) for index in progress]
     return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def checksum(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over name, dtype, shape and bytes of each array."""
+    sha = hashlib.sha256()
+    for name, array in arrays.items():
+        sha.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return sha.hexdigest()

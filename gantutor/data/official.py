@@ -16,13 +16,11 @@ from pathlib import Path
 
 import torch
 
-from gantutor.data.archives import NoRoomError, unpack
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
-from gantutor.data.image_files import decode, find_images
-from gantutor.data.image_folders import MAX_BYTES, check_bytes, paired_folder, read_all, read_domain
-from gantutor.data.pairs import Pairs
-from gantutor.data.transfer import download as fetch_file
-from gantutor.data.unpaired import Unpaired
+from gantutor.data.fetch import NoRoomError, unpack
+from gantutor.data.fetch import download as fetch_file
+from gantutor.data.own_images import MAX_BYTES, check_bytes, decode, find_images, paired_folder, read_all, read_domain
+from gantutor.data.pairs import Pairs, Unpaired
 
 # The server of both papers' authors, as in the reference implementation's scripts. $GANTUTOR_OFFICIAL names another.
 BASE_URL = "http://efrosgans.eecs.berkeley.edu"

@@ -11,7 +11,7 @@ from notebookpage import DARK, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
 from playwright.sync_api import Page, expect
 
-from gantutor.data.palette import EMOJI_COLOURS
+from gantutor.data.emoji import EMOJI_COLOURS
 
 pytestmark = pytest.mark.browser
 

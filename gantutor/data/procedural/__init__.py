@@ -5,10 +5,9 @@ from typing import Any
 import torch
 
 from gantutor.data.common import check_choice, check_positive, usable_device
-from gantutor.data.pairs import Label, Pairs, draw_labels
+from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels
 from gantutor.data.procedural import facades, maps
 from gantutor.data.procedural.drawing import Drawer, channels_first, scenes
-from gantutor.data.unpaired import Unpaired
 
 PAIRED_SIZES = (64, 128, 256)
 UNPAIRED_SIZES = (48, 64, 128, 256)

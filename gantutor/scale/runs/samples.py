@@ -38,7 +38,7 @@ def point_samples(config: GANConfig, data: Any) -> Samples:
 def pair_samples(config: Pix2PixConfig, data: Pairs) -> Samples:
     """Held-out pairs (those of training where there are none): input, G's output, target."""
     A, B = (data if data.held_out is None else data.held_out).first(ROWS)
-    return lambda run: png_grid(image_rows([A, run.model.translate(A, config.mode), B]), columns=3)
+    return lambda run: png_grid(side_by_side([A, run.model.translate(A, config.mode), B]), columns=3)
 
 
 def unpaired_samples(config: Any, data: Unpaired) -> Samples:
@@ -49,7 +49,7 @@ def unpaired_samples(config: Any, data: Unpaired) -> Samples:
     def draw(run: Run) -> bytes:
         translated = run.model.translate(A, B)
         return png_grid(
-            image_rows([A, translated["fake_B"], translated["rec_A"], B, translated["fake_A"], translated["rec_B"]]),
+            side_by_side([A, translated["fake_B"], translated["rec_A"], B, translated["fake_A"], translated["rec_B"]]),
             columns=6,
         )
 
@@ -69,7 +69,7 @@ def fixed_z(n: int, config: GANConfig, data: Any) -> Tensor:
     return torch.randn(n, config.z_dim, generator=torch.Generator().manual_seed(0)).to(data.device)
 
 
-def image_rows(columns: list[Tensor]) -> Tensor:
+def side_by_side(columns: list[Tensor]) -> Tensor:
     """Batches (n, C, H, W) one beside the other, as one of n · len(columns); grey becomes colour."""
     coloured = [column.cpu().expand(-1, 3, -1, -1) for column in columns]
     return torch.stack(coloured, dim=1).flatten(0, 1)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantutor.data import DataError, image_folders, paired_folder, unpaired_folders
-from gantutor.data.image_folders import held_out_places
+from gantutor.data import DataError, own_images, paired_folder, unpaired_folders
+from gantutor.data.own_images import held_out_places
 
 RED, BLUE = (200, 20, 30), (10, 40, 220)
 
@@ -154,7 +154,7 @@ def test_too_much_for_the_memory_is_said_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_side_by_side(tmp_path, 10)
-    monkeypatch.setattr(image_folders, "read_pair", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(own_images, "read_pair", lambda *_: pytest.fail("a file was read"))
     with pytest.raises(
         DataError, match=r"20 images of 64 pixels need 0.0 GiB, more than max_bytes=100,000; take fewer"
     ):
@@ -186,7 +186,7 @@ def test_some_are_held_out_and_never_all(count: int, share: float) -> None:
 
 
 def test_many_pictures_show_their_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_side_by_side(tmp_path, image_folders.READ_WITHOUT_BAR, height=4)
+    save_side_by_side(tmp_path, own_images.READ_WITHOUT_BAR, height=4)
     paired_folder(tmp_path, size=4)
     assert "100%" in capsys.readouterr().err
 
