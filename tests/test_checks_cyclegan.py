@@ -181,6 +181,13 @@ def elsewhere(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: 
     return exchange(images, fake, size, swap, 0)
 
 
+def to_the_end(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
+    if len(images) == size and swap:
+        images.append(fake.detach())
+        return images.pop(place)
+    return exchange(images, fake, size, swap, place)
+
+
 def always_swaps(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
     return exchange(images, fake, size, True, place)
 
@@ -232,6 +239,7 @@ def stores_numbers(images: list[Tensor], fake: Tensor, size: int, swap: bool, pl
         (always_new, "returned the new one all the same"),
         (loses, "the new one was not stored in its place"),
         (elsewhere, "A swap happens at `place`"),
+        (to_the_end, "here 0: .* Yours moved others"),
         (always_swaps, "The coin said no, so the new fake itself"),
         (stores_anyway, "the pool stays as it is"),
         (coin_while_filling, "whatever the coin says"),

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import statistics
 from types import ModuleType
 from typing import Any
 
@@ -37,7 +38,7 @@ def rows(table: dict[str, Any]) -> Rows:
 
 def test_the_table_is_whole(script: ModuleType, table: dict[str, Any]) -> None:
     assert table["settings"] == script.SETTINGS
-    assert [(row["arm"], row["seed"]) for row in table["rows"]] == list(script.wanted())
+    assert [(row["arm"], row["seed"]) for row in table["rows"]] == script.wanted()
     for row in table["rows"]:
         assert not row["diverged"]
         for way in ("AB", "BA"):
@@ -45,10 +46,11 @@ def test_the_table_is_whole(script: ModuleType, table: dict[str, Any]) -> None:
             assert len(row[f"{way}_hues_fake"]) == len(row[f"{way}_hues_rec"]) == 100
 
 
-def test_the_sheet_has_a_row_for_each_run(script: ModuleType) -> None:
+def test_the_sheet_has_a_row_for_each_run_that_is_pictured(script: ModuleType) -> None:
     columns = script.SETTINGS["shown"] * len(script.SETTINGS["kinds"])
     sheet = read_sheet("cyclegan_ablations.webp")
-    assert sheet.shape == (len(list(script.wanted())), columns, 3, 64, 64)
+    assert sheet.shape == (len(script.pictured()), columns, 3, 64, 64)
+    assert script.wanted()[: len(sheet)] == script.pictured(), "row n of the sheet is row n of the table"
     assert embedded_file("cyclegan_ablations.webp").stat().st_size < 1_000_000
     assert sheet.flatten(2).std(-1).min() > 0.05, "an image is blank"
 
@@ -106,6 +108,25 @@ def test_the_translations_are_shaded_and_by_l1_a_copy_wins(rows: Rows, table: di
     for row in rows["full"]:
         assert row["AB_shading"] > table["copying"]["BA_shading"] / 2 > 5 * table["copying"]["AB_shading"]
         assert row["AB_truth"] > table["copying"]["AB_truth"]
+        assert row["BA_shading"] > table["copying"]["BA_shading"], "the way back does not take the shading away"
+
+
+def test_the_pool_changes_less_than_another_seed_and_the_cycle_far_more(rows: Rows) -> None:
+    def paired(arm: str, other: str, score: str) -> tuple[list[float], float]:
+        """The differences of each seed's mean score, and how much the seeds of `other` differ."""
+        with_it, without = (
+            [(row[f"AB_{score}"] + row[f"BA_{score}"]) / 2 for row in rows[name]] for name in (other, arm)
+        )
+        return [a - b for a, b in zip(without, with_it, strict=True)], statistics.stdev(with_it)
+
+    one_sign = []
+    for score in ("truth", "hue", "cycle", "shading"):
+        pairs, spread = paired("no pool", "full", score)
+        assert abs(statistics.mean(pairs)) < spread
+        one_sign += [score] * (min(pairs) > 0 or max(pairs) < 0)
+    assert one_sign == ["shading"]
+    pairs, spread = paired("no cycle", "no identity", "cycle")
+    assert min(pairs) > 10 * spread
 
 
 def test_nothing_is_hidden_in_fine_detail_and_what_is_aimed_harms_the_controls_too(rows: Rows) -> None:

@@ -116,9 +116,11 @@ def fault_of_pool(answer: Function, size: int) -> str:
         if new not in values:
             return "An old fake was returned, but the new one was not stored in its place: it is lost."
         if values != [*before[:place], new, *before[place + 1 :]] or shown != before[place]:
+            origin = before.index(shown) if shown in before else "nowhere"
+            instead = "moved others" if shown == before[place] else f"returned the one from place {origin}"
             return (
                 f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay. Yours "
-                f"returned the one from place {before.index(shown) if shown in before else 'nowhere'}."
+                f"{instead}."
             )
         if stored[place].requires_grad or given.requires_grad:
             return "While there was room you detached; a swap has to, too."

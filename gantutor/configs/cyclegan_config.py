@@ -29,8 +29,10 @@ class CycleGANConfig(Config):
     everybody's rate; in the second half of `steps` it falls linearly to 0, and with `steps` = 0 it stays.
     `speed` names speed-ups of `gantutor.scale.speed`.
     The live fields can change between two steps; a smaller pool forgets what it has no room for.
-    The defaults are a recipe for 64 pixels and 90 seconds on one CPU core; the paper's for 256 pixels are width_G and
-    width_D 64, blocks 9, downsamplings 2, norm_G "instance", "transposed", end_kernel 7, patch 70, lr 2e-4.
+    The defaults are a recipe for 64 pixels and 70 seconds on one CPU core; the paper's for 256 pixels are width_G and
+    width_D 64, blocks 9, downsamplings 2, norm_G "instance", "transposed", end_kernel 7, patch 70, lr 2e-4. With
+    norm_G "none" the default departs from the paper on purpose: instance norm divides by the spread of an image, so G
+    could not see how strong its colours are. norm_D "instance" is the paper's.
     Raises: ValueError for an unknown name, a number out of range, or a loss or norm that the strategy does not take.
     """
 
