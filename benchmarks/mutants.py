@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchlib.machine import described, machine
-from benchlib.mutants import ROOMS, Mutant, Room, mutated
+from benchlib.mutants import ROOMS, Mutant, Room, mutated, without_comments
 from benchlib.results import Result, parser, read, stem, table, with_ending, write
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -29,7 +29,11 @@ LONGEST = 10, 60  # times as long as without a mistake, and that many seconds
 
 
 def copy_of_tree(folder: Path) -> None:
-    """What the tests need, with a package that may be changed; the data are those of the checkout."""
+    """What the tests need, with a package that may be changed; the data are those of the checkout.
+
+    The modules that mutants change lose their comments, as they do with a mistake in them. So the tests are first seen
+    green with exactly what is not the mistake.
+    """
     for name in COPIED:
         source = CHECKOUT / name
         if source.is_dir():
@@ -38,6 +42,9 @@ def copy_of_tree(folder: Path) -> None:
             shutil.copy(source, folder / name)
     for name in LINKED:
         (folder / name).symlink_to(CHECKOUT / name)
+    for name in {mutant.file for room in ROOMS.values() for mutant in room.mutants}:
+        file = folder / "gantutor" / name
+        file.write_text(without_comments(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def put(file: Path, source: str) -> None:

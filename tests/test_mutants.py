@@ -1,11 +1,12 @@
 """The mutants of benchmarks/: each is found in today's source, is another program, and compiles. None is run here."""
 
-import ast
 import dataclasses
+import py_compile
+from pathlib import Path
 
 import pytest
-from benchlib.mutants import PACKAGE, ROOMS, Mutant, PatternError, mutated
-from mutants import chosen, first_failure, live_now
+from benchlib.mutants import PACKAGE, ROOMS, Mutant, PatternError, mutated, without_comments
+from mutants import chosen, first_failure, live_now, put, run_tests, text
 
 MUTANTS = [mutant for room in ROOMS.values() for mutant in room.mutants]
 STEP = """
@@ -24,7 +25,7 @@ FORGOTTEN = Mutant("forgotten", "steps.py", "step", "gan.opt_D.zero_grad()", "pa
 def test_a_mutant_is_found_in_todays_source_and_compiles(mutant: Mutant) -> None:
     source = (PACKAGE / mutant.file).read_text(encoding="utf-8")
     wrong = mutated(source, mutant)
-    assert wrong != ast.unparse(ast.parse(source)) + "\n"
+    assert wrong != without_comments(source)
     compile(wrong, mutant.file, "exec")
     assert mutant.why.endswith(".")
 
@@ -45,7 +46,7 @@ def test_the_tests_of_a_room_are_there(name: str) -> None:
 
 def test_a_statement_is_found_whatever_its_format() -> None:
     wrong = mutated(STEP, FORGOTTEN)
-    assert wrong == ast.unparse(ast.parse(STEP.replace("gan.opt_D.zero_grad( )", "pass"))) + "\n"
+    assert wrong == without_comments(STEP.replace("gan.opt_D.zero_grad( )", "pass"))
 
 
 def test_statements_change_places() -> None:
@@ -97,3 +98,37 @@ def test_mutants_are_chosen_by_room_and_name() -> None:
     }
     with pytest.raises(SystemExit, match="no mutant is called R3"):
         chosen(None, ["R3"])
+
+
+def test_tests_kill_by_a_failure_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to load than the tests to run
+    (tmp_path / "tests").mkdir()
+    for name, line in (("right", "pass"), ("wrong", "assert 1 == 2"), ("endless", "while True: pass")):
+        (tmp_path / "tests" / f"test_{name}.py").write_text(f"def test_it():\n    {line}\n")
+    found = {name: run_tests(tmp_path, [f"tests/test_{name}.py"]) for name in ("right", "wrong")}
+    found["endless"] = run_tests(tmp_path, ["tests/test_endless.py"], longest=1)
+    assert {name: (one["died"], one["by"]) for name, one in found.items()} == {
+        "right": (False, ""),
+        "wrong": (True, "test_wrong.py::test_it"),
+        "endless": (True, "time"),
+    }
+    with pytest.raises(SystemExit, match="pytest ended with 4"):
+        run_tests(tmp_path, ["tests/test_missing.py"])
+
+
+def test_a_mistake_is_not_hidden_by_what_was_compiled_before(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("x = 1\n")
+    compiled = Path(py_compile.compile(str(module)))
+    put(module, "x = 2\n")
+    assert (module.read_text(), compiled.exists()) == ("x = 2\n", False)
+
+
+def test_the_table_says_what_lives_and_what_was_not_run() -> None:
+    figures = {"died": True, "by": "time", "seconds": 30.0}, {"died": False, "by": "", "seconds": 20.0}
+    names = "minimax: the sign of G's loss", "R2 at the reals"
+    written = text({"tests": {"losses": 10.0}, "mutants": dict(zip(names, figures, strict=True))})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if "| losses" in line]
+    assert rows == [["losses", names[0], "yes", "time", "30.0"], ["losses", names[1], "NO", "-", "20.0"]]
+    assert "1 of 2 died, 1 of them by time; 58 of 60 were not run." in written
+    assert "In all 1 minutes." in written

@@ -67,6 +67,11 @@ def mutated(source: str, mutant: Mutant) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
+def without_comments(source: str) -> str:
+    """What `mutated` would make of it without a mistake."""
+    return ast.unparse(ast.parse(source)) + "\n"
+
+
 def parse(source: str) -> list[ast.AST]:
     return list(ast.parse(textwrap.dedent(source)).body)
 
