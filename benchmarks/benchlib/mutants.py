@@ -635,6 +635,9 @@ ROOMS = {
         ("tests/test_batches.py", "tests/test_pairs.py", "tests/test_image_folders.py", "tests/test_data.py"), DATA
     ),
     "checkpoints": Room(("tests/test_checkpoint.py", "-k", "not killed_20_times"), CHECKPOINTS),
-    "command line": Room(("tests/test_runs.py", "tests/test_command_line.py"), COMMAND_LINE),
+    "command line": Room(
+        ("tests/test_runs.py", "tests/test_command_line.py", "-k", "not killed_by_the_system and not two_replicas"),
+        COMMAND_LINE,
+    ),
     "replicas": Room(("tests/test_batches.py", "tests/test_replicas.py", "tests/test_distributed.py"), REPLICAS),
 }
