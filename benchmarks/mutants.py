@@ -24,7 +24,7 @@ from benchlib.results import Result, parser, read, stem, table, with_ending, wri
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 COPIED = ("gantutor", "tests", "benchmarks", "pyproject.toml")
-LINKED = ("data", "notebooks", "docs", "README.md")
+LINKED = ("data", "notebooks", "docs", "README.md", ".gitignore")
 LONGEST = 10, 60  # times as long as without a mistake, and that many seconds
 
 
@@ -115,7 +115,7 @@ def text(result: Result) -> str:
         f"# Mutants\n\nWrong programs, and the test that notices each. {died} of {len(result['mutants'])} died, "
         f"{timed_out} of them by time; {all_of_them - len(result['mutants'])} of {all_of_them} were not run.\n\n"
         f"{table(['room', 'mistake', 'died', 'by', 'seconds'], rows)}\n"
-        f"The tests without a mistake: {plain}. In all {total / 60:.0f} minutes.\n"
+        f"The tests without a mistake: {plain}. In all {total / 60:.0f} min.\n"
     )
 
 

@@ -131,4 +131,4 @@ def test_the_table_says_what_lives_and_what_was_not_run() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if "| losses" in line]
     assert rows == [["losses", names[0], "yes", "time", "30.0"], ["losses", names[1], "NO", "-", "20.0"]]
     assert "1 of 2 died, 1 of them by time; 58 of 60 were not run." in written
-    assert "In all 1 minutes." in written
+    assert "In all 1 min." in written
