@@ -600,12 +600,12 @@ REPLICAS = (
         "The same seed on all replicas, without a sampler that shares out: they all see the same rows.",
     ),
     Mutant(
-        "shares in the order turned round",
+        "the rows of the shares swapped",
         "batches.py",
-        "Share.of",
-        "whole[self.rows(len(whole))]",
-        "whole.flip(0)[self.rows(len(whole))]",
-        "The mean over all replicas stays; which z goes with which image of a pool does not.",
+        "Share.rows",
+        "slice(self.rank * size // self.count, (self.rank + 1) * size // self.count)",
+        "slice((self.count - 1 - self.rank) * size // self.count, (self.count - self.rank) * size // self.count)",
+        "Replicas counted from the end: every mean stays, but shares put together are not the batch.",
     ),
     Mutant(
         "scalars are sums over the replicas",
