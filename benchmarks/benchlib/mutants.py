@@ -632,7 +632,11 @@ ROOMS = {
     "pix2pix": Room(("tests/test_pix2pix.py",), PIX2PIX),
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
-        ("tests/test_batches.py", "tests/test_pairs.py", "tests/test_image_folders.py", "tests/test_data.py"), DATA
+        (
+            *("tests/test_batches.py", "tests/test_pairs.py", "tests/test_image_folders.py", "tests/test_data.py"),
+            *("-k", "not download and not worker and not mirror and not network"),
+        ),
+        DATA,
     ),
     "checkpoints": Room(("tests/test_checkpoint.py", "-k", "not killed_20_times"), CHECKPOINTS),
     "command line": Room(
