@@ -1,0 +1,134 @@
+"""The mutants of benchmarks/: each is found in today's source, is another program, and compiles. None is run here."""
+
+import dataclasses
+import py_compile
+from pathlib import Path
+
+import pytest
+from benchlib.mutants import PACKAGE, ROOMS, Mutant, PatternError, mutated, without_comments
+from mutants import chosen, first_failure, live_now, put, run_tests, text
+
+MUTANTS = [mutant for room in ROOMS.values() for mutant in room.mutants]
+STEP = """
+def step(gan, real):
+    # D first
+    gan.opt_D.zero_grad( )
+    loss = (gan.D(real) +
+            gan.D(real))
+    loss.backward()
+    gan.opt_D.step()
+"""
+FORGOTTEN = Mutant("forgotten", "steps.py", "step", "gan.opt_D.zero_grad()", "pass", "")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_found_in_todays_source_and_compiles(mutant: Mutant) -> None:
+    source = (PACKAGE / mutant.file).read_text(encoding="utf-8")
+    wrong = mutated(source, mutant)
+    assert wrong != without_comments(source)
+    compile(wrong, mutant.file, "exec")
+    assert mutant.why.endswith(".")
+
+
+def test_there_are_40_of_the_models_and_20_of_what_is_around_them() -> None:
+    numbers = {name: len(room.mutants) for name, room in ROOMS.items()}
+    assert sum(numbers[name] for name in ("losses", "steps", "gan", "pix2pix", "cyclegan")) == 40
+    assert sum(numbers[name] for name in ("data", "checkpoints", "command line", "replicas")) == 20
+    assert sum(numbers.values()) == len({mutant.name for mutant in MUTANTS}) == 60
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_tests_of_a_room_are_there(name: str) -> None:
+    files = [part for part in ROOMS[name].tests if part.endswith(".py")]
+    assert files
+    assert all((PACKAGE.parent / file).is_file() for file in files)
+
+
+def test_a_statement_is_found_whatever_its_format() -> None:
+    wrong = mutated(STEP, FORGOTTEN)
+    assert wrong == without_comments(STEP.replace("gan.opt_D.zero_grad( )", "pass"))
+
+
+def test_statements_change_places() -> None:
+    turned = dataclasses.replace(
+        FORGOTTEN, pattern="loss.backward()\ngan.opt_D.step()", replacement="gan.opt_D.step()\nloss.backward()"
+    )
+    assert mutated(STEP, turned).endswith("    gan.opt_D.step()\n    loss.backward()\n")
+
+
+def test_of_several_places_the_one_that_is_said() -> None:
+    shown = dataclasses.replace(FORGOTTEN, pattern="gan.D(real)", replacement="gan.D(fake)")
+    assert "gan.D(real) + gan.D(fake)" in mutated(STEP, dataclasses.replace(shown, which=2))
+    assert "gan.D(fake) + gan.D(real)" in mutated(STEP, dataclasses.replace(shown, which=1))
+    with pytest.raises(PatternError, match=r"is 2 times in step of steps.py, and which=0"):
+        mutated(STEP, shown)
+    with pytest.raises(PatternError, match=r"is 2 times in step of steps.py, and which=3"):
+        mutated(STEP, dataclasses.replace(shown, which=3))
+
+
+def test_what_is_not_found_is_an_error() -> None:
+    with pytest.raises(PatternError, match=r"forgotten: 'gan.opt_G.zero_grad\(\)' is not in step of steps.py"):
+        mutated(STEP, dataclasses.replace(FORGOTTEN, pattern="gan.opt_G.zero_grad()"))
+    for where in ("steps", "GAN.step"):
+        with pytest.raises(PatternError, match=rf"forgotten: {where} is not in steps.py"):
+            mutated(STEP, dataclasses.replace(FORGOTTEN, where=where))
+
+
+def test_a_mutant_that_died_before_must_not_live_nor_go() -> None:
+    before = {"mutants": {name: {"died": name != "b"} for name in "abcd"}}
+    now = {"mutants": {"a": {"died": True}, "b": {"died": False}, "c": {"died": False}}}
+    assert live_now(before, now) == ["c: lives", "d: was not run"]
+    assert live_now(now, before) == []
+
+
+def test_the_test_that_failed_is_read_from_the_summary() -> None:
+    summary = "..F\n=== short test summary info ===\n{} tests/test_gan.py::test_x[a-b] - assert 1 == 2\n1 failed\n"
+    assert first_failure(summary.format("FAILED")) == "test_gan.py::test_x[a-b]"
+    assert first_failure(summary.format("ERROR")) == "test_gan.py::test_x[a-b]"
+    assert first_failure("3 passed") == ""
+
+
+def test_mutants_are_chosen_by_room_and_name() -> None:
+    assert {name: len(mutants) for name, mutants in chosen(None, None).items()} == {
+        name: len(room.mutants) for name, room in ROOMS.items()
+    }
+    assert list(chosen(["gan", "losses"], None)) == ["losses", "gan"]
+    assert {name: [m.name for m in mutants] for name, mutants in chosen(None, ["R2 at the reals"]).items()} == {
+        "losses": ["R2 at the reals"]
+    }
+    with pytest.raises(SystemExit, match="no mutant is called R3"):
+        chosen(None, ["R3"])
+
+
+def test_tests_kill_by_a_failure_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to load than the tests to run
+    (tmp_path / "tests").mkdir()
+    for name, line in (("right", "pass"), ("wrong", "assert 1 == 2"), ("endless", "while True: pass")):
+        (tmp_path / "tests" / f"test_{name}.py").write_text(f"def test_it():\n    {line}\n")
+    found = {name: run_tests(tmp_path, [f"tests/test_{name}.py"]) for name in ("right", "wrong")}
+    found["endless"] = run_tests(tmp_path, ["tests/test_endless.py"], longest=1)
+    assert {name: (one["died"], one["by"]) for name, one in found.items()} == {
+        "right": (False, ""),
+        "wrong": (True, "test_wrong.py::test_it"),
+        "endless": (True, "time"),
+    }
+    with pytest.raises(SystemExit, match="pytest ended with 4"):
+        run_tests(tmp_path, ["tests/test_missing.py"])
+
+
+def test_a_mistake_is_not_hidden_by_what_was_compiled_before(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("x = 1\n")
+    compiled = Path(py_compile.compile(str(module)))
+    put(module, "x = 2\n")
+    assert (module.read_text(), compiled.exists()) == ("x = 2\n", False)
+
+
+def test_the_table_says_what_lives_and_what_was_not_run() -> None:
+    figures = {"died": True, "by": "time", "seconds": 30.0}, {"died": False, "by": "", "seconds": 20.0}
+    names = "minimax: the sign of G's loss", "R2 at the reals"
+    written = text({"tests": {"losses": 10.0}, "mutants": dict(zip(names, figures, strict=True))})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if "| losses" in line]
+    assert rows == [["losses", names[0], "yes", "time", "30.0"], ["losses", names[1], "NO", "-", "20.0"]]
+    assert "1 of 2 died, 1 of them by time; 58 of 60 were not run." in written
+    assert "In all 1 min." in written
