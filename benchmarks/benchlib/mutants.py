@@ -463,7 +463,7 @@ DATA = (
     ),
     Mutant(
         "digits: the two parts exchanged",
-        "data/uci_digits.py",
+        "data/images.py",
         "digits",
         'held_out == (split == "test")',
         'held_out == (split == "train")',
@@ -471,7 +471,7 @@ DATA = (
     ),
     Mutant(
         "held-out images among those of training",
-        "data/image_folders.py",
+        "data/own_images.py",
         "unpaired_folders",
         "images[~test].to(device)",
         "images.to(device)",
@@ -633,7 +633,7 @@ ROOMS = {
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
-            *("tests/test_batches.py", "tests/test_pairs.py", "tests/test_image_folders.py", "tests/test_data.py"),
+            *("tests/test_batches.py", "tests/test_pairs.py", "tests/test_own_images.py", "tests/test_data.py"),
             *("-k", "not download and not worker and not mirror and not network"),
         ),
         DATA,
