@@ -88,7 +88,8 @@ def test_every_loss_of_an_image_translation_trains_or_is_refused(kind: str, stra
             wanted = "not given D's logits of real images"
         elif strategy == "one_stage" and loss not in ("minimax", "wgan"):
             wanted = "patches overlap" if loss == "non-saturating" else "slope ratio"
-        found = refusal(CONFIGS[kind], strategy=strategy, loss=loss, norm=norm)
+        norm_of = "norm" if kind == "pix2pix" else "norm_G"
+        found = refusal(CONFIGS[kind], strategy=strategy, loss=loss, **{norm_of: norm})
         assert (wanted in found) if wanted else found == ""
         if not wanted:
             report = KINDS[kind][strategy](MODELS[kind](norm, loss=loss), *BATCHES[kind])
