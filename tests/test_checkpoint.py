@@ -536,9 +536,9 @@ def test_an_interruption_while_loading_changes_nothing(saved: Path, monkeypatch:
 
 EVERY = 2  # steps between two checkpoints
 KILLED: dict[str, tuple[Config, int, int]] = {  # what is trained, to which step, and how often it is killed on the way
-    "gan": (CONFIGS["gan"].replace(loss="wgan-gp"), 100, 10),
-    "pix2pix": (CONFIGS["pix2pix"].replace(steps=46), 46, 5),
-    "cyclegan": (CONFIGS["cyclegan"].replace(steps=46), 46, 5),
+    "gan": (CONFIGS["gan"].replace(loss="wgan-gp"), 200, 10),
+    "pix2pix": (CONFIGS["pix2pix"].replace(steps=120), 120, 5),
+    "cyclegan": (CONFIGS["cyclegan"].replace(steps=120), 120, 5),
 }
 MOMENTS = ("half written", "written", "renamed")
 
