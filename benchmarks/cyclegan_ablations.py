@@ -15,17 +15,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from benchlib.sheets import write_sheet
+from benchlib.sheets import keep, write_whole
 from benchlib.tables import Name, Row, arguments, complete
+from benchlib.training import trained
 from torch import Tensor
 
 from gantutor.configs import CycleGANConfig
 from gantutor.data import Unpaired, load_unpaired
 from gantutor.metrics import flat_areas, hue_shift, l1, shading
 from gantutor.plots import quantise
-from gantutor.training import DivergedError, Run
 
 TABLE = Path(__file__).parent.parent / "data" / "cyclegan_ablations.json"
 SETTINGS: dict[str, Any] = {
@@ -129,10 +128,10 @@ def noisy(back: Callable[[Tensor], Tensor], image: Tensor, target: Tensor) -> Te
     return (image + signs * SETTINGS["reach"] / 127.5).clamp(-1, 1)
 
 
-def train_row(arm: str, seed: int, scores: Scores, parts: Path) -> Row:
+def train_row(arm: str, seed: int, scores: Scores, sheet: Path) -> Row:
     config = CycleGANConfig(scores.data, steps=SETTINGS["steps"], seed=seed, device="cpu", **ARMS[arm])
     run = config.start(scores.data)
-    row: Row = {"arm": arm, "seed": seed, "diverged": trained(run)}
+    row: Row = {"arm": arm, "seed": seed, "diverged": trained(run, SETTINGS["steps"])}
     made, model = run.model.translate(scores.A, scores.B), run.model
     for way, start, fake, truth, rec, back in (
         ("AB", scores.A, made["fake_B"], scores.B, made["rec_A"], model.G_BA),
@@ -141,8 +140,7 @@ def train_row(arm: str, seed: int, scores: Scores, parts: Path) -> Row:
         found = {**scores.of(start, fake, truth, rec), **hidden(back, start, fake, truth)}
         row |= {f"{way}_{name}": rounded(value) for name, value in found.items()}
     if arm not in SCORES_ALONE:
-        parts.mkdir(exist_ok=True)
-        np.save(part_of(parts, arm, seed), torch.cat([made[kind][: SETTINGS["shown"]] for kind in SETTINGS["kinds"]]))
+        keep(sheet, (arm, seed), torch.cat([made[kind][: SETTINGS["shown"]] for kind in SETTINGS["kinds"]]))
     return row
 
 
@@ -150,28 +148,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(each) for each in value]
     return round(value, 5) if isinstance(value, float) else value
-
-
-def part_of(parts: Path, arm: str, seed: int) -> Path:
-    """The file of a run's images, which is there until the sheet is written."""
-    return parts / f"{arm.replace(' ', '-')}-{seed}.npy"
-
-
-def trained(run: Run) -> bool:
-    """Take all the steps; whether a loss was no number."""
-    try:
-        for _ in range(SETTINGS["steps"]):
-            run.step()
-    except DivergedError:
-        return True
-    return False
-
-
-def join(sheet: Path, parts: Path) -> None:
-    """Make the sheet of the runs' images once all are there: a row for each run of `pictured`."""
-    files = [part_of(parts, *name) for name in pictured()]
-    if all(file.exists() for file in files):
-        write_sheet(sheet, torch.from_numpy(np.stack([np.load(file) for file in files])))
 
 
 def show(rows: list[Row]) -> None:
@@ -189,15 +165,15 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     options = arguments(__doc__, TABLE)
-    parts = options.json.with_suffix(".parts")
+    sheet = options.json.with_suffix(".webp")
 
     def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
         scores = Scores()
         copying = {name: rounded(value) for name, value in scores.copying().items()}
-        return lambda arm, seed: train_row(arm, seed, scores, parts), {"copying": copying}
+        return lambda arm, seed: train_row(arm, seed, scores, sheet), {"copying": copying}
 
     show(complete(options, "benchmarks/cyclegan_ablations.py", SETTINGS, wanted(), itemgetter(*NAMES), ready))
-    join(options.json.with_suffix(".webp"), parts)
+    write_whole(sheet, pictured(), [])
 
 
 if __name__ == "__main__":

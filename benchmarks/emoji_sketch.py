@@ -16,16 +16,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from benchlib.sheets import keep, write_whole
 from benchlib.tables import Name, Row, arguments, complete
+from benchlib.training import trained_pix2pix, translated
 from torch import Tensor
 
 from gantutor.configs import Pix2PixConfig
 from gantutor.data import Pairs, load_pairs
 from gantutor.metrics import l1, saturation, sharpness
-from gantutor.pix2pix import l1_only
-from gantutor.training import DivergedError
 
 TABLE = Path(__file__).parent.parent / "data" / "emoji_sketch.json"
 SHOWN = 40  # pictures of each run on the sheet: the first held-out ones, whose order was drawn
@@ -57,17 +55,9 @@ def scores(pictures: Tensor, truth: Tensor) -> Row:
 
 def train_row(objective: str, seed: int, data: Pairs, sheet: Path) -> Row:
     """Train one model, score what it makes of the held-out sketches, and keep it for the sheet."""
-    run, diverged = experiment(objective, seed).start(data), False
-    if objective == "L1":
-        step: Any = run.train_step
-        step.last = l1_only  # for G the same as any step without an adversarial term, and cheaper
-    try:
-        for _ in range(SETTINGS["experiment"]["steps"]):
-            run.step()
-    except DivergedError:
-        diverged = True
+    model, diverged = trained_pix2pix(experiment(objective, seed), data)
     A, B = held_out(data)
-    pictures = torch.cat([run.model.translate(some, SETTINGS["mode"]) for some in A.split(25)])
+    pictures = translated(model, A, SETTINGS["mode"])
     keep(sheet, (objective, seed), pictures[:SHOWN])
     return {"objective": objective, "seed": seed, **scores(pictures, B), "diverged": diverged}
 

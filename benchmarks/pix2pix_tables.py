@@ -15,16 +15,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from benchlib.tables import Name, Row, arguments, complete
+from benchlib.training import trained_pix2pix, translated
 from torch import Tensor
 
 from gantutor.configs import Pix2PixConfig
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.images import to_float
 from gantutor.metrics import Segmenter, l1, segmentation_score, sharpness, train_segmenter
-from gantutor.pix2pix import OBJECTIVES, Pix2Pix, l1_only
-from gantutor.training import DivergedError
+from gantutor.pix2pix import OBJECTIVES
 
 TABLE = Path(__file__).parent.parent / "data" / "pix2pix_tables.json"
 SETTINGS: dict[str, Any] = {
@@ -79,21 +78,10 @@ def experiment(objective: str, generator: str, patch: int, seed: int) -> Pix2Pix
 def train_row(name: tuple[Any, ...], reader: Reader) -> Row:
     """Train one model and score what it makes of the held-out label maps."""
     row: Row = dict(zip(NAMES, name, strict=True))
-    run, diverged = experiment(*name).start(reader.data), False
-    if row["objective"] == "L1":
-        step: Any = run.train_step
-        step.last = l1_only  # for G the same as any step without an adversarial term, and cheaper
-    try:
-        for _ in range(SETTINGS["experiment"]["steps"]):
-            run.step()
-    except DivergedError:
-        diverged = True
-    figures = {key: round(value, 4) for key, value in reader.scores(translated(run.model, reader.A)).items()}
+    model, diverged = trained_pix2pix(experiment(*name), reader.data)
+    pictures = translated(model, reader.A, SETTINGS["mode"])
+    figures = {key: round(value, 4) for key, value in reader.scores(pictures).items()}
     return {**row, **figures, "diverged": diverged}
-
-
-def translated(model: Pix2Pix, A: Tensor) -> Tensor:
-    return torch.cat([model.translate(some, SETTINGS["mode"]) for some in A.split(25)])
 
 
 def show(rows: list[Row]) -> None:
@@ -114,7 +102,8 @@ def show(rows: list[Row]) -> None:
 def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
     """The reader, and what it finds in the true pictures and in those of a fresh generator."""
     reader = Reader()
-    fresh = translated(experiment("L1", "unet", PATCH, 0).start(reader.data).model, reader.A)
+    untrained = experiment("L1", "unet", PATCH, 0).start(reader.data).model
+    fresh = translated(untrained, reader.A, SETTINGS["mode"])
     found = {
         what: {key: round(value, 4) for key, value in reader.scores(pictures).items()}
         for what, pictures in (("truth", reader.B), ("untrained", fresh))

@@ -1,7 +1,10 @@
-"""Small float64 GANs, and a way to see the gradients that each player's optimizer was given."""
+"""Small float64 GANs, a way to see the gradients that each player's optimizer was given, and scripts as modules."""
 
 import copy
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -100,3 +103,13 @@ def same_state(a: GAN, b: GAN) -> bool:
 def relative_error(found: Tensor, wanted: Tensor) -> float:
     """‖found − wanted‖ / ‖wanted‖."""
     return ((found - wanted).norm() / wanted.norm()).item()
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script that is on no path, such as those in data/ and docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script

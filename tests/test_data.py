@@ -5,7 +5,6 @@ import gc
 import gzip
 import hashlib
 import http.server
-import importlib.util
 import io
 import math
 import multiprocessing
@@ -27,6 +26,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.datasets
+from helpers import load_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -248,11 +248,7 @@ def test_the_noise_around_a_curve_has_the_std_it_says(name: str) -> None:
 
 
 def build_digits() -> dict[str, np.ndarray]:
-    spec = importlib.util.spec_from_file_location("build_digits", REPOSITORY / "data" / "build_digits.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(REPOSITORY / "data" / "build_digits.py")
     arrays: dict[str, np.ndarray] = script.build()
     return arrays
 

@@ -1,6 +1,5 @@
 """The emoji sets: whole, small, matched, split by whole emoji; the larger sizes; what is missing is said."""
 
-import importlib.util
 import io
 import itertools
 import json
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import load_script
 from PIL import Image, ImageDraw
 
 from gantutor.data import DataError, Pairs, Unpaired, emoji, load_pairs, load_unpaired
@@ -47,11 +47,7 @@ def as_bytes(images: torch.Tensor) -> set[bytes]:
 
 
 def build_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_emoji", REPOSITORY / "data" / "build_emoji.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(REPOSITORY / "data" / "build_emoji.py")
     return script
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import load_script
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -342,13 +343,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 def test_the_textures_are_what_the_script_builds() -> None:
     pytest.importorskip("skimage", reason="scikit-image is needed to rebuild the textures, not to use them")
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("build_textures", REPOSITORY / "data" / "build_textures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script(REPOSITORY / "data" / "build_textures.py")
     assert arrays.checksum(script.build()) == drawing.TEXTURES_SHA256
 
 

@@ -1,6 +1,5 @@
 """A setting is declared once: its check, its control, its option and its row in the docs come from one line."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import load_script
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.settings import declared_settings
@@ -58,11 +58,7 @@ def test_one_line_is_a_check_a_control_an_option_and_a_row(tmp_path: Path) -> No
 
 
 def test_the_page_of_settings_is_what_the_declarations_say() -> None:
-    spec = importlib.util.spec_from_file_location("settings_page", REPOSITORY / "docs" / "settings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = load_script(REPOSITORY / "docs" / "settings.py")
     written = page.FILE.read_text(encoding="utf-8")
     assert written == page.page(), "run: python docs/settings.py"
 

@@ -7,12 +7,24 @@ from typing import Any, ClassVar, Self
 
 from gantutor.configs.settings import Setting, declared_settings, setting
 from gantutor.data import ready_sets
+from gantutor.losses import Loss
 from gantutor.training import Run, devices, pick_device
 
 TrainStep = Callable[..., dict[str, Any]]
 
 SPEED_UP_NAMES = ("channels_last", "fused", "bf16", "compile", "graph")  # by name; what they do is on a floor above
 SET_SPEED = "gantutor.scale.speed:set_speed"
+
+
+def strategy_setting(default: str, steps: Mapping[str, TrainStep]) -> Any:
+    """The field `strategy` of every config, a name of `steps`."""
+    help_text = "The training step: who is updated when, and on whose graph."
+    return setting(default, "strategy", help_text, choices=steps, live=True, costs=True)
+
+
+def loss_setting(default: str, losses: Mapping[str, Loss]) -> Any:
+    """The field `loss` of every config, a name of `losses`."""
+    return setting(default, "loss", "The adversarial loss.", choices=losses, live=True, costs=True)
 
 
 def seed_setting() -> Any:
@@ -44,6 +56,7 @@ class Config:
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
     data: Any
     strategy: str
+    loss: str
     device: str
     seed: int
     steps: int = 0
@@ -67,7 +80,7 @@ class Config:
         raise NotImplementedError
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's LIVE fields from its next step on."""
+        """Make a run that `start` has made go on with this config's live fields from its next step on."""
         raise NotImplementedError
 
     def set_speed(self, run: Run) -> None:

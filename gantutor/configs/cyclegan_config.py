@@ -6,8 +6,16 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
-from gantutor.configs.base import Config, TrainStep, device_setting, seed_setting, speed_setting
-from gantutor.configs.image_translation import LRDecay, rate_of
+from gantutor.configs.base import (
+    Config,
+    TrainStep,
+    device_setting,
+    loss_setting,
+    seed_setting,
+    speed_setting,
+    strategy_setting,
+)
+from gantutor.configs.image_translation import LRDecay, check_loss, rate_of
 from gantutor.configs.pix2pix_config import UPSAMPLINGS
 from gantutor.configs.settings import check_settings, setting
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
@@ -16,8 +24,7 @@ from gantutor.image_pool import ImagePool
 from gantutor.models import N_LAYERS, output_side, patchgan, resnet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.training import Run, pick_device
-from gantutor.traits import Traits, check_step
-from gantutor.translation import TRANSLATION_LOSSES, translation_loss
+from gantutor.translation import TRANSLATION_LOSSES
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,8 @@ class CycleGANConfig(Config):
     data: str | Unpaired = setting(
         "emoji", "data", "The two domains: a name, or a set of your own.", choices=UNPAIRED, width=230
     )
-    strategy: str = setting(
-        "g_first_shared", "strategy", "The training step: who is updated when, and on whose graph.",
-        choices=CYCLEGAN_STEPS, live=True, costs=True,
-    )  # fmt: skip
-    loss: str = setting("lsgan", "loss", "The adversarial loss.", choices=TRANSLATION_LOSSES, live=True, costs=True)
+    strategy: str = strategy_setting("g_first_shared", CYCLEGAN_STEPS)
+    loss: str = loss_setting("lsgan", TRANSLATION_LOSSES)
     lambda_gan: float = setting(
         1.0, "λ GAN", "The weight of the adversarial term.", between=(0, 5), step=0.1, live=True
     )
@@ -79,8 +83,7 @@ class CycleGANConfig(Config):
     STRATEGIES = CYCLEGAN_STEPS
 
     def __post_init__(self) -> None:
-        step = self.STRATEGIES.get(self.strategy, Traits())  # another name is refused by `check_settings`
-        check_step(step, translation_loss(self.loss), batchnorm_G="G_AB" if self.norm_G == "batch" else "")
+        check_loss(self, batchnorm_G="G_AB" if self.norm_G == "batch" else "")
         check_settings(self)
 
     def named_data(self, device: str) -> Unpaired:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gantutor.batches import Batch, Batches
-from gantutor.configs.base import Config, device_setting, seed_setting, speed_setting
+from gantutor.configs.base import Config, device_setting, loss_setting, seed_setting, speed_setting, strategy_setting
 from gantutor.configs.settings import check_settings, setting
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
 from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
@@ -35,11 +35,8 @@ class GANConfig(Config):
     """
 
     data: str | GANData = setting("digits", "data", "The data: a name, or a data set of your own.", choices=DATA)
-    strategy: str = setting(
-        "d_first_detach", "strategy", "The training step: who is updated when, and on whose graph.",
-        choices=STEPS, live=True, costs=True,
-    )  # fmt: skip
-    loss: str = setting("non-saturating", "loss", "The adversarial loss.", choices=LOSSES, live=True, costs=True)
+    strategy: str = strategy_setting("d_first_detach", STEPS)
+    loss: str = loss_setting("non-saturating", LOSSES)
     batching: str = setting(
         "split", "batching",
         "Whether D scores real and fake apart or in one batch; with BatchNorm that matters (notebook 03).",

@@ -6,10 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.configs.base import TrainStep
+from gantutor.configs.base import Config, TrainStep
 from gantutor.draws import Draws
 from gantutor.model_state import optimizers
 from gantutor.training import Run
+from gantutor.traits import check_step
+from gantutor.translation import translation_loss
+
+
+def check_loss(config: Config, **networks: Any) -> None:
+    """Before `check_settings`, which knows only the losses that can be chosen; an unknown strategy is left to it.
+
+    Raises: ValueError for a loss that the strategy does not take on such `networks` (`why_not`), with the reason.
+    """
+    loss = translation_loss(config.loss)
+    if config.strategy in config.STRATEGIES:
+        check_step(config.step, loss, **networks)
 
 
 def decay_factor(t: int, steps: int) -> float:

@@ -7,16 +7,23 @@ from typing import Any
 import torch
 
 from gantutor.batches import Batches
-from gantutor.configs.base import Config, TrainStep, device_setting, seed_setting, speed_setting
-from gantutor.configs.image_translation import LRDecay, rate_of, seed_dropout
+from gantutor.configs.base import (
+    Config,
+    TrainStep,
+    device_setting,
+    loss_setting,
+    seed_setting,
+    speed_setting,
+    strategy_setting,
+)
+from gantutor.configs.image_translation import LRDecay, check_loss, rate_of, seed_dropout
 from gantutor.configs.settings import check_settings, setting
 from gantutor.data import PAIRED, Pairs, load_pairs
 from gantutor.models import N_LAYERS, output_side, patchgan, unet
 from gantutor.models.layers import REFERENCE_NORMS
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import Run, pick_device
-from gantutor.traits import Traits, check_step
-from gantutor.translation import TRANSLATION_LOSSES, translation_loss
+from gantutor.translation import TRANSLATION_LOSSES
 
 SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
 UPSAMPLINGS = ("nearest", "transposed")
@@ -41,16 +48,11 @@ class Pix2PixConfig(Config):
     """
 
     data: str | Pairs = setting("emoji_flat", "data", "The pairs: a name, or a set of your own.", choices=PAIRED)
-    strategy: str = setting(
-        "d_first_detach", "strategy", "The training step: who is updated when, and on whose graph.",
-        choices=PIX2PIX_STEPS, live=True, costs=True,
-    )  # fmt: skip
+    strategy: str = strategy_setting("d_first_detach", PIX2PIX_STEPS)
     objective: str = setting(
         "L1 + cGAN", "objective", "Which terms G minimises, and what D is shown.", choices=OBJECTIVES, live=True
     )
-    loss: str = setting(
-        "non-saturating", "loss", "The adversarial loss.", choices=TRANSLATION_LOSSES, live=True, costs=True
-    )
+    loss: str = loss_setting("non-saturating", TRANSLATION_LOSSES)
     lambda_L1: float = setting(100.0, "λ L1", "The weight of the L1 term.", between=(0, 200), step=5, live=True)
     lr: float = setting(
         5e-4, "lr", "Both players' learning rate; it falls to 0 in the second half of the steps.",
@@ -85,8 +87,7 @@ class Pix2PixConfig(Config):
     STRATEGIES = PIX2PIX_STEPS
 
     def __post_init__(self) -> None:
-        step = self.STRATEGIES.get(self.strategy, Traits())  # another name is refused by `check_settings`
-        check_step(step, translation_loss(self.loss), patches=True)
+        check_loss(self, patches=True)
         check_settings(self)
 
     @property

@@ -1,7 +1,6 @@
 """The live panel: one run view, or several in lock step, and the buttons that drive them."""
 
 import html
-import itertools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -272,17 +271,19 @@ def in_order(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
 
     Raises: ValueError where there is none, with a reason.
     """
-    refusal = ValueError()
-    for order in itertools.permutations(fields):
-        taken = config
-        try:
-            for name in order:
+    taken, order, left = config, {}, dict(fields)
+    while left:
+        for name in left:
+            try:
                 taken = taken.replace(**{name: fields[name]}) if name in config.live_fields() else taken
-        except ValueError as error:
-            refusal = error
+            except ValueError as error:
+                refusal = error
+            else:
+                order[name] = left.pop(name)
+                break
         else:
-            return {name: fields[name] for name in order}
-    raise refusal
+            raise refusal
+    return order
 
 
 def describe_value(value: Any) -> str:
