@@ -89,7 +89,7 @@ def tests(keep: Keep, device: str, clock: Clock) -> None:
     """The tests marked `cuda`, in the files that have some."""
     import pytest
 
-    files = sorted(path for path in (ROOT / "tests").glob("test_*.py") if "pytest.mark.cuda" in path.read_text())
+    files = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.cuda" in path.read_text())
     options = ["-o", "addopts=", "-q", "-m", "cuda", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     pytest.main([*options, *map(str, files)], plugins=[Reporter(keep)])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_speed import CONFIGS, RING
+from run_cases import RING, SMALL
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -101,9 +101,9 @@ class NoFloat64(TorchDispatchMode):
         return found
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SMALL)
 def test_the_loop_needs_no_float64(name: str) -> None:
-    run = CONFIGS[name].start()
+    run = SMALL[name].start()
     with pytest.raises(TypeError, match="float64"), NoFloat64():
         torch.ones(1).double()
     with NoFloat64():
@@ -114,7 +114,7 @@ def test_the_loop_needs_no_float64(name: str) -> None:
 
 @pytest.mark.parametrize(("data", "painter"), [("ring", PointPainter), ("digits", ImagePainter)])
 def test_the_panel_and_the_ledger_need_no_float64(data: str, painter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = RING if data == "ring" else CONFIGS["gan"]
+    config = RING if data == "ring" else SMALL["gan"]
     run, loaded = config.start(), load(data, "cpu")
     module = importlib.import_module("gantutor.ledger.compare")
     monkeypatch.setattr(module, "widened", lambda x: x)  # from MPS it would go to the CPU

@@ -338,7 +338,7 @@ def test_on_a_gpu(cache: Path) -> None:
 
 # --- the embedded textures --------------------------------------------------------------------------------------------
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_textures_are_what_the_script_builds() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gantutor import checks
 from gantutor.checks import CheckResult
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NOTEBOOK = "01_gan_objective.ipynb"
 EXERCISES = {  # cell: check
     "ex-optimal-d": checks.optimal_D,

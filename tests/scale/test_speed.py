@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from image_helpers import no_waiting, on_cuda
+from run_cases import RING, SMALL, equal_runs, weights_and_moments
 from torch import Tensor
 
-from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.data import Pairs, Unpaired
+from gantutor.configs import Config
 from gantutor.model_state import networks, optimizers
 from gantutor.scale.speed import (
     SPEED_UPS,
@@ -32,26 +32,9 @@ from gantutor.scale.speed.switches import InBf16
 from gantutor.steps import STEPS, d_first_detach
 from gantutor.training import DivergedError, Run, measured
 
-
-def noise(n: int, seed: int, size: int = 16) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, 3, size, size), generator=generator, dtype=torch.uint8)
-
-
-RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8}, device="cpu")
-CONFIGS: dict[str, Any] = {
-    "gan": GANConfig(data="digits", batch_size=8, model_options={"width_G": 8, "width_D": 8}, device="cpu"),
-    "pix2pix": Pix2PixConfig(
-        data=Pairs("noise", noise(9, 0), noise(9, 1)), width_G=8, width_D=8, patch=16, batch_size=2, device="cpu"
-    ),
-    "cyclegan": CycleGANConfig(
-        data=Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes")),
-        width_G=8, width_D=8, blocks=1, patch=16, pool_size=3, device="cpu",
-    ),
-}  # fmt: skip
 ON_ANY = ("channels_last", "fused", "bf16")  # what needs neither a compiler nor a GPU
 ROUNDING = 1e-5  # of a float32 gradient, relative to its norm, where only the order of the sums differs
-each_record = pytest.mark.parametrize("name", CONFIGS)
+each_record = pytest.mark.parametrize("name", SMALL)
 
 
 def after(config: Config, steps: int, *speed: str) -> Run:
@@ -59,18 +42,6 @@ def after(config: Config, steps: int, *speed: str) -> Run:
     for _ in range(steps):
         run.step()
     return run
-
-
-def state(run: Run) -> list[Tensor]:
-    """Weights, statistics and moments, in one memory format."""
-    tensors = [tensor for network in networks(run.model).values() for tensor in network.state_dict().values()]
-    for optimizer in optimizers(run.model).values():
-        tensors += [torch.as_tensor(x) for moments in optimizer.state.values() for x in moments.values()]
-    return [tensor.detach().cpu().contiguous().clone() for tensor in tensors]
-
-
-def equal(a: Run, b: Run) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(state(a), state(b), strict=True))
 
 
 def gradients(config: Config, *speed: str) -> Tensor:
@@ -95,7 +66,7 @@ def gradients(config: Config, *speed: str) -> Tensor:
 @each_record
 @pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
 def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str) -> None:
-    plain, fast = gradients(CONFIGS[name]), gradients(CONFIGS[name], speed_up)
+    plain, fast = gradients(SMALL[name]), gradients(SMALL[name], speed_up)
     assert (fast - plain).norm() < ROUNDING * plain.norm()
 
 
@@ -103,7 +74,7 @@ def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str)
 @pytest.mark.parametrize("speed_up", ["channels_last", "fused"])
 def test_reports_stay_with_the_plain_ones(name: str, speed_up: str) -> None:
     """Adam divides by a gradient's size, so that one close to 0 turns rounding into a whole step: hence 1e-3."""
-    plain, fast = after(CONFIGS[name], 4), after(CONFIGS[name], 4, speed_up)
+    plain, fast = after(SMALL[name], 4), after(SMALL[name], 4, speed_up)
     assert plain.history.keys() == fast.history.keys()
     for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
         assert torch.allclose(torch.tensor(fast.history[key]), torch.tensor(plain.history[key]), rtol=1e-3), key
@@ -111,8 +82,8 @@ def test_reports_stay_with_the_plain_ones(name: str, speed_up: str) -> None:
 
 @each_record
 def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
-    run = after(CONFIGS[name], 2)
-    before = state(run)
+    run = after(SMALL[name], 2)
+    before = weights_and_moments(run)
     set_speed(run, ("channels_last",))
     tensors = [p for network in networks(run.model).values() for p in network.parameters() if p.dim() == 4]
     moments = [run_state[key] for opt in optimizers(run.model).values() for run_state in opt.state.values()
@@ -122,12 +93,12 @@ def test_channels_last_is_a_memory_format_there_and_back(name: str) -> None:
     run.step()
     set_speed(run, ())
     assert all(tensor.is_contiguous() for tensor in [*tensors])
-    assert len(before) == len(state(run))
+    assert len(before) == len(weights_and_moments(run))
 
 
 @each_record
 def test_the_fused_update_is_switched_in_every_group(name: str) -> None:
-    run = after(CONFIGS[name], 1, "fused")
+    run = after(SMALL[name], 1, "fused")
     groups = [group for optimizer in optimizers(run.model).values() for group in optimizer.param_groups]
     assert all(group["fused"] for group in groups)
     set_speed(run, ())
@@ -136,30 +107,30 @@ def test_the_fused_update_is_switched_in_every_group(name: str) -> None:
 
 @each_record
 def test_bf16_keeps_weights_gradients_and_outputs_in_float32(name: str) -> None:
-    run = after(CONFIGS[name], 2, "bf16")
+    run = after(SMALL[name], 2, "bf16")
     tensors = [p for network in networks(run.model).values() for p in network.parameters()]
     assert {p.dtype for p in tensors} == {p.grad.dtype for p in tensors if p.grad is not None} == {torch.float32}
     assert {value.dtype for value in run.last.values()} == {torch.float32}
-    assert {x.dtype for x in state(run)} <= {torch.float32, torch.int64}
-    assert list(networks(run.model)) == list(networks(after(CONFIGS[name], 0).model))
+    assert {x.dtype for x in weights_and_moments(run)} <= {torch.float32, torch.int64}
+    assert list(networks(run.model)) == list(networks(after(SMALL[name], 0).model))
 
 
 @each_record
 def test_bf16_computes_in_bfloat16_and_points_where_float32_does(name: str) -> None:
     """A bfloat16 has 8 bits of mantissa, so that each number is off by up to 1/256."""
-    plain, fast = gradients(CONFIGS[name]), gradients(CONFIGS[name], "bf16")
+    plain, fast = gradients(SMALL[name]), gradients(SMALL[name], "bf16")
     cosine = torch.nn.functional.cosine_similarity(plain, fast, dim=0)
     assert 0.95 < cosine < 1 - 1e-7
-    x = next(CONFIGS[name].start().batches)[0 if name != "gan" else 1]
+    x = next(SMALL[name].start().batches)[0 if name != "gan" else 1]
     outputs = []
     for speed in ((), ("bf16",)):
-        run = CONFIGS[name].replace(speed=speed).start()
+        run = SMALL[name].replace(speed=speed).start()
         outputs.append(next(iter(networks(run.model).values()))(x))
     assert 0 < (outputs[1] - outputs[0]).abs().max() < 0.05 * outputs[0].abs().max()
 
 
 def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
-    config = CONFIGS["gan"].replace(loss="wgan-gp", norm_D="none")
+    config = SMALL["gan"].replace(loss="wgan-gp", norm_D="none")
     plain, fast = gradients(config), gradients(config, "bf16")
     assert torch.nn.functional.cosine_similarity(plain, fast, dim=0) > 0.95
 
@@ -169,20 +140,20 @@ def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
 
 @each_record
 def test_without_speed_ups_a_run_is_the_plain_one_bit_for_bit(name: str) -> None:
-    run = CONFIGS[name].start()
-    plain = CONFIGS[name].start()
+    run = SMALL[name].start()
+    plain = SMALL[name].start()
     for _ in range(3):
         set_speed(run, ())
         run.step()
         plain.step()
     assert run.step_runner is measured
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
 
 
 @each_record
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_on_and_off_again_leaves_no_trace(name: str, speed: tuple[str, ...]) -> None:
-    run, plain = after(CONFIGS[name], 2), after(CONFIGS[name], 2)
+    run, plain = after(SMALL[name], 2), after(SMALL[name], 2)
     for _ in range(2):
         set_speed(run, speed)
         set_speed(run, speed)
@@ -190,14 +161,14 @@ def test_on_and_off_again_leaves_no_trace(name: str, speed: tuple[str, ...]) -> 
     for _ in range(2):
         run.step()
         plain.step()
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
 
 
 @each_record
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str, speed: tuple[str, ...]) -> None:
     """The good state is one; the live panel and the ledger work on others."""
-    run = after(CONFIGS[name], 2, *speed)
+    run = after(SMALL[name], 2, *speed)
     model, step = copy.deepcopy((run.model, run.train_step))
     batch = next(copy.deepcopy(run.batches))
     run.step()
@@ -215,11 +186,11 @@ def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str, speed: tuple[s
 
 @each_record
 def test_a_run_that_diverges_goes_on_with_its_speed_ups(name: str) -> None:
-    run = after(CONFIGS[name], 2, *ON_ANY)
+    run = after(SMALL[name], 2, *ON_ANY)
     next(next(iter(networks(run.model).values())).parameters()).data.fill_(float("nan"))
     with pytest.raises(DivergedError):
         run.step()
-    CONFIGS[name].replace(speed=ON_ANY).apply(run)
+    SMALL[name].replace(speed=ON_ANY).apply(run)
     run.step()
     assert all("forward" in vars(network) for network in networks(run.model).values())
 
@@ -232,20 +203,20 @@ def test_a_record_takes_names_in_any_order_and_as_a_list() -> None:
 
 @each_record
 def test_speed_can_change_live_in_every_record(name: str) -> None:
-    assert CONFIGS[name].speed == ()
-    assert CONFIGS[name].is_live("speed", ("fused",))
+    assert SMALL[name].speed == ()
+    assert SMALL[name].is_live("speed", ("fused",))
 
 
 @each_record
 @pytest.mark.parametrize("speed", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
 def test_switched_off_a_run_goes_on_as_a_plain_one_in_its_state(name: str, speed: tuple[str, ...]) -> None:
-    run, plain = after(CONFIGS[name], 2, *speed), CONFIGS[name].start()
+    run, plain = after(SMALL[name], 2, *speed), SMALL[name].start()
     set_speed(run, ())
     plain.load_state_dict(copy.deepcopy(run.state_dict()))
     for _ in range(2):
         run.step()
         plain.step()
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
 
 
 # Refused --------------------------------------------------------------------------------------------------------------
@@ -256,7 +227,7 @@ def test_switched_off_a_run_goes_on_as_a_plain_one_in_its_state(name: str, speed
 def test_a_record_refuses_an_unknown_speed_up(name: str, speed: Any) -> None:
     listed = "choose some of channels_last, fused, bf16, compile, graph"
     with pytest.raises(ValueError, match=rf"^speed=.* holds an unknown name; {listed}$"):
-        CONFIGS[name].replace(speed=speed)
+        SMALL[name].replace(speed=speed)
 
 
 def refused(config: Config, *speed: str, change: Callable[[Run], object] = lambda run: None) -> str:
@@ -329,8 +300,8 @@ def test_a_recording_is_refused_without_cuda() -> None:
     [
         (RING.replace(d_steps=2), "with d_steps = 2 the step draws batches itself"),
         (RING, ""),
-        (CONFIGS["pix2pix"], ""),
-        (CONFIGS["cyclegan"], ""),
+        (SMALL["pix2pix"], ""),
+        (SMALL["cyclegan"], ""),
     ],
 )
 def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
@@ -386,7 +357,7 @@ def test_a_run_goes_on_plainly_while_it_is_compiled_for(monkeypatch: pytest.Monk
         plain.step()
     assert is_getting_ready(run)
     assert compiled_calls(run) == [None, None]
-    assert equal(run, plain), "it waited, or what it compiles with has moved the run"
+    assert equal_runs(run, plain), "it waited, or what it compiles with has moved the run"
     may_compile.set()
     wait_until_ready(run)
     assert not is_getting_ready(run)
@@ -394,7 +365,10 @@ def test_a_run_goes_on_plainly_while_it_is_compiled_for(monkeypatch: pytest.Monk
     assert None not in compiled_calls(run)
     run.step()
     plain.step()
-    assert all(torch.allclose(x, y, rtol=1e-3, atol=1e-5) for x, y in zip(state(run), state(plain), strict=True))
+    assert all(
+        torch.allclose(x, y, rtol=1e-3, atol=1e-5)
+        for x, y in zip(weights_and_moments(run), weights_and_moments(plain), strict=True)
+    )
     assert [network._compiled_call_impl for network in networks(copy.deepcopy(run.model)).values()] == [None, None], (
         "copies are to be looked at, with other shapes"
     )
@@ -467,7 +441,7 @@ def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pyte
     with pytest.raises(RuntimeError, match=message):
         run.step()
     run.step()
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
 
 
 @pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
@@ -484,7 +458,7 @@ for run in runs:
     for _ in range(3):
         run.step()
 a, b = (torch.cat([p.flatten() for p in [*run.model.G.parameters(), *run.model.D.parameters()]]) for run in runs)
-assert a.equal(a) and (a - b).norm() < 1e-5 * a.norm(), (a - b).norm() / a.norm()
+assert a.equal_runs(a) and (a - b).norm() < 1e-5 * a.norm(), (a - b).norm() / a.norm()
 print("alike")
 """
     environment = {
@@ -543,7 +517,7 @@ def test_memory_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_diverged_run_goes_on_with_its_speed_ups() -> None:
     """Its good state is older than the speed-ups, so that the copy knows nothing of them."""
-    run = after(CONFIGS["gan"], 2)
+    run = after(SMALL["gan"], 2)
     set_speed(run, ("channels_last", "fused", "bf16"))
     run.step()
     with torch.no_grad():
@@ -570,7 +544,7 @@ def test_what_a_diverged_run_cannot_have_again_is_left_out(monkeypatch: pytest.M
 
 
 def test_spectral_norm_iterates_in_float32_under_bf16() -> None:
-    config = CONFIGS["gan"].replace(norm_D="spectral")
+    config = SMALL["gan"].replace(norm_D="spectral")
     run, plain = config.replace(speed=("bf16",)).start(), config.start()
     real, _ = next(plain.batches)
     for network in (run.model.D, plain.model.D):
@@ -592,11 +566,11 @@ def test_spectral_norm_iterates_in_float32_under_bf16() -> None:
 def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> None:
     assert "bf16" not in {*recommended("cpu"), *recommended("cuda"), *recommended("mps")}
     assert set(recommended("cuda")) | set(recommended("cpu")) <= set(SPEED_UPS)
-    run = CONFIGS[name].start()
+    run = SMALL[name].start()
     set_allowed(run, recommended("cuda"))
     assert run.step_runner is measured, "what a run on a CPU refuses is left out"
     assert all(group["fused"] for optimizer in optimizers(run.model).values() for group in optimizer.param_groups)
-    run = after(CONFIGS[name], 1, *recommended("cpu"))
+    run = after(SMALL[name], 1, *recommended("cpu"))
     assert recommended("cpu", run.model) == (("fused",) if name == "cyclegan" else ("channels_last", "fused"))
     assert {value.dtype for value in run.last.values()} == {torch.float32}
 
@@ -605,9 +579,9 @@ def test_what_is_suited_can_be_used_everywhere_and_keeps_float32(name: str) -> N
 
 REPLAYED = CUDAGraph.FIRST + 1  # from here on every step is a replay
 RECORDABLE = {
-    "gan": CONFIGS["gan"],
-    "pix2pix": CONFIGS["pix2pix"].replace(steps=6),
-    "cyclegan": CONFIGS["cyclegan"].replace(steps=6),
+    "gan": SMALL["gan"],
+    "pix2pix": SMALL["pix2pix"].replace(steps=6),
+    "cyclegan": SMALL["cyclegan"].replace(steps=6),
 }
 
 
@@ -633,7 +607,7 @@ def test_a_recording_takes_the_steps_of_the_plain_run(name: str, speed: tuple[st
 
 @pytest.mark.cuda
 def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> None:
-    run = after(on_cuda(CONFIGS["gan"]), 6, "graph")
+    run = after(on_cuda(SMALL["gan"]), 6, "graph")
     step_runner: Any = run.step_runner
     first = step_runner.graph
     run.step(d_first_detach)  # another step: taken plainly
@@ -651,7 +625,7 @@ def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> No
 @pytest.mark.cuda
 @pytest.mark.parametrize("strategy", STEPS)
 def test_every_strategy_can_be_recorded(strategy: str) -> None:
-    config = on_cuda(CONFIGS["gan"]).replace(strategy=strategy, norm_D="none")
+    config = on_cuda(SMALL["gan"]).replace(strategy=strategy, norm_D="none")
     run, plain = after(config, 8, "graph"), after(config, 8)
     assert torch.allclose(run.last["d_loss"], plain.last["d_loss"], rtol=1e-2)
 
@@ -661,7 +635,7 @@ def test_every_strategy_can_be_recorded(strategy: str) -> None:
 @pytest.mark.parametrize("speed", [(), ("channels_last", "fused", "bf16")])
 def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
     """40 of them: every 50 the losses are looked at. The first looks at its batch."""
-    run = on_cuda(CONFIGS[name]).replace(speed=speed).start()
+    run = on_cuda(SMALL[name]).replace(speed=speed).start()
     run.step()
     with no_waiting():
         for _ in range(40):
@@ -670,7 +644,7 @@ def test_no_step_waits_for_the_gpu(name: str, speed: tuple[str, ...]) -> None:
 
 @pytest.mark.cuda
 def test_step_counts_lie_where_the_update_wants_them() -> None:
-    run = after(on_cuda(CONFIGS["gan"]), 2)
+    run = after(on_cuda(SMALL["gan"]), 2)
     for speed, place in (("fused",), "cuda"), ((), "cpu"), (("fused",), "cuda"), ((), "cpu"):
         set_speed(run, speed)
         run.step()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_speed import CONFIGS, RING, equal
+from run_cases import RING, SMALL, equal_runs
 from torch import Tensor, nn
 
 from gantutor.configs import Config
@@ -86,15 +86,15 @@ def recorded(config: Config, capture: Capture) -> Run:
     return run
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SMALL)
 def test_replayed_steps_draw_what_plain_ones_draw(name: str, capture: Capture) -> None:
     """pix2pix has dropout, CycleGAN a pool of three, which is full before the first replay and swaps after it."""
-    config = CONFIGS[name].replace(**({"steps": 0} if name != "gan" else {}))
+    config = SMALL[name].replace(**({"steps": 0} if name != "gan" else {}))
     run, plain = recorded(config, capture), config.start()
     for _ in range(9):
         run.step(), plain.step()
     assert len(capture.made) == 1
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
     assert run.history["d_loss"].tolist() == plain.history["d_loss"].tolist()
     if name == "cyclegan":
         stored = zip(run.model.pool_A.images, plain.model.pool_A.images, strict=True)
@@ -111,7 +111,7 @@ def test_each_thread_records_for_itself(capture: Capture) -> None:
     for _ in range(5):
         plain.step()
     assert len({graph.thread for graph in capture.made}) == len(capture.made) == 2
-    assert equal(run, plain)
+    assert equal_runs(run, plain)
 
 
 def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture) -> None:
@@ -127,7 +127,7 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
         run.step()
     for _ in range(6):
         plain.step()
-    assert equal(run, plain), "the step that raised has neither moved anything nor lost its batch"
+    assert equal_runs(run, plain), "the step that raised has neither moved anything nor lost its batch"
     assert capture.made == []
 
 
@@ -187,7 +187,7 @@ def test_draws_are_noted_handed_out_and_drawn_anew() -> None:
 
 @pytest.mark.cuda
 def test_on_a_gpu_each_thread_records_for_itself() -> None:
-    config = CONFIGS["gan"].replace(device="cuda")
+    config = SMALL["gan"].replace(device="cuda")
     run, plain = config.replace(speed=("graph",)).start(), config.start()
     for _ in range(6):
         run.step()
@@ -216,7 +216,7 @@ def test_on_a_gpu_each_thread_records_for_itself() -> None:
 @pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")
 def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
     """Whether the capture fails depends on torch's version: it is said, or it works; training goes on either way."""
-    config = CONFIGS["gan"].replace(device="cuda")
+    config = SMALL["gan"].replace(device="cuda")
     run, plain = config.start(), config.start()
     kept = run.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda")).mean()
     plain.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda"))  # its BatchNorm has seen the same
@@ -237,7 +237,7 @@ def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
 
 @pytest.mark.cuda
 def test_on_a_gpu_a_diverged_run_goes_on_recorded() -> None:
-    run = CONFIGS["gan"].replace(device="cuda", speed=("fused", "graph")).start()
+    run = SMALL["gan"].replace(device="cuda", speed=("fused", "graph")).start()
     for _ in range(6):
         run.step()
     with torch.no_grad():

@@ -49,7 +49,7 @@ from gantutor.data.arrays import checksum
 from gantutor.data.images import ARRAYS, SHA256, read_digits, to_float
 from gantutor.data.own_images import read_image
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 POINTS = ("ring", "grid", "moons", "spiral")
 IDX_SETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 

@@ -12,7 +12,7 @@ from helpers import load_script
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.settings import declared_settings
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 CONFIGS: tuple[Any, ...] = (GANConfig, Pix2PixConfig, CycleGANConfig)
 LINE = '    beta: float = setting(0.5, "beta", "Adam\'s first beta.", between=(0, 0.99), step=0.05, live=True)\n'
 PROGRAM = """

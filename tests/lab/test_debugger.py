@@ -14,7 +14,7 @@ from image_helpers import build_cyclegan, pictures
 from ipywidgets import Widget
 from matplotlib.patches import Rectangle
 from PIL import Image
-from test_configs_translation import P2P
+from run_cases import P2P
 from torch import Tensor
 
 from gantutor.cyclegan import CycleGAN

@@ -130,7 +130,7 @@ def test_the_help_shows_defaults_choices_data_and_examples(kind: str) -> None:
 
 def printed_commands() -> list[list[str]]:
     """The command lines of the help texts and of README.md: what follows `train`."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     text = "\n".join([*COMMAND_EXAMPLES.values(), readme]).replace("\\\n", " ")
     lines = [line.partition("-m gantutor train ")[2] for line in text.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line]

@@ -9,70 +9,22 @@ import torch
 from helpers import weights
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from run_cases import CONFIGS, CYC, HEAPS, OTHER, P2P, PAIRS, equal, noise, state
+from torch import nn
 
 from gantutor.configs import Config, CycleGANConfig, Pix2PixConfig
 from gantutor.configs.image_translation import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired, ready_sets
+from gantutor.data import PAIRED, UNPAIRED, Pairs, ready_sets
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import networks, optimizers
 from gantutor.models import N_LAYERS, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
-from gantutor.training import DivergedError, Run
+from gantutor.training import DivergedError
 from gantutor.translation import TRANSLATION_LOSSES, linear_decay
 
-
-def noise(n: int, seed: int, size: int = 16, channels: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, channels, size, size), generator=generator, dtype=torch.uint8)
-
-
-PAIRS = Pairs("noise", noise(9, 0), noise(9, 1), flip=True)
-HEAPS = Unpaired("heaps", noise(9, 0), noise(7, 1), noise(5, 2), noise(5, 3), ("dots", "dashes"), flip=True)
-P2P = Pix2PixConfig(data=PAIRS, width_G=4, width_D=4, patch=16, batch_size=2, steps=0)
-CYC = CycleGANConfig(data=HEAPS, width_G=4, width_D=4, blocks=1, patch=16, pool_size=3, steps=0)
-CONFIGS: dict[str, Any] = {"pix2pix": P2P, "cyclegan": CYC}
-OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes effect in the third step
-    "pix2pix": {
-        "strategy": "g_first_detach",
-        "objective": "cGAN",
-        "loss": "hinge",
-        "lambda_L1": 1.0,
-        "lr": 1e-2,
-        "steps": 6,
-        "speed": ("bf16",),
-    },
-    "cyclegan": {
-        "strategy": "d_first_shared",
-        "loss": "hinge",
-        "lambda_gan": 3.0,
-        "lambda_cycle": 1.0,
-        "lambda_identity": 0.0,
-        "pool_size": 0,
-        "lr": 1e-2,
-        "steps": 6,
-        "speed": ("bf16",),
-    },
-}
 CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
 both = pytest.mark.parametrize("name", CONFIGS)
-
-
-def state(run: Run) -> list[Tensor]:
-    """All that the next step depends on: weights, statistics, moments, pools, chance."""
-    tensors = [tensor for network in networks(run.model).values() for tensor in network.state_dict().values()]
-    for network in networks(run.model).values():
-        tensors += [m.generator.get_state() for m in network.modules() if isinstance(m, SeededDropout)]
-    for optimizer in optimizers(run.model).values():
-        tensors += [torch.as_tensor(x) for moments in optimizer.state.values() for x in moments.values()]
-    for pool in (value for value in vars(run.model).values() if isinstance(value, ImagePool)):
-        tensors += [*pool.images, pool.generator.get_state()]
-    return [tensor.clone() for tensor in tensors]
-
-
-def equal(a: list[Tensor], b: list[Tensor]) -> bool:
-    return len(a) == len(b) > 0 and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import torch
 from matplotlib.mathtext import MathTextParser
 from PIL import Image
-from test_configs_translation import CYC, HEAPS, OTHER, P2P, PAIRS, equal, noise, state
+from run_cases import CYC, HEAPS, OTHER, P2P, PAIRS, equal, noise, state
 
 from gantutor.configs import GANConfig
 from gantutor.cyclegan import g_first_shared

@@ -133,7 +133,7 @@ print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest(), "s
 """
     runs = [
         subprocess.run(
-            [sys.executable, "-c", program], cwd=Path(__file__).parents[1], env={"PYTHONHASHSEED": seed},
+            [sys.executable, "-c", program], cwd=Path(__file__).parents[2], env={"PYTHONHASHSEED": seed},
             capture_output=True, text=True, check=True,
         ).stdout.split()
         for seed in ("1", "2")

@@ -366,7 +366,7 @@ def test_it_goes_with_its_widget() -> None:
 
 
 def test_what_the_browser_runs_is_in_the_package() -> None:
-    folder = Path(__file__).parent.parent / "gantutor" / "lab"
+    folder = Path(__file__).parents[2] / "gantutor" / "lab"
     paint = painting()
     drawing, page, style = (
         (folder / name).read_text(encoding="utf-8") for name in ("paint_drawing.js", "paint.js", "paint.css")

@@ -22,7 +22,7 @@ from gantutor.data.arrays import Arrays, checksum, read_npz
 from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours, to_lab
 from gantutor.data.pairs import draw_labels
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 FILE = REPOSITORY / "data" / "emoji.npz"
 SPLITS = {"train": 874, "val": 100, "test": 100}
 
