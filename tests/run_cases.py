@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.configs.image_translation import SeededDropout
+from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data import Pairs, Unpaired
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import networks, optimizers

@@ -13,7 +13,7 @@ from run_cases import CONFIGS, CYC, HEAPS, OTHER, P2P, PAIRS, equal, noise, stat
 from torch import nn
 
 from gantutor.configs import Config, CycleGANConfig, Pix2PixConfig
-from gantutor.configs.image_translation import SeededDropout, decay_factor, seed_dropout
+from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import PAIRED, UNPAIRED, Pairs, ready_sets
 from gantutor.image_pool import ImagePool

@@ -21,7 +21,7 @@ from torch.futures import Future
 
 from gantutor.batches import Batches
 from gantutor.configs import NCritic
-from gantutor.configs.image_translation import seed_dropout
+from gantutor.configs.translation_configs import seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.losses import LOSSES, WassersteinGP, gradient_penalty
 from gantutor.model_state import networks, optimizers
