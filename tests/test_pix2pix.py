@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from image_helpers import build_pix2pix, gradients, pictures
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from gantutor.ledger import compare, cost, trace
 from gantutor.ledger.compare import BUFFERS, GRADIENT, WEIGHTS
@@ -25,7 +26,7 @@ from gantutor.pix2pix import (
     simultaneous,
 )
 from gantutor.training import Run
-from gantutor.translation import TRANSLATION_LOSSES, frozen, linear_decay
+from gantutor.translation import TRANSLATION_LOSSES, frozen
 
 A, B = pictures(4, 2, seed=1), pictures(4, 3, seed=2)
 
@@ -309,24 +310,10 @@ def test_frozen_gives_back_what_it_took() -> None:
     assert [p.requires_grad for p in network.parameters()] == wanted
 
 
-def test_the_rate_falls_as_in_the_reference() -> None:
-    """Its lambda_rule with epoch_count = 1: constant for n_epochs, then linear, n_epochs_decay steps above zero."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = linear_decay(optimizer, constant=3, decay=4)
-    rates = []
-    for _ in range(9):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert rates == pytest.approx([2, 2, 2, 1.6, 1.2, 0.8, 0.4, 0, 0])
-    with pytest.raises(ValueError, match="constant and decay must be at least 0, got -1 and 4"):
-        linear_decay(optimizer, -1, 4)
-
-
 def test_a_copy_of_a_model_whose_rate_decays_steps_by_itself() -> None:
     """A scheduler wraps its optimizer's step; the ledger's copies must not move the original by it."""
     model = build_pix2pix()
-    linear_decay(model.opt_G, 1, 1)
+    LambdaLR(model.opt_G, lambda epoch: 0.5)
     before = [p.detach().clone() for p in model.G.parameters()]
     twin = copy.deepcopy(model)
     d_first_detach(twin, A, B)

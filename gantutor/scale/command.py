@@ -20,7 +20,7 @@ from gantutor.configs.settings import Setting, declared_settings
 from gantutor.data import DataError
 from gantutor.scale import checkpoint, run_folder
 from gantutor.scale.distributed import Replicas, join_replicas
-from gantutor.scale.run_folder import DEFAULTS, FOLDER_SIZE, KINDS, RunConfig, RunFolder, config_fields
+from gantutor.scale.run_folder import DEFAULTS, FOLDER_SIZE, MODEL_KINDS, RunConfig, RunFolder, config_fields
 from gantutor.scale.run_loop import Interruptions, go, samples_of
 from gantutor.scale.speed import SPEED_UPS, keep_memory, recommended, set_allowed, wait_until_ready
 from gantutor.training import DivergedError, Run
@@ -78,7 +78,7 @@ def train_command(kind: str, text: str, settings: dict[str, Any]) -> click.Comma
 
 def field_options(kind: str) -> list[click.Option]:
     """Those of the config, with its defaults and choices."""
-    settings = declared_settings(KINDS[kind].config)
+    settings = declared_settings(MODEL_KINDS[kind].config)
     return [field_option(kind, name, default, settings[name]) for name, default in config_fields(kind).items()]
 
 
@@ -87,7 +87,8 @@ def field_option(kind: str, name: str, default: Any, about: Setting) -> click.Op
     text, shown = about.help, True if default != "" and name != "z_dim" else "by the data"
     options: dict[str, Any] = {"default": default, "show_default": shown, "type": type(default)}
     if name == "data":
-        text = f"The data: {', '.join(KINDS[kind].config.SETS)}; or a folder of your own images ({KINDS[kind].folder})."
+        names = ", ".join(MODEL_KINDS[kind].config.SETS)
+        text = f"The data: {names}; or a folder of your own images ({MODEL_KINDS[kind].folder})."
         options["metavar"] = "NAME|FOLDER"
     elif name == "speed":
         text += SPEED_VALUES

@@ -1,8 +1,8 @@
 """A run on disk: what it is made from, which config.json says, and its folder.
 
 A run config is one flat dict: the fields of the config, where `data` is a name or the path of a folder, and beside them
-`kind` (a name of KINDS), `size`, `steps`, `sync_batchnorm`, `replicas` (on how many it was last), `pictures` (how many
-images the data had), and how often the run leaves something in its folder.
+`kind` (a name of MODEL_KINDS), `size`, `steps`, `sync_batchnorm`, `replicas` (on how many it was last), `pictures` (how
+many images the data had), and how often the run leaves something in its folder.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Kind(NamedTuple):
     folder: str
 
 
-KINDS = {
+MODEL_KINDS = {
     "dcgan": Kind(GANConfig, image_folder, "any images, in folders of folders too"),
     "pix2pix": Kind(
         Pix2PixConfig,
@@ -70,7 +70,7 @@ def config_fields(kind: str) -> dict[str, Any]:
     """The fields of the kind's config, by name, and their defaults; "" and 0 where the data decides."""
     return {
         field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(KINDS[kind].config)  # type: ignore[arg-type]
+        for field in dataclasses.fields(MODEL_KINDS[kind].config)  # type: ignore[arg-type]
     }
 
 
@@ -88,13 +88,13 @@ def resume_config(kind: str, folder: "RunFolder", given: RunConfig) -> RunConfig
 
     Raises: ValueError for a run of another kind, and for one on a data set that is gone.
     """
-    path, run_config = folder.path, folder.read_config()
+    path, run_config, sets = folder.path, folder.read_config(), MODEL_KINDS[kind].config.SETS
     if run_config["kind"] != kind:
         raise ValueError(f"{path} is a run of {run_config['kind']}: train {run_config['kind']} --resume {path}")
-    if run_config["data"] not in KINDS[kind].config.SETS and not Path(run_config["data"]).is_absolute():
+    if run_config["data"] not in sets and not Path(run_config["data"]).is_absolute():
         raise ValueError(
             f"{path} was trained on the data set {run_config['data']!r}, which this version of gantutor no longer has. "
-            f"Start a new run on another (--data: {', '.join(KINDS[kind].config.SETS)}), or go on with the old version"
+            f"Start a new run on another (--data: {', '.join(sets)}), or go on with the version that made it"
         )
     if "data" in given:
         given = {**given, "data": resolve_data_name(kind, given["data"])}
@@ -103,7 +103,7 @@ def resume_config(kind: str, folder: "RunFolder", given: RunConfig) -> RunConfig
 
 def resolve_data_name(kind: str, data: str) -> str:
     """A name of the kind's data as it is, anything else as a whole path: a run may go on from another folder."""
-    return data if data in KINDS[kind].config.SETS else str(Path(data).expanduser().resolve())
+    return data if data in MODEL_KINDS[kind].config.SETS else str(Path(data).expanduser().resolve())
 
 
 def is_changeable(kind: str, name: str) -> bool:
@@ -125,7 +125,7 @@ def load_data(run_config: RunConfig, device: str, download: bool = False) -> Any
     `download` fetches what is missing of the sets that are not made here.
     Raises: ValueError for what is neither, or a size that the set cannot have; DataError, as the set's function does.
     """
-    kind, name, size = KINDS[run_config["kind"]], run_config["data"], run_config["size"]
+    kind, name, size = MODEL_KINDS[run_config["kind"]], run_config["data"], run_config["size"]
     sets = kind.config.SETS
     if name not in sets:
         if not Path(name).is_dir():
@@ -149,7 +149,7 @@ def image_counts(data: Any) -> list[int]:
 
 def build_config(run_config: RunConfig, data: Any, speed: tuple[str, ...] = ()) -> Config:
     """The config of a run config. Raises: ValueError, as the config does."""
-    kind = KINDS[run_config["kind"]]
+    kind = MODEL_KINDS[run_config["kind"]]
     values = {name: run_config[name] for name in config_fields(run_config["kind"])}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     data = run_config["data"] if run_config["data"] in kind.config.SETS else data
@@ -212,7 +212,7 @@ class RunFolder:
             run_config = json.loads(self.config.read_text(encoding="utf-8"))
         except ValueError:
             run_config = None
-        if not isinstance(run_config, dict) or run_config.get("kind") not in KINDS:
+        if not isinstance(run_config, dict) or run_config.get("kind") not in MODEL_KINDS:
             raise ValueError(f"{self.config} holds no run config")
         needed = {**config_fields(run_config["kind"]), **DEFAULTS, **dict.fromkeys(FOUND)}
         if lacking := ", ".join(name for name in needed if name not in run_config):
