@@ -27,7 +27,7 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "traitlets"}
 # What a file names in a string and loads from above only when it is used: (who, what).
 SHOWN = {
-    ("gantutor.checks.predict", "gantutor.lab.prediction_buttons"),
+    ("gantutor.checks.result", "gantutor.lab.prediction_buttons"),
     ("gantutor.configs.base", "gantutor.scale.speed"),
 }
 HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are used
