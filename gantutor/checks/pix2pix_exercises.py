@@ -129,14 +129,14 @@ STACKS: tuple[Layers, ...] = (  # (kernel, stride) of each layer; their receptiv
 )
 
 
-def apart(layers: Layers) -> int:
+def spacing(layers: Layers) -> int:
     """How many pixels two neighbouring outputs are apart: the product of the strides."""
     return math.prod(stride for _, stride in layers)
 
 
 def field_of(layers: Layers) -> int:
     """1 + Σ (k − 1) j, j the product of the strides before the layer."""
-    return 1 + sum((kernel - 1) * apart(layers[:i]) for i, (kernel, _) in enumerate(layers))
+    return 1 + sum((kernel - 1) * spacing(layers[:i]) for i, (kernel, _) in enumerate(layers))
 
 
 FIELD_MISTAKES: dict[str, Callable[[Layers], int]] = {
@@ -146,11 +146,11 @@ FIELD_MISTAKES: dict[str, Callable[[Layers], int]] = {
         lambda layers: 1 + sum(k - 1 for k, _ in layers)
     ),
     "A layer's own stride spreads its outputs, not what one of them sees. Take the strides before it.": (
-        lambda layers: 1 + sum((k - 1) * apart(layers[: i + 1]) for i, (k, _) in enumerate(layers))
+        lambda layers: 1 + sum((k - 1) * spacing(layers[: i + 1]) for i, (k, _) in enumerate(layers))
     ),
-    "The product of the strides is how far apart two neighbours' fields are, not how large one is.": apart,
+    "The product of the strides is how far apart two neighbours' fields are, not how large one is.": spacing,
     "Each layer adds kernel − 1 steps: its first pixel was there before.": (
-        lambda layers: 1 + sum(k * apart(layers[:i]) for i, (k, _) in enumerate(layers))
+        lambda layers: 1 + sum(k * spacing(layers[:i]) for i, (k, _) in enumerate(layers))
     ),
     "The order is reversed: the first layer's stride acts on every layer behind it.": (
         lambda layers: field_of(layers[::-1])
