@@ -27,7 +27,6 @@ from gantutor.scale.cuda_graph import CUDAGraph
 from gantutor.training import Run
 from gantutor.traits import traits_of
 
-Report = dict[str, Tensor]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes
 
@@ -37,11 +36,6 @@ class SpeedUp(NamedTuple):
 
     refusal: Callable[[Run], str]
     switch: Callable[[Run, bool], None]
-
-
-def never(run: Run) -> str:
-    """No run refuses it."""
-    return ""
 
 
 def without(step_runner: Any, kind: type) -> Any:
@@ -184,7 +178,7 @@ class GettingReady:
         self.thread: threading.Thread | None = None
         self.error: Exception | None = None
 
-    def __call__(self, model: Any, step: Any, *batch: Tensor) -> Report:
+    def __call__(self, model: Any, step: Any, *batch: Tensor) -> dict[str, Tensor]:
         if self.start(batch).is_alive():
             return self.inner(model, step, *batch)
         self.finish()
@@ -316,9 +310,9 @@ def switch_graph(run: Run, on: bool) -> None:
 # All of them ----------------------------------------------------------------------------------------------------------
 
 SPEED_UPS: dict[str, SpeedUp] = {  # in the order in which they are switched
-    "channels_last": SpeedUp(never, switch_channels_last),
+    "channels_last": SpeedUp(lambda run: "", switch_channels_last),
     "fused": SpeedUp(refuse_fused, switch_fused),
-    "bf16": SpeedUp(never, switch_bf16),
+    "bf16": SpeedUp(lambda run: "", switch_bf16),
     "compile": SpeedUp(refuse_compile, switch_compile),
     "graph": SpeedUp(refuse_graph, switch_graph),
 }

@@ -373,6 +373,7 @@ print("alike")
     environment = {
         **os.environ,
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # workers of its own would cost more
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # nothing is compiled only to see whether the CPU has vectors
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),  # what lies there from another time may have been made otherwise
     }
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
