@@ -633,15 +633,27 @@ ROOMS = {
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
-            *("tests/test_batches.py", "tests/data/test_pairs.py", "tests/data/test_own_images.py", "tests/data/test_loading.py"),
+            *(
+                "tests/test_batches.py",
+                "tests/data/test_pairs.py",
+                "tests/data/test_own_images.py",
+                "tests/data/test_loading.py",
+            ),
             *("-k", "not download and not worker and not mirror and not network"),
         ),
         DATA,
     ),
     "checkpoints": Room(("tests/scale/test_checkpoint.py", "-k", "not killed_20_times"), CHECKPOINTS),
     "command line": Room(
-        ("tests/scale/test_runs.py", "tests/scale/test_command_line.py", "-k", "not killed_by_the_system and not two_replicas"),
+        (
+            "tests/scale/test_runs.py",
+            "tests/scale/test_command_line.py",
+            "-k",
+            "not killed_by_the_system and not two_replicas",
+        ),
         COMMAND_LINE,
     ),
-    "replicas": Room(("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS),
+    "replicas": Room(
+        ("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS
+    ),
 }
