@@ -20,6 +20,15 @@ UNET = {"width": 2, "multipliers": (1, 2, 2), "dropout": 0.0}
 RESNET = {"width": 2, "downsamplings": 1, "end_kernel": 3}
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] as the uint8 that they came from."""
+    return ((images + 1) * 127.5).round().byte()
+
+
 def filled(network: nn.Module, scale: float = 0.1) -> nn.Module:
     """The network in float64 and evaluation mode, every number in its state dict a sine of its place."""
     network = network.double().eval()

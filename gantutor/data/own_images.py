@@ -317,11 +317,11 @@ def find_pairs(root: Path) -> list[tuple[Path, ...]]:
     """
     if not (root / "A").is_dir() and not (root / "B").is_dir():
         return [(file,) for file in find_images(root)]
-    sides = []
     for side, other in ("AB", "BA"):
         if not (root / side).is_dir():
             raise DataError(f"{root} has a folder {other}, but no folder {side} with its partners")
-        sides.append({file.relative_to(root / side).with_suffix(""): file for file in find_images(root / side)})
+    roots = (root / "A", root / "B")
+    sides = [{file.relative_to(side).with_suffix(""): file for file in find_images(side)} for side in roots]
     alone = sorted(file for side in sides for name, file in side.items() if not all(name in other for other in sides))
     if alone:
         more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
