@@ -21,8 +21,7 @@ from gantutor.configs.settings import check_settings, setting
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import UNPAIRED, Unpaired, load_unpaired
 from gantutor.image_pool import ImagePool
-from gantutor.models import N_LAYERS, output_side, patchgan, resnet
-from gantutor.models.layers import REFERENCE_NORMS
+from gantutor.models import N_LAYERS, REFERENCE_NORMS, output_side, patchgan, resnet
 from gantutor.training import Run, pick_device
 from gantutor.translation import TRANSLATION_LOSSES
 

@@ -19,8 +19,7 @@ from gantutor.configs.base import (
 from gantutor.configs.image_translation import LRDecay, check_loss, rate_of, seed_dropout
 from gantutor.configs.settings import check_settings, setting
 from gantutor.data import PAIRED, Pairs, load_pairs
-from gantutor.models import N_LAYERS, output_side, patchgan, unet
-from gantutor.models.layers import REFERENCE_NORMS
+from gantutor.models import N_LAYERS, REFERENCE_NORMS, output_side, patchgan, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import Run, pick_device
 from gantutor.translation import TRANSLATION_LOSSES

@@ -90,7 +90,7 @@ def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
     tall = Pairs("tall", torch.cat([noise(5, 0), noise(5, 2)], dim=2), torch.cat([noise(5, 1), noise(5, 3)], dim=2))
     run = P2P.replace(data=tall).start()
     run.step()
-    assert run.model.G.side == 16
+    assert run.model.G.multiple == 16
     grey = Pairs("grey", noise(5, 0, channels=1), noise(5, 1))
     P2P.replace(data=grey).start().step()
     with pytest.raises(ValueError, match="side must be a power of two of at least 8, got 4"):

@@ -12,7 +12,7 @@ from helpers import build, gradient, relative_error
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gantutor.models.virtual import VirtualBatchNorm, virtual_batchnorm
+from gantutor.models import VirtualBatchNorm, virtual_batchnorm
 from gantutor.scale.replicas import Outcome, SyncedBatchNorm, on_replicas, synced
 
 
