@@ -56,7 +56,7 @@ def emoji_pairs(
     check_choice("size", size, (EMOJI_SIDE,))
     check_positive("number", number)
     device = usable_device(device)
-    arrays = read_embedded(embedded_file("emoji.npz"), EMOJI_SHA256, decode)
+    arrays = read_embedded(embedded_file("emoji.npz"), EMOJI_SHA256, decode_sheets)
 
     def part(split: str, number: int | None, **options: Any) -> Pairs:
         chosen = arrays["split"] == EMOJI_SPLITS.index(split)
@@ -93,7 +93,7 @@ def emoji_unpaired(
     return Unpaired("emoji", A, B, tests.A, tests.B, ("flat", "shaded"), has_truth=True, flip=flip, jitter=jitter)
 
 
-def decode(arrays: Arrays) -> Arrays:
+def decode_sheets(arrays: Arrays) -> Arrays:
     """The sheets as images, uint8 (N, 64, 64, 3); the other arrays as they are."""
     for style in STYLES:
         tiles = from_sheet(arrays[style].tobytes(), EMOJI_SIDE)

@@ -24,7 +24,7 @@ SPLITS = {"train": 874, "val": 100, "test": 100}
 
 @pytest.fixture(scope="module")
 def arrays() -> Arrays:
-    return emoji.decode(common.read_npz(FILE))
+    return emoji.decode_sheets(common.read_npz(FILE))
 
 
 @pytest.fixture(scope="module")
