@@ -225,7 +225,7 @@ def network_box(ax: "Axes", name: str, left: float, right: float, bottom: float,
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle((left, bottom), right - left, top - bottom, color=COLOURS[name], zorder=2))
-    style = {"color": "white", "fontsize": 18, "weight": "bold"}
+    style: dict[str, Any] = {"color": "white", "fontsize": 18, "weight": "bold"}
     ax.text((left + right) / 2, (bottom + top) / 2, name, ha="center", va="center", **style)
 
 
@@ -387,7 +387,7 @@ def draw_pix2pix(A: Tensor, fake_B: Tensor, B: Tensor) -> "Figure":
     )
     for image, x, y, colour, name, sign in places:  # the name stands above the image or below it
         ax.imshow(tile(image[None], 1), extent=(x, x + side, y - side / 2, y + side / 2), zorder=2)
-        edge = {"fill": False, "ec": COLOURS[colour], "lw": 2, "zorder": 3}
+        edge: dict[str, Any] = {"fill": False, "ec": COLOURS[colour], "lw": 2, "zorder": 3}
         ax.add_patch(Rectangle((x, y - side / 2), side, side, **edge))
         word(ax, x + side / 2, y + sign * (side / 2 + 0.09), name, colour, va="bottom" if sign > 0 else "top")
     network_box(ax, "G", 2.2, 3.4, 2.55, 3.85)

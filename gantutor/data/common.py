@@ -144,7 +144,7 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, choices))}")
 
 
-def check_images(what: str, images: Tensor) -> None:
+def check_uint8(what: str, images: Tensor) -> None:
     """Raises: ValueError for what is not uint8 (N, C, H, W) with something in it."""
     if images.dtype != torch.uint8 or images.dim() != 4 or not images.numel():
         came = f"{images.dtype} {tuple(images.shape)}"

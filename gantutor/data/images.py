@@ -14,8 +14,8 @@ from torch import Tensor
 from gantutor.data.common import (
     check_choice,
     check_draw,
-    check_images,
     check_like,
+    check_uint8,
     embedded_file,
     read_embedded,
     usable_device,
@@ -36,7 +36,7 @@ class Images:
     kind: ClassVar[str] = "images"
 
     def __post_init__(self) -> None:
-        check_images(self.name, self.images)
+        check_uint8(self.name, self.images)
         if self.labels is not None:
             check_like(f"{self.name}, labels", self.labels, torch.int64, (len(self),), self.device)
 

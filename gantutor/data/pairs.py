@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.data.common import check_choice, check_images, check_like
+from gantutor.data.common import check_choice, check_like, check_uint8
 from gantutor.data.images import draw, to_float
 
 JITTER = 286 / 256  # an image of 256 is enlarged to 286, and 256 of it are cut out
@@ -61,8 +61,8 @@ class Pairs(TwoSides):
 
     def __post_init__(self) -> None:
         check_choice("label_map", self.label_map, ("", "A", "B"))
-        check_images(f"{self.name}, A", self.A)
-        check_images(f"{self.name}, B", self.B)
+        check_uint8(f"{self.name}, A", self.A)
+        check_uint8(f"{self.name}, B", self.B)
         many, side = len(self), self.shape[1:]
         check_like(f"{self.name}, B", self.B, torch.uint8, (many, self.B.shape[1], *side), self.device)
         if self.labels is None:
@@ -129,7 +129,7 @@ class Unpaired(TwoSides):
     def __post_init__(self) -> None:
         for which in ("A", "B", "test_A", "test_B"):
             images = getattr(self, which)
-            check_images(f"{self.name}, {which}", images)
+            check_uint8(f"{self.name}, {which}", images)
             check_like(f"{self.name}, {which}", images, torch.uint8, (len(images), *self.shape), self.device)
         if self.has_truth and len(self.test_A) != len(self.test_B):
             raise ValueError(

@@ -157,7 +157,12 @@ def test_the_import_is_light() -> None:
 
 EMBEDDED = {
     "digits.npz": (images.DIGITS_SHA256, dict, 200_000, ("10.24432/C50P49", "CC BY 4.0")),
-    "emoji.npz": (emoji.EMOJI_SHA256, emoji.decode_sheets, 5_000_000, ("Copyright (c) Microsoft", "Permission is hereby")),
+    "emoji.npz": (
+        emoji.EMOJI_SHA256,
+        emoji.decode_sheets,
+        5_000_000,
+        ("Copyright (c) Microsoft", "Permission is hereby"),
+    ),
     "textures.npz": (drawing.TEXTURES_SHA256, dict, 200_000, ("CC0", "    brick", "    grass", "    gravel")),
 }
 
