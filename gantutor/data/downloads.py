@@ -244,8 +244,9 @@ def fetch(url: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(request(url, part, notes), timeout=SECONDS_WITHOUT_A_BYTE) as response:
-            start, total = span(response)
-            check_response(url, path, response, total - start)
+            check_response(url, path, response)
+            start = part.stat().st_size if response.status == 206 else 0
+            total = start + response.length
             notes.write_text(f"{url} {version(response)}")
             with part.open("r+b" if start else "wb") as file:
                 file.truncate(start)
@@ -283,31 +284,19 @@ def version(response: HTTPResponse) -> str:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def span(response: HTTPResponse) -> tuple[int, int]:
-    """The first byte that comes, and how many the whole file has.
-
-    Raises: DataError where the server does not say.
-    """
-    try:
-        if response.status == 206:
-            first, total = response.headers["Content-Range"].removeprefix("bytes ").split("/")
-            return int(first.split("-")[0]), int(total)
-        return 0, int(response.headers["Content-Length"])
-    except (TypeError, ValueError, AttributeError):
-        raise DataError(f"{response.url}: the server does not say how long the file is") from None
-
-
-def check_response(url: str, path: Path, response: HTTPResponse, needed: int) -> None:
-    """Raises: DataError for a page instead of an archive, or where the disk has less free than `needed`."""
-    kind = response.headers.get_content_type()
+def check_response(url: str, path: Path, response: HTTPResponse) -> None:
+    """Raises: DataError for a page instead of an archive, an unknown length, or where the disk has less free."""
+    kind, free = response.headers.get_content_type(), shutil.disk_usage(path.parent).free
     if kind.startswith("text/"):
         raise DataError(
             f"{url} is not an archive: the server sent {kind}, perhaps a page that says why. "
             f"Open the address in a browser, and put {path.name} into {path.parent} yourself"
         )
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise DataError(f"{path.name} needs {needed:,} bytes, but {path.parent} has {free:,} free. Nothing was written")
+    if response.length is None:
+        raise DataError(f"{url}: the server does not say how long the file is")
+    if response.length > free:
+        needed = f"{path.name} needs {response.length:,} bytes"
+        raise DataError(f"{needed}, but {path.parent} has {free:,} free. Nothing was written")
 
 
 DAMAGED = (

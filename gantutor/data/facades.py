@@ -9,6 +9,7 @@ Source of classes and colours: Tylecek and Sara, "Spatial Pattern Templates", 20
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -148,38 +149,39 @@ def draw_facade(rng: np.random.Generator, size: int) -> tuple[Bytes, Bytes]:
     return small_labels(labels), small_image(paint_facade(labels, frames, rng))
 
 
+# Walls, more of the first kind than of the second: the ranges of hue, saturation and value; the texture, the share of
+# its width that is on the wall, and how strong it is.
+DARK_WALLS: tuple[Any, ...] = (
+    ((0, 0.05), (0.5, 0.65), (0.4, 0.58), "brick", 0.95, 1.0),
+    ((0, 0.6), (0.05, 0.25), (0.33, 0.48), "gravel", 0.8, 0.4),
+)
+LIGHT_WALLS: tuple[Any, ...] = (
+    ((0.06, 0.14), (0.15, 0.45), (0.8, 0.95), "gravel", 0.25, 0.25),
+    ((0.05, 0.6), (0.02, 0.12), (0.75, 0.88), "gravel", 0.8, 0.3),
+)
+
+
 def choose_look(rng: np.random.Generator) -> SimpleNamespace:
     """What the label map does not tell: a dark house or a light one, each of one of two materials.
 
-    Colours are (3,) in [0, 1]. `glass` is at the top and at the street. `seen` is the share of the texture's width that
-    is on the wall, and `gaps` how much lighter the balcony is between its bars.
+    Colours are (3,) in [0, 1]. `glass` is at the top and at the street; `gaps` says how much lighter the balcony is
+    between its bars.
     """
-    tone = rng.uniform(0.95, 1.05)
-    if rng.random() < 0.5:
-        if rng.random() < 0.6:
-            wall = colour(rng.uniform(0, 0.05), rng.uniform(0.5, 0.65), rng.uniform(0.4, 0.58))
-            texture, seen, roughness = "brick", 0.95, 1.0
-        else:
-            wall = colour(rng.uniform(0, 0.6), rng.uniform(0.05, 0.25), rng.uniform(0.33, 0.48))
-            texture, seen, roughness = "gravel", 0.8, 0.4
-        return SimpleNamespace(
-            wall=wall, texture=texture, seen=seen, roughness=roughness,
-            trim=np.array((0.92, 0.9, 0.85)) * tone, glass=np.array(((0.72, 0.82, 0.93), (0.5, 0.6, 0.72))) * tone,
-            balcony=np.array((0.86, 0.84, 0.79)), gaps=-0.5,
-            blind=colour(rng.uniform(0.25, 0.65), 0.45, 0.4), shop=np.array((0.85, 0.74, 0.5)) * tone,
-        )  # fmt: skip
-    if rng.random() < 0.6:
-        wall = colour(rng.uniform(0.06, 0.14), rng.uniform(0.15, 0.45), rng.uniform(0.8, 0.95))
-        texture, seen, roughness = "gravel", 0.25, 0.25
+    tone, dark = rng.uniform(0.95, 1.05), rng.random() < 0.5
+    *ranges, texture, seen, roughness = (DARK_WALLS if dark else LIGHT_WALLS)[int(rng.random() >= 0.6)]
+    wall = colour(*(rng.uniform(*reach) for reach in ranges))
+    look = SimpleNamespace(wall=wall, texture=texture, seen=seen, roughness=roughness)
+    if dark:
+        look.trim, look.shop = tone * np.array((0.92, 0.9, 0.85)), tone * np.array((0.85, 0.74, 0.5))
+        look.glass = tone * np.array(((0.72, 0.82, 0.93), (0.5, 0.6, 0.72)))
+        look.balcony, look.gaps = np.array((0.86, 0.84, 0.79)), -0.5
+        look.blind = colour(rng.uniform(0.25, 0.65), 0.45, 0.4)
     else:
-        wall = colour(rng.uniform(0.05, 0.6), rng.uniform(0.02, 0.12), rng.uniform(0.75, 0.88))
-        texture, seen, roughness = "gravel", 0.8, 0.3
-    return SimpleNamespace(
-        wall=wall, texture=texture, seen=seen, roughness=roughness,
-        trim=0.55 * wall * np.array((1, 0.92, 0.85)), glass=np.array(((0.34, 0.4, 0.48), (0.12, 0.15, 0.2))) * tone,
-        balcony=np.array((0.13, 0.13, 0.14)), gaps=2.4,
-        blind=np.array((0.97, 0.95, 0.92)) * tone, shop=np.array((0.3, 0.26, 0.22)) * tone,
-    )  # fmt: skip
+        look.trim, look.shop = 0.55 * wall * np.array((1, 0.92, 0.85)), tone * np.array((0.3, 0.26, 0.22))
+        look.glass = tone * np.array(((0.34, 0.4, 0.48), (0.12, 0.15, 0.2)))
+        look.balcony, look.gaps = np.array((0.13, 0.13, 0.14)), 2.4
+        look.blind = tone * np.array((0.97, 0.95, 0.92))
+    return look
 
 
 def paint_facade(labels: Bytes, frames: Bytes, rng: np.random.Generator) -> Floats:
