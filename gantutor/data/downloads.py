@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
 from gantutor.data.images import Images
 from gantutor.data.own_images import MAX_BYTES, check_bytes, find_images, list_images, paired_folder, read_domain
-from gantutor.data.pairs import Pairs, Unpaired
+from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
 SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone
 
@@ -140,14 +140,13 @@ def official_pairs(
     parts = PIX2PIX[name]
     check_choice("split", split, tuple(parts))
     folder = ready_folder("pix2pix", f"{name}.tar.gz", parts, download, "load_pairs")
-    read = partial(paired_folder, size=size, device=device, held_out=0, max_bytes=max_bytes)
-    if split == "train":
-        judged = read(folder / ("test" if "test" in parts else "val"), number=200)
-        pairs = read(folder / split, number=number, flip=flip, jitter=jitter)
-        pairs = Pairs(name, pairs.A, pairs.B, flip=flip, jitter=jitter, held_out=Pairs(name, judged.A, judged.B))
-    else:
-        pairs = read(folder / split, number=number)
-        pairs = Pairs(name, pairs.A, pairs.B)
+
+    def part(split: str, number: int | None, **options: Any) -> Pairs:
+        read = paired_folder(folder / split, size, device, held_out=0, number=number, max_bytes=max_bytes)
+        return Pairs(name, read.A, read.B, **options)
+
+    judged = "test" if "test" in parts else "val"
+    pairs = with_held_out(part, split, number, (judged, 200), flip, jitter)
     return pairs.reversed() if name in INPUT_IS_RIGHT else pairs
 
 

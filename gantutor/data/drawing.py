@@ -22,7 +22,7 @@ from gantutor.data.common import (
     read_embedded,
     usable_device,
 )
-from gantutor.data.pairs import Label, Pairs, draw_labels
+from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
 TEXTURES_SHA256 = "5a9f175fca034c46e61a6ac927b596feed93b45fb9bbd3a06f5fb6236964c6d4"
@@ -154,9 +154,10 @@ def drawn_pairs(
     check_positive("number", number)
     device = usable_device(device)
 
-    def part(split: str, number: int, **options: Any) -> Pairs:
+    def part(split: str, number: int | None, **options: Any) -> Pairs:
         from tqdm import tqdm
 
+        number = number or SPLITS[split]
         streams = [(seed, [*SPLITS].index(split), place) for place in range(number)]
         title = f"drawing {name} ({split}, {size} pixels)"
         shown = tqdm(streams, desc=title, unit="picture", disable=number < DRAWN_WITHOUT_BAR)
@@ -166,7 +167,4 @@ def drawn_pairs(
         A, B = images if len(images) == 2 else (draw_labels(labels, classes), *images)
         return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A", **options)
 
-    if split != "train":
-        return part(split, number or SPLITS[split])
-    held_out = part("test", SPLITS["test"])
-    return part(split, number or SPLITS[split], flip=flip, jitter=jitter, held_out=held_out)
+    return with_held_out(part, split, number, ("test", None), flip, jitter)

@@ -22,7 +22,7 @@ from gantutor.data.common import (
     read_embedded,
     usable_device,
 )
-from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels
+from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels, with_held_out
 from gantutor.data.sheets import from_sheet
 
 EMOJI_SIDE = 64
@@ -68,9 +68,7 @@ def emoji_pairs(
             options |= {"labels": labels, "classes": EMOJI_COLOURS, "label_map": "A"}
         return Pairs(f"emoji_{style}", A, B, **options)
 
-    if split != "train":
-        return part(split, number)
-    return part(split, number, flip=flip, jitter=jitter, held_out=part("test", None))
+    return with_held_out(part, split, number, ("test", None), flip, jitter)
 
 
 def emoji_unpaired(

@@ -180,7 +180,7 @@ def find_images(root: Path) -> list[Path]:
         raise DataError(f"{root} is not a folder; image_folder needs one with images in it")
     files = list_images(root)
     if not files:
-        raise DataError(f"{root} has no images in it or in its folders; a image's name ends in {', '.join(SUFFIXES)}")
+        raise DataError(f"{root} has no images in it or in its folders; an image's name ends in {', '.join(SUFFIXES)}")
     return files
 
 

@@ -1,7 +1,7 @@
 """Images of two domains on the device: `Pairs` belong together, two by two; `Unpaired` ones have no partners."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -102,6 +102,18 @@ class Pairs(TwoSides):
             label_map={"A": "B", "B": "A", "": ""}[self.label_map],
             held_out=self.held_out and self.held_out.reversed(),
         )
+
+
+def with_held_out(
+    part: Callable[..., Pairs], split: str, number: int | None, judged: tuple[str, int | None], flip: bool, jitter: bool
+) -> Pairs:
+    """The first `number` of one split, made by `part(split, number, ...)`.
+
+    The train split is augmented (`flip`, `jitter`) and has with it what it is `judged` by; the others are as they are.
+    """
+    if split != "train":
+        return part(split, number)
+    return part(split, number, flip=flip, jitter=jitter, held_out=part(*judged))
 
 
 @dataclass(frozen=True, eq=False)

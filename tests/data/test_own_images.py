@@ -120,7 +120,7 @@ def test_a_broken_or_cut_file_is_named(content: bytes, kind: str, tmp_path: Path
 def test_a_small_folder_becomes_one_tensor_in_the_order_of_the_names(tmp_path: Path) -> None:
     save_pictures(tmp_path / "mine")
     (tmp_path / "mine" / "notes.txt").write_text("no image")
-    (tmp_path / "mine" / "0" / "._0.png").write_bytes(b"what a Mac leaves beside a image")
+    (tmp_path / "mine" / "0" / "._0.png").write_bytes(b"what a Mac leaves beside an image")
     (tmp_path / "mine" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "mine" / ".ipynb_checkpoints" / "0.png").write_bytes(b"no image")
     data = image_folder(tmp_path / "mine", size=8)
@@ -137,7 +137,7 @@ def test_folders_without_pictures_are_named(tmp_path: Path) -> None:
     for path, read, message in (
         ("nowhere", image_folder, "nowhere is not a folder"),
         ("A/notes.txt", image_folder, r"notes.txt is not a folder"),
-        ("A", image_folder, r"A has no images in it or in its folders; a image's name ends in .jpg, "),
+        ("A", image_folder, r"A has no images in it or in its folders; an image's name ends in .jpg, "),
         ("nowhere", paired_folder, "nowhere is not a folder"),
         (".", paired_folder, "has a folder A, but no folder B"),
     ):
