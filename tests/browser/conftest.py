@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from labserver import LabServer, lab_server
-from notebookpage import end_kernels
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -49,14 +48,20 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own context; `page.errors` collects uncaught exceptions and what the console calls an error."""
-    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+@pytest.fixture(scope="session")
+def shared_page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
     page = context.new_page()
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
     yield page
-    end_kernels(page)
     context.close()
+
+
+@pytest.fixture
+def page(shared_page: Page) -> Page:
+    """The page of all tests; `page.errors` collects uncaught exceptions and what the console calls an error."""
+    shared_page.set_viewport_size({"width": 1300, "height": 1000})
+    shared_page.errors.clear()
+    return shared_page
