@@ -12,6 +12,8 @@ import pytest
 from benchlib import gpu_report, inert, plain_cells
 from benchlib.results import read
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -24,8 +26,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return script
 
 
-def rows_of(gpu: ModuleType, part: str, path: Path) -> list[dict[str, Any]]:
-    gpu.PARTS[part](gpu.keeper(path / part), "cpu", gpu.Clock(1000.0))
+def rows_of(gpu: ModuleType, part: str, path: Path, seconds: float = 1000.0) -> list[dict[str, Any]]:
+    gpu.PARTS[part](gpu.keeper(path / part), "cpu", gpu.Clock(seconds))
     return list(read(path / part)["rows"])
 
 
@@ -64,7 +66,7 @@ def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         gpu, "defaults", lambda device: {"pix2pix 64": configs["pix2pix 64"].replace(width_G=4, width_D=4)}
     )
-    rows = rows_of(gpu, "frames", tmp_path)
+    rows = rows_of(gpu, "frames", tmp_path, seconds=9.0)
     assert [row["data"] for row in rows] == ["digits", "ring", "pix2pix"]
     assert all(row["frames"] > 0 and row["bytes"] > 0 for row in rows)
     assert "frames/s" in gpu_report.text_of_frames(rows)

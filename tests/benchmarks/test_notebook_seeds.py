@@ -45,6 +45,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 # seeds ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path) -> None:
     seeds.main(["--seeds", "0-1", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]
@@ -149,6 +150,7 @@ def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
             seeds.with_seed(notebook({"setup": setup}), 3)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_a_failure(seeds: Any, tmp_path: Path) -> None:
     cells = {"setup": SETUP, "dies": "import os\nos._exit(1)", "last": LAST}
     found = seeds.execute(notebook(cells), tmp_path)
@@ -257,6 +259,7 @@ SHAKEN = {"cell": "shaky", "old": "0.3 +", "new": "0.1 +", "fails": "shaky", "wh
 NOTHING = {"cell": "middle", "old": "low = 0", "new": "low = 1", "fails": "middle", "why": "it is less low"}
 
 
+@pytest.mark.slow
 def test_a_refutation_that_does_not_refute_is_reported(seeds: Any, tmp_path: Path) -> None:
     (tmp_path / "00.toml").write_text(toml({"claim": 7, **SHAKEN}, {"claim": [8, 9], **NOTHING}))
     seeds.main(["--refute", "--out", str(tmp_path)])
