@@ -23,7 +23,7 @@ from gantutor.pix2pix import (
     one_stage,
 )
 from gantutor.training import Run
-from gantutor.translation import TRANSLATION_LOSSES, frozen, linear_decay
+from gantutor.translation import TRANSLATION_LOSSES, frozen
 
 A, B = pictures(4, 2, seed=1), pictures(4, 3, seed=2)
 
@@ -283,17 +283,3 @@ def test_frozen_gives_back_what_it_took() -> None:
     with pytest.raises(RuntimeError, match="shapes"), frozen(network):
         network(torch.zeros(1, 2))
     assert [p.requires_grad for p in network.parameters()] == wanted
-
-
-def test_the_rate_falls_as_in_the_reference() -> None:
-    """Its lambda_rule with epoch_count = 1: constant for n_epochs, then linear, n_epochs_decay steps above zero."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = linear_decay(optimizer, constant=3, decay=4)
-    rates = []
-    for _ in range(9):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert rates == pytest.approx([2, 2, 2, 1.6, 1.2, 0.8, 0.4, 0, 0])
-    with pytest.raises(ValueError, match="constant and decay must be at least 0, got -1 and 4"):
-        linear_decay(optimizer, -1, 4)

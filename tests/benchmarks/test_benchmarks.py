@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 
-from gantutor.configs.image_translation import SeededDropout
+from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data.images import to_float
 from gantutor.steps import STEPS
 
