@@ -3,7 +3,6 @@
 import importlib
 import itertools
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,20 +91,6 @@ def test_cells_run_in_plain_python(gpu: ModuleType, tmp_path: Path, monkeypatch:
     rows = read(tmp_path / "rows")["rows"]
     assert [row["cell"] for row in rows if row["error"]] == ["b"]
     assert "ZeroDivisionError" in rows[1]["error"]
-
-
-def test_widgets_that_show_nothing_tell_their_observers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inert, "MODULES", ("no_such_widgets",))
-    assert inert.install() == ["no_such_widgets"]
-    W = importlib.import_module("no_such_widgets")
-    slider, seen = W.Slider(value=1, min=0), []
-    slider.observe(lambda change: seen.append(change["new"]), "value")
-    slider.value = 2
-    slider.value = 2
-    assert seen == [2]
-    assert isinstance(slider, W.Widget)
-    assert W.Box([slider]).anything.at_all() is not None
-    del sys.modules["no_such_widgets"]
 
 
 def test_a_part_that_does_not_end_is_stopped_and_keeps_what_it_has(

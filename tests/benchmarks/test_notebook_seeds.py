@@ -221,16 +221,13 @@ def test_of_very_many_turns_the_worst_is_kept(monkeypatch: pytest.MonkeyPatch) -
     "code",
     [
         "assert 3 < 1, f'no: {1 + 1}'",
-        "assert 1 < 3 < 2",
         "assert 3 < 1 < 1 / 0",  # a chain stops at its first false link
         "assert not 1 < 2",
         "assert all(x < 2 for x in (1, 2, 1 / 0))",  # and `all` does
-        "assert 1 < 'a'",
         "x = []\nassert (x.append(1) or 1) < 2 and x == [1], x",
         "assert 1 < (y := 2) and y == 2",
         "import torch\nassert torch.ones(2) < 2",  # ambiguous
         "for x in (1, 5):\n    with open('nowhere'):\n        assert x < 3",
-        "def f(x):\n    assert x < 3\n\nf(4)",
         "import torch\nassert 0 < torch.tensor(0.5) < 1\nassert float('nan') < 1, 'nan'",
     ],
 )
