@@ -3,7 +3,8 @@ import { LOSSES, slopeRatio } from './losses.js';
 import { PythonError, Tensor, backward, noGrad, setMoment } from './tape.js';
 
 // A line is { kind, on }, with `on` as the set of its switches that are on. LINES says of each kind
-//   parts      what stands on the line: text, and switches { name, on, off } with the text of each state
+//   parts      what stands on the line: text, switches { name, on, off } with the text of each state, and lists of these
+//              that should stay together
 //   assigns    the names that it gives a value; player: whose half of the step it belongs to
 //   run        what it does, with `s` as the step's scope and `on` as its switches
 const detach = { name: 'detach', on: '.detach()', off: '' };
@@ -35,7 +36,7 @@ export const LINES = {
   },
   logits: {
     player: 'D', assigns: ['logits_real', 'logits_fake'],
-    parts: () => ['logits_real, logits_fake = D(real), D(fake', detach, ')'],
+    parts: () => ['logits_real, logits_fake = D(real), ', ['D(fake', detach, ')']],
     run(s, on) {
       const real = s.D.call(s.get('real')), fake = s.get('fake');
       s.set('logits_real', real);
@@ -88,7 +89,7 @@ export const assigned = lines => [...new Set(lines.flatMap(line => LINES[line.ki
 
 /** A line as Python. */
 export function python(line, loss) {
-  return partsOf(line, loss).map(part => typeof part === 'string' ? part : line.on.has(part.name) ? part.on : part.off).join('');
+  return partsOf(line, loss).flat().map(part => typeof part === 'string' ? part : line.on.has(part.name) ? part.on : part.off).join('');
 }
 
 /** The variables of one call of the step, and what its lines use. */
@@ -159,6 +160,12 @@ export const PITFALLS = {
   d_first_early_zero_grad: 'fake.zero_D.zero_G.logits.d_loss.d_back-retain.step_D.g_loss.g_back.step_G',
   d_first_no_zero_grad_D: `fake.logits-detach.d_loss.d_back.step_D.${HALF_G}`,
 };
+/** The strategy that does what a pitfall meant to do. */
+export const FIXED = {
+  d_first_same_logits: 'd_first_retain_graph', d_first_detached_logits: 'd_first_detach', d_first_rescored: 'd_first_detach',
+  g_first_no_detach: 'g_first_detach', g_first_retain_graph: 'g_first_detach',
+  d_first_early_zero_grad: 'd_first_retain_graph', d_first_no_zero_grad_D: 'd_first_detach',
+};
 export const ARRANGEMENTS = { ...STEPS, ...PITFALLS };
 export const MOST_LINES = 24;
 
@@ -171,7 +178,7 @@ export function parse(text) {
   const known = ({ kind, on }) => Object.hasOwn(LINES, kind) && [...on].every(name => switches(kind).includes(name));
   return lines.length <= MOST_LINES && lines.every(known) ? lines : null;
 }
-export const switches = kind => partsOf({ kind, on: new Set() }, '').flatMap(part => part.name ?? []);
+export const switches = kind => partsOf({ kind, on: new Set() }, '').flat().flatMap(part => part.name ?? []);
 
 /** The name of an arrangement, or its lines as text: `parse` reads both. */
 export function write(lines) {

@@ -22,7 +22,7 @@ export const TEXT = {
   start: 'Start from', working: 'Strategies that work', pitfalls: 'Pitfalls', own: 'Your own order', loss: 'Loss',
   optimizer: 'Optimizer', lr_G: 'lr G', lr_D: 'lr D', seed: 'Seed', rate: 'Speed',
   rates: { 1: '1 step/s', 10: '10 steps/s', max: 'full speed' },
-  play: 'Play', pause: 'Pause', step: 'Step', reset: 'Reset', undo: 'Undo',
+  play: 'Play', pause: 'Pause', step: 'Step', reset: 'Reset', undo: 'Undo', fix: name => `What was meant: ${name}`,
   stepHelp: 'Take one step', resetHelp: 'Begin again from the seed', undoHelp: 'Take back the last change of the lines',
   copy: 'Copy as PyTorch', copied: 'Copied', share: 'Copy link', shared: 'Link copied', theme: 'Light or dark',
   settings: 'Settings',
@@ -34,7 +34,7 @@ export const TEXT = {
   moved: (text, n) => `${text} is now line ${n}.`,
   remove: (text, n) => `Remove line ${n}: ${text}`, removed: text => `${text} is removed.`,
   add: text => `Add ${text} at the end`, added: text => `${text} is the last line now.`, spare: 'Add a line',
-  inNetworks: 'in D, in G', holds: (player, shares) => `${player} holds ${shares || 'no gradient'}`,
+  held: 'gradient in', holds: (player, shares) => `${player} holds ${shares || 'no gradient'}`,
   switch: { detach: '.detach()', retain: 'retain_graph=True', inputs: 'inputs=', no_grad: 'torch.no_grad()',
     reuse: 'logits_fake instead of D(fake)' },
   ghost: { detach: '.detach()', retain: 'retain_graph', inputs: 'inputs', no_grad: 'no_grad' },
@@ -47,7 +47,8 @@ export const TEXT = {
   modes: n => `${n} of 8 modes`,
   planeAlt: (steps, modes) => `After ${steps} steps G covers ${modes} of the 8 modes of the ring.`,
   lossesAlt: (d, g) => `d_loss is ${d}, g_loss is ${g}.`, gradientsAlt: shares => shares || 'Nothing has moved yet.',
-  stopped: (n, message) => `Stopped at line ${n}: ${message}`,
+  stopped: (n, message) => `Stopped at line ${n}: ${message}`, stoppedAt: n => `stopped at line ${n}`,
+  saysFake: 'fake', saysReal: 'real',
   pytorchSays: 'What PyTorch says', exact: 'Held to PyTorch by tests: the same numbers, the same errors, at the same line.',
 
   about: {

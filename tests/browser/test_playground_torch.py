@@ -34,7 +34,9 @@ def modules(browser: Browser) -> Iterator[Page]:
     """An empty page beside the playground's modules, which it can import by their names."""
     with served(DOCS) as address:
         page = browser.new_page()
-        page.route("**/playground/", lambda route: route.fulfill(body="<title>modules</title>", content_type="text/html"))
+        page.route(
+            "**/playground/", lambda route: route.fulfill(body="<title>modules</title>", content_type="text/html")
+        )
         page.goto(f"{address}playground/")
         yield page
         page.close()
@@ -141,9 +143,7 @@ def arrangements(draw_from: st.DrawFn, steps: dict[str, str]) -> str:
 
 def test_any_order_ends_as_with_torch(modules: Page, tmp_path: Path) -> None:
     """Random orders: the same weights and losses after three steps, or the same error at the same line."""
-    steps: dict[str, str] = modules.evaluate(
-        "async base => (await import(`${base}step.js`)).ARRANGEMENTS", modules.url
-    )
+    steps: dict[str, str] = modules.evaluate("async base => (await import(`${base}step.js`)).ARRANGEMENTS", modules.url)
     assert steps.keys() == GANTUTORS.keys()
     draws, outcomes, numbers = draw(3, 6, torch.float64), set(), itertools.count()
 
@@ -155,7 +155,9 @@ def test_any_order_ends_as_with_torch(modules: Page, tmp_path: Path) -> None:
         assert_alike(found, by_torch(copy.deepcopy(gan), found.python, draws), 1e-10)
         outcomes.add(found.error[1] + found.error[2][:20] if found.error else "trains")
         if found.sentence and len(found.losses) == 0:
-            assert found.sentence == sentence_of_the_ledger(found.python, gan, draws[0], tmp_path / f"s{next(numbers)}.py")
+            assert found.sentence == sentence_of_the_ledger(
+                found.python, gan, draws[0], tmp_path / f"s{next(numbers)}.py"
+            )
 
     same()
     assert len(outcomes) >= 4, "the orders end in different ways"
