@@ -23,6 +23,20 @@ export function choice(label, groups, change) {
   return [make('label', { class: 'field' }, make('span', {}, label), select), select];
 }
 
+/** Copies text; where the page may not use the clipboard (no https, a frame), by the old way of selecting it. */
+export async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = make('textarea', { class: 'hidden' });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
 const KNOWN = { D: /^(D|opt_D|d_loss|d_loss_of)$/, G: /^(G|opt_G|g_loss|g_loss_of|ratio|slope_ratio)$/,
   real: /^(real|logits_real)$/, fake: /^(fake|received|logits_fake)$/ };
 
@@ -34,8 +48,7 @@ export function coloured(text) {
   });
 }
 
-/** A sentence: what stands between backticks is code, between stars emphasis. */
+/** A sentence: what stands between backticks is code. */
 export function sentence(text) {
-  return text.split(/(`[^`]+`|\*[^*]+\*)/).map(part => part[0] === '`' ? make('code', {}, ...coloured(part.slice(1, -1)))
-    : part[0] === '*' ? make('em', {}, part.slice(1, -1)) : part);
+  return text.split(/(`[^`]+`)/).map(part => part[0] === '`' ? make('code', {}, ...coloured(part.slice(1, -1))) : part);
 }

@@ -95,9 +95,11 @@ export class Curves {
     this.canvas = canvas;
     this.clear();
   }
-  clear() { Object.assign(this, { stretch: 1, sums: [0, 0, 0], means: [[], []], marks: [], steps: 0, last: [NaN, NaN] }); }
+  clear() {
+    Object.assign(this, { stretch: 1, sums: [0, 0, 0], means: [[], []], marks: [], steps: 0, last: [NaN, NaN] });
+  }
   mark(text) {
-    if (this.marks.at(-1)?.at === this.steps) this.marks.pop();
+    if (this.steps - (this.marks.at(-1)?.at ?? -Infinity) <= this.steps / 25) this.marks.pop();  // as a slider moves
     if (this.steps) this.marks.push({ at: this.steps, text });
   }
   /** Adds pairs (d_loss, g_loss). Where there are 600 stretches, two become one. */
@@ -123,8 +125,8 @@ export class Curves {
     [low, high] = [low - 0.05 * (high - low), high + 0.1 * (high - low)];
     const x = step => left + (width - left - 4) * step / Math.max(this.steps, 100);
     const y = v => Math.min(Math.max(bottom - (bottom - top) * (v - low) / (high - low), top), bottom);
-    Object.assign(c, { font: '11px system-ui, sans-serif', fillStyle: colours.faint, strokeStyle: colours.faint, lineWidth: 1,
-      textAlign: 'right', textBaseline: 'middle' });
+    Object.assign(c, { fillStyle: colours.faint, strokeStyle: colours.faint, lineWidth: 1,
+      font: '11px system-ui, sans-serif', textAlign: 'right', textBaseline: 'middle' });
     const tick = nice((high - low) / 3);
     for (let v = Math.ceil(low / tick) * tick; v < high; v += tick) {
       c.globalAlpha = 0.35;
@@ -136,12 +138,12 @@ export class Curves {
     c.fillText(`${this.steps.toLocaleString('en')} steps`, width - 4, bottom + 5);
     c.textAlign = 'left';
     c.fillText('0', left, bottom + 5);
-    for (const { at: step, text } of this.marks.slice(-12)) {
+    this.marks.forEach(({ at: step, text }, i) => {
       c.setLineDash([2, 3]);
       line(c, x(step), top, x(step), bottom);
       c.setLineDash([]);
-      c.fillText(text, x(step) + 3, top);
-    }
+      c.fillText(text, x(step) + 3, top + 12 * (i % 3));
+    });
     ['D', 'G'].forEach((player, k) => {
       c.beginPath();
       this.means[k].forEach((v, i) => c[i ? 'lineTo' : 'moveTo'](x((i + 0.5) * this.stretch), y(v)));

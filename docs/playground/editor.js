@@ -6,7 +6,7 @@ import { TEXT } from './texts.js';
 const SENDERS = ['d_loss', 'g_loss', 'earlier'];
 
 export class Editor {
-  /** `changed(lines)` is called after each change; `say(text)` tells a screen reader; `ways()` are buttons out of an error. */
+  /** `changed(lines)` is called after each change, `say(text)` tells a screen reader, `ways()` lead out of an error. */
   constructor({ changed, say, ways }) {
     Object.assign(this, { changed, say, ways, lines: [], loss: '', items: [], drag: null });
     this.list = make('ol', { class: 'lines', 'aria-label': TEXT.lines });
@@ -23,7 +23,7 @@ export class Editor {
   /** Shows lines; the focus stays where it was. */
   show(lines, loss) {
     const focus = document.activeElement?.dataset?.place;
-    Object.assign(this, { lines, loss });
+    Object.assign(this, { lines, loss, annotated: '' });
     this.items = lines.map((line, i) => this.item(line, i));
     this.list.replaceChildren(...this.items);
     this.spare.replaceChildren(...Object.keys(LINES).map(kind => {
@@ -37,25 +37,27 @@ export class Editor {
   item(line, i) {
     const text = python(line, this.loss);
     const shown = part => Array.isArray(part) ? [make('span', { class: 'whole' }, ...part.flatMap(shown))]
-      : typeof part === 'string' ? coloured(part) : [this.chip(line, i, part)];
-    const atEnd = part => part.name === 'no_grad' && !line.on.has('no_grad');  // what is off should not come before the code
-    const all = partsOf(line, this.loss), parts = [...all.filter(part => !atEnd(part)), ...all.filter(atEnd)].flatMap(shown);
+      : typeof part === 'string' ? coloured(part) : this.chip(line, i, part);
+    const isLast = part => part.name === 'no_grad' && !line.on.has('no_grad');  // what is off does not precede the code
+    const all = partsOf(line, this.loss);
+    const parts = [...all.filter(part => !isLast(part)), ...all.filter(isLast)].flatMap(shown);
     const handle = button('⠿', () => {}, { class: 'handle', 'data-place': `handle-${i}`,
       'aria-label': TEXT.move(text, i + 1, this.lines.length) });
-    const held = make('span', { class: 'held' }, ...['D', 'G'].map(player => make('span', { class: 'in', 'data-in': player },
-      ...SENDERS.map(sender => make('i', { class: `from-${sender}` })))));
+    const bars = () => SENDERS.map(sender => make('i', { class: `from-${sender}` }));
+    const held = ['D', 'G'].map(player => make('span', { class: 'in', 'data-in': player }, ...bars()));
     return make('li', { class: 'line', 'data-player': LINES[line.kind].player }, handle,
-      make('span', { class: 'number', 'aria-hidden': 'true' }, String(i + 1)), make('code', {}, ...parts), held,
+      make('span', { class: 'number', 'aria-hidden': 'true' }, String(i + 1)),
+      make('code', {}, ...parts), make('span', { class: 'held' }, ...held),
       button('×', () => this.remove(i), { class: 'remove', 'aria-label': TEXT.remove(text, i + 1) }),
       make('div', { class: 'note', hidden: '' }));
   }
 
-  chip(line, i, part) {
-    const on = line.on.has(part.name), swaps = part.off !== '';
-    const text = on || swaps ? coloured(on ? part.on : part.off) : [TEXT.ghost[part.name]];
-    return make('button', { type: 'button', class: `chip ${swaps ? 'swap' : ''}`, 'aria-pressed': String(on),
-      'data-place': `chip-${i}-${part.name}`, 'aria-label': TEXT.switch[part.name],
-      click: () => this.toggle(i, part.name) }, ...text);
+  chip(line, i, { name, on, off }) {
+    const isOn = line.on.has(name), text = isOn ? on : off, comma = text.startsWith(', ') ? ', ' : '';
+    const chip = make('button', { type: 'button', class: off ? 'chip swap' : 'chip', 'aria-pressed': String(isOn),
+      'data-place': `chip-${i}-${name}`, 'aria-label': text ? null : TEXT.switch[name], title: TEXT.switch[name],
+      click: () => this.toggle(i, name) }, ...text ? coloured(text.slice(comma.length)) : [TEXT.ghost[name]]);
+    return [comma, chip];
   }
 
   // Changes -----------------------------------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ export class Editor {
     event.preventDefault();
   }
 
-  // Dragging: a mouse takes a line anywhere, a finger takes its handle ----------------------------------------------------
+  // Dragging: a mouse takes a line anywhere, a finger takes its handle ------------------------------------------------
 
   grab(event) {
     const item = event.target.closest('.line'), handle = event.target.closest('.handle');
@@ -143,18 +145,23 @@ export class Editor {
     this.drag = null;
   }
 
-  // What the run says about the lines -----------------------------------------------------------------------------------
+  // What the run says about the lines ---------------------------------------------------------------------------------
 
   /** `rows` are a Watch's, `notes` [{ line, text }], `error` { line, type, message, sentence } or null. */
   annotate({ rows, notes, error }) {
+    const key = JSON.stringify([rows, notes, error]);
+    if (key === this.annotated) return;
+    this.annotated = key;
     const highest = player => Math.max(1e-12, ...rows.flatMap(row => Object.values(row[player])));
     const full = { D: highest('D'), G: highest('G') };
     this.items.forEach((item, i) => {
       for (const cell of item.querySelectorAll('.in')) {
         const player = cell.dataset.in, shares = rows[i]?.[player] ?? {};
-        SENDERS.forEach((sender, k) => { cell.children[k].style.width = `${100 * (shares[sender] ?? 0) / full[player]}%`; });
-        const words = Object.entries(shares).map(([sender, norm]) => `${norm.toPrecision(2)} ${TEXT.from(sender)}`).join(', ');
-        cell.title = TEXT.holds(player, words);
+        SENDERS.forEach((sender, k) => {
+          cell.children[k].style.width = `${100 * (shares[sender] ?? 0) / full[player]}%`;
+        });
+        const words = Object.entries(shares).map(([sender, norm]) => `${norm.toPrecision(2)} ${TEXT.from(sender)}`);
+        cell.title = TEXT.holds(player, words.join(', '));
       }
       this.note(item, error?.line === i ? error : null, notes.find(note => note.line === i));
     });
@@ -167,9 +174,10 @@ export class Editor {
     if (box.dataset.key === key || (!key && box.hidden)) return;
     box.dataset.key = key;
     box.hidden = !key;
-    if (!error) return box.replaceChildren(...warning ? [make('p', {}, ...sentence(warning.text)), ...this.ways()] : []);
-    const says = error.sentence ? sentence(error.sentence) : [`${error.type}: ${error.message}`];
-    const exact = make('details', {}, make('summary', {}, TEXT.pytorchSays), make('pre', {}, `${error.type}: ${error.message}`));
-    box.replaceChildren(make('p', {}, ...says), ...error.sentence ? [exact] : [], make('p', { class: 'buttons' }, ...this.ways()));
+    if (!key) return;
+    const exact = error && `${error.type}: ${error.message}`, says = error ? error.sentence || exact : warning.text;
+    const more = make('details', {}, make('summary', {}, TEXT.pytorchSays), make('pre', {}, exact));
+    box.replaceChildren(make('p', {}, ...sentence(says)), ...error?.sentence ? [more] : [],
+      make('p', { class: 'buttons' }, ...this.ways()));
   }
 }

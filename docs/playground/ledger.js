@@ -1,12 +1,12 @@
-// Evidence about a step: which loss left what in each network, line by line, and the sentence about an error or a mix-up.
+// Evidence about a step: which loss left what in each network, line by line, and a sentence about what goes wrong.
 import { python } from './step.js';
 import { SECOND_TIME, graph } from './tape.js';
 import { TEXT } from './texts.js';
 
 const EARLIER = 'earlier';  // the sender of what was there before the step
-const SENDER = { d_loss: 'd_loss', g_loss: 'g_loss', fake: 'g_loss' };  // one_stage sends g_loss's gradient by way of fake
+const SENDER = { d_loss: 'd_loss', g_loss: 'g_loss', fake: 'g_loss' };  // one_stage sends g_loss's gradient by fake
 
-/** Watches one step; `rows` has, for each line, { G: { sender: norm }, D: { ... } } of what their .grad holds after it. */
+/** Watches one step; `rows` has for each line what is in each .grad after it, { G: { sender: norm }, D: … }. */
 export class Watch {
   constructor({ G, D }) {
     Object.assign(this, { networks: { G, D }, shares: new Map(), rows: [] });
@@ -41,14 +41,15 @@ export function applied(lines, rows) {
   return { G: at('G'), D: at('D') };
 }
 
-/** A sentence for each line where an optimizer moves its player along a gradient that another loss or step left there. */
+/** A sentence for each line where an optimizer moves its player on what another loss or another step has left there. */
 export function mixUps(lines, rows) {
   return rows.flatMap((row, i) => {
     const { kind } = lines[i], player = kind.startsWith('step_') && kind.at(-1);
     if (!player) return [];
-    const own = player === 'G' ? 'g_loss' : 'd_loss', others = Object.keys(row[player]).filter(sender => sender !== own);
-    if (!Object.keys(row[player]).length) return [{ line: i, text: TEXT.noGradient(player) }];
-    return others.length ? [{ line: i, text: TEXT.mixUp(player, own, others) }] : [];
+    const own = player === 'G' ? 'g_loss' : 'd_loss', senders = Object.keys(row[player]);
+    if (!senders.length) return [{ line: i, text: TEXT.noGradient(player) }];
+    const said = senders.filter(sender => sender !== own).map(sender => TEXT.mixUp[sender](player));
+    return said.length ? [{ line: i, text: [...said, TEXT.silent].join(' ') }] : [];
   });
 }
 

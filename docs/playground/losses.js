@@ -1,5 +1,5 @@
-// The course's losses that need no second derivative, as in gantutor/losses.py: JavaScript for the page, and the same in
-// Python for the script. `ratio` is missing where no factor turns D's gradient into G's: `noRatio` says why.
+// The course's losses that need no second derivative, as in gantutor/losses.py: in JavaScript for the page, in Python
+// for the script. `ratio` is missing where no factor turns D's gradient into G's: `noRatio` says why.
 import { PythonError, add, affine, floats, logSigmoid, mean, relu, square } from './tape.js';
 
 const negative = x => affine(x, -1);
@@ -52,7 +52,9 @@ export const LOSSES = {
     d: (real, fake) => minusLog(add(real, fake, -1)),
     g: (fake, real) => minusLog(add(fake, real, -1)),
     noRatio: 'relativistic has no slope ratio: the slope at a fake depends on the real image that it is paired with',
-    python: { d: '-F.logsigmoid(logits_real - logits_fake).mean()', g: '-F.logsigmoid(logits_fake - logits_real).mean()' },
+    python: {
+      d: '-F.logsigmoid(logits_real - logits_fake).mean()', g: '-F.logsigmoid(logits_fake - logits_real).mean()',
+    },
   },
 };
 

@@ -11,6 +11,7 @@ export class MLP {
       this.biases.push(new Tensor(draw(sizes[i + 1]), 1, sizes[i + 1], true));
       this.weights[i].name = `${name}.${2 * i}.weight`;
       this.biases[i].name = `${name}.${2 * i}.bias`;
+      for (const p of [this.weights[i], this.biases[i]]) p.changed();  // nn.Linear fills them in place: version 1
     }
   }
   get parameters() { return this.weights.flatMap((W, i) => [W, this.biases[i]]); }

@@ -1,5 +1,5 @@
 // The page: puts the parts together, gives the worker its orders, and draws what it sends.
-import { button, choice, coloured, make } from './dom.js';
+import { button, choice, coloured, make, toClipboard } from './dom.js';
 import { Curves, Plane, palette } from './draw.js';
 import { Editor } from './editor.js';
 import { LOSSES } from './losses.js';
@@ -12,10 +12,12 @@ const query = new URLSearchParams(location.search), embedded = query.has('embed'
 const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
 let state = readState(location.hash), playing = false, before = [];
-let frame = null, earlier = null, arrived = 0, between = 33, colours = null, stale = true;
+let frame = null, earlier = null, arrived = 0, between = 40, colours = null;
+let order = 0, begun = 0;  // how often something was set, and at which of these times the run began
+let stale = true, fresh = true;  // whether the plane, and the curves, must be drawn again
 const layers = { field: true, grid: true, reals: true, fakes: true };
 
-// The parts -------------------------------------------------------------------------------------------------------------
+// The parts -----------------------------------------------------------------------------------------------------------
 
 const status = make('p', { class: 'status' }), spoken = make('p', { class: 'hidden', role: 'status' });
 const about = make('p', { class: 'about' });
@@ -25,8 +27,8 @@ const editor = new Editor({ changed: lines => set({ step: write(lines) }, true),
 const canvas = label => make('canvas', { role: 'img', 'aria-label': label });
 const picture = canvas(TEXT.plane), curves = canvas(TEXT.losses);
 const plane = new Plane(picture), history = new Curves(curves);
-const groups = { D: group('D'), G: group('G') }, bars = make('div', { class: 'bars' }, groups.D.element, groups.G.element);
-const legend = make('p', { class: 'legend' });
+const groups = { D: group('D'), G: group('G') }, legend = make('p', { class: 'legend' });
+const bars = make('div', { class: 'bars' }, groups.D.element, groups.G.element);
 
 const named = names => Object.fromEntries(Object.keys(names).map(name => [name, TEXT.names[name]]));
 const [startField, start] = choice(TEXT.start, { '': { own: TEXT.own }, [TEXT.working]: named(STEPS),
@@ -37,8 +39,8 @@ const [optimizerField, optimizer] = choice(TEXT.optimizer, { '': { adam: 'Adam',
   name => begin({ optimizer: name }));
 const [rateField, rate] = choice(TEXT.rate, { '': TEXT.rates }, name => set({ rate: name }));
 const slider = name => {
-  const value = make('b'), input = make('input', { type: 'range', min: '-5', max: '0', step: '0.1', 'aria-label': TEXT[name],
-    input: () => set({ [name]: Number((10 ** input.value).toPrecision(2)) }) });
+  const value = make('b'), moved = () => set({ [name]: Number((10 ** input.value).toPrecision(2)) });
+  const input = make('input', { type: 'range', min: -5, max: 0, step: 0.1, 'aria-label': TEXT[name], input: moved });
   const update = () => {
     input.value = Math.log10(state[name]);
     value.textContent = state[name];
@@ -47,17 +49,19 @@ const slider = name => {
   return { field: make('label', { class: 'field' }, make('span', {}, TEXT[name], ' ', value), input), update };
 };
 const sliders = [slider('lr_G'), slider('lr_D')];
-const seed = make('input', { type: 'number', min: '0', max: '999999', 'aria-label': TEXT.seed, change: () => begin({ seed: Number(seed.value) || 0 }) });
+const reseed = () => begin({ seed: Math.min(Math.max(Math.round(seed.value), 0), 999999) || 0 });
+const seed = make('input', { type: 'number', min: 0, max: 999999, 'aria-label': TEXT.seed, change: reseed });
 const seedField = make('label', { class: 'field' }, make('span', {}, TEXT.seed), seed);
 const switches = Object.entries(TEXT.layers).map(([name, text]) => {
-  const box = make('input', { type: 'checkbox', checked: '', change: () => { [layers[name], stale] = [box.checked, true]; } });
+  const change = () => { [layers[name], stale] = [box.checked, true]; };
+  const box = make('input', { type: 'checkbox', checked: '', change });
   const key = name === 'field' ? [make('small', {}, TEXT.saysFake, make('i', { class: 'key' }), TEXT.saysReal)] : [];
   return make('label', { class: `layer of-${name}` }, box, text, ...key);
 });
 
 const copied = (text, what, done) => button(text, async event => {
   const { target } = event;
-  await navigator.clipboard.writeText(what());
+  await toClipboard(what());
   target.textContent = done;
   say(done);
   setTimeout(() => { target.textContent = text; }, 1500);
@@ -75,22 +79,25 @@ const whole = make('a', { class: 'whole', target: '_blank', rel: 'noopener' }, T
 const buttons = make('div', { class: 'buttons' }, play,
   button(TEXT.step, () => { setPlaying(false); worker.postMessage({ step: true }); }, { title: TEXT.stepHelp }),
   button(TEXT.reset, () => begin({}), { title: TEXT.resetHelp }));
-const settings = make('div', { class: 'settings' }, lossField, optimizerField, sliders[0].field, sliders[1].field, seedField, rateField);
+const settings = make('div', { class: 'settings' },
+  lossField, optimizerField, ...sliders.map(each => each.field), seedField, rateField);
 document.body.classList.toggle('embed', embedded);
 if (query.has('theme')) document.documentElement.dataset.theme = query.get('theme');
 document.body.prepend(
-  make('header', {}, make('h1', {}, TEXT.title), make('p', {}, TEXT.claim), make('div', { class: 'buttons' }, copy, share, theme)),
+  make('header', embedded ? { class: 'hidden' } : {}, make('h1', {}, TEXT.title), make('p', {}, TEXT.claim),
+    ...embedded ? [] : [make('div', { class: 'buttons' }, copy, share, theme)]),
   make('main', {},
     make('section', { class: 'code', 'aria-label': TEXT.lines },
       make('div', { class: 'head' }, startField, undo, embedded ? whole : ''), about, editor.element,
       make('p', { class: 'help' }, TEXT.help)),
-    make('section', { class: 'plane', 'aria-label': TEXT.plane }, make('div', { class: 'head' }, buttons, status), picture,
-      make('div', { class: 'layers' }, ...switches)),
-    make('section', { class: 'charts', 'aria-label': TEXT.losses }, settings, make('h2', {}, TEXT.losses), legend, curves,
-      make('h2', {}, TEXT.gradients), bars, make('p', { class: 'help' }, TEXT.exact))),
+    make('section', { class: 'plane', 'aria-label': TEXT.plane },
+      make('div', { class: 'head' }, buttons, status), picture, make('div', { class: 'layers' }, ...switches)),
+    make('section', { class: 'charts', 'aria-label': TEXT.settings }, settings,
+      make('h2', {}, TEXT.losses), legend, curves, make('h2', {}, TEXT.gradients), bars,
+      make('p', { class: 'help' }, TEXT.exact))),
   spoken);
 
-// State -----------------------------------------------------------------------------------------------------------------
+// State ---------------------------------------------------------------------------------------------------------------
 
 function say(text) { spoken.textContent = text; }
 
@@ -102,17 +109,19 @@ function set(changes, keeps = false) {
     if (name !== 'rate') history.mark(name === 'step' ? TEXT.names[changes.step] ?? TEXT.own : `${changes[name]}`);
   }
   state = { ...state, ...changes };
-  if (!('rate' in changes)) worker.postMessage({ apply: state });
-  worker.postMessage({ rate: state.rate === 'max' ? null : Number(state.rate) });
+  worker.postMessage({ ...'rate' in changes ? {} : { apply: state }, ...pace(), order: ++order });
   keep();
 }
+
+const pace = () => ({ rate: state.rate === 'max' ? null : Number(state.rate) });
 
 /** Begins again from the seed. */
 function begin(changes) {
   state = { ...state, ...changes };
   history.clear();
   earlier = null;
-  worker.postMessage({ start: state, rate: state.rate === 'max' ? null : Number(state.rate), playing });
+  begun = ++order;
+  worker.postMessage({ start: state, ...pace(), playing, order });
   keep();
 }
 
@@ -152,17 +161,18 @@ function show() {
   if (frame) editor.annotate({ rows: [], notes: [], error: null });
 }
 
-// Frames ----------------------------------------------------------------------------------------------------------------
+// Frames --------------------------------------------------------------------------------------------------------------
 
 worker.onmessage = ({ data }) => {
   const now = performance.now();
+  if (data.order < begun) return worker.postMessage({ drawn: true });  // of the run before
   if (frame) between = Math.min(Math.max(now - arrived, 16), 120);
-  [earlier, frame, arrived, stale] = [frame && data.steps > frame.steps ? frame : null, data, now, true];
+  [earlier, frame, arrived, stale, fresh] = [frame && data.steps > frame.steps ? frame : null, data, now, true, true];
   history.take(data.losses);
   plane.take(data.field, colours);
   requestAnimationFrame(() => {
     worker.postMessage({ drawn: true });
-    tell(data);
+    if (data.order === order) tell(data);  // what it says is of these lines
   });
 };
 
@@ -187,7 +197,8 @@ function tell({ steps, perSecond, modes, error, rows, notes, applied }) {
 function group(player) {
   const title = make('h3'), rows = ['d_loss', 'g_loss', 'earlier'].map(sender => {
     const fill = make('i', { class: `from-${sender}` }), value = make('b');
-    const row = make('div', { class: 'bar' }, make('span', {}, TEXT.from(sender)), make('span', { class: 'track' }, fill), value);
+    const track = make('span', { class: 'track' }, fill);
+    const row = make('div', { class: 'bar' }, make('span', {}, TEXT.from(sender)), track, value);
     return { sender, fill, value, row };
   });
   const update = shares => {
@@ -206,7 +217,7 @@ function group(player) {
 function recolour() {
   colours = palette();
   if (frame) plane.take(frame.field, colours);
-  stale = true;
+  [stale, fresh] = [true, true];
 }
 
 /** On each of the screen's frames: points and grid glide from the last frame to this one. */
@@ -215,15 +226,18 @@ function paint(now) {
   if (!frame) return;
   const share = calm || !earlier ? 1 : Math.min((now - arrived) / between, 1);
   if (!stale) return;
-  stale = share < 1;
-  const glide = name => share === 1 ? frame[name] : frame[name].map((v, i) => earlier[name][i] + share * (v - earlier[name][i]));
+  if (fresh) history.draw(colours);
+  [stale, fresh] = [share < 1, false];
+  const glided = (from, to) => to.map((v, i) => from[i] + share * (v - from[i]));
+  const glide = name => share === 1 ? frame[name] : glided(earlier[name], frame[name]);
   plane.draw({ fakes: glide('fakes'), grid: glide('grid'), reals: frame.reals, layers, colours });
-  history.draw(colours);
 }
 
 addEventListener('hashchange', () => { begin(readState(location.hash)); });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
-new ResizeObserver(() => { stale = true; }).observe(picture);
+const resized = new ResizeObserver(() => { [stale, fresh] = [true, true]; });
+resized.observe(picture);
+resized.observe(curves);
 document.addEventListener('visibilitychange', () => worker.postMessage({ playing: playing && !document.hidden }));
 recolour();
 begin({});

@@ -14,7 +14,8 @@ export class Random {
   normal() { return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform()); }
 }
 
-export const MODES = Array.from({ length: 8 }, (_, k) => [2 * Math.cos(Math.PI * k / 4), 2 * Math.sin(Math.PI * k / 4)]);
+const onCircle = angle => [2 * Math.cos(angle), 2 * Math.sin(angle)];
+export const MODES = [0, 1, 2, 3, 4, 5, 6, 7].map(k => onCircle(Math.PI * k / 4));
 const STD = 0.05;
 
 export function ring(size, random) {

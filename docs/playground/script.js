@@ -2,7 +2,10 @@
 import { LOSSES } from './losses.js';
 import { assigned, python } from './step.js';
 
-const OPTIMIZERS = { adam: lr => `Adam(%.parameters(), lr=${lr}, betas=(0.5, 0.999))`, sgd: lr => `SGD(%.parameters(), lr=${lr})` };
+const OPTIMIZERS = {
+  adam: (player, lr) => `Adam(${player}.parameters(), lr=${lr}, betas=(0.5, 0.999))`,
+  sgd: (player, lr) => `SGD(${player}.parameters(), lr=${lr})`,
+};
 
 /** The step alone, as a function of real and z that returns its losses. */
 export function stepAsPython(lines, loss) {
@@ -12,7 +15,7 @@ export function stepAsPython(lines, loss) {
 }
 
 export function script(lines, { loss, seed, optimizer, lr_G, lr_D }) {
-  const { d, g, ratio } = LOSSES[loss].python, build = (player, lr) => OPTIMIZERS[optimizer](lr).replace('%', player);
+  const { d, g, ratio } = LOSSES[loss].python, build = OPTIMIZERS[optimizer];
   const takes = loss === 'relativistic' ? 'logits_fake, logits_real' : 'logits_fake';
   const noRatio = `raise ValueError("${LOSSES[loss].noRatio}")`;
   return `"""A GAN on a ring of eight Gaussians; train_step is as it was arranged in the gantutor playground."""

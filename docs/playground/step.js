@@ -3,8 +3,8 @@ import { LOSSES, slopeRatio } from './losses.js';
 import { PythonError, Tensor, backward, noGrad, setMoment } from './tape.js';
 
 // A line is { kind, on }, with `on` as the set of its switches that are on. LINES says of each kind
-//   parts      what stands on the line: text, switches { name, on, off } with the text of each state, and lists of these
-//              that should stay together
+//   parts      what stands on the line: text, switches { name, on, off } with the text of each state, and lists of
+//              these that should stay together
 //   assigns    the names that it gives a value; player: whose half of the step it belongs to
 //   run        what it does, with `s` as the step's scope and `on` as its switches
 const detach = { name: 'detach', on: '.detach()', off: '' };
@@ -12,7 +12,9 @@ const backwardOf = (name, player) => ({
   player,
   parts: line => [`${name}.backward(`, { name: 'retain', on: 'retain_graph=True', off: '' },
     { name: 'inputs', on: `${line.on.has('retain') ? ', ' : ''}inputs=list(${player}.parameters())`, off: '' }, ')'],
-  run: (s, on) => s.backward(name, { retainGraph: on.has('retain'), inputs: on.has('inputs') ? s[player].parameters : null }),
+  run(s, on) {
+    s.backward(name, { retainGraph: on.has('retain'), inputs: on.has('inputs') ? s[player].parameters : null });
+  },
 });
 const optimizer = player => ({
   zero: { player, parts: () => [`opt_${player}.zero_grad()`], run: s => s.optimizers[player].zeroGrad() },
@@ -44,7 +46,8 @@ export const LINES = {
     },
   },
   logits_received: {
-    player: 'D', assigns: ['logits_real', 'logits_fake'], parts: () => ['logits_real, logits_fake = D(real), D(received)'],
+    player: 'D', assigns: ['logits_real', 'logits_fake'],
+    parts: () => ['logits_real, logits_fake = D(real), D(received)'],
     run(s) {
       const real = s.D.call(s.get('real')), fake = s.D.call(s.get('received'));
       s.set('logits_real', real);
@@ -61,9 +64,9 @@ export const LINES = {
       ? { name: 'reuse', on: 'logits_fake, logits_real', off: 'D(fake), D(real).detach()' }
       : { name: 'reuse', on: 'logits_fake', off: 'D(fake)' }, ')'],
     run(s, on) {
-      const fake = on.has('reuse') ? s.get('logits_fake') : s.D.call(s.get('fake'));
-      const real = !relativistic(s.loss) ? null : on.has('reuse') ? s.get('logits_real') : s.D.call(s.get('real')).detach();
-      s.set('g_loss', LOSSES[s.loss].g(fake, real));
+      const again = !on.has('reuse'), fake = again ? s.D.call(s.get('fake')) : s.get('logits_fake');
+      const ofReal = () => again ? s.D.call(s.get('real')).detach() : s.get('logits_real');
+      s.set('g_loss', LOSSES[s.loss].g(fake, relativistic(s.loss) ? ofReal() : null));
     },
   },
   ratio: {
@@ -89,13 +92,15 @@ export const assigned = lines => [...new Set(lines.flatMap(line => LINES[line.ki
 
 /** A line as Python. */
 export function python(line, loss) {
-  return partsOf(line, loss).flat().map(part => typeof part === 'string' ? part : line.on.has(part.name) ? part.on : part.off).join('');
+  const text = part => typeof part === 'string' ? part : line.on.has(part.name) ? part.on : part.off;
+  return partsOf(line, loss).flat().map(text).join('');
 }
 
 /** The variables of one call of the step, and what its lines use. */
 class Scope {
   constructor(model, lines, real, z, watch) {
-    Object.assign(this, { G: model.G, D: model.D, loss: model.loss, optimizers: { G: model.opt_G, D: model.opt_D }, watch });
+    const { G, D, opt_G, opt_D, loss } = model;
+    Object.assign(this, { G, D, loss, optimizers: { G: opt_G, D: opt_D }, watch });
     this.variables = new Map([['real', real], ['z', z]]);
     this.order = ['real', 'z', ...assigned(lines)];
   }
@@ -111,7 +116,7 @@ class Scope {
   }
   /** The named tensors in the order of their first assignment, which is the order of Python's locals. */
   tensors() {
-    return this.order.flatMap(name => this.variables.get(name) instanceof Tensor ? [[name, this.variables.get(name)]] : []);
+    return this.order.map(name => [name, this.variables.get(name)]).filter(([, value]) => value instanceof Tensor);
   }
 }
 
@@ -162,8 +167,8 @@ export const PITFALLS = {
 };
 /** The strategy that does what a pitfall meant to do. */
 export const FIXED = {
-  d_first_same_logits: 'd_first_retain_graph', d_first_detached_logits: 'd_first_detach', d_first_rescored: 'd_first_detach',
-  g_first_no_detach: 'g_first_detach', g_first_retain_graph: 'g_first_detach',
+  d_first_same_logits: 'd_first_retain_graph', d_first_detached_logits: 'd_first_detach',
+  d_first_rescored: 'd_first_detach', g_first_no_detach: 'g_first_detach', g_first_retain_graph: 'g_first_detach',
   d_first_early_zero_grad: 'd_first_retain_graph', d_first_no_zero_grad_D: 'd_first_detach',
 };
 export const ARRANGEMENTS = { ...STEPS, ...PITFALLS };

@@ -2,15 +2,16 @@
 // its backward needs. A backward frees what it has used, and checks that nothing it needs was changed in place since.
 // All tensors have two dimensions; `moment` counts the lines of the step, so that an error can name them.
 
-export const SECOND_TIME = 'Trying to backward through the graph a second time (or directly access saved tensors after ' +
-  'they have already been freed). Saved intermediate values of the graph are freed when you call .backward() or ' +
-  'autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if you need to ' +
-  'access saved tensors after calling backward.';
+export const SECOND_TIME = 'Trying to backward through the graph a second time (or directly access saved tensors ' +
+  'after they have already been freed). Saved intermediate values of the graph are freed when you call .backward() ' +
+  'or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if you ' +
+  'need to access saved tensors after calling backward.';
 export const NO_GRAPH = 'element 0 of tensors does not require grad and does not have a grad_fn';
 const inPlace = (shape, now, then) => 'one of the variables needed for gradient computation has been modified by an ' +
   `inplace operation: [torch.${Floats === Float64Array ? 'Double' : 'Float'}Tensor [${shape.join(', ')}]], which is ` +
-  `output 0 of AsStrided, is at version ${now}; expected version ${then} instead. Hint: enable anomaly detection to ` +
-  'find the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False).';
+  `output 0 of AsStrided, is at version ${now}; expected version ${then} instead. Hint: enable anomaly detection ` +
+  'to find the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, ' +
+  'check_nan=False).';
 
 let Floats = Float32Array;
 let recording = true;  // false under no_grad
@@ -52,7 +53,7 @@ export function noGrad(compute) {
   try { return compute(); } finally { recording = before; }
 }
 
-/** A result with its node: `saved` are the tensors that `gradients(g, wanted)` will need, wanted[i] says for which inputs. */
+/** A result with its node: `gradients(g, wanted)` gives those of the wanted inputs, and needs the tensors `saved`. */
 function made(data, rows, cols, inputs, saved, gradients) {
   const out = new Tensor(data, rows, cols);
   if (recording && inputs.some(input => input.tracked)) {
@@ -157,8 +158,8 @@ export function add(x, y, sign = 1) {
 }
 
 export function mean(x) {
-  const n = x.data.length;
-  return made(floats(1).fill(x.data.reduce((sum, v) => sum + v, 0) / n), 1, 1, [x], [], g => [floats(n).fill(g[0] / n)]);
+  const n = x.data.length, total = x.data.reduce((sum, v) => sum + v, 0);
+  return made(floats(1).fill(total / n), 1, 1, [x], [], g => [floats(n).fill(g[0] / n)]);
 }
 
 // Backward ------------------------------------------------------------------------------------------------------------
@@ -176,8 +177,8 @@ export function graph(root) {
 }
 
 /**
- * root.backward(gradient, retain_graph=retainGraph, inputs=inputs): adds to the .grad of every leaf that it reaches, or of
- * those in `inputs` only. `added(leaf, gradient)` is told of each.
+ * root.backward(gradient, retain_graph=retainGraph, inputs=inputs): adds to the .grad of every leaf that it reaches,
+ * or only of those in `inputs`. `added(leaf, gradient)` is told of each.
  */
 export function backward(root, { gradient = null, retainGraph = false, inputs = null, added = null } = {}) {
   if (!root.tracked) throw new PythonError('RuntimeError', NO_GRAPH);

@@ -2,7 +2,6 @@
 const LOSS = { earlier: 'earlier steps', d_loss: 'd_loss', g_loss: 'g_loss' };
 const line = ({ number, text }) => `${number}, \`${text}\`,`;
 const ofGraph = (graphOf, made) => graphOf ? `the graph of \`${graphOf}\`` : `a graph made on line ${made.number}`;
-const listed = names => names.map(name => LOSS[name]).join(' and ');
 
 export const TEXT = {
   title: 'GAN playground',
@@ -10,12 +9,17 @@ export const TEXT = {
   open: 'Open the playground',
 
   // the ledger's sentences; gantutor.ledger.diagnosis has the same
-  freed: ({ needed, graphOf, made, by }) => `Line ${line(needed)} goes back through ${ofGraph(graphOf, made)}, but line ` +
-    `${line(by)} has gone through it before and freed what it had saved.`,
-  stale: ({ needed, graphOf, made, by, tensor }) => `Line ${line(needed)} goes back through ${ofGraph(graphOf, made)}, which ` +
-    `needs \`${tensor}\` as it was on line ${made.number}, but line ${line(by)} has changed it in place since.`,
-  mixUp: (player, own, others) => `${player} moves on the gradient of ${own} *plus* what ${listed(others)} left in it. ` +
-    'Nothing raises.',
+  freed: ({ needed, graphOf, made, by }) => `Line ${line(needed)} goes back through ${ofGraph(graphOf, made)}, but ` +
+    `line ${line(by)} has gone through it before and freed what it had saved.`,
+  stale: ({ needed, graphOf, made, by, tensor }) => `Line ${line(needed)} goes back through ` +
+    `${ofGraph(graphOf, made)}, which needs \`${tensor}\` as it was on line ${made.number}, but line ${line(by)} has ` +
+    'changed it in place since.',
+  mixUp: {
+    d_loss: player => `${player} is moved by \`d_loss\`, too.`,
+    g_loss: player => `${player} is moved by \`g_loss\`, too.`,
+    earlier: player => `Nothing has cleared the gradient of ${player}, so it is moved by the sum of all before.`,
+  },
+  silent: 'Nothing raises.',
   noGradient: player => `${player} holds no gradient here, so this line moves nothing.`,
 
   // controls
@@ -25,7 +29,7 @@ export const TEXT = {
   play: 'Play', pause: 'Pause', step: 'Step', reset: 'Reset', undo: 'Undo', fix: name => `What was meant: ${name}`,
   stepHelp: 'Take one step', resetHelp: 'Begin again from the seed', undoHelp: 'Take back the last change of the lines',
   copy: 'Copy as PyTorch', copied: 'Copied', share: 'Copy link', shared: 'Link copied', theme: 'Light or dark',
-  settings: 'Settings',
+  settings: 'Settings and curves',
 
   // the lines
   lines: 'The training step', help: 'Drag a line by its handle, or focus the handle and press the arrow keys. ' +
@@ -41,15 +45,16 @@ export const TEXT = {
 
   // pictures
   plane: 'The plane', layers: { field: 'D’s verdict', grid: 'G’s grid', reals: 'real', fakes: 'fake' },
-  losses: 'Losses', gradients: 'What moves each player', from: sender => `from ${LOSS[sender]}`, noShare: 'no gradient',
+  losses: 'Losses', gradients: 'What moves each player', from: sender => `from ${LOSS[sender]}`,
   movesBy: player => `opt_${player}.step() moves ${player} by`, notMoved: player => `${player} is not moved`,
   steps: n => `step ${n.toLocaleString('en')}`, perSecond: n => `${Math.round(n).toLocaleString('en')} steps/s`,
   modes: n => `${n} of 8 modes`,
   planeAlt: (steps, modes) => `After ${steps} steps G covers ${modes} of the 8 modes of the ring.`,
-  lossesAlt: (d, g) => `d_loss is ${d}, g_loss is ${g}.`, gradientsAlt: shares => shares || 'Nothing has moved yet.',
+  lossesAlt: (d, g) => `d_loss is ${d}, g_loss is ${g}.`,
   stopped: (n, message) => `Stopped at line ${n}: ${message}`, stoppedAt: n => `stopped at line ${n}`,
   saysFake: 'fake', saysReal: 'real',
-  pytorchSays: 'What PyTorch says', exact: 'Held to PyTorch by tests: the same numbers, the same errors, at the same line.',
+  pytorchSays: 'What PyTorch says',
+  exact: 'Held to PyTorch by tests: the same numbers, the same errors, at the same line.',
 
   about: {
     d_first_detach: 'D first. detach ends D’s backward at the fake; G’s half scores the same fake again.',

@@ -1,4 +1,4 @@
-// A run: networks, optimizers and draws from one seed, steps in the arrangement that is set, and what a frame shows of it.
+// A run: networks, optimizers and draws from one seed, steps in the order that is set, and what a frame shows of it.
 import { Watch, applied, explain, mixUps } from './ledger.js';
 import { pointNetworks } from './nn.js';
 import { Adam, SGD } from './optim.js';
@@ -7,7 +7,7 @@ import { parse, takeStep } from './step.js';
 import { Tensor, floats, noGrad } from './tape.js';
 
 export const BATCH = 64;
-export const FIELD = 40;  // D's verdict is shown on FIELD x FIELD places of [-LIMIT, LIMIT]²
+export const FIELD = 32;  // D's verdict is shown on FIELD x FIELD places of [-LIMIT, LIMIT]²
 export const LIMIT = 3;
 export const GRID = 21;  // G's picture of GRID x GRID places z of [-2.5, 2.5]²
 const SHOWN = 256;  // fakes and reals in the picture: always from the same z, so that they can be followed
@@ -35,7 +35,8 @@ export class Training {
   step(watched = false) {
     if (this.error) return;
     const watch = watched || !this.rows.length ? new Watch(this.model) : null;
-    const { losses, error } = takeStep(this.model, this.lines, ring(BATCH, this.random), gaussian(BATCH, this.random), watch);
+    const real = ring(BATCH, this.random), z = gaussian(BATCH, this.random);
+    const { losses, error } = takeStep(this.model, this.lines, real, z, watch);
     if (watch) this.rows = watch.rows;
     if (error) {
       const { type, message } = error.error;
@@ -54,8 +55,8 @@ export class Training {
       return {
         fakes, reals: Float32Array.from(this.reals), grid: Float32Array.from(G.call(this.places.grid).data),
         field: Float32Array.from(D.call(this.places.field).data, this.probReal()),
-        losses: Float32Array.from(this.pending.splice(0)), steps: this.steps, modes: modesCovered(fakes), error: this.error,
-        rows, applied: applied(lines, rows), notes: this.error ? [] : mixUps(lines, rows),
+        losses: Float32Array.from(this.pending.splice(0)), steps: this.steps, modes: modesCovered(fakes),
+        error: this.error, rows, applied: applied(lines, rows), notes: this.error ? [] : mixUps(lines, rows),
       };
     });
   }
@@ -68,5 +69,6 @@ export class Training {
 /** size x size places of [-limit, limit]², row by row from the top. */
 function square(size, limit) {
   const at = i => limit * (2 * i / (size - 1) - 1);
-  return new Tensor(floats(2 * size * size).map((_, i) => i % 2 ? -at(Math.floor(i / 2 / size)) : at(i / 2 % size)), size * size, 2);
+  const places = floats(2 * size * size).map((_, i) => i % 2 ? -at(Math.floor(i / 2 / size)) : at(i / 2 % size));
+  return new Tensor(places, size * size, 2);
 }

@@ -2,8 +2,9 @@
 import { Training } from './training.js';
 
 const SLICE = 12;  // milliseconds of training between two looks at the messages
-const FRAME = 30;  // milliseconds between two frames, at least
-let training = null, playing = false, drawn = true, changed = false, lastFrame = 0, rate = Infinity, due = 0, scheduled = false;
+const FRAME = 40;  // milliseconds between two frames, at least
+let training = null, playing = false, rate = Infinity, due = 0, scheduled = false;
+let drawn = true, changed = false, lastFrame = 0, order = 0;
 const clock = { since: 0, steps: 0, perSecond: 0 };
 const { port1, port2 } = new MessageChannel();  // a timer would wait 4 ms each time
 port1.onmessage = turn;
@@ -16,6 +17,7 @@ onmessage = ({ data }) => {
     playing = data.playing;
     Object.assign(clock, { since: performance.now(), steps: 0, perSecond: 0 });
   }
+  order = data.order ?? order;
   if (data.drawn) drawn = true;
   if (data.step && !playing) training.step(true);
   if (!data.drawn) changed = true;
@@ -53,7 +55,7 @@ function count(steps) {
 }
 
 function send() {
-  const frame = { ...training.frame(), perSecond: clock.perSecond };
+  const frame = { ...training.frame(), perSecond: clock.perSecond, order };
   postMessage(frame, [frame.fakes, frame.reals, frame.grid, frame.field, frame.losses].map(array => array.buffer));
   [drawn, changed, lastFrame] = [false, false, performance.now()];
 }
