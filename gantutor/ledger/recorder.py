@@ -259,7 +259,6 @@ class Recorder:
         self.step_place: Place | None = None
         self.step_shares: tuple[Share, ...] = ()
         self.step_moved: set[str] = set()
-        self.line_sender = 0  # the number of the line as one that wrote to a gradient itself; 0 until it does
         self.calls: list[Call] = []
         self.sent: list[Backward] = []
         self.backward_names: list[str] = []
@@ -365,7 +364,7 @@ class Recorder:
                 self.backward_names,
             ):
                 events.clear()  # type: ignore[attr-defined]
-            self.line_sender, self.optimizer = 0, ""
+            self.optimizer = ""
             self._follow_gradients()
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
@@ -423,7 +422,7 @@ class Recorder:
         if name is None:
             return None
         player = self.reach.players[name]
-        inputs = tuple(value for value in frame.f_locals.values() if isinstance(value, Tensor))
+        inputs = tuple(value.detach() for value in frame.f_locals.values() if isinstance(value, Tensor))
         normed = {n: m for n, m in module.named_modules() if isinstance(m, _NormBase | _DropoutNd)}
         kind = next((p.device.type for p in player.parameters.values()), "cpu")
         call = Call(
@@ -445,9 +444,7 @@ class Recorder:
                 self.meter.end()
                 outputs = [tensor for _, tensor in named_tensors([("", value)])]
                 self.calls.append(dataclasses.replace(call, finite=all(map(is_finite, outputs))))
-                for tensor in outputs:
-                    if tensor.grad_fn is None:
-                        self.values[storage_of(tensor)] = Value(name, inputs, tensor)
+                self.values |= {storage_of(output): Value(name, inputs, output.detach()) for output in outputs}
 
         return leave
 
@@ -507,6 +504,8 @@ class Recorder:
         if node is None:
             return None
         note = scene.notes[node]
+        owner = self.meter.owner(node)
+        inside = "" if owner == NOBODY else self.meter.calls[owner].network
         made = None if note.made == BEFORE else self._line_of(note.made)
         by, write = note.by, None
         if note.state == STALE:
@@ -516,7 +515,7 @@ class Recorder:
             by = write.place if write else None
         if by is None and note.changed not in (None, BEFORE):
             by = self._line_of(note.changed)
-        return Failure(note.state, scene.graph_of(node), made, note.culprit, by, write, note.changed == BEFORE)
+        return Failure(note.state, scene.graph_of(node), made, note.culprit, by, write, note.changed == BEFORE, inside)
 
     def _scale(self, scene: Scene, roots: list[Tensor], names: list[str]) -> float:
         """The factor of a GradScaler that a loss was multiplied with."""
@@ -812,10 +811,10 @@ class Recorder:
         """The number of the backward that runs now, or that of the line as one that writes to gradients itself."""
         if self.number:
             return self.number
-        if not self.line_sender:
-            self.line_sender = len(self.senders)
-            self.senders.append((self.watch.line, ""))
-        return self.line_sender
+        sender = (self.watch.line, "")
+        if sender not in self.senders:
+            self.senders.append(sender)
+        return self.senders.index(sender)
 
     def _place(self, frame: FrameType | None) -> Place:
         assert self.watch.frame is not None
