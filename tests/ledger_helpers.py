@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gantutor.ledger import Line, Trace
 
+
 Share = tuple[int, str, float]  # line, network, norm
 
 
@@ -107,3 +108,8 @@ def only(record: Trace, kind: str) -> Any:
 
 def line_of(record: Trace, text: str, which: int = 0) -> int:
     return at(record, text, which).number
+
+
+def shares_of(record: Trace) -> list[Share]:
+    """(line, network, norm) of every share that a backward added, in an order of its own."""
+    raise NotImplementedError

@@ -116,4 +116,4 @@ def test_cost_counts_every_product_once():
     found = cost(right, M(), real, z, repeats=1)
     assert found.networks["m.D"].forwards == 3
     parts = sum(net.forward_flops + net.backward_flops for net in found.networks.values())
-    assert parts + found.other_flops == found.flops
+    assert parts + found.elsewhere == found.flops

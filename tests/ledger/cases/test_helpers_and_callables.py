@@ -100,7 +100,7 @@ def without_arguments():
     m.updateD(x, z)
 
 
-STEPS = {
+CALLS = {
     "a decorator without wraps": lambda: trace(wrapped, m, x, z),
     "a closure": lambda: trace(make(2.0), m, x, z),
     "functools.partial": lambda: trace(functools.partial(Base.updateD, m, z=z), x),
@@ -111,9 +111,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("how", STEPS)
+@pytest.mark.parametrize("how", CALLS)
 def test_any_callable_is_traced(how):
-    record = STEPS[how]()
+    record = CALLS[how]()
     assert record.error is None
     assert kinds(record) == []
     assert [(text, name.split(".")[-1]) for text, name in moved(record)] == [

@@ -73,7 +73,7 @@ def test_each_discriminator_has_its_name_and_its_share(kind):
 def test_cost_counts_layers_that_are_called_one_by_one_and_rows_add_up(kind):
     found = cost(step, M(kind), real, z, repeats=1)
     parts = sum(net.forward_flops + net.backward_flops for net in found.networks.values())
-    assert parts + found.other_flops == found.flops
+    assert parts + found.elsewhere == found.flops
     one = 2 * 8 * (6 * 16 + 16 * 1)  # a forward of a D, in operations
     assert [found.networks[name].forward_flops for name in NAMES[kind]] == [4 * one] * 2
     same = compare({"a": step, "b": step}, M(kind), real, z)
