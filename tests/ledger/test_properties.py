@@ -162,7 +162,11 @@ def programs(draw: st.DrawFn) -> Program:
             body.append(f"other{number} = {network}(x).square().mean()")
             body.append(f"torch.autograd.backward([loss{number}, other{number}])")
         if kind == "loop":
-            body += ["for _ in range(2):", f"    turn{number} = {network}(x).abs().mean()", f"    turn{number}.backward()"]
+            body += [
+                "for _ in range(2):",
+                f"    turn{number} = {network}(x).abs().mean()",
+                f"    turn{number}.backward()",
+            ]
         if kind == "again" and outputs:
             body.append(f"({draw(st.sampled_from(outputs))} ** 2).sum().backward()")
         if kind == "step":
@@ -200,7 +204,12 @@ def used(program: Program) -> Iterator[str]:
     """The networks that a program names; in a container, all that are in it."""
     text = "\n".join(program.body)
     for name in program.names:
-        if program.shape not in ("globals", "closure") or f"{name}(" in text or f"{name}.p" in text or f"opt_{name}" in text:
+        if (
+            program.shape not in ("globals", "closure")
+            or f"{name}(" in text
+            or f"{name}.p" in text
+            or f"opt_{name}" in text
+        ):
             yield name
 
 
@@ -216,7 +225,9 @@ def test_a_state_is_what_a_backward_after_that_line_finds(program: Program, data
     tensors = [name for name in record.lines[k].tensors if name.isidentifier()]
     name = data.draw(st.sampled_from(sorted(tensors)))
     claimed = record.lines[k].tensors[name]
-    cut = Program(program.shape, program.networks, program.tied, (*program.body[: k + 1], f"return {name}"), program.seed)
+    cut = Program(
+        program.shape, program.networks, program.tied, (*program.body[: k + 1], f"return {name}"), program.seed
+    )
     again = cut.build()
     state, reached = backward(again.step(*again.arguments), again.networks)
     assert claimed.state == state
@@ -253,7 +264,9 @@ def test_a_cost_is_the_sum_of_its_parts(program: Program) -> None:
 
 @few
 @given(programs(), st.sampled_from(["same", "other"]), st.data())
-def test_a_comparison_is_symmetric_and_agrees_with_torch_equal(program: Program, other: str, data: st.DataObject) -> None:
+def test_a_comparison_is_symmetric_and_agrees_with_torch_equal(
+    program: Program, other: str, data: st.DataObject
+) -> None:
     body = program.body if other == "same" else (*program.body, data.draw(st.sampled_from(program.body)))
     twin = Program(program.shape, program.networks, program.tied, body, program.seed)
     built, second = program.build(), twin.build()

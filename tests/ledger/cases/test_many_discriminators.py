@@ -21,7 +21,9 @@ class M:
         torch.manual_seed(0)
         self.G = mlp(4, 6)
         ds = [mlp(6, 1), mlp(6, 1)]
-        self.Ds = {"list": ds, "modulelist": nn.ModuleList(ds), "dict": dict(zip(("msd", "mpd"), ds, strict=True))}[kind]
+        self.Ds = {"list": ds, "modulelist": nn.ModuleList(ds), "dict": dict(zip(("msd", "mpd"), ds, strict=True))}[
+            kind
+        ]
         self.opt_G = torch.optim.Adam(self.G.parameters(), 1e-3)
         self.opt_D = torch.optim.Adam(itertools.chain(*[d.parameters() for d in ds]), 1e-3)
 
