@@ -47,7 +47,6 @@ def trace(step: Callable[..., Any], model: Any, *batch: Any) -> Trace:
         before=recorder.before,
         lines=timed(recorder.lines, times(source, step, model, batch)),
         result=result,
-        model=twin,
         error=error,
         diagnosis=recorder.diagnosis(error),
     )
