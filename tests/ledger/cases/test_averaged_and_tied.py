@@ -45,15 +45,15 @@ real, z = torch.randn(8, 6), torch.randn(8, 4)
 def test_the_average_moves_on_its_own_line_and_has_no_gradient():
     record = trace(step, M(), real, z)
     assert kinds(record) == []
-    assert {text for text, name in moved(record) if name == "m.G_ema"} == {"a.data.mul_(0.9).add_(b.data, alpha=0.1)"}
-    assert all(line.networks["m.G_ema"].with_gradient == 0 for line in record.lines)
+    assert {text for text, name in moved(record) if name == "G_ema"} == {"a.data.mul_(0.9).add_(b.data, alpha=0.1)"}
+    assert all(line.networks["G_ema"].with_gradient == 0 for line in record.lines)
 
 
 def test_a_clamp_of_gradients_is_no_losses_share():
     record = trace(step, M(), real, z)
-    clamped = at(record, "m.opt_D.step()").networks["m.D"]
+    clamped = at(record, "m.opt_D.step()").networks["D"]
     assert {share.line for share in clamped.contributions} == {line_of(record, "d_loss.backward()")}
-    before = at(record, "d_loss.backward()").networks["m.D"]
+    before = at(record, "d_loss.backward()").networks["D"]
     assert clamped.gradient_norm < before.gradient_norm
     assert sum(share.along for share in clamped.contributions) == approx(clamped.gradient_norm, rel=1e-5)
 
@@ -62,8 +62,8 @@ def test_a_shared_trunk_has_both_losses_and_each_head_its_own():
     m = M()
     record = trace(step, m, real, z)
     reaches = {name: at(record, f"{name} = ").tensors[name].reaches for name in ("d_loss", "g_loss", "info")}
-    assert reaches == {"d_loss": ("m.D",), "g_loss": ("m.G", "m.D"), "info": ("m.G", "m.Q")}
-    with Oracle(step, {"m.G": m.G, "m.D": m.D, "m.Q": m.Q}) as oracle:
+    assert reaches == {"d_loss": ("D",), "g_loss": ("G", "D"), "info": ("G", "Q")}
+    with Oracle(step, {"G": m.G, "D": m.D, "Q": m.Q}) as oracle:
         step(m, real, z)
     assert shares_of(record) == oracle.shares()
     assert all(found.equal for found in compare({"a": step, "b": step}, m, real, z).differences)

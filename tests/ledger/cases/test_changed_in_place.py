@@ -75,7 +75,7 @@ WHO = {  # the tensor, and the line that changed it
     fake_masked: ("`fake`", "fake[:, :3] = real[:, :3]"),
     fake_scaled: ("`fake`", "fake += 0.1 * torch.randn_like(fake)"),
     through_a_view: ("`fake`", "flat.clamp_(0.2, 0.8)"),
-    averaged_too_early: ("`m.netD.2.weight`", "p.mul_(0.99)"),
+    averaged_too_early: ("`netD.2.weight`", "p.mul_(0.99)"),
 }
 
 
@@ -128,7 +128,7 @@ def clamped_behind_autograd(m, real, z):  # p.data: torch does not see it, and n
 def test_a_change_through_data_raises_nothing_and_is_called_mixed_weights():
     record = trace(clamped_behind_autograd, M(), real, z)
     assert record.error is None
-    assert ("p.data.clamp_(-0.01, 0.01)", "m.netD") in moved(record)
+    assert ("p.data.clamp_(-0.01, 0.01)", "netD") in moved(record)
     found = only(record, "mixed weights")
     assert found.line == line_of(record, "errG.backward()")
     assert f"line {line_of(record, 'p.data.clamp_')}" in found.why
@@ -147,4 +147,4 @@ def test_refilling_after_the_backward_is_right():
 
     record = trace(two_backwards, M(), real, z)
     assert kinds(record) == []
-    assert len(at(record, "m.optD.step()").networks["m.netD"].contributions) == 2
+    assert len(at(record, "m.optD.step()").networks["netD"].contributions) == 2

@@ -53,12 +53,12 @@ def test_an_iterator_is_used_once_and_the_trace_says_that_it_cannot_be_put_back(
     for batches in (endless(loader), iter(loader), iter([torch.randn(8, 6) for _ in range(9)])):
         record = trace(step, M(), batches)
         assert record.error is None
-        assert any("data_iter" in text for text in record.left)
+        assert any("data_iter" in text for text in record.not_put_back)
     batches = iter([torch.randn(8, 6) for _ in range(9)])
     trace(step, M(), batches)
     assert len(list(batches)) == 6
     batches = iter(loader)
-    assert cost(step, M(), batches, repeats=0).networks["m.netD"].forwards == 7
+    assert cost(step, M(), batches, repeats=0).networks["netD"].forwards == 7
 
 
 def test_shares_in_a_loop_are_the_oracles_and_the_clamp_moves_weights_on_its_own_line():
@@ -68,19 +68,19 @@ def test_shares_in_a_loop_are_the_oracles_and_the_clamp_moves_weights_on_its_own
     assert kinds(record) == []
     torch.manual_seed(1)
     twin = copy.deepcopy(m)
-    with Oracle(step, {"m.netG": twin.netG, "m.netD": twin.netD}) as oracle:
+    with Oracle(step, {"netG": twin.netG, "netD": twin.netD}) as oracle:
         step(twin, iter(data))
     assert shares_of(record) == oracle.shares()
     assert set(moved(record)) == {
-        ("p.data.clamp_(-0.01, 0.01)", "m.netD"),
-        ("m.optimizerD.step()", "m.netD"),
-        ("m.optimizerG.step()", "m.netG"),
+        ("p.data.clamp_(-0.01, 0.01)", "netD"),
+        ("m.optimizerD.step()", "netD"),
+        ("m.optimizerG.step()", "netG"),
     }
     assert all(p.requires_grad for p in m.netD.parameters())  # the flag comes back, too
 
 
 def test_the_two_signs_add_up_to_the_critics_gradient():
     record = trace(step, M(), iter(loader))
-    state = at(record, "m.optimizerD.step()").networks["m.netD"]
+    state = at(record, "m.optimizerD.step()").networks["netD"]
     assert len(state.contributions) == 2
     assert abs(sum(share.along for share in state.contributions) - state.gradient_norm) < 1e-5 * state.gradient_norm

@@ -69,25 +69,25 @@ def test_D_A_is_reached_from_fake_B_and_four_networks_have_their_shares():
     record = trace(step, m, a, b)
     assert kinds(record) == []
     link = at(record, "loss_G_A = ").tensors["loss_G_A"].link
-    assert (link.through, link.made_from) == (("m.netD_A",), ("fake_B",))
-    assert at(record, "loss_G_A = ").tensors["fake_B"].reaches == ("m.netG_A",)
-    assert at(record, "loss_cycle_A = ").tensors["loss_cycle_A"].reaches == ("m.netG_A", "m.netG_B")
-    assert at(record, "loss_D_A = ").tensors["loss_D_A"].reaches == ("m.netD_A",)
+    assert (link.through, link.made_from) == (("netD_A",), ("fake_B",))
+    assert at(record, "loss_G_A = ").tensors["fake_B"].reaches == ("netG_A",)
+    assert at(record, "loss_cycle_A = ").tensors["loss_cycle_A"].reaches == ("netG_A", "netG_B")
+    assert at(record, "loss_D_A = ").tensors["loss_D_A"].reaches == ("netD_A",)
     assert moved(record) == [
-        ("m.optimizer_G.step()", "m.netG_A"), ("m.optimizer_G.step()", "m.netG_B"),
-        ("m.optimizer_D.step()", "m.netD_A"), ("m.optimizer_D.step()", "m.netD_B"),
+        ("m.optimizer_G.step()", "netG_A"), ("m.optimizer_G.step()", "netG_B"),
+        ("m.optimizer_D.step()", "netD_A"), ("m.optimizer_D.step()", "netD_B"),
     ]  # fmt: skip
     assert m.pool == []  # the pool, too, is as it was
-    with Oracle(step, {f"m.{name}": getattr(m, name) for name in NETS}) as oracle:
+    with Oracle(step, {name: getattr(m, name) for name in NETS}) as oracle:
         step(m, a, b)
     assert shares_of(record) == oracle.shares()
     assert kinds(trace(step, m, a, b)) == []  # with a pool that holds images
-    assert cost(step, m, a, b, repeats=1).networks["m.netG_A"].forwards == 2
+    assert cost(step, m, a, b, repeats=1).networks["netG_A"].forwards == 2
 
 
 def test_scores_from_before_Ds_update_are_stale():
     record = trace(late, M(), a, b)
     found = only(record, "changed in place")
-    assert "`m.netD_A.2.weight`" in found.why
+    assert "`netD_A.2.weight`" in found.why
     assert f"line {line_of(record, 'm.optimizer_D.step()')}" in found.why
     assert "pred = m.netD_A(fake_B)" in found.fix

@@ -82,8 +82,8 @@ def test_global_optimizers_move_the_networks_of_an_object_and_gradients_come_bac
         p.grad = torch.ones_like(p)  # as a step leaves them that ends before zero_grad
     before = [p.detach().clone() for p in D.parameters()]
     record = trace(partly, Partly(), torch.randn(64, 15), torch.randn(64, 5))
-    assert moved(record) == [("opt_D.step()", "m.D"), ("opt_G.step()", "m.G")]
-    assert [share.line for share in at(record, "D_loss.backward()").networks["m.D"].contributions] == [
+    assert moved(record) == [("opt_D.step()", "D"), ("opt_G.step()", "G")]
+    assert [share.line for share in at(record, "D_loss.backward()").networks["D"].contributions] == [
         line_of(record, "D_loss.backward()")
     ]
     assert all(torch.equal(a, b) for a, b in zip(before, D.parameters(), strict=True))

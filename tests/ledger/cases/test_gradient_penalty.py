@@ -83,7 +83,7 @@ def test_a_right_penalty_has_shares_as_the_oracle_sees_them(step):
     m = M()
     record = trace(step, m, real, z)
     assert kinds(record) == []
-    with Oracle(step, {"m.G": m.G, "m.D": m.D}) as oracle:
+    with Oracle(step, {"G": m.G, "D": m.D}) as oracle:
         step(copy.copy(m), real, z)
     assert shares_of(record) == oracle.shares()
 
@@ -108,12 +108,12 @@ def test_a_backward_that_leaves_a_graph_in_grad_is_a_leak():
 
 def test_the_three_backwards_are_the_same_update_as_the_sum():
     same = compare({"right": right, "constant": constant, "three": three}, M(), real, z)
-    assert same.between("right", "three", "m.D").near
-    assert not same.between("right", "constant", "m.D").near
+    assert same.between("right", "three", "D").near
+    assert not same.between("right", "constant", "D").near
 
 
 def test_cost_counts_every_product_once():
     found = cost(right, M(), real, z, repeats=1)
-    assert found.networks["m.D"].forwards == 3
+    assert found.networks["D"].forwards == 3
     parts = sum(net.forward_flops + net.backward_flops for net in found.networks.values())
     assert parts + found.elsewhere == found.flops

@@ -116,7 +116,4 @@ def test_any_callable_is_traced(how):
     record = CALLS[how]()
     assert record.error is None
     assert kinds(record) == []
-    assert [(text, name.split(".")[-1]) for text, name in moved(record)] == [
-        (text, "netD") for text in ("self.optimizerD.step()", "m.optimizerD.step()") if text in dict(moved(record))
-    ]
-    assert len(moved(record)) == 1
+    assert [name.split(".")[-1] for _, name in moved(record)] == ["netD"]

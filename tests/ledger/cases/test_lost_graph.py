@@ -105,13 +105,13 @@ def test_the_line_on_which_Gs_graph_was_lost_is_named(step):
     assert (record.error is None) == (step is not rebuilt)
     assert found.line == line_of(record, text)
     assert word in found.why
-    assert "m.netG" in found.what
-    assert ("m.optG.step()", "m.netG") not in moved(record) or step is rounded
+    assert "netG" in found.what
+    assert ("m.optG.step()", "netG") not in moved(record) or step is rounded
     assert all(p.requires_grad for p in m.netG.parameters())
 
 
 def test_a_gradient_of_exactly_0_is_not_none_and_not_cleared():
-    state = at(trace(rounded, M(), real, z), "errG.backward()").networks["m.netG"]
+    state = at(trace(rounded, M(), real, z), "errG.backward()").networks["netG"]
     assert (state.with_gradient, state.gradient_norm) == (state.parameters, 0)
     assert [share.norm for share in state.contributions] == [0]
 

@@ -10,9 +10,9 @@ from torch import nn
 from gantutor.ledger import compare, cost, trace
 
 NAMES = {
-    "list": ("m.Ds[0]", "m.Ds[1]"),
-    "modulelist": ("m.Ds[0]", "m.Ds[1]"),
-    "dict": ("m.Ds['msd']", "m.Ds['mpd']"),
+    "list": ("Ds[0]", "Ds[1]"),
+    "modulelist": ("Ds[0]", "Ds[1]"),
+    "dict": ("Ds['msd']", "Ds['mpd']"),
 }
 
 
@@ -64,9 +64,9 @@ def test_each_discriminator_has_its_name_and_its_share(kind):
     m = M(kind)
     record = trace(step, m, real, z)
     assert kinds(record) == []
-    assert set(record.before) == {"m.G", *NAMES[kind]}
+    assert set(record.before) == {"G", *NAMES[kind]}
     assert at(record, "losses['D'].backward").backwards == ("losses['D']",)
-    with Oracle(step, dict(zip(("m.G", *NAMES[kind]), (m.G, *m.ds()), strict=True))) as oracle:
+    with Oracle(step, dict(zip(("G", *NAMES[kind]), (m.G, *m.ds()), strict=True))) as oracle:
         step(m, real, z)
     assert shares_of(record) == oracle.shares()
 

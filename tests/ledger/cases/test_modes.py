@@ -54,15 +54,15 @@ def test_a_network_that_is_trained_in_eval_mode_is_named_with_the_line_that_set_
     assert f"line {line_of(record, 'm.netG.eval()')}" in found.why
     assert found.fix.startswith("m.netG.train()")
     assert m.netG.training
-    assert [line.networks["m.netG"].training for line in record.lines] == [False] * len(record.lines)
+    assert [line.networks["netG"].training for line in record.lines] == [False] * len(record.lines)
 
 
 def test_sampling_in_eval_mode_and_going_back_is_right():
     record = trace(in_train, M(), real, z)
     assert kinds(record) == []
-    assert at(record, "m.netG.eval()").networks["m.netG"].training is False
-    assert record.lines[-1].networks["m.netG"].training is True
-    assert record.lines[-1].networks["m.netG"].batchnorms[0].batches == 1
+    assert at(record, "m.netG.eval()").networks["netG"].training is False
+    assert record.lines[-1].networks["netG"].training is True
+    assert record.lines[-1].networks["netG"].batchnorms[0].batches == 1
 
 
 def test_a_batch_of_one_image_is_torchs_own_error():

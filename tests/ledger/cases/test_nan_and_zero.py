@@ -57,7 +57,7 @@ real, z = torch.randn(8, 6), torch.randn(8, 4)
 
 def test_a_gradient_of_0_from_a_loss_is_neither_none_nor_cleared():
     record = trace(margins_met, M(), real, z)
-    state = at(record, "d_loss.backward()").networks["m.D"]
+    state = at(record, "d_loss.backward()").networks["D"]
     assert [(share.line, share.norm) for share in state.contributions] == [(line_of(record, "d_loss.backward()"), 0)]
     assert at(record, "d_loss = ").tensors["d_loss"].value == 0
     assert kinds(record) == []
@@ -65,11 +65,9 @@ def test_a_gradient_of_0_from_a_loss_is_neither_none_nor_cleared():
 
 def test_a_saturated_loss_sends_G_nothing():
     record = trace(saturated, M(), real, z)
-    state = at(record, "g_loss.backward()").networks["m.G"]
+    state = at(record, "g_loss.backward()").networks["G"]
     assert [share.norm for share in state.contributions] == [0]
-    assert kinds(record) == ["vanished gradient"]
-    assert "`g_loss`" in record.findings[0].what
-    assert "softplus" in record.findings[0].fix
+    assert kinds(record) == []  # the table shows it; no record tells it from a loss at its lowest
 
 
 def test_the_first_nan_or_infinity_has_its_line():
@@ -78,17 +76,17 @@ def test_the_first_nan_or_infinity_has_its_line():
     assert found.line == line_of(record, "d_loss = ")
     assert "`d_loss`" in found.what
     assert "inf" in found.what
-    assert record.first_nonfinite.line == found.line
+    assert record.nonfinite.place.line == found.line
 
 
 def test_two_shares_that_cancel_are_two_shares():
     m = M()
     record = trace(cancels, m, real, z)
-    state = record.lines[-1].networks["m.G"]
+    state = record.lines[-1].networks["G"]
     assert state.gradient_norm < 1e-6 * state.contributions[0].norm
     assert [share.line for share in state.contributions] == [
         line_of(record, "d_part.backward"), line_of(record, "g_part.backward")
     ]  # fmt: skip
-    with Oracle(cancels, {"m.G": m.G, "m.D": m.D}) as oracle:
+    with Oracle(cancels, {"G": m.G, "D": m.D}) as oracle:
         cancels(m, real, z)
     assert shares_of(record) == oracle.shares()

@@ -55,14 +55,14 @@ def test_r1_adds_to_D_alone_and_the_image_is_a_leaf_that_is_given_back():
     assert real.grad is None
     applied = at(record, "m.opt_D.step()").networks
     lines = [line_of(record, f"{name}.backward") for name in ("loss_real", "penalty", "loss_fake")]
-    assert [share.line for share in applied["m.D"].contributions] == lines
-    assert applied["m.G"].with_gradient == 0
+    assert [share.line for share in applied["D"].contributions] == lines
+    assert applied["G"].with_gradient == 0
     leaf = [line.tensors["real"].gradient_norm for line in record.lines if "real" in line.tensors]
     assert leaf[-1] > 0  # each backward leaves a gradient in the image too, which nobody needs
-    with Oracle(r1, {"m.G": m.G, "m.D": m.D}) as oracle:
+    with Oracle(r1, {"G": m.G, "D": m.D}) as oracle:
         r1(m, real.clone(), z)
     assert shares_of(record) == oracle.shares()
-    assert cost(r1, m, real, z, repeats=1).networks["m.D"].forwards == 2
+    assert cost(r1, m, real, z, repeats=1).networks["D"].forwards == 2
 
 
 @pytest.mark.parametrize(

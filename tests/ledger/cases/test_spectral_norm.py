@@ -47,9 +47,9 @@ def test_a_step_is_traced_before_and_after_training_and_its_buffers_come_back(no
     before = {name: value.clone() for name, value in m.D.state_dict().items()}
     record = trace(step, m, real, z)
     assert kinds(record) == kinds(trace(two_forwards, m, real, z)) == []
-    assert cost(step, m, real, z, repeats=1).networks["m.D"].forwards == 3
+    assert cost(step, m, real, z, repeats=1).networks["D"].forwards == 3
     assert all(torch.equal(value, before[name]) for name, value in m.D.state_dict().items())
-    with Oracle(step, {"m.G": m.G, "m.D": m.D}) as oracle:
+    with Oracle(step, {"G": m.G, "D": m.D}) as oracle:
         step(m, real, z)
     assert shares_of(record) == oracle.shares()
 
@@ -72,6 +72,6 @@ def test_several_statements_on_a_line():
     found = only(record, "changed in place")
     first = oneliners.__code__.co_firstlineno
     assert found.line == first + 4
-    assert "`m.model.parametrizations.weight.original`" in found.why or "weight" in found.why
+    assert "`model.parametrizations.weight.original`" in found.why or "weight" in found.why
     assert f"line {first + 3}" in found.why
     assert "m.opt1.step()" in found.why

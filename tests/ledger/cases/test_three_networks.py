@@ -58,7 +58,7 @@ def test_the_graph_that_goes_on_into_the_encoder_raises_and_the_encoders_weight_
     record = trace(scores_from_before, M(), x, x2)
     found = only(record, "changed in place")
     assert found.line == line_of(record, "D_tc_loss.backward()")
-    assert "`m.E.2.weight`" in found.why
+    assert "`E.2.weight`" in found.why
     assert f"line {line_of(record, 'm.optim_VAE.step()')}" in found.why
     assert "detach" in found.fix
 
@@ -70,10 +70,10 @@ def test_with_the_steps_at_the_end_the_encoder_follows_Ds_loss_and_nothing_raise
     assert record.error is None
     found = only(record, "another's gradient")
     assert found.line == line_of(record, "m.optim_VAE.step()")
-    assert "m.E" in found.what
+    assert "E" in found.what
     assert "`D_tc_loss`" in found.what
     assert "detach" in found.fix
     torch.manual_seed(3)
-    with Oracle(steps_at_the_end, {f"m.{name}": getattr(m, name) for name in ("E", "Dec", "D")}) as oracle:
+    with Oracle(steps_at_the_end, {name: getattr(m, name) for name in ("E", "Dec", "D")}) as oracle:
         steps_at_the_end(m, x, x2)
     assert shares_of(record) == oracle.shares()

@@ -103,5 +103,5 @@ def test_a_gradient_that_is_never_cleared_and_one_that_is_collected_on_purpose()
     assert found.fix.startswith("m.optD.zero_grad()")
     record = trace(accumulated, M(), batches(4), max_iterations=4)
     assert kinds(record) == []
-    assert len(at(record, "m.optD.step()").networks["m.netD"].contributions) == 4
+    assert len(at(record, "m.optD.step()").networks["netD"].contributions) == 4
     assert max(len(line) for line in str(record).splitlines()) < 300
