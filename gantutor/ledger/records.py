@@ -167,7 +167,8 @@ class Failure:
     """Why a backward raises: the part of the graph behind `graph_of`, made at `made`, is FREED or STALE.
 
     `culprit` is the tensor that was changed, "" if it has no name; `by` is who freed or changed it, None where that was
-    before the step or is unknown; `made` is None for a graph from before the step. `write` is the change, if it is known.
+    before the step (`before_step`) or is unknown; `made` is None for a graph from before the step. `write` is the
+    change, if it is known.
     """
 
     kind: str
@@ -176,6 +177,7 @@ class Failure:
     culprit: str
     by: Place | None
     write: Write | None = None
+    before_step: bool = False
 
 
 @dataclass(frozen=True)
