@@ -134,7 +134,7 @@ def programs(draw: st.DrawFn) -> Program:
     body: list[str] = []
     outputs: list[str] = []
     for number in range(draw(st.integers(2, 7))):
-        kind = draw(st.sampled_from(["loss", "loss", "loss", "pair", "loop", "step", "zero_grad", "again"]))
+        kind = draw(st.sampled_from(["loss", "loss", "loss", "pair", "loop", "step", "zero_grad", "again", "late"]))
         network, optimizer = draw(st.sampled_from(names)), draw(st.sampled_from(opts))
         retain = draw(st.sampled_from(["", "retain_graph=True"]))
         if kind in ("loss", "pair"):
@@ -169,6 +169,13 @@ def programs(draw: st.DrawFn) -> Program:
             ]
         if kind == "again" and outputs:
             body.append(f"({draw(st.sampled_from(outputs))} ** 2).sum().backward()")
+        if kind == "late" and outputs:  # as many write it: keep the graph, step, and go back once more
+            name = draw(st.sampled_from(outputs))
+            body += [
+                f"{name}.sum().backward(retain_graph=True)",
+                f"{optimizer}.step()",
+                f"({name} ** 2).sum().backward()",
+            ]
         if kind == "step":
             body.append(f"{optimizer}.step()")
         if kind == "zero_grad":
