@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from gantutor.ledger.records import (
     FREED,
     NO_GRAPH,
-    STALE,
     Backward,
     Call,
     Clear,
@@ -38,7 +37,6 @@ from gantutor.ledger.rewrite import (
     without_cuts,
 )
 
-MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
 NO_WAY = "does not require grad and does not have a grad_fn"
 AGAINST = -0.5  # the cosine below which two losses pull a network in opposite directions
 
@@ -53,26 +51,9 @@ def find(trace: Trace) -> list[Finding]:
     return sorted(found.values(), key=lambda finding: finding.line)
 
 
-def explain(failure: Failure, error: Exception | None, needed: Place) -> str:
-    """One sentence for a failure that was foreseen; "" for another error. `needed` is the statement that raised."""
-    if not isinstance(error, RuntimeError) or MESSAGES[failure.kind] not in str(error):
-        return ""
-    return f"Line {needed} {reason(failure, needed)}"
-
-
-def reason(failure: Failure, needed: Place) -> str:
-    """`goes back through the graph of …, but line …`."""
-    made = "before this step" if failure.made is None else f"on line {failure.made.line}"
-    graph = f"the graph of `{failure.graph_of}`" if failure.graph_of else f"a graph made {made}"
-    if failure.by is None:
-        by = "something before this step"
-    else:
-        by = "the same line" if failure.by == needed else f"line {failure.by}"
-    if failure.kind == FREED:
-        return f"goes back through {graph}, but {by} has gone through it before and freed what it had saved."
-    tensor = f"`{failure.culprit}`" if failure.culprit else "a tensor inside"
-    made = "as it was then" if failure.made is None else f"as it was on line {failure.made.line}"
-    return f"goes back through {graph}, which needs {tensor} {made}, but {by} has changed it in place since."
+def reason(trace: Trace) -> str:
+    """`It goes back through the graph of …`: the diagnosis, about "it"."""
+    return "It goes" + trace.diagnosis.partition(" goes")[2]
 
 
 # The records as one sequence of events -------------------------------------------------------------------------------
@@ -178,11 +159,11 @@ def broken_graph(facts: Facts) -> Iterator[Finding]:
     """Autograd's two famous errors."""
     trace, failure = facts.trace, facts.trace.failure
     raised = next((e for e in reversed(facts.events) if isinstance(e, Backward) and e.raised), None)
-    if failure is None or trace.error is None or MESSAGES[failure.kind] not in str(trace.error):
+    if failure is None:
         return
     last = trace.lines[-1]
     place = Place(last.number, last.text) if raised is None else raised.place
-    why = f"It {reason(failure, place)}"
+    why = reason(trace)
     if failure.kind == FREED:
         what = f"`{place.text}` needs a graph that is used up."
         yield Finding(place.line, what, why, fix_freed(facts, failure, place), "freed graph")
