@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import inspect
 import math
 import os
 import sys
@@ -46,7 +47,9 @@ from gantutor.ledger.records import (
     Backward,
     BatchNormState,
     Call,
+    Clear,
     Cut,
+    Event,
     Failure,
     Iteration,
     Kept,
@@ -60,6 +63,7 @@ from gantutor.ledger.records import (
 )
 from gantutor.ledger.source import Source, place_of, users_frames
 
+ZERO_GRADS = (inspect.unwrap(Optimizer.zero_grad).__code__, nn.Module.zero_grad.__code__)
 SCALER_STEP, SAVE = torch.amp.GradScaler.step.__code__, torch.save.__code__
 CUTS = {  # what ends a graph, as the user calls it
     "detach": (Tensor.detach, torch.detach, Tensor.detach_),
@@ -259,12 +263,10 @@ class Recorder:
         self.step_place: Place | None = None
         self.step_shares: tuple[Share, ...] = ()
         self.step_moved: set[str] = set()
-        self.calls: list[Call] = []
-        self.sent: list[Backward] = []
+        self.step_is_first = False
+        self.events: list[Event] = []
+        self.written: set[tuple[str, str, Place]] = set()  # the writes among the events
         self.backward_names: list[str] = []
-        self.steps: list[OptimizerStep] = []
-        self.cuts: list[Cut] = []
-        self.writes: dict[tuple[str, str, Place], Write] = {}
         self.touched: set[tuple[str, str]] = set()  # the parameters that the line has written to
         # What has happened.
         self.senders: list[tuple[int, str]] = [(0, "")]
@@ -347,24 +349,10 @@ class Recorder:
                 flops=self.meter.flops,
                 milliseconds=milliseconds,
                 backwards=tuple(self.backward_names),
-                calls=tuple(self.calls),
-                sent=tuple(self.sent),
-                steps=tuple(self.steps),
-                cuts=tuple(dict.fromkeys(self.cuts)),
-                writes=tuple(self.writes.values()),
+                events=tuple(self.events),
             )
             self.lines.append(line)
-            for events in (
-                self.calls,
-                self.sent,
-                self.steps,
-                self.cuts,
-                self.writes,
-                self.touched,
-                self.backward_names,
-            ):
-                events.clear()  # type: ignore[attr-defined]
-            self.optimizer = ""
+            self.events, self.written, self.touched, self.backward_names, self.optimizer = [], set(), set(), [], ""
             self._follow_gradients()
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
@@ -402,8 +390,10 @@ class Recorder:
             if code is BACKWARD or code is GRAD:
                 return None if self.number else self._backward(frame)
             if code is SCALER_STEP:
-                arguments, steps = frame.f_locals, len(self.steps)
+                arguments, steps = frame.f_locals, self._steps()
                 return lambda value, raised: None if raised else self._scaler_ends(arguments["optimizer"], steps)
+            if code in ZERO_GRADS:
+                self._cleared(frame)
             if code is SAVE and isinstance(frame.f_locals["f"], str | os.PathLike):
                 self.opened(frame.f_locals["f"])
         return None
@@ -443,7 +433,7 @@ class Recorder:
             with self._own_work():
                 self.meter.end()
                 outputs = [tensor for _, tensor in named_tensors([("", value)])]
-                self.calls.append(dataclasses.replace(call, finite=all(map(is_finite, outputs))))
+                self.events.append(dataclasses.replace(call, finite=all(map(is_finite, outputs))))
                 self.values |= {storage_of(output): Value(name, inputs, output.detach()) for output in outputs}
 
         return leave
@@ -491,10 +481,10 @@ class Recorder:
                 number, self.number = self.number, 0
                 arrived = {name: ledger.arrived(number) for name, ledger in self.ledgers.items()}
                 norms = {name: norm for name, norm in arrived.items() if norm is not None}
-                self.sent.append(dataclasses.replace(backward, arrived=norms, raised=raised))
+                self.events.append(dataclasses.replace(backward, arrived=norms, raised=raised))
                 scene.look_again(nodes, place)
                 if is_grad and not backward.create_graph and backward.reaches:
-                    self.cuts.append(Cut(place, "grad without create_graph", backward.losses[0], backward.reaches))
+                    self.events.append(Cut(place, "grad without create_graph", backward.losses[0], backward.reaches))
                 self._follow_gradients()
 
         return leave
@@ -542,7 +532,8 @@ class Recorder:
             if self.watch.line and not self.number and not self.optimizer:
                 behind = Scene.behind(self.reach.players, tensor)
                 name = next((n for ref, n in self.named.values() if ref() is tensor), "")
-                self.cuts.append(Cut(self._place(sys._getframe()), how, name, behind))
+                found = Cut(self._place(sys._getframe()), how, name, behind)
+                self.events += [found] if found not in self.events else []
 
     # Optimizers and writes --------------------------------------------------------------------------------------------
 
@@ -553,7 +544,7 @@ class Recorder:
             frame = sys._getframe()
             self.step_place = self._place(frame)
             self.optimizer = self._name_optimizer(optimizer, frame)
-            self.step_moved = set()
+            self.step_moved, self.step_is_first = set(), not optimizer.state
             ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
             self.step_shares = tuple(
                 Share(name, *share) for name, ledger in self.ledgers.items() for share in ledger.shares(ids)
@@ -564,7 +555,7 @@ class Recorder:
         if not self.watch.line or self.busy or self.step_place is None:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.steps.append(
+        self.events.append(
             OptimizerStep(
                 optimizer=self.optimizer,
                 place=self.step_place,
@@ -574,6 +565,7 @@ class Recorder:
                 without_gradient=sum(p.grad is None for p in parameters),
                 parameters=len(parameters),
                 skipped=skipped,
+                first=self.step_is_first,
             )
         )
         self.optimizer, self.step_place = "", None
@@ -581,9 +573,20 @@ class Recorder:
     def _scaler_ends(self, optimizer: Optimizer, steps: int) -> None:
         """`GradScaler.step` is done; where the optimizer has not stepped, gradients were infinite."""
         optimizer = getattr(optimizer, "_optimizer", optimizer)
-        if len(self.steps) == steps:
+        if self._steps() == steps:
             self._optimizer_begins(optimizer)
             self._optimizer_ends(optimizer, skipped=True)
+
+    def _steps(self) -> int:
+        """How many steps of optimizers the line has taken so far."""
+        return sum(isinstance(event, OptimizerStep) for event in self.events)
+
+    def _cleared(self, frame: FrameType) -> None:
+        """`zero_grad` of an optimizer or a module is called, also where there is nothing to clear."""
+        of = frame.f_locals["self"]
+        given = of.parameters() if isinstance(of, nn.Module) else (p for g in of.param_groups for p in g["params"])
+        networks = dict.fromkeys(network for p in given for network, _ in self.inner.get(storage_of(p), ()))
+        self.events.append(Clear(self._place(frame.f_back), tuple(networks)))
 
     def holds(self, optimizer: Optimizer) -> dict[str, int]:
         """How many parameters of each network an optimizer holds."""
@@ -619,7 +622,10 @@ class Recorder:
             names = [name]
         for name in names:
             place = self.step_place if self.optimizer and self.step_place else self._place(sys._getframe())
-            write = self.writes.setdefault((name, self.optimizer, place), Write(place, name, how, self.optimizer))
+            write = Write(place, name, how, self.optimizer)
+            if (name, self.optimizer, place) not in self.written:
+                self.written.add((name, self.optimizer, place))
+                self.events.append(write)
             past = self.history.setdefault(storage, [])
             if not past or past[-1] != (len(self.lines), write):
                 past.append((len(self.lines), write))
@@ -749,7 +755,8 @@ class Recorder:
         if self.nonfinite is not None:
             return
         here = self._line_of(len(self.lines))
-        broken = [(call.place, f"what {call.network} returns", "tensor") for call in self.calls if not call.finite]
+        calls = (event for event in self.events if isinstance(event, Call))
+        broken = [(call.place, f"what {call.network} returns", "tensor") for call in calls if not call.finite]
         for name, tensor in scene.tensors.items():
             storage, version = storage_of(tensor), -1 if tensor.is_inference() else tensor._version
             if self.checked.get(storage) != version:

@@ -119,6 +119,7 @@ class OptimizerStep:
         without_gradient: how many of its parameters held none.
         parameters: how many parameters it holds, those of no watched network included.
         skipped: whether a GradScaler has left it out, as gradients were infinite.
+        first: whether the optimizer had no state, as before its first step.
     """
 
     optimizer: str
@@ -129,6 +130,7 @@ class OptimizerStep:
     without_gradient: int
     parameters: int
     skipped: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,17 @@ class Write:
     tensor: str
     how: str
     optimizer: str
+
+
+@dataclass(frozen=True)
+class Clear:
+    """A call of `zero_grad`, of an optimizer or a module, with the networks of which it clears parameters."""
+
+    place: Place
+    networks: tuple[str, ...]
+
+
+Event = Call | Backward | OptimizerStep | Cut | Write | Clear
 
 
 @dataclass(frozen=True)
@@ -331,8 +344,8 @@ class Line:
 
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
-    the names of those whose `backward()` the line has called. `calls`, `sent` (every backward), `steps`, `cuts` and
-    `writes` are what it did, in order; what a function did that it called is the line's, too.
+    the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
+    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts` and `writes` are those of a kind.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
     under observation unless the trace was timed.
@@ -347,11 +360,27 @@ class Line:
     flops: int
     milliseconds: float
     backwards: tuple[str, ...]
-    calls: tuple[Call, ...] = ()
-    sent: tuple[Backward, ...] = ()
-    steps: tuple[OptimizerStep, ...] = ()
-    cuts: tuple[Cut, ...] = ()
-    writes: tuple[Write, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(event for event in self.events if isinstance(event, Call))
+
+    @property
+    def sent(self) -> tuple[Backward, ...]:
+        return tuple(event for event in self.events if isinstance(event, Backward))
+
+    @property
+    def steps(self) -> tuple[OptimizerStep, ...]:
+        return tuple(event for event in self.events if isinstance(event, OptimizerStep))
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        return tuple(event for event in self.events if isinstance(event, Cut))
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        return tuple(event for event in self.events if isinstance(event, Write))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from gantutor.ledger.findings import find
 from gantutor.ledger.reach import Reach, Snapshot, function_of, roots_of
 from gantutor.ledger.recorder import LoopEnds, Recorder, Watch
 from gantutor.ledger.records import FREED, STALE, Failure, Place, Trace
@@ -78,7 +79,7 @@ def written_down(recorder: Recorder, result: Any, error: Exception | None) -> Tr
         raise recorder.watch.fault
     source = recorder.source
     explained = explain(recorder.failure, error, recorder.raised_at)
-    return Trace(
+    record = Trace(
         name=source.name,
         source=source.text,
         first_line=source.first_line,
@@ -100,6 +101,7 @@ def written_down(recorder: Recorder, result: Any, error: Exception | None) -> Tr
         kept=recorder.kept,
         nonfinite=recorder.nonfinite,
     )
+    return dataclasses.replace(record, findings=find(record))
 
 
 def without_frames(error: Exception) -> Exception:

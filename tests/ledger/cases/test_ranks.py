@@ -1,0 +1,91 @@
+"""DDP with two processes, where rank 0 alone looks (StyleTTS2 7, MONAI 352); BatchNorm's buffers (pytorch/pytorch 175024)."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from ledger_helpers import kinds, mlp, shares_of
+from torch.nn.parallel import DistributedDataParallel as DDP
+
+from gantutor.ledger import trace
+
+
+class M:
+    def __init__(self, norm="none"):
+        torch.manual_seed(0)
+        self.G, self.D = DDP(mlp(4, 6)), DDP(mlp(6, 1, norm))
+        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.G, self.D))
+
+
+def step(m, real, z):
+    m.opt_D.zero_grad()
+    fake = m.G(z)
+    pred_real = m.D(real)
+    pred_fake = m.D(fake.detach())
+    d_loss = F.softplus(-pred_real).mean() + F.softplus(pred_fake).mean()
+    d_loss.backward()
+    m.opt_D.step()
+
+
+def rank_of_two(rank):
+    """What one process does. Rank 1 does not trace where rank 0 alone looks, as `if rank == 0: print(...)` has it."""
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    real, z = torch.randn(8, 6), torch.randn(8, 4)
+    record = trace(step, M(), real, z, all_ranks=True)
+    print("together", len(shares_of(record)), kinds(record), flush=True)
+    record = trace(step, M("batch"), real, z, all_ranks=True)
+    print("buffers", kinds(record), record.findings[0].why if record.findings else "", flush=True)
+    dist.barrier()
+    if rank == 0:
+        try:
+            trace(step, M.__new__(M), real, z)
+        except RuntimeError as error:
+            print("alone", error, flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def said():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank)], env={**os.environ, **there, **paths}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        return [rank.communicate(timeout=300)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def test_all_ranks_together_are_traced(said):
+    assert all("together 1 []" in text for text in said), said
+
+
+def test_a_buffer_that_ddp_writes_between_two_forwards_is_named(said):
+    for text in said:
+        line = next(line for line in text.splitlines() if line.startswith("buffers"))
+        assert "changed in place" in line
+        assert "broadcast_buffers" in text or "buffer" in line
+
+
+def test_one_rank_alone_is_refused_and_does_not_hang(said):
+    assert "alone" in said[0]
+    assert "every rank" in said[0]
+
+
+if __name__ == "__main__":
+    rank_of_two(int(sys.argv[1]))
