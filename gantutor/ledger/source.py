@@ -90,7 +90,7 @@ class Source:
 
     def is_inside(self, line: int) -> bool:
         """Whether a line belongs to these statements."""
-        return line in self._first
+        return 0 <= line - self.first_line < len(self._lines)
 
     def loop_at(self, line: int) -> ast.For | ast.While | None:
         """The loop whose header begins at `line`."""
