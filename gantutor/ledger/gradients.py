@@ -99,7 +99,8 @@ class GradientLedger:
         elif gradient is not None and gradient is slot.seen and slot.before is not None:
             change = gradient.detach() - slot.before
             if change.any():
-                slot.shares[self.sender()] = change
+                number = self.sender()
+                slot.shares[number] = slot.shares[number] + change if number in slot.shares else change
         elif gradient is not None:
             slot.shares = {self.sender(): None}
         slot.seen, slot.before, self.told = gradient, None, None

@@ -200,7 +200,7 @@ def has_double_sigmoid(nodes: Iterable[Node]) -> bool:
 
 
 class Value(NamedTuple):
-    """What a network has made without a graph, and of what; kept, so that their memory goes to no other tensor."""
+    """What a network has made, and of what, without graphs; kept, so that their memory goes to no other tensor."""
 
     network: str
     inputs: tuple[Tensor, ...]
@@ -227,8 +227,8 @@ def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[
 class Scene:
     """Everything that has a name at a moment. Making one notes in the graphs what has happened to them since the last.
 
-    `roots` are tensors without a name whose graphs are looked at, too; `values` are those that networks have made
-    without a graph, by storage; `made` says in which moment a node was made. Moments are counted by the caller.
+    `roots` are tensors without a name whose graphs are looked at, too; `values` are those that networks have made,
+    by storage; `made` says in which moment a node was made. Moments are counted by the caller.
     """
 
     def __init__(
@@ -241,15 +241,15 @@ class Scene:
         values: Mapping[int, Value] | None = None,
     ) -> None:
         self.players, self.tensors, self.values = players, tensors, values or {}
-        self.owners: dict[int, list[str]] = {}  # by the id of a parameter, which two networks may share
+        self.owner: dict[int, str] = {}  # by the id of a parameter; of a shared one, the first network that has it
         self.parameters: dict[int, str] = {}  # by storage
         others = {storage_of(tensor): name for name, tensor in reversed(tensors.items())}
         self.network_of: dict[str, str] = {}  # by the whole name of a parameter or a buffer
         for network, player in players.items():
             for inner, parameter in player.parameters.items():
-                self.owners.setdefault(id(parameter), []).append(network)
+                self.owner.setdefault(id(parameter), network)
                 self.parameters.setdefault(storage_of(parameter), full_name(network, inner))
-                self.network_of[full_name(network, inner)] = network
+                self.network_of[full_name(network, inner)] = self.owner[id(parameter)]
             for inner, buffer in player.buffers.items():
                 others[storage_of(buffer)] = full_name(network, inner)
                 self.network_of[full_name(network, inner)] = network
@@ -297,7 +297,7 @@ class Scene:
 
     def reaches(self, nodes: Iterable[Node]) -> tuple[str, ...]:
         """The networks to whose parameters these nodes lead."""
-        found = {network for node in nodes for network in self.owners.get(id(leaf(node)), ())}
+        found = {self.owner.get(id(leaf(node))) for node in nodes}
         return tuple(network for network in self.players if network in found)
 
     def passes(self, nodes: Iterable[Node]) -> tuple[str, ...]:
@@ -344,12 +344,13 @@ class Scene:
         tensor = self.tensors[name]
         places = {storage_of(other): key for key, other in reversed(self.tensors.items())}
         if tensor.grad_fn is None:
-            value = self.values.get(storage_of(tensor))
-            if value is not None:
-                inputs = [places[storage_of(each)] for each in value.inputs if storage_of(each) in places]
-                return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
-            source = places[storage_of(tensor)]
-            return Link((), (), (source,), NO_GRAPH) if source != name else None
+            source, value = places[storage_of(tensor)], self.values.get(storage_of(tensor))
+            if source != name:
+                return Link((), (), (source,), NO_GRAPH)
+            if value is None:
+                return None
+            inputs = [places[storage_of(each)] for each in value.inputs if storage_of(each) in places]
+            return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
         segment, sources = self._walk(tensor, name)
         read = {text for node in segment for text in self.notes[node].names}
         reached = {storage_of(self.tensors[source]) for source in sources} | {storage_of(tensor)}

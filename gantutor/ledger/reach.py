@@ -86,6 +86,9 @@ class Reach:
         self.iterators: dict[str, Iterator[Any]] = {}
         self.owner: dict[int, str] = {}  # the player by the id of a parameter
         self.modules: dict[int, str] = {}  # the player by the id of a module
+        self.namespaces: dict[
+            int, tuple[dict[str, Any], dict[str, Any]]
+        ] = {}  # globals that are named, as they are now
         self.things: dict[int, Thing] = {}  # by id; they are kept alive
         self._alone: dict[str, Tensor] = {}  # parameters that are no module's
         self._selves: set[int] = set()
@@ -191,6 +194,8 @@ class Reach:
             return True
         if id(module) in self._selves or hasattr(module, "training_step"):
             return True
+        if isinstance(module, nn.Sequential):
+            return False
         own = {id(p) for p in module.parameters()}
         shares = {frozenset(own & each) for each in held} - {frozenset()}
         return any(not a & b for a in shares for b in shares)

@@ -264,8 +264,8 @@ class Recorder:
         self.step_shares: tuple[Share, ...] = ()
         self.step_moved: set[str] = set()
         self.step_is_first = False
-        self.line_sender = 0  # the number of the line as one that wrote to a gradient itself; 0 until it does
         self.events: list[Event] = []
+        self.written: set[tuple[str, str, Place]] = set()  # the writes among the events
         self.backward_names: list[str] = []
         self.touched: set[tuple[str, str]] = set()  # the parameters that the line has written to
         # What has happened.
@@ -352,8 +352,7 @@ class Recorder:
                 events=tuple(self.events),
             )
             self.lines.append(line)
-            self.events, self.touched, self.backward_names = [], set(), []
-            self.line_sender, self.optimizer = 0, ""
+            self.events, self.written, self.touched, self.backward_names, self.optimizer = [], set(), set(), [], ""
             self._follow_gradients()
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
@@ -413,7 +412,7 @@ class Recorder:
         if name is None:
             return None
         player = self.reach.players[name]
-        inputs = tuple(value for value in frame.f_locals.values() if isinstance(value, Tensor))
+        inputs = tuple(value.detach() for value in frame.f_locals.values() if isinstance(value, Tensor))
         normed = {n: m for n, m in module.named_modules() if isinstance(m, _NormBase | _DropoutNd)}
         kind = next((p.device.type for p in player.parameters.values()), "cpu")
         call = Call(
@@ -435,9 +434,7 @@ class Recorder:
                 self.meter.end()
                 outputs = [tensor for _, tensor in named_tensors([("", value)])]
                 self.events.append(dataclasses.replace(call, finite=all(map(is_finite, outputs))))
-                for tensor in outputs:
-                    if tensor.grad_fn is None:
-                        self.values[storage_of(tensor)] = Value(name, inputs, tensor)
+                self.values |= {storage_of(output): Value(name, inputs, output.detach()) for output in outputs}
 
         return leave
 
@@ -497,6 +494,8 @@ class Recorder:
         if node is None:
             return None
         note = scene.notes[node]
+        owner = self.meter.owner(node)
+        inside = "" if owner == NOBODY else self.meter.calls[owner].network
         made = None if note.made == BEFORE else self._line_of(note.made)
         by, write = note.by, None
         if note.state == STALE:
@@ -506,7 +505,7 @@ class Recorder:
             by = write.place if write else None
         if by is None and note.changed not in (None, BEFORE):
             by = self._line_of(note.changed)
-        return Failure(note.state, scene.graph_of(node), made, note.culprit, by, write, note.changed == BEFORE)
+        return Failure(note.state, scene.graph_of(node), made, note.culprit, by, write, note.changed == BEFORE, inside)
 
     def _scale(self, scene: Scene, roots: list[Tensor], names: list[str]) -> float:
         """The factor of a GradScaler that a loss was multiplied with."""
@@ -624,13 +623,9 @@ class Recorder:
         for name in names:
             place = self.step_place if self.optimizer and self.step_place else self._place(sys._getframe())
             write = Write(place, name, how, self.optimizer)
-            known = (
-                e
-                for e in self.events
-                if isinstance(e, Write) and (e.tensor, e.optimizer, e.place) == (name, self.optimizer, place)
-            )
-            write = next(known, write)
-            self.events += [write] if not any(event is write for event in self.events) else []
+            if (name, self.optimizer, place) not in self.written:
+                self.written.add((name, self.optimizer, place))
+                self.events.append(write)
             past = self.history.setdefault(storage, [])
             if not past or past[-1] != (len(self.lines), write):
                 past.append((len(self.lines), write))
@@ -823,10 +818,10 @@ class Recorder:
         """The number of the backward that runs now, or that of the line as one that writes to gradients itself."""
         if self.number:
             return self.number
-        if not self.line_sender:
-            self.line_sender = len(self.senders)
-            self.senders.append((self.watch.line, ""))
-        return self.line_sender
+        sender = (self.watch.line, "")
+        if sender not in self.senders:
+            self.senders.append(sender)
+        return self.senders.index(sender)
 
     def _place(self, frame: FrameType | None) -> Place:
         assert self.watch.frame is not None

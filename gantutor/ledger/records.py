@@ -181,7 +181,7 @@ class Failure:
 
     `culprit` is the tensor that was changed, "" if it has no name; `by` is who freed or changed it, None where that was
     before the step (`before_step`) or is unknown; `made` is None for a graph from before the step. `write` is the
-    change, if it is known.
+    change, if it is known; `inside` is the network that made that part of the graph, "" for none.
     """
 
     kind: str
@@ -191,6 +191,7 @@ class Failure:
     by: Place | None
     write: Write | None = None
     before_step: bool = False
+    inside: str = ""
 
 
 @dataclass(frozen=True)

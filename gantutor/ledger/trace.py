@@ -129,7 +129,8 @@ def explain(failure: Failure | None, error: Exception | None, needed: Place | No
         return (
             f"Line {needed} goes back through {graph}, but {by} has gone through it before and freed what it had saved."
         )
-    tensor = f"`{failure.culprit}`" if failure.culprit else "a tensor inside"
+    unnamed = f"a tensor inside `{failure.inside}`" if failure.inside else "a tensor inside"
+    tensor = f"`{failure.culprit}`" if failure.culprit else unnamed
     when = f"on line {failure.made.line}" if failure.made else "before the step"
     return f"Line {needed} goes back through {graph}, which needs {tensor} as it was {when}, but {by} has changed it in place since."
 
