@@ -13,6 +13,7 @@ from gantutor.gan import GAN
 FAULTS = {
     "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": "no clip",
     "The clipping comes before opt_D.step(), which leaves the limits again.": "clip before",
+    "The weights are clipped before each update: after the last one some are beyond the limit.": "clip first",
     "The weights are clipped once, after D's last update; clip them after each.": "clip at the end",
     "The gradients are clipped; the paper clips the weights.": "clip gradients",
     "G is clipped, too; only the critic must be Lipschitz.": "clip G",
@@ -45,6 +46,8 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
     for real, z_d in zip(reals, zs, strict=True):
         if fault not in ("no zero_grad D", "never clear D"):
             gan.opt_D.zero_grad()
+        if fault == "clip first":
+            clamp(gan.D.parameters())
         fake = gan.G(zs[0] if fault == "same fakes" else z_d)
         logits_real = gan.D(reals[0] if fault == "same batch" else real)
         logits_fake = gan.D(fake if "leaked" in fault else fake.detach())
@@ -55,7 +58,7 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         if fault == "clip gradients":
             clamp(p.grad for p in gan.D.parameters())
         gan.opt_D.step()
-        if fault not in ("no clip", "clip before", "clip gradients", "clip at the end"):
+        if fault not in ("no clip", "clip first", "clip before", "clip gradients", "clip at the end"):
             clamp(gan.D.parameters())
     if fault == "clip at the end":
         clamp(gan.D.parameters())

@@ -242,9 +242,12 @@ def around(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext gantutor` makes the magic `%%trace [max_iterations]`."""
+    """`%load_ext gantutor` makes the magic `%%trace [name] [max_iterations]`, which may keep its trace under a name."""
 
     def magic(line: str, cell: str) -> Trace:
-        return trace_cell(shell.transform_cell(cell), shell.user_ns, int(line or 3))
+        numbers = [int(word) for word in line.split() if word.isdigit()]
+        record = trace_cell(shell.transform_cell(cell), shell.user_ns, *numbers)
+        shell.user_ns.update(dict.fromkeys((word for word in line.split() if word.isidentifier()), record))
+        return record
 
     shell.register_magic_function(magic, "cell", "trace")

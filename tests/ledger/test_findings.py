@@ -11,16 +11,7 @@ from ledger_helpers import kinds, line_of, only
 from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.gan import BATCHINGS
 from gantutor.ledger import trace
-from gantutor.ledger.rewrite import (
-    as_number,
-    assigned,
-    made_again,
-    out_of_place,
-    reads,
-    with_detach,
-    with_keyword,
-    without_cuts,
-)
+from gantutor.ledger.findings import assigned, made_again, out_of_place, with_call, with_keyword, without_cut
 from gantutor.losses import LOSSES
 from gantutor.pitfalls import PITFALLS, SECOND_TIME
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS
@@ -53,7 +44,7 @@ def test_nothing_is_found_in_the_lessons_steps_before_and_after_training(step, n
             ALL[step](gan, real, z)
 
 
-A, B = pictures(2, 2, seed=1), pictures(2, 2, seed=2)
+A, B = pictures(4, 2, seed=1), pictures(4, 3, seed=2)
 
 
 @pytest.mark.parametrize("step", PIX2PIX_STEPS)
@@ -69,10 +60,10 @@ def test_nothing_is_found_in_pix2pix(step):
 
 @pytest.mark.parametrize("step", CYCLEGAN_STEPS)
 def test_nothing_is_found_in_cyclegan(step):
-    model = build_cyclegan()
+    model, real_A, real_B = build_cyclegan(), pictures(2, 2, seed=1), pictures(3, 2, seed=2)
     for _ in range(2):
-        assert kinds(trace(CYCLEGAN_STEPS[step], model, A, B)) == []
-        CYCLEGAN_STEPS[step](model, A, B)
+        assert kinds(trace(CYCLEGAN_STEPS[step], model, real_A, real_B)) == []
+        CYCLEGAN_STEPS[step](model, real_A, real_B)
 
 
 # Pitfalls
@@ -267,22 +258,20 @@ def test_a_step_whose_caller_clears_is_right_once_it_is_seen_that_something_does
 
 
 def test_statements_are_rewritten():
-    assert with_detach("a, b = D(x), D(self.fake)", "self.fake") == "a, b = (D(x), D(self.fake.detach()))"
-    assert without_cuts("fake = torch.from_numpy(G(z).detach().numpy())") == "fake = G(z)"
-    assert without_cuts("fake = Variable(G(z).data)") == "fake = Variable(G(z))" or "G(z)"
+    assert with_call("a, b = D(x), D(self.fake)", "self.fake", "detach()") == "a, b = (D(x), D(self.fake.detach()))"
+    assert with_call("losses.append(errD)", "errD", "item()") == "losses.append(errD.item())"
+    assert with_call("fake = G(z)", "fake", "detach()") == ""  # it is not read
+    assert with_call("for p in fake:", "fake", "detach()") == ""  # half a statement
+    assert without_cut("fake = torch.from_numpy(G(z).detach().numpy())") == "fake = G(z)"
+    assert without_cut("fake = Variable(G(z).data)") == "fake = G(z)"
     assert made_again("p0, p1 = D(x), D(fake)", "p1") == "p1 = D(fake)"
     assert made_again("p0, p1 = both(x, fake)", "p1") == "p0, p1 = both(x, fake)"
     assert out_of_place("label.fill_(0.0)") == "label = torch.full_like(label, 0.0)"
     assert out_of_place("fake += noise") == "fake = fake + noise"
     assert out_of_place("fake[:, :3] = x") == "fake = fake.clone(); fake[:, :3] = x"
     assert out_of_place("flat.clamp_(0, 1)") == "flat = flat.clamp(0, 1)"
-    assert out_of_place("x = y") == ""
     assert with_keyword("loss.backward()", "backward", "retain_graph=True") == "loss.backward(retain_graph=True)"
     assert with_keyword("(g,) = grad(s, x, create_graph=False)", "grad", "create_graph=True").endswith(
-        "create_graph=True)"
+        "grad(s, x, create_graph=True)"
     )
-    assert as_number("losses.append(errD)", "errD") == "losses.append(errD.item())"
     assert assigned("a, self.b = c[0] = f(x)") == ["a", "self.b", "c[0]"]
-    assert reads("y = D(fake)", "fake")
-    assert not reads("fake = G(z)", "fake")
-    assert with_detach("for p in fake:", "fake") == ""  # half a statement

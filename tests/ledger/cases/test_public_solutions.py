@@ -55,7 +55,8 @@ def wrong_sign(gan, reals, zs, z, clip):  # wrong: Zeleni9/pytorch-wgan 51
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"), [(wgan_repository, ""), (clip_first, "clip"), (wrong_sign, "sign of G's loss")]
+    ("answer", "words"),
+    [(wgan_repository, ""), (clip_first, "clipped before each update"), (wrong_sign, "sign of G's loss")],
 )
 def test_the_exercise_on_the_critics_steps(answer, words):
     result = checks.k_steps(answer)

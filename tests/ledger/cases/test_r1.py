@@ -66,7 +66,7 @@ def test_r1_adds_to_D_alone_and_the_image_is_a_leaf_that_is_given_back():
 
 
 @pytest.mark.parametrize(
-    ("step", "words"), [(copied_too_late, "was not used to make `predict`"), (not_asked, "does not require a gradient")]
+    ("step", "words"), [(copied_too_late, "was not used for `predict`"), (not_asked, "does not require a gradient")]
 )
 def test_the_two_errors_of_a_penalty_that_cannot_reach_its_image(step, words):
     record = trace(step, M(), real, z)

@@ -50,8 +50,8 @@ def test_cost_runs_it_as_often_as_it_is_asked_and_compare_once_for_each(tmp_path
 
 
 def runs_of_a_cost(repeats):
-    """One to warm up, `repeats` by the clock, one to count operations and one to weigh what is kept."""
-    return repeats + 3
+    """One to warm up, `repeats` by the clock, and one to count."""
+    return repeats + 2
 
 
 def test_an_empty_iterator_is_the_steps_own_error(tmp_path):

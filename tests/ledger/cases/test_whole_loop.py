@@ -42,7 +42,7 @@ def test_a_loop_stops_after_three_iterations_and_says_so(there, traced):
     assert record.error is None
     assert [line.text for line in record.lines].count("m.optG.step()") == traced
     assert len(str(record)) < 30_000
-    assert ("3 iterations" in str(record)) == (there > traced)
+    assert ("Stopped after 3 turns" in str(record)) == (there > traced)
     assert m.history == []
 
 
