@@ -312,7 +312,7 @@ def peak_from_here(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-class Held:
+class Packed:
     """Holds a saved tensor as long as autograd holds this."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -327,9 +327,9 @@ class Scales:
         self.holders = Counter[int]()
         self.now = self.peak = 0
 
-    def pack(self, tensor: Tensor) -> Held:
+    def pack(self, tensor: Tensor) -> Packed:
         place, size = storage_of(tensor), tensor.untyped_storage().nbytes()
-        held = Held(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
+        held = Packed(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
         if tensor.dim() and place not in self.not_counted:
             if not self.holders[place]:
                 self.now += size

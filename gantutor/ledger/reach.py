@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from gantutor.ledger.source import is_library, names_in
+from gantutor.ledger.source import is_library, mentioned_names
 
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
-SMALL = 1 << 14  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
+COPIED_AT_ONCE = (
+    1 << 14
+)  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
 CLOSED = (  # not looked into, and not put back
     types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
@@ -43,7 +45,7 @@ class Player:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The network and its layers, by name."""
-        return {} if self.module is None else {plain(name): inner for name, inner in self.module.named_modules()}
+        return {} if self.module is None else {bare_name(name): inner for name, inner in self.module.named_modules()}
 
     @property
     def wrapped(self) -> list[nn.Module]:
@@ -56,13 +58,13 @@ class Player:
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        return {} if self.module is None else {plain(name): buffer for name, buffer in self.module.named_buffers()}
+        return {} if self.module is None else {bare_name(name): buffer for name, buffer in self.module.named_buffers()}
 
 
-def plain(name: str) -> str:
+def bare_name(name: str) -> str:
     """A name inside a network, without the wrappers around it: `4.weight` for `module.4.weight`."""
     first, _, rest = name.partition(".")
-    return plain(rest) if first in WRAPPERS else name
+    return bare_name(rest) if first in WRAPPERS else name
 
 
 @dataclass
@@ -164,7 +166,7 @@ class Reach:
         wrapped = {id(getattr(module, inner, None)) for _, module in tops for inner in WRAPPERS}
         for name, module in tops:
             if id(module) not in wrapped:
-                self._add(name, module, {plain(inner): p for inner, p in module.named_parameters()})
+                self._add(name, module, {bare_name(inner): p for inner, p in module.named_parameters()})
         for name, optimizer in self.optimizers.items():
             numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
             self._alone |= {f"{name}[{i}]": p for i, p in numbered if id(p) not in map(id, self._alone.values())}
@@ -266,7 +268,7 @@ def function_of(step: Callable[..., Any]) -> tuple[types.FunctionType, list[Any]
 def roots_of(
     step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[tuple[str, Any]], str, list[Any]]:
-    """Arguments, closure cells and named globals of a call; the name of the model among them; whose method it is."""
+    """Arguments, closure closure_variables and named globals of a call; the name of the model among them; whose method it is."""
     function, selves, before, given = function_of(step)
     args, kwargs = (*before, *args), {**given, **kwargs}
     try:
@@ -283,15 +285,15 @@ def roots_of(
 def mentioned(
     function: types.FunctionType, objects: Iterable[Any], seen: set[int] | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """The closure cells and globals that a function names, and those of the functions and methods that it names."""
+    """The closure closure_variables and globals that a function names, and those of the functions and methods that it names."""
     seen = set() if seen is None else seen
     if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
         return
     seen.add(function.__code__)
-    named = dict.fromkeys(names_in(function.__code__))
-    yield from cells(function)
+    named = dict.fromkeys(mentioned_names(function.__code__))
+    yield from closure_variables(function)
     yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
-    found = [function.__globals__.get(name) for name in named] + [value for _, value in cells(function)]
+    found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
     found += [getattr(type(each), name, None) for name in named for each in objects]
     for other in found:
         other = inspect.unwrap(other) if callable(other) else other
@@ -299,7 +301,7 @@ def mentioned(
             yield from mentioned(other, objects, seen)
 
 
-def cells(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def closure_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """The variables of the functions around it that a function uses, as far as they have values."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):
@@ -404,7 +406,7 @@ class Snapshot:
         grad = tensor.grad if tensor.is_leaf else None
         held = self.held[id(tensor)] = Held(tensor, tensor.data, version, tensor.is_leaf, tensor.requires_grad, grad)
         self.by_storage.setdefault(storage_of(tensor), []).append(held)
-        if self.at_once or tensor.numel() <= SMALL:
+        if self.at_once or tensor.numel() <= COPIED_AT_ONCE:
             held.keep()
         if grad is not None:
             self._hold(grad)
