@@ -7,8 +7,10 @@ import inspect
 import io
 import logging
 import operator
+import os
 import random
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from gantutor.ledger.source import is_library, mentioned_names
 
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
+IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
 COPIED_AT_ONCE = (
     1 << 14
 )  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
@@ -268,7 +271,7 @@ def function_of(step: Callable[..., Any]) -> tuple[types.FunctionType, list[Any]
 def roots_of(
     step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[tuple[str, Any]], str, list[Any]]:
-    """Arguments, closure closure_variables and named globals of a call; the name of the model among them; whose method it is."""
+    """Arguments, closure cells and named globals of a call; the name of the model among them; whose method it is."""
     function, selves, before, given = function_of(step)
     args, kwargs = (*before, *args), {**given, **kwargs}
     try:
@@ -285,7 +288,7 @@ def roots_of(
 def mentioned(
     function: types.FunctionType, objects: Iterable[Any], seen: set[int] | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """The closure closure_variables and globals that a function names, and those of the functions and methods that it names."""
+    """The closure cells and globals that a function names, and those of the functions and methods that it names."""
     seen = set() if seen is None else seen
     if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
         return
@@ -321,11 +324,7 @@ class Held:
     is_leaf: bool
     requires_grad: bool
     grad: Tensor | None
-    numbers: Tensor | None = None
-
-    def keep(self) -> None:
-        if self.numbers is None:
-            self.numbers = self.memory.clone()
+    numbers: Callable[[], Tensor] | None = None
 
 
 class Snapshot:
@@ -342,6 +341,8 @@ class Snapshot:
         self.sources = random_sources()
         self.positions: dict[str, Any] = {}
         self.seen: set[int] = set()
+        self.bytes = 0
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.extend()
 
     def extend(self) -> None:
@@ -371,7 +372,7 @@ class Snapshot:
     def keep(self, storage: int) -> None:
         """Copy what lies in a storage that is about to be written to."""
         for held in self.by_storage.get(storage, ()):
-            held.keep()
+            self._copy(held)
 
     def restore(self) -> list[str]:
         """Put it back; and what could not be, in words."""
@@ -385,7 +386,7 @@ class Snapshot:
                 if storage_of(tensor) != storage_of(held.memory) or tensor.shape != held.memory.shape:
                     tensor.data = held.memory
                 if held.numbers is not None:
-                    held.memory.copy_(held.numbers)
+                    held.memory.copy_(held.numbers())
                 if tensor.is_leaf and tensor.requires_grad != held.requires_grad:
                     tensor.requires_grad_(held.requires_grad)
                 if tensor.is_leaf and tensor.grad is not held.grad:
@@ -396,6 +397,8 @@ class Snapshot:
         )
         for restore in self.sources:
             restore()
+        if self.folder is not None and not self.at_once:
+            self.folder.cleanup()
         moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
         return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
 
@@ -407,9 +410,23 @@ class Snapshot:
         held = self.held[id(tensor)] = Held(tensor, tensor.data, version, tensor.is_leaf, tensor.requires_grad, grad)
         self.by_storage.setdefault(storage_of(tensor), []).append(held)
         if self.at_once or tensor.numel() <= COPIED_AT_ONCE:
-            held.keep()
+            self._copy(held)
         if grad is not None:
             self._hold(grad)
+
+    def _copy(self, held: Held) -> None:
+        """Keep a tensor's numbers: in memory, or in a file once there are many."""
+        if held.numbers is not None:
+            return
+        self.bytes += held.memory.nbytes
+        if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
+            held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
+            return
+        self.folder = self.folder or tempfile.TemporaryDirectory()
+        path = os.path.join(self.folder.name, str(id(held)))
+        read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
+        read().copy_(held.memory.flatten())
+        held.numbers = lambda: read().view(held.memory.shape)
 
     def _contain(self, container: Any) -> None:
         if id(container) not in self.containers and len(container) <= ITEMS * 100:

@@ -34,7 +34,7 @@ def trace(step: Callable[..., Any], *args: Any, max_iterations: int = 3, timed: 
     optimizers are found wherever it can reach them, and have the names that its code has for them; the attributes of
     its first argument have their own names. The statements are those of `step` itself: a function that it calls is part
     of the line that calls it. Nothing is copied: parameters, gradients, optimizers, modes, lists, random states and the
-    rest are put back in place afterwards, and what cannot be is listed. A step that raises is run_recorded up to and with
+    rest are put back in place afterwards, and what cannot be is listed. A step that raises is recorded up to and with
     the line that raised. The numbers are those of IEEE's float32, whatever the global setting.
 
     Args:
