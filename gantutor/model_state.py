@@ -33,6 +33,11 @@ def unwrapped(model: Any) -> dict[str, nn.Module]:
     }
 
 
+def model_device(model: Any) -> torch.device:
+    """Where a model's networks are."""
+    return next(parameter.device for network in networks(model).values() for parameter in network.parameters())
+
+
 def optimizers(model: Any) -> dict[str, Optimizer]:
     """The optimizers among a model's attributes."""
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
-from gantutor.ledger.copies import device_of
 from gantutor.losses import Loss
-from gantutor.model_state import networks, optimizers, place_counts, unwrapped
+from gantutor.model_state import model_device, networks, optimizers, place_counts, unwrapped
 from gantutor.scale.cuda_graph import CUDAGraph
 from gantutor.training import Run
 from gantutor.traits import traits_of
@@ -248,7 +247,7 @@ def refuse_compile(run: Run) -> str:
         )
     if is_shared(run):
         return "several processes train these networks already: switch it on before they do"
-    device = device_of(run.model).type
+    device = model_device(run.model).type
     if device == "cuda":
         return "" if find_spec("triton") else "torch.compile needs the package triton, which is not installed"
     if device != "cpu":
@@ -270,7 +269,7 @@ def switch_compile(run: Run, on: bool) -> None:
 
 
 def refuse_graph(run: Run) -> str:
-    device = device_of(run.model)
+    device = model_device(run.model)
     if device.type != "cuda":
         return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {device}"
     if is_shared(run):

@@ -24,6 +24,7 @@ from gantutor.steps import STEPS
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one_process() -> None:
     """Each check of replica_cases.py, in both of them."""
     here = Path(__file__).parent

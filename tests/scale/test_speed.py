@@ -241,7 +241,7 @@ def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
     assert refused(config, "channels_last", "graph") == (
         "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
     )
-    monkeypatch.setattr(speed, "device_of", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(speed, "model_device", lambda model: torch.device("cuda"))
     found = SPEED_UPS["graph"].refusal(config.start())
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
@@ -250,7 +250,7 @@ def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
 def test_optimizers_that_have_no_such_update_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "fused cannot be used here: opt_D, RMSprop, has no update in one kernel"
     assert refused(RING, "bf16", "fused", change=other_optimizer).startswith(message)
-    monkeypatch.setattr(speed, "device_of", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(speed, "model_device", lambda model: torch.device("cuda"))
     run = RING.start()
     run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
     assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
@@ -353,6 +353,7 @@ def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pyte
     assert equal_runs(run, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
 def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
@@ -383,6 +384,7 @@ print("alike")
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kept_memory_is_not_faulted_in_again() -> None:
     program = """
 import resource, sys, torch
