@@ -66,6 +66,7 @@ class Note:
     changed: int | None = None
     culprit: str = ""
     storage: int = 0  # of the culprit
+    blame: str = ""  # the node's own name for it
     by: Place | None = None  # the backward that freed it, if it is known
 
 
@@ -134,6 +135,7 @@ def look(
             # One that nobody saw alive was made and spoilt by this line, or spoilt before the step, or who knows when.
             unseen = note.made if note.made in (BEFORE, moment) else None
             note.state, note.changed = state, unseen if fresh else moment
+            note.blame = blame.removeprefix("_saved_")
             if state == STALE and blame in note.kept:
                 note.culprit, note.storage = note.kept[blame].name, note.kept[blame].storage
         if state == FREED:
@@ -312,6 +314,7 @@ class Scene:
     def name_of(self, tensor: Tensor) -> str:
         """A tensor's name; that of the one it was made from where nothing but its scale is different; or ""."""
         name = next((name for name, other in self.tensors.items() if other is tensor), "")
+        name = name or (self.names[storage_of(tensor)] if id(tensor) in self.owner else "")
         if name or tensor.grad_fn is None:
             return name
         segment, sources = self._walk(tensor)

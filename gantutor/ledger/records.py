@@ -28,31 +28,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """A forward of a network.
+    """A forward of a network, or of a part of it that is called apart.
 
     Args:
         network: its name.
         place: the innermost statement of the user's code that called it.
         training: whether it was in training mode.
-        layers_in_eval: its BatchNorm and Dropout layers that were in evaluation mode, by name.
         layers: how many BatchNorm and Dropout layers it has.
         grad: whether autograd was on.
         frozen: whether none of its parameters requires a gradient.
-        autocast: autocast's dtype as a word, "" where it is off.
-        finite: whether its outputs hold neither NaN nor infinity.
-        whole: whether the network itself was called, and not a part of it.
     """
 
     network: str
     place: Place
     training: bool
-    layers_in_eval: tuple[str, ...]
     layers: int
     grad: bool
     frozen: bool
-    autocast: str
-    finite: bool
-    whole: bool
 
 
 @dataclass(frozen=True)
@@ -64,14 +56,14 @@ class Backward:
         losses: the names of the tensors that it starts from; how the code writes them where they have no name.
         values: their values, None for what is not a single number.
         arrived: the norm of what it added to `.grad`, by network; a network that it did not reach is absent.
-        retain_graph, create_graph: as it was called.
+        create_graph: as it was called.
         inputs: the names of `inputs=`, None without.
         is_grad: whether this is `autograd.grad`, which leaves nothing in a network.
         scale: the factor of the GradScaler that its loss was multiplied with; 1.0 without.
         reaches: the networks to whose parameters its graph leads, asked for or not.
         passes: the networks that its graph goes through, also frozen ones.
-        mixed: parameters that an optimizer has moved since a low-precision copy was made that the graph still uses.
-        mixed_made: where the first such copy was made, and `mixed_moved`: where its weight was moved.
+        mixed_made: where a low-precision copy of a weight was made that the graph uses, though the weight was moved since.
+        mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
     """
@@ -80,14 +72,12 @@ class Backward:
     losses: tuple[str, ...]
     values: tuple[float | None, ...]
     arrived: dict[str, float]
-    retain_graph: bool
     create_graph: bool
     inputs: tuple[str, ...] | None
     is_grad: bool
     scale: float
     reaches: tuple[str, ...]
     passes: tuple[str, ...] = ()
-    mixed: tuple[str, ...] = ()
     mixed_made: Place | None = None
     mixed_moved: Place | None = None
     double_sigmoid: bool = False

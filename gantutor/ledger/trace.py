@@ -63,7 +63,7 @@ def run_recorded(source: Source, reach: Reach, run: Callable[[], Any], max_itera
     meet_all_ranks(reach)
     result, error = None, None
     recorder = Recorder(source, reach, max_iterations)
-    with float32_precision("ieee"), recorder.on():
+    with float32_precision("ieee"), recorder.recording():
         try:
             result = run()
         except LoopEnds:
@@ -85,9 +85,9 @@ def written_down(recorder: Recorder, result: Any, error: Exception | None) -> Tr
         first_line=source.first_line,
         docstring=source.docstring,
         arguments=source.arguments,
-        before=recorder.before,
+        before=recorder.networks,
         lines=tuple(
-            dataclasses.replace(line, networks={**recorder.before, **line.networks}) for line in recorder.lines
+            dataclasses.replace(line, networks={**recorder.networks, **line.networks}) for line in recorder.lines
         ),
         result=result,
         error=error,
@@ -204,7 +204,7 @@ class watching:  # noqa: N801 -- used as a verb
         self.recorder = Recorder(source, reach, self.max_iterations)
         self.stack = contextlib.ExitStack()
         self.stack.enter_context(float32_precision("ieee"))
-        self.stack.enter_context(self.recorder.on(frame))
+        self.stack.enter_context(self.recorder.recording(frame))
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
