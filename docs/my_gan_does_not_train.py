@@ -1,4 +1,4 @@
-"""Write docs/my_gan_does_not_train.md: the text below, and what its code prints: python docs/my_gan_does_not_train.py"""
+"""Write docs/my_gan_does_not_train.md, text and what its code prints: python docs/my_gan_does_not_train.py"""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".md")
-TEXT = r'''# My GAN does not train
+TEXT = r"""# My GAN does not train
 
 Look for what you see. Each answer is a case that runs: the code is short, and below it stands what `trace` finds.
 Your own step is traced in the same way. `trace(step, ...)` runs it once, line by line, and puts everything back:
@@ -581,7 +581,7 @@ Then each gradient goes where it should, and the question is another one:
 - A step with `cat` in D's half only, and BatchNorm in D: notebook 03.
 - `G.eval()` ruins pix2pix's output: notebook 04.
 - A loss curve is no verdict on a GAN. Look at samples, and measure coverage.
-'''
+"""
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 

@@ -1,7 +1,7 @@
 """What is wrong with a step: the line, what it does, why that is wrong, and what to write instead.
 
-A rule reads the records of a trace, never a tensor. It speaks where the records show a mistake, and not where they would
-allow one: on a correct step all rules are silent.
+A rule reads the records of a trace, never a tensor. It speaks where the records show a mistake, and not where they
+would allow one: on a correct step all rules are silent.
 """
 
 import ast
@@ -201,7 +201,7 @@ class Facts:
         return [used for used in self.steps if backward in used.backwards]
 
     def code(self, name: str) -> str:
-        """A network or an optimizer as the code writes it: attributes of the step's argument have no prefix in records."""
+        """A network or an optimizer as the code writes it: records leave out the name of the step's first argument."""
         longer = (f"{argument}.{name}" for argument in self.trace.arguments[:1])
         return next((each for each in longer if each in self.trace.source), name)
 
@@ -278,7 +278,7 @@ def fix_graph(facts: Facts, failure: Failure, raised: Backward) -> str:
 
 
 def fix_write(facts: Facts, failure: Failure, raised: Backward) -> str:
-    """For a change that no optimizer has made: of a weight, of a buffer, inside a network, or of the step's own tensor."""
+    """For a change that no optimizer made: of a weight, of a buffer, inside a network, or of the step's own tensor."""
     by = failure.by or raised.place
     calls = [call.network for _, call in facts.of(Call) if call.place == by]
     if failure.culprit in facts.parameters:
@@ -431,7 +431,7 @@ def anothers_gradient(facts: Facts) -> Found:
             in_turns = any(b < other.index < o for b in both for o in own)
             if in_turns or any(set(facts.sent[o].passes) & set(other.step.holds) for o in own):
                 network, mine = listed(n for n in theirs.arrived if n in used.step.holds), facts.sent[min(own)].place
-                why = f"Line {theirs.place} leaves its gradient there, and nothing clears it before line {mine} adds more."
+                why = f"Line {theirs.place} leaves its gradient there, and line {mine} adds to it."
                 fix = above(f"{facts.code(used.step.optimizer)}.zero_grad()", mine)
                 if max(both) > min(own):
                     why = f"Line {theirs.place} goes on into {network}, which has not moved yet."
