@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext gantutor` makes the cell magic `%%trace`."""
-    importlib.import_module("gantutor.ledger.trace").load_ipython_extension(shell)
+    importlib.import_module("gantutor.ledger.trace").register_magic(shell)
 
 
 def __dir__() -> list[str]:

@@ -185,16 +185,16 @@ class Counting(TorchDispatchMode):
 
 
 def composite(func: Any, mode: TorchDispatchMode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of an operation that is made of others, those seen by a mode; NotImplemented for any other.
+    """The result of what is no operation itself; NotImplemented for an operation.
 
-    Under inference_mode such an operation arrives whole.
+    One that is made of others is done by these, as the mode sees them: under inference_mode it arrives whole.
     """
-    if func.namespace == "prim" or not torch._C._dispatch_has_kernel_for_dispatch_key(
-        func.name(), "CompositeImplicitAutograd"
-    ):
-        return NotImplemented
-    with mode:
-        return func.decompose(*args, **kwargs)
+    if func.namespace == "prim":
+        return func(*args, **kwargs)
+    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        with mode:
+            return func.decompose(*args, **kwargs)
+    return NotImplemented
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def peak_from_here(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-class Held:
+class Packed:
     """Holds a saved tensor as long as autograd holds this."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -327,9 +327,9 @@ class Scales:
         self.holders = Counter[int]()
         self.now = self.peak = 0
 
-    def pack(self, tensor: Tensor) -> Held:
+    def pack(self, tensor: Tensor) -> Packed:
         place, size = storage_of(tensor), tensor.untyped_storage().nbytes()
-        held = Held(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
+        held = Packed(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
         if tensor.dim() and place not in self.not_counted:
             if not self.holders[place]:
                 self.now += size

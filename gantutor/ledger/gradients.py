@@ -19,7 +19,7 @@ SCALES = ("mul_", "div_", "_foreach_mul_", "_foreach_div_", "_amp_foreach_non_fi
 
 
 @dataclasses.dataclass
-class Slot:
+class GradientSlot:
     """A parameter's gradient: the tensor that was last seen there, and its shares by sender; None is all of the tensor.
 
     `arriving`: a backward is adding to it. `before`: what it was before a write that is no backward's.
@@ -41,7 +41,9 @@ class GradientLedger:
 
     def __init__(self, parameters: Iterable[Tensor], senders: list[tuple[int, str]], sender: Callable[[], int]) -> None:
         self.senders, self.sender = senders, sender
-        self.slots = [Slot(p, p.grad, {} if p.grad is None or not p.grad.any() else {0: None}) for p in parameters]
+        self.slots = [
+            GradientSlot(p, p.grad, {} if p.grad is None or not p.grad.any() else {0: None}) for p in parameters
+        ]
         self.told: tuple[tuple[Contribution, ...], float] | None = None  # as long as nothing changes
         self.nodes = [accumulator(slot.parameter) for slot in self.slots]  # kept, or autograd would make new ones
         self.hooks = [
@@ -85,11 +87,14 @@ class GradientLedger:
     def arrived(self, number: int) -> float | None:
         """The norm of what a sender has added; None where nothing arrived."""
         vectors = [
-            whole(vector, slot) for slot in self.slots for n, vector in self.look(slot).shares.items() if n == number
+            share_vector(vector, slot)
+            for slot in self.slots
+            for n, vector in self.look(slot).shares.items()
+            if n == number
         ]
         return get_total_norm(vectors).item() if vectors else None
 
-    def look(self, slot: Slot) -> Slot:
+    def look(self, slot: GradientSlot) -> GradientSlot:
         """See whether a gradient was cleared, set, or written to, since it was last looked at."""
         gradient = slot.parameter.grad
         if slot.arriving:
@@ -108,7 +113,7 @@ class GradientLedger:
             slot.shares = {}
         return slot
 
-    def _arrives(self, slot: Slot) -> Callable[[tuple[Tensor, ...]], None]:
+    def _arrives(self, slot: GradientSlot) -> Callable[[tuple[Tensor, ...]], None]:
         def hook(gradients: tuple[Tensor, ...]) -> None:
             if gradients[0] is not None:
                 self.look(slot)
@@ -126,7 +131,9 @@ class GradientLedger:
         found = []
         for number in sorted({number for slot in self.slots for number in slot.shares}):
             pairs = [
-                (whole(slot.shares[number], slot), slot.parameter.grad) for slot in self.slots if number in slot.shares
+                (share_vector(slot.shares[number], slot), slot.parameter.grad)
+                for slot in self.slots
+                if number in slot.shares
             ]
             product = sum(torch.sum(share * total).item() for share, total in pairs if total is not None)
             size = get_total_norm([share for share, _ in pairs]).item()
@@ -138,13 +145,13 @@ class GradientLedger:
         return [slot.parameter for slot in self.slots]
 
 
-def part_with(slot: Slot) -> None:
+def part_with(slot: GradientSlot) -> None:
     """Keep the share that is all of a gradient apart, since the gradient is about to become something else."""
     for number, vector in slot.shares.items():
-        slot.shares[number] = whole(vector, slot).clone() if vector is None else vector
+        slot.shares[number] = share_vector(vector, slot).clone() if vector is None else vector
 
 
-def whole(vector: Tensor | None, slot: Slot) -> Tensor:
+def share_vector(vector: Tensor | None, slot: GradientSlot) -> Tensor:
     """A share as a vector."""
     if vector is not None:
         return vector

@@ -40,7 +40,7 @@ ON_LOGITS = ("SoftplusBackward0", "LogSigmoidBackward0", "BinaryCrossEntropyWith
 
 
 @dataclass
-class Kept:
+class SavedTensor:
     """A tensor that a node has saved: its storage, how many bytes that has, and the tensor's name if any.
 
     A single number, such as the 2 in `loss / 2`, counts as no bytes: torch does not always show it to its hooks.
@@ -60,7 +60,7 @@ class Note:
     """
 
     made: int
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, SavedTensor] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     state: str = ALIVE
     changed: int | None = None
@@ -126,7 +126,7 @@ def look(
         for attribute, tensor in found.items():
             before = note.kept.get(attribute)
             name = names.get(storage_of(tensor)) or (before.name if before else "")
-            note.kept[attribute] = Kept(
+            note.kept[attribute] = SavedTensor(
                 storage_of(tensor), tensor.untyped_storage().nbytes() if tensor.dim() else 0, name
             )
             note.names |= {name} - {""}

@@ -7,8 +7,10 @@ import inspect
 import io
 import logging
 import operator
+import os
 import random
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,10 +21,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from gantutor.ledger.source import is_library, names_in
+from gantutor.ledger.source import is_library, mentioned_names
 
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
-SMALL = 1 << 14  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
+IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
+COPIED_AT_ONCE = (
+    1 << 14
+)  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
 CLOSED = (  # not looked into, and not put back
     types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
@@ -43,7 +48,7 @@ class Player:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The network and its layers, by name."""
-        return {} if self.module is None else {plain(name): inner for name, inner in self.module.named_modules()}
+        return {} if self.module is None else {bare_name(name): inner for name, inner in self.module.named_modules()}
 
     @property
     def wrapped(self) -> list[nn.Module]:
@@ -56,13 +61,13 @@ class Player:
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        return {} if self.module is None else {plain(name): buffer for name, buffer in self.module.named_buffers()}
+        return {} if self.module is None else {bare_name(name): buffer for name, buffer in self.module.named_buffers()}
 
 
-def plain(name: str) -> str:
+def bare_name(name: str) -> str:
     """A name inside a network, without the wrappers around it: `4.weight` for `module.4.weight`."""
     first, _, rest = name.partition(".")
-    return plain(rest) if first in WRAPPERS else name
+    return bare_name(rest) if first in WRAPPERS else name
 
 
 @dataclass
@@ -164,7 +169,7 @@ class Reach:
         wrapped = {id(getattr(module, inner, None)) for _, module in tops for inner in WRAPPERS}
         for name, module in tops:
             if id(module) not in wrapped:
-                self._add(name, module, {plain(inner): p for inner, p in module.named_parameters()})
+                self._add(name, module, {bare_name(inner): p for inner, p in module.named_parameters()})
         for name, optimizer in self.optimizers.items():
             numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
             self._alone |= {f"{name}[{i}]": p for i, p in numbered if id(p) not in map(id, self._alone.values())}
@@ -288,10 +293,10 @@ def mentioned(
     if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
         return
     seen.add(function.__code__)
-    named = dict.fromkeys(names_in(function.__code__))
-    yield from cells(function)
+    named = dict.fromkeys(mentioned_names(function.__code__))
+    yield from closure_variables(function)
     yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
-    found = [function.__globals__.get(name) for name in named] + [value for _, value in cells(function)]
+    found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
     found += [getattr(type(each), name, None) for name in named for each in objects]
     for other in found:
         other = inspect.unwrap(other) if callable(other) else other
@@ -299,7 +304,7 @@ def mentioned(
             yield from mentioned(other, objects, seen)
 
 
-def cells(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def closure_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """The variables of the functions around it that a function uses, as far as they have values."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):
@@ -319,11 +324,7 @@ class Held:
     is_leaf: bool
     requires_grad: bool
     grad: Tensor | None
-    numbers: Tensor | None = None
-
-    def keep(self) -> None:
-        if self.numbers is None:
-            self.numbers = self.memory.clone()
+    numbers: Callable[[], Tensor] | None = None
 
 
 class Snapshot:
@@ -340,6 +341,8 @@ class Snapshot:
         self.sources = random_sources()
         self.positions: dict[str, Any] = {}
         self.seen: set[int] = set()
+        self.bytes = 0
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.extend()
 
     def extend(self) -> None:
@@ -369,7 +372,7 @@ class Snapshot:
     def keep(self, storage: int) -> None:
         """Copy what lies in a storage that is about to be written to."""
         for held in self.by_storage.get(storage, ()):
-            held.keep()
+            self._copy(held)
 
     def restore(self) -> list[str]:
         """Put it back; and what could not be, in words."""
@@ -383,7 +386,7 @@ class Snapshot:
                 if storage_of(tensor) != storage_of(held.memory) or tensor.shape != held.memory.shape:
                     tensor.data = held.memory
                 if held.numbers is not None:
-                    held.memory.copy_(held.numbers)
+                    held.memory.copy_(held.numbers())
                 if tensor.is_leaf and tensor.requires_grad != held.requires_grad:
                     tensor.requires_grad_(held.requires_grad)
                 if tensor.is_leaf and tensor.grad is not held.grad:
@@ -394,6 +397,8 @@ class Snapshot:
         )
         for restore in self.sources:
             restore()
+        if self.folder is not None and not self.at_once:
+            self.folder.cleanup()
         moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
         return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
 
@@ -404,10 +409,24 @@ class Snapshot:
         grad = tensor.grad if tensor.is_leaf else None
         held = self.held[id(tensor)] = Held(tensor, tensor.data, version, tensor.is_leaf, tensor.requires_grad, grad)
         self.by_storage.setdefault(storage_of(tensor), []).append(held)
-        if self.at_once or tensor.numel() <= SMALL:
-            held.keep()
+        if self.at_once or tensor.numel() <= COPIED_AT_ONCE:
+            self._copy(held)
         if grad is not None:
             self._hold(grad)
+
+    def _copy(self, held: Held) -> None:
+        """Keep a tensor's numbers: in memory, or in a file once there are many."""
+        if held.numbers is not None:
+            return
+        self.bytes += held.memory.nbytes
+        if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
+            held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
+            return
+        self.folder = self.folder or tempfile.TemporaryDirectory()
+        path = os.path.join(self.folder.name, str(id(held)))
+        read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
+        read().copy_(held.memory.flatten())
+        held.numbers = lambda: read().view(held.memory.shape)
 
     def _contain(self, container: Any) -> None:
         if id(container) not in self.containers and len(container) <= ITEMS * 100:

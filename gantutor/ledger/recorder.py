@@ -58,7 +58,7 @@ from gantutor.ledger.records import (
     NonFinite,
     OptimizerStep,
     Place,
-    Share,
+    AppliedShare,
     Write,
 )
 from gantutor.ledger.source import Source, place_of, users_frames
@@ -261,7 +261,7 @@ class Recorder:
         self.number = 0  # of the backward that runs; 0 for none
         self.optimizer = ""  # the one that steps
         self.step_place: Place | None = None
-        self.step_shares: tuple[Share, ...] = ()
+        self.step_shares: tuple[AppliedShare, ...] = ()
         self.step_moved: set[str] = set()
         self.step_is_first = False
         self.events: list[Event] = []
@@ -433,7 +433,7 @@ class Recorder:
             with self._own_work():
                 self.meter.end()
                 outputs = [tensor for _, tensor in named_tensors([("", value)])]
-                self.events.append(dataclasses.replace(call, finite=all(map(is_finite, outputs))))
+                self.events.append(dataclasses.replace(call, finite=all(map(all_finite, outputs))))
                 self.values |= {storage_of(output): Value(name, inputs, output.detach()) for output in outputs}
 
         return leave
@@ -547,7 +547,7 @@ class Recorder:
             self.step_moved, self.step_is_first = set(), not optimizer.state
             ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
             self.step_shares = tuple(
-                Share(name, *share) for name, ledger in self.ledgers.items() for share in ledger.shares(ids)
+                AppliedShare(name, *share) for name, ledger in self.ledgers.items() for share in ledger.shares(ids)
             )
             self.stepped_at.setdefault(self.optimizer, len(self.lines))
 
@@ -761,13 +761,13 @@ class Recorder:
             storage, version = storage_of(tensor), -1 if tensor.is_inference() else tensor._version
             if self.checked.get(storage) != version:
                 self.checked[storage] = version
-                if not is_finite(tensor):
+                if not all_finite(tensor):
                     broken.append((here, name, "tensor"))
         broken += [(here, name, "gradient") for name, state in states.items() if not math.isfinite(state.gradient_norm)]
         broken += [
             (here, full_name(network, inner), "weights")
             for network, inner in self.touched
-            if not is_finite(self.reach.players[network].parameters[inner])
+            if not all_finite(self.reach.players[network].parameters[inner])
         ]
         if broken:
             self.nonfinite = NonFinite(*broken[0])
@@ -878,7 +878,7 @@ def batchnorms(modules: dict[str, nn.Module]) -> Iterator[BatchNormState]:
             yield BatchNormState(name, int(module.num_batches_tracked), mean, var)
 
 
-def is_finite(tensor: Tensor) -> bool:
+def all_finite(tensor: Tensor) -> bool:
     """Whether a tensor holds neither NaN nor infinity."""
     return not tensor.is_floating_point() or tensor.device.type == "meta" or bool(torch.isfinite(tensor).all())
 

@@ -95,7 +95,7 @@ class Backward:
 
 
 @dataclass(frozen=True)
-class Share:
+class AppliedShare:
     """A share of a gradient as an optimizer found it: the network, the line and the loss that put it there.
 
     `line` 0 is what was there before the step; `loss` is "" for what no backward has put there.
@@ -126,7 +126,7 @@ class OptimizerStep:
     place: Place
     holds: dict[str, int]
     moved: tuple[str, ...]
-    shares: tuple[Share, ...]
+    shares: tuple[AppliedShare, ...]
     without_gradient: int
     parameters: int
     skipped: bool = False

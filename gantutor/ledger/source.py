@@ -50,7 +50,7 @@ class Source:
             if len(body) > 1:
                 self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
         self.arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        self.names = set(code.co_varnames) | set(names_in(code))
+        self.names = set(code.co_varnames) | set(mentioned_names(code))
         for node in statements(body):
             first, last = extent(node)
             self._shared |= {first} & set(self._nodes)
@@ -90,7 +90,7 @@ class Source:
 
     def is_inside(self, line: int) -> bool:
         """Whether a line belongs to these statements."""
-        return line in self._first
+        return 0 <= line - self.first_line < len(self._lines)
 
     def loop_at(self, line: int) -> ast.For | ast.While | None:
         """The loop whose header begins at `line`."""
@@ -171,12 +171,12 @@ def place_of(frame: types.FrameType | None, outermost: types.FrameType, source: 
     return source.place(outermost.f_lineno)
 
 
-def names_in(code: types.CodeType) -> Iterator[str]:
+def mentioned_names(code: types.CodeType) -> Iterator[str]:
     """The names of globals and attributes that a code mentions, in the functions inside it, too."""
     yield from (*code.co_names, *code.co_freevars)
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            yield from names_in(inner)
+            yield from mentioned_names(inner)
 
 
 def parse(lines: list[str], first_line: int) -> ast.FunctionDef:

@@ -22,7 +22,7 @@ from gantutor.ledger.source import Source, is_library
 from gantutor.precision import float32_precision
 
 MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
-PATIENCE = timedelta(seconds=10)  # with which a rank waits for the others
+RANKS_WAIT = timedelta(seconds=10)  # with which a rank waits for the others
 MEETINGS = [0]  # how often all ranks have met
 CELLS = itertools.count(1)
 
@@ -48,7 +48,7 @@ def trace(step: Callable[..., Any], *args: Any, max_iterations: int = 3, timed: 
     function, _, _, _ = function_of(step)
     source = Source.of(function)
     reach = Reach.of(step, args, kwargs)
-    record = recorded(source, reach, lambda: step(*args, **kwargs), max_iterations)
+    record = run_recorded(source, reach, lambda: step(*args, **kwargs), max_iterations)
     if not timed:
         return record
     clocked = times(source, lambda: step(*args, **kwargs), reach)
@@ -58,7 +58,7 @@ def trace(step: Callable[..., Any], *args: Any, max_iterations: int = 3, timed: 
     return dataclasses.replace(record, lines=tuple(lines), timed=True)
 
 
-def recorded(source: Source, reach: Reach, run: Callable[[], Any], max_iterations: int) -> Trace:
+def run_recorded(source: Source, reach: Reach, run: Callable[[], Any], max_iterations: int) -> Trace:
     """Run something under a Recorder."""
     meet_all_ranks(reach)
     result, error = None, None
@@ -165,7 +165,7 @@ def meet_all_ranks(reach: Reach) -> None:
     store.set(f"{turn}/{rank}", "here")
     for other in range(world):
         try:
-            store.wait([f"{turn}/{other}"], PATIENCE)
+            store.wait([f"{turn}/{other}"], RANKS_WAIT)
         except RuntimeError:
             store.delete_key(f"{turn}/{rank}")
             raise RuntimeError(
@@ -228,7 +228,7 @@ def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) ->
     before = {inner: namespace[inner] for inner in source.names if inner in namespace}
     reach.extend(around(before))
     try:
-        return recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
+        return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
     finally:
         namespace |= before
 
@@ -241,7 +241,7 @@ def around(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from roots_of(value, (), {})[0]
 
 
-def load_ipython_extension(shell: Any) -> None:
+def register_magic(shell: Any) -> None:
     """`%load_ext gantutor` makes the magic `%%trace [name] [max_iterations]`, which may keep its trace under a name."""
 
     def magic(line: str, cell: str) -> Trace:

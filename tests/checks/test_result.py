@@ -10,7 +10,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from gantutor import checks
-from gantutor.checks.predict import GUESS, Prediction, live_buttons
+from gantutor.checks.result import GUESS, Prediction, live_buttons
 from gantutor.lab.prediction_buttons import Buttons
 
 QUESTION, OPTIONS, WHY = (

@@ -18,26 +18,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
-from gantutor.model_state import networks, optimizers
-from gantutor.scale.speed.compiled import wait_until_ready
-from gantutor.scale.speed.speedup import (
-    Report,
-    SpeedUp,
-    SpeedUpRun,
-    StepRunner,
-    is_shared,
-    run_device,
-    unwrap_networks,
-    without,
-)
-from gantutor.scale.speed.switches import place_counts
-
-Update = Callable[[], Report]
-
-
-def plainly(model: Any, update: Update) -> Report:
-    """A step with nothing around its update."""
-    return update()
+from gantutor.model_state import networks, optimizers, place_counts, unwrapped
 
 
 class CUDAGraph:
@@ -53,7 +34,7 @@ class CUDAGraph:
 
     FIRST = 3  # steps: then the optimizers have their state, and the libraries their workspace
 
-    def __init__(self, inner: StepRunner, step: Any) -> None:
+    def __init__(self, inner: Callable[..., dict[str, Tensor]], step: Any) -> None:
         self.inner, self.step = inner, step
         self.stream = torch.cuda.Stream()
         self.settings: list[Any] = []
@@ -61,31 +42,30 @@ class CUDAGraph:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = 0
 
-    def __call__(self, model: Any, step: Any, *batch: Tensor) -> Report:
-        if step is not self.step:
-            return self.inner(model, step, *batch)
-        last, around = getattr(step, "last", step), getattr(step, "around", plainly)
+    def __call__(self, model: Any, step: Any, *batch: Tensor) -> dict[str, Tensor]:
+        last, around = getattr(step, "last", step), getattr(step, "around", None)
         settings = self.all_settings(model, last, batch)
-        if settings == self.failed:
+        if step is not self.step or settings == self.failed:
             return self.inner(model, step, *batch)
         if settings != self.settings:
-            make_recordable(model, rates_fall=around is not plainly)
+            make_recordable(model, rates_fall=around is not None)
             self.settings = self.all_settings(model, last, batch)
             self.graph, self.taken, self.draws = None, 0, draws_of(model)
-        if self.taken < self.FIRST:
-            self.taken += 1
-            report: Report = around(model, lambda: self.aside(model, last, batch))
-            return report
-        if self.graph is None:
+        if self.taken == self.FIRST and self.graph is None:
             self.record(model, last, batch)
-        report = around(model, lambda: self.replay(batch))
+
+        def update() -> dict[str, Tensor]:
+            return self.replay(batch) if self.graph else self.aside(model, last, batch)
+
+        report: dict[str, Tensor] = around(model, update) if around else update()
+        self.taken = min(self.taken + 1, self.FIRST)
         return report
 
     def all_settings(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> list[Any]:
         """What a recording made now would be good for; to be compared."""
         return [threading.get_ident(), last, [tensor.shape for tensor in batch], *settings_of(model)]
 
-    def aside(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> Report:
+    def aside(self, model: Any, last: Any, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Take the step on the side stream, and note what it draws."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream), contextlib.ExitStack() as stack:
@@ -115,7 +95,7 @@ class CUDAGraph:
             raise RuntimeError(why_not_recorded(model, error)) from error
         self.graph = graph
 
-    def replay(self, batch: tuple[Tensor, ...]) -> Report:
+    def replay(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The step on this batch; its report is a copy, since the next replay writes over the recording's own."""
         assert self.graph is not None
         for recorded, tensor in zip(self.batch, batch, strict=True):
@@ -139,7 +119,7 @@ def settings_of(model: Any) -> list[Any]:
 
 def draws_of(model: Any) -> list[Draws]:
     """What a model's layers and pools draw in the middle of a step."""
-    modules = [module for network in unwrap_networks(model) for module in network.modules()]
+    modules = [module for network in unwrapped(model).values() for module in network.modules()]
     found = [getattr(thing, "draws", None) for thing in (*modules, *vars(model).values())]
     return [draws for draws in found if isinstance(draws, Draws)]
 
@@ -184,49 +164,9 @@ def make_recordable(model: Any, rates_fall: bool) -> None:
     """Adam's counts, and rates that change from step to step, must be on the device to be read by a recording."""
     for optimizer in optimizers(model).values():
         internals: Any = optimizer
-        internals._warned_capturable_if_run_uncaptured = (
-            True  # the first steps are not captured; a copy has forgotten this
-        )
+        internals._warned_capturable_if_run_uncaptured = True  # the first steps are not captured
         for group in optimizer.param_groups:
             group["capturable"] = True
             if rates_fall and not torch.is_tensor(group["lr"]):
                 group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
         place_counts(optimizer)
-
-
-def refuse_graph(run: SpeedUpRun) -> str:
-    if run_device(run).type != "cuda":
-        return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {run_device(run)}"
-    if is_shared(run):
-        return "several processes train these networks, and a recording would not wait for the others"
-    if getattr(run.train_step, "d_steps", 1) > 1:
-        d_steps = run.train_step.d_steps
-        return f"with d_steps = {d_steps} the step draws batches itself, and all that changes must be given to it"
-    for module in [module for network in unwrap_networks(run.model) for module in network.modules()]:
-        if isinstance(vars(module).get("generator"), torch.Generator) and not hasattr(module, "draws"):
-            return f"{type(module).__name__} draws in the middle of the step, and does not say what (gantutor.draws)"
-    for name, optimizer in optimizers(run.model).items():
-        if not all("capturable" in group for group in optimizer.param_groups):
-            return f"{name}, {type(optimizer).__name__}, cannot be recorded; Adam and AdamW can"
-    return ""
-
-
-def switch_graph(run: SpeedUpRun, on: bool) -> None:
-    """Take steps by a recording: by a new one, since what was switched before it may have moved the weights."""
-    run.step_runner = without(run.step_runner, CUDAGraph)
-    if on:
-        try:
-            wait_until_ready(run)  # what is compiled is to be recorded, and not what stands in for it
-        except RuntimeError as error:
-            raise ValueError(f"compile cannot be used here: {error}") from error
-        run.step_runner = CUDAGraph(run.step_runner, run.train_step)
-        return
-    for optimizer in optimizers(run.model).values():
-        for group in optimizer.param_groups:
-            if group.get("capturable"):
-                group["capturable"] = False
-                group["lr"] = float(group["lr"])
-        place_counts(optimizer)
-
-
-GRAPH = SpeedUp(refuse_graph, switch_graph)
