@@ -49,7 +49,7 @@ CUTS = {  # the functions that end a graph: how that is called -> their names
 CUT_BY = {name: how for how, names in CUTS.items() for name in names.split()}
 
 
-class LoopEnds(BaseException):  # noqa: N818 -- no error: it ends a training loop that has gone round often enough
+class LoopEnds(BaseException):
     """Raised inside a step by its tracer."""
 
 

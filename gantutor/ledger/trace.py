@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.ledger.findings import find
-from gantutor.ledger.reach import Reach, Snapshot, function_of, roots_of
+from gantutor.ledger.reach import Reach, Snapshot, Variables, function_of, roots_of
 from gantutor.ledger.recorder import LoopEnds, Recorder, Watch
 from gantutor.ledger.records import FREED, STALE, Failure, Place, Trace
 from gantutor.ledger.source import Source, is_library
@@ -225,12 +225,9 @@ def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) ->
     linecache.cache[name] = (len(text), None, lines, name)
     source = Source.of_module("the cell", compile(text, name, "exec"), lines)
     reach = Reach()
-    before = {inner: namespace[inner] for inner in source.names if inner in namespace}
-    reach.extend(around(before))
-    try:
-        return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
-    finally:
-        namespace |= before
+    named = {inner: namespace[inner] for inner in source.names if inner in namespace}
+    reach.extend([("", Variables(namespace, named)), *around(named)])
+    return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
 
 
 def around(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
