@@ -221,9 +221,10 @@ class Cost:
     """What one step costs.
 
     `flops` are the floating-point operations of matrix products and convolutions, a multiplication and an addition as
-    two; `networks` are the networks' shares, `elsewhere` is what belongs to none, `elsewhere_backward` of it in backwards.
-    `saved_bytes` is the most that graphs held for backward at a time, parameters not counted. `milliseconds` is the median of `repeats` steps.
-    `device_bytes` is the most memory that a step took on a CUDA device beyond what was taken before it; None elsewhere.
+    two; `networks` are the networks' shares, `elsewhere` is what belongs to none, and `elsewhere_backward` what of that
+    backwards did. `saved_bytes` is the most that graphs held for backward at a time, parameters not counted.
+    `milliseconds` is the median of `repeats` steps. `device_bytes` is the most memory that a step took on a CUDA device
+    beyond what was taken before it; None elsewhere.
     """
 
     name: str
@@ -298,7 +299,7 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
 
 def clocked(run: Callable[[], Any], reach: Reach, repeats: int) -> tuple[float, int | None]:
     """The median time of a step in ms, and on CUDA the most memory it took."""
-    device = device_of(reach)
+    device = reach.device
     times = []
     run()
     wait(device)
@@ -310,12 +311,6 @@ def clocked(run: Callable[[], Any], reach: Reach, repeats: int) -> tuple[float, 
         times.append(1000 * (time.perf_counter() - start))
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else None
     return statistics.median(times), peak
-
-
-def device_of(reach: Reach) -> torch.device:
-    """Where the first network's parameters are; the CPU if there are none."""
-    parameters = (p for player in reach.players.values() for p in player.parameters.values())
-    return next((p.device for p in parameters), torch.device("cpu"))
 
 
 def wait(device: torch.device) -> None:

@@ -100,7 +100,8 @@ class GradientLedger:
             change = gradient.detach() - slot.before
             if change.any():
                 number = self.sender()
-                slot.shares[number] = slot.shares[number] + change if number in slot.shares else change
+                earlier = slot.shares.get(number)
+                slot.shares[number] = change if earlier is None else earlier + change
         elif gradient is not None:
             slot.shares = {self.sender(): None}
         slot.seen, slot.before, self.told = gradient, None, None

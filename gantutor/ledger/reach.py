@@ -137,6 +137,12 @@ class Reach:
                 queue.append((Thing(full, part, parent), depth + 1))
         self._settle()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the first network's parameters are; the CPU if there are none."""
+        parameters = (p for player in self.players.values() for p in player.parameters.values())
+        return next((p.device for p in parameters), torch.device("cpu"))
+
     def name_of(self, optimizer: Optimizer) -> str:
         """An optimizer's name; "" for one that was not found."""
         return next((name for name, other in self.optimizers.items() if other is optimizer), "")
@@ -208,7 +214,7 @@ class Reach:
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
-    """What is in an object: how its code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
+    """What is in an object: how code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
     if isinstance(value, nn.Module):
         keyed = isinstance(value, nn.ModuleList | nn.ModuleDict)
         for key, child in value._modules.items():
@@ -287,7 +293,7 @@ def roots_of(
 
 
 def mentioned(
-    function: types.FunctionType, objects: Iterable[Any], seen: set[int] | None = None
+    function: types.FunctionType, objects: Iterable[Any], seen: set[types.CodeType] | None = None
 ) -> Iterator[tuple[str, Any]]:
     """The closure cells and globals that a function names, and those of the functions and methods that it names."""
     seen = set() if seen is None else seen
@@ -399,7 +405,7 @@ class Snapshot:
                     tensor.grad = held.grad
         changed = [held for held in self.held.values() if held.version >= 0 and held.tensor._version != held.version]
         torch._C._autograd._unsafe_set_version_counter(
-            [held.tensor for held in changed], [held.version for held in changed]
+            tuple(held.tensor for held in changed), tuple(held.version for held in changed)
         )
         for namespace, variables in self.variables:
             put_variables_back(namespace, variables)
@@ -492,9 +498,9 @@ def random_sources() -> list[Callable[[], Any]]:
     ]
     if torch.cuda.is_initialized():
         found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    if "numpy" in sys.modules:
-        numpy = sys.modules["numpy"].random
-        found.append(functools.partial(numpy.set_state, numpy.get_state()))
+    numpy = sys.modules.get("numpy")  # the ledger itself needs none
+    if numpy is not None:
+        found.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
     return found
 
 

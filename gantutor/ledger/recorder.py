@@ -147,13 +147,13 @@ class Functions(TorchFunctionMode):
         self.cut = cut
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        how = "data" if func == DATA else CUT_BY.get(getattr(func, "__name__", ""))
+        how = "data" if func == DATA_GETTER else CUT_BY.get(getattr(func, "__name__", ""))
         if how and args and isinstance(args[0], Tensor) and args[0].grad_fn is not None:
             self.cut(how, args[0])
         return func(*args, **(kwargs or {}))
 
 
-DATA = vars(torch._C.TensorBase)["data"].__get__  # what `tensor.data` calls
+DATA_GETTER = vars(torch._C.TensorBase)["data"].__get__  # what `tensor.data` calls
 
 
 class Recorder(Counting):
@@ -177,7 +177,8 @@ class Recorder(Counting):
         self.kept: tuple[records.Kept, ...] = ()
         self.stopped = ""
         # What happens now.
-        self.optimizer, self.step_place = "", None  # the one that steps
+        self.optimizer = ""  # the one that steps
+        self.step_place: Place | None = None
         self.step: dict[str, Any] = {}  # what is known of it
         self.events: list[records.Event] = []
         self.backward_names: list[str] = []
@@ -395,9 +396,9 @@ class Recorder(Counting):
         for scale in (float(scaler.get_scale()) for scaler in scalers if scaler.is_enabled()):
             for root, name in zip(roots, names, strict=True):
                 loss = scene.tensors.get(name, root)
-                if loss is not root and root.numel() == loss.numel() == 1:
-                    if math.isclose(root.item(), scale * loss.item(), rel_tol=1e-2):
-                        return scale
+                single = loss is not root and root.numel() == loss.numel() == 1
+                if single and math.isclose(root.item(), scale * loss.item(), rel_tol=1e-2):
+                    return scale
         return 1.0
 
     def _moved_since(self, node: Node) -> tuple[int, Place] | None:
@@ -618,9 +619,9 @@ class Recorder(Counting):
             self._check(here, full_name(network, inner), "weights", self.reach.players[network].parameters[inner])
 
     def _check(self, place: Place, name: str, kind: str, tensor: Tensor) -> None:
-        if self.nonfinite is None and tensor.is_floating_point() and tensor.device.type != "meta":
-            if not torch.isfinite(tensor).all():
-                self.nonfinite = records.NonFinite(place, name, kind)
+        has_values = tensor.is_floating_point() and tensor.device.type != "meta"
+        if self.nonfinite is None and has_values and not torch.isfinite(tensor).all():
+            self.nonfinite = records.NonFinite(place, name, kind)
 
     def _follow_gradients(self) -> None:
         """Know again in which storages the gradients lie."""
@@ -685,10 +686,10 @@ def scope(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Variables and, after them, the attributes of the user's objects among them."""
     yield from variables.items()
     for name, value in variables.items():
-        if hasattr(value, "__dict__") and not isinstance(value, type | types.FunctionType | types.ModuleType | Tensor):
-            if type(value).__module__.partition(".")[0] != "torch":
-                inside = vars(value).items()
-                yield from ((f"{name}.{key}", part) for key, part in inside if key[:1] != "_" and not is_internal(key))
+        ours = isinstance(value, type | types.FunctionType | types.ModuleType | Tensor)
+        if hasattr(value, "__dict__") and not ours and type(value).__module__.partition(".")[0] != "torch":
+            inside = vars(value).items()
+            yield from ((f"{name}.{key}", part) for key, part in inside if key[:1] != "_" and not is_internal(key))
 
 
 @functools.cache

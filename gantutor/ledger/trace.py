@@ -132,13 +132,15 @@ def explain(failure: Failure | None, error: Exception | None, needed: Place | No
     unnamed = f"a tensor inside `{failure.inside}`" if failure.inside else "a tensor inside"
     tensor = f"`{failure.culprit}`" if failure.culprit else unnamed
     when = f"on line {failure.made.line}" if failure.made else "before the step"
-    return f"Line {needed} goes back through {graph}, which needs {tensor} as it was {when}, but {by} has changed it in place since."
+    return (
+        f"Line {needed} goes back through {graph}, which needs {tensor} as it was {when}, but {by} has changed it in "
+        "place since."
+    )
 
 
 def times(source: Source, run: Callable[[], Any], reach: Reach) -> list[tuple[int, float]]:
     """The lines of a run with nothing but a clock, and their milliseconds; what it prints is dropped."""
     found: list[tuple[int, float]] = []
-    device = next((p.device for player in reach.players.values() for p in player.parameters.values()), None)
 
     def after(line: int, frame: FrameType, milliseconds: float) -> None:
         found.append((line, milliseconds))
@@ -146,7 +148,7 @@ def times(source: Source, run: Callable[[], Any], reach: Reach) -> list[tuple[in
     snapshot = Snapshot(reach, at_once=True)
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            with contextlib.suppress(Exception), Watch(source, after, device=device).on():
+            with contextlib.suppress(Exception), Watch(source, after, device=reach.device).on():
                 run()
         finally:
             snapshot.restore()
@@ -185,7 +187,7 @@ class watching:  # noqa: N801 -- used as a verb
     ...     for real in loader: ...
     >>> watch.trace
 
-    What the block changes in networks, optimizers, lists and random states is put back; its variables keep their values.
+    What the block changes in networks, optimizers, lists and random states is put back; its variables stay.
     A loop that trains is left after `max_iterations` turns. An error in the block goes on after it is written down.
     """
 
@@ -216,7 +218,7 @@ class watching:  # noqa: N801 -- used as a verb
 
 
 def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) -> Trace:
-    """Run a notebook's cell in its namespace and trace it. Its lines are numbered as in the cell, whose first is `%%trace`.
+    """Run a notebook's cell in its namespace and trace it. Lines are numbered as in the cell; the first is `%%trace`.
 
     Variables that were there before are put back; those that the cell makes stay.
     """
