@@ -36,6 +36,7 @@ def test_every_name_is_what_its_module_has() -> None:
         assert getattr(gantutor, name) is (getattr(found, inner) if inner else found)
 
 
+@pytest.mark.slow
 def test_the_names_come_in_any_order_in_a_fresh_process() -> None:
     names = ", ".join(reversed(gantutor.__all__))
     assert fresh(f"from gantutor import {names}; print(Experiment.__name__)") == "GANConfig"

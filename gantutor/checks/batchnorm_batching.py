@@ -13,14 +13,8 @@ from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
 STILL = "D is still trained on real and fake in one batch, and asked about fakes alone. One of the two must change."
-CROSSED = (
-    "Now it is the reverse mismatch: D is trained on split batches, and G's step asks it in a joint one. The DCGAN "
-    "learns with that, but the MLP does not. Use the same kind of batch in both steps."
-)
-EVALUATED = (
-    "G's step asks D in evaluation mode, with its running statistics: that is not how D was trained, either. Change "
-    "the batches, not the mode."
-)
+CROSSED = "This is the reverse mismatch: G's step is joint, D's is split. A DCGAN learns with it, the MLP does not."
+EVALUATED = "G's step asks D in evaluation mode. D was not trained like that, either. Change the batches, not the mode."
 
 
 def small_image_gan(batching: str = "split") -> GAN:

@@ -77,10 +77,7 @@ def fault_of_turn(answer: Function, stored: list[Tensor], new: int, size: int, s
     fake = torch.full((1, 2, 2), float(new)) * torch.ones(1, requires_grad=True)
     given = ask(answer, stored, fake, size, swap, place)
     if not fake.requires_grad:
-        return (
-            "The fake that came has lost its graph, so G cannot learn from it any more: detach() makes a new "
-            "tensor, detach_() changes the old one."
-        )
+        return "The fake that came has lost its graph: detach() makes a new tensor, but detach_() changes the old one."
     if not isinstance(given, Tensor) or given.shape != fake.shape:
         got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
         return f"An image of shape {tuple(fake.shape)} should be returned, got {got}."
@@ -89,17 +86,11 @@ def fault_of_turn(answer: Function, stored: list[Tensor], new: int, size: int, s
     now, (shown,) = numbers(stored), numbers([given])
     if len(before) < size:
         if len(now) != len(before) + 1:
-            return (
-                f"A pool with room for {size} should hold {new + 1} after fake number {new + 1}; yours holds "
-                f"{len(now)}. While there is room, each fake is stored."
-            )
+            return f"There is room for {size}: each fake is stored. After {new + 1} fakes yours holds {len(now)}."
         if shown != new:
             return "While there is room the new fake itself is returned, whatever the coin says."
         if stored[-1].requires_grad:
-            return (
-                "A stored fake keeps its graph: memory grows with the pool, and its backward would go into a "
-                "generator that has moved since. Detach before storing."
-            )
+            return "A stored fake keeps its graph, which leads to a generator that has moved. Detach before storing."
         return "What is returned still has a graph: D's backward would go on into G. Return it detached." * (
             given.requires_grad
         )

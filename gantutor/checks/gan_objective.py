@@ -100,10 +100,8 @@ def kl_loss(answer: Function) -> CheckResult:
                 place = f"{must_be}; yours is {slope:.4g}."
                 if logits is usual:
                     return f"{misconception(found, KL_LOSS_MISTAKES, slopes)} {place}".strip()
-                return (
-                    f"Right for the usual logits. {place} In float32 the sigmoid is rounded there before "
-                    "the logarithm sees it: simplify the sum of the two losses first, or use logsigmoid."
-                )
+                why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
+                return f"Right for the usual logits. {place} {why}"
         return ""
 
     return judge(
@@ -140,15 +138,6 @@ def fault_of_layer(answer: Function, features: int) -> str:
             "into eps, the second positional argument. Name the argument."
         )
     if math.isclose(share, 0.8, abs_tol=1e-3):
-        return (
-            "Now it is a momentum. But Keras's 0.8 is the share of the old mean that is kept, and PyTorch's "
-            "momentum is the share of the new one."
-        )
-    return (
-        ""
-        if momentum_is_right
-        else (
-            "The layer normalises. But after the first batch the running mean, which starts at 0, must be 0.2 "
-            f"of the batch's; it is {share:.3g} of it."
-        )
-    )
+        return "Now it is a momentum. But Keras's 0.8 is the share of the old mean, PyTorch's that of the new one."
+    start = "The layer normalises. But after the first batch the running mean must be 0.2 of the batch's"
+    return "" if momentum_is_right else f"{start}; it is {share:.3g} of it."

@@ -274,10 +274,7 @@ def resumed(state: Function, resume: Function) -> CheckResult:
         if not torch.equal(found, right):
             return as_if_forgotten(found)
         if not torch.equal(after(late), right):
-            return (
-                "What you kept has moved on with the run: state_dict() hands out the weights themselves. Keep copies "
-                "(copy.deepcopy), or the checkpoint in memory is always the newest."
-            )
+            return "What you kept has moved on with the run: state_dict() gives the weights themselves. Keep copies."
         return ""
 
     return judge(state, check, "Nobody can tell the resumed run from one that was never interrupted.")
@@ -298,10 +295,8 @@ def through_a_file(saved: Any) -> tuple[Any, str]:
     try:
         return torch.load(file, weights_only=True), ""
     except Exception as error:
-        return None, (
-            "What you kept does not load with weights_only=True. Keep tensors, numbers and dicts of them, no objects: "
-            f"loading those runs code out of the file. {first_line(error)}"
-        )
+        instead = "Keep tensors, numbers and dicts of them; loading objects runs code out of the file."
+        return None, f"What you kept does not load with weights_only=True. {instead} {first_line(error)}"
 
 
 def as_if_forgotten(found: Tensor) -> str:
@@ -317,6 +312,4 @@ def as_if_forgotten(found: Tensor) -> str:
         return "This trains again from the beginning, and comes to another run. Put back what was kept."
     if torch.equal(SmallRun(seed=1).go_on(3).numbers(), found):
         return "Your `resume` has put nothing into the run: it goes on as a fresh one."
-    return (
-        "The resumed run leaves the uninterrupted one, though not as if it had forgotten a part: is each in its place?"
-    )
+    return "The resumed run leaves the other one, though not as if it had forgotten a part: is each in its place?"

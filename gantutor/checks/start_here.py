@@ -72,9 +72,7 @@ def who_moves(filled_by_d_loss_backward: Any, changed_by_opt_D: Any) -> CheckRes
             other = answers[0] if filled is None else answers[1]
             return f'Answer with sets of the names "G" and "D", such as {{"G"}}; got {other!r}.'
         if filled == {"D"}:
-            return (
-                "d_loss.backward(): so it is with the detach. Without it, the backward goes on through the fake into G."
-            )
+            return "d_loss.backward(): so it is with the detach. Without it, backward goes on through the fake into G."
         if filled != {"G", "D"}:
             return "d_loss.backward(): a backward leaves gradients in every network that it passes, and D comes first."
         right = "d_loss.backward() is right. opt_D.step(): an optimizer changes only the parameters that it was given, "

@@ -222,6 +222,7 @@ def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytes
     assert trained[4:] == [("dcgan_28", "best", 0)]
 
 
+@pytest.mark.slow
 def test_the_score_of_digits_is_lower_for_digits_than_for_noise() -> None:
     scores, presets = script("throughput_scores"), script("benchlib.presets")
     judge, record = scores.DigitScores(presets.PRESETS["dcgan_64"]), SimpleNamespace(z_dim=5)
@@ -310,6 +311,7 @@ def test_a_batch_after_a_pause_is_judged_by_the_median_of_the_rounds(tmp_path: P
     assert "after a pause, of one without: 0.10, target at most 0.1: reached" in text
 
 
+@pytest.mark.slow
 def test_a_notebooks_cells_are_timed(tmp_path: Path) -> None:
     notebook_times = script("notebook_times")
     cells = [nbformat.v4.new_markdown_cell("# 1"), nbformat.v4.new_code_cell("import time\ntime.sleep(\n    0.3\n)")]

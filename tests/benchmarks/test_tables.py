@@ -132,6 +132,7 @@ def shrink(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made, "SETTINGS", {**settings, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "cyclegan_ablations"])
 def test_a_script_makes_its_rows_and_the_one_that_is_missing_again_bit_for_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 from labserver import LabServer
 from notebookpage import run_tagged, run_whole, screenshot, write_notebook
@@ -11,26 +10,45 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+FIRST = Path(__file__).parent.parent.parent / "notebooks" / "00_start_here.ipynb"
+SMALL = """import torch
+
+from gantutor import CycleGANConfig, Experiment, Lab, Pix2PixConfig
+from gantutor.data import Pairs, Unpaired
+
+A, B = torch.randint(256, (2, 8, 3, 16, 16), dtype=torch.uint8)
+small = {"width_G": 4, "width_D": 4, "patch": 16, "batch_size": 2, "device": "cpu"}"""
+PANELS = (
+    'Lab(Experiment("ring", device="cpu"), name="points")',
+    'Lab(Pix2PixConfig(Pairs("noise", A, B), **small), name="pairs")',
+    'Lab(CycleGANConfig(Unpaired("heaps", A, B, A, B, ("dots", "dashes")), blocks=1, **small), name="unpaired")',
+)
 
 
-def number_of_panels(notebook: Path) -> int:
-    cells = nbformat.read(notebook, as_version=4).cells
-    return sum("browser" in cell.metadata.get("tags", []) for cell in cells)
+def test_the_first_notebooks_panel(page: Page, lab: LabServer) -> None:
+    run_tagged(page, lab, FIRST)
+    drive_and_look(page, 0, "first_notebook")
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_panel_of_a_notebook(page: Page, lab: LabServer, notebook: Path) -> None:
-    (run_whole if notebook is NOTEBOOKS[0] else run_tagged)(page, lab, notebook)
-    for number in range(number_of_panels(notebook)):
-        panel = PanelPage(page, number)
-        screenshot(page, f"{notebook.stem}_{number}_opened")
-        drive(panel)
-        screenshot(page, f"{notebook.stem}_{number}_driven")
+def test_a_panel_of_each_kind(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    cells = (("setup", SMALL), *(("browser", panel) for panel in PANELS))
+    run_whole(page, lab, write_notebook(tmp_path / "kinds.ipynb", *cells))
+    for number in range(len(PANELS)):
+        drive_and_look(page, number, f"kind_{number}")
+
+
+def drive_and_look(page: Page, number: int, name: str) -> None:
+    panel = PanelPage(page, number)
+    screenshot(page, f"{name}_opened")
+    drive(panel)
+    screenshot(page, f"{name}_driven")
     assert page.errors == []
 
 
 def drive(panel: PanelPage) -> None:
+    opened = panel.settled()
+    panel.press("Step")
+    panel.wait_until(opened)
     opened = panel.settled()
     panel.press("Reset")
     panel.wait_until(opened)

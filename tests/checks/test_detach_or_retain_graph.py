@@ -122,25 +122,6 @@ def test_the_step_as_printed_is_not_answered_yet() -> None:
     assert "A kept graph holds weights" in verdict.message
 
 
-def test_a_right_step_of_another_style_passes() -> None:
-    """`torch.autograd.grad`, gradients set by hand, and the fake's gradient passed on: no zero_grad at all."""
-
-    def by_hand(gan: GAN, real: Tensor, z: Tensor) -> None:
-        fake = gan.G(z)
-        seen = fake.detach().requires_grad_()
-        d_loss = gan.loss.d_loss(gan.D(real), gan.D(seen.detach()))
-        to_D = torch.autograd.grad(d_loss, list(gan.D.parameters()))
-        (to_fake,) = torch.autograd.grad(gan.loss.g_loss(gan.D(seen)), seen)
-        to_G = torch.autograd.grad(fake, list(gan.G.parameters()), to_fake)
-        for parameter, gradient in zip([*gan.D.parameters(), *gan.G.parameters()], [*to_D, *to_G], strict=True):
-            parameter.grad = gradient
-        gan.opt_G.step()
-        gan.opt_D.step()
-
-    verdict = checks.both_at_once(by_hand)
-    assert verdict.passed, verdict.message
-
-
 def test_steps_of_the_package_are_judged_as_they_should_be() -> None:
     assert "uses retain_graph" in checks.both_at_once(step("FdgLnXYDG")).message
     assert "uses inputs=" in checks.both_at_once(step("FdLxFgMyDG")).message
@@ -184,7 +165,7 @@ def changed(line: str, network: str, to: Any) -> dict[str, dict[str, Any]]:
         ("A", "D", set(), "backward fills every parameter that it passes"),
         ("B", "G", set(), "opt_D knows nothing of G's"),
         ("B", "D", {"g_loss"}, "is cleared here"),
-        ("C", "G", {"d_loss"}, "it does not take its place"),
+        ("C", "G", {"d_loss"}, r"^Line C: you say that G holds d_loss, D holds d_loss\. But backward adds"),
         ("C", "G", {"g_loss"}, "the fake is not detached"),
         ("C", "D", {"d_loss", "g_loss"}, "which is empty since line B"),
         ("D", "D", set(), "and clears none"),
@@ -209,20 +190,10 @@ def test_an_answer_that_is_no_ledger_gets_a_clear_verdict(answer: Any, message: 
     rejected(checks.ledger(answer), message)
 
 
-def test_a_wrong_ledger_is_quoted() -> None:
-    verdict = checks.ledger(changed("C", "G", {"d_loss"}))
-    assert verdict.message.startswith("Line C: you say that G holds d_loss, D holds d_loss. But backward adds")
-
-
-def test_a_ledger_of_numpy_arrays_is_judged_like_sets() -> None:
-    arrays = {line: {name: np.array(sorted(PUZZLE[line][name])) for name in "GD"} for line in PUZZLE}
-    assert checks.ledger(arrays).passed
-    arrays["A"]["D"] = np.zeros((2, 2))
-    assert "Line A: for D there is" in checks.ledger(arrays).message
-
-
-def test_a_ledger_may_be_written_with_lists_and_is_not_yet_answered_while_a_place_is_empty() -> None:
-    assert checks.ledger({line: {name: sorted(PUZZLE[line][name]) for name in "GD"} for line in PUZZLE}).passed
+def test_a_ledger_may_be_written_with_arrays_and_is_not_yet_answered_while_a_place_is_empty() -> None:
+    assert checks.ledger(
+        {line: {name: np.array(sorted(PUZZLE[line][name])) for name in "GD"} for line in PUZZLE}
+    ).passed
     assert checks.ledger({**PUZZLE, "C": {"G": ..., "D": set()}}) == checks.NOT_YET
     assert checks.ledger({**PUZZLE, "C": ...}) == checks.NOT_YET
 

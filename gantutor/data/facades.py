@@ -8,14 +8,14 @@ pix2pix needs its discriminator.
 Source of classes and colours: Tylecek and Sara, "Spatial Pattern Templates", 2013; `roof` stands where CMP has `deco`.
 """
 
-from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
-from gantutor.data.pairs import Label
-from gantutor.data.procedural.drawing import (
+from gantutor.data.common import Bytes
+from gantutor.data.drawing import (
     SUPERSAMPLING,
-    Bytes,
     Floats,
     LabelDrawing,
     cast_shadow,
@@ -26,6 +26,7 @@ from gantutor.data.procedural.drawing import (
     small_labels,
     soft_noise,
 )
+from gantutor.data.pairs import Label
 
 BACKGROUND, WALL, WINDOW, DOOR, CORNICE, SILL, BALCONY, BLIND, ROOF, MOLDING, PILLAR, SHOP = range(12)
 FACADE_CLASSES = (
@@ -46,57 +47,22 @@ THIN = 1 / 64  # of the side: one pixel of the smallest set
 RAISED = np.isin(np.arange(12), (BALCONY, CORNICE, SILL, MOLDING, PILLAR))  # these cast a shadow on the wall
 
 
-@dataclass(frozen=True)
 class House:
     """The proportions of one front, in parts of the side: what all its storeys and columns have in common."""
 
-    left: float
-    right: float
-    top: float
-    ground: float  # where the ground floor begins
-    storeys: int
-    columns: int
-    window_width: float
-    window_height: float
-    arched: bool
-    has_sills: bool
-    blinds: float  # the share of windows with a blind
-    balcony_storey: int  # -1: none
-    pillars: bool
-    shops: bool
-    door: int  # its column
-
-    @property
-    def column_width(self) -> float:
-        return (self.right - self.left) / self.columns
-
-    @property
-    def storey_height(self) -> float:
-        return (self.ground - self.top - 0.04) / self.storeys
-
-
-def plan(rng: np.random.Generator) -> House:
-    """Draw the proportions."""
-    left, right = rng.uniform(0, 0.08), rng.uniform(0.92, 1)
-    top, ground = rng.uniform(0.08, 0.22), rng.uniform(0.74, 0.82)
-    storeys, columns = int(rng.integers(2, 5)), int(rng.integers(3, 7))
-    return House(
-        left,
-        right,
-        top,
-        ground,
-        storeys,
-        columns,
-        window_width=(right - left) / columns * rng.uniform(0.4, 0.62),
-        window_height=(ground - top - 0.04) / storeys * rng.uniform(0.5, 0.68),
-        arched=rng.random() < 0.25,
-        has_sills=rng.random() < 0.75,
-        blinds=rng.choice([0, 0, 0.4]),
-        balcony_storey=int(rng.integers(storeys)) if rng.random() < 0.5 else -1,
-        pillars=rng.random() < 0.3,
-        shops=rng.random() < 0.55,
-        door=int(rng.integers(columns)),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.left, self.right = rng.uniform(0, 0.08), rng.uniform(0.92, 1)
+        self.top, self.ground = rng.uniform(0.08, 0.22), rng.uniform(0.74, 0.82)  # where the ground floor begins
+        self.storeys, self.columns = int(rng.integers(2, 5)), int(rng.integers(3, 7))
+        self.column_width = (self.right - self.left) / self.columns
+        self.storey_height = (self.ground - self.top - 0.04) / self.storeys
+        self.window_width = self.column_width * rng.uniform(0.4, 0.62)
+        self.window_height = self.storey_height * rng.uniform(0.5, 0.68)
+        self.arched, self.has_sills = rng.random() < 0.25, rng.random() < 0.75
+        self.blinds = rng.choice([0, 0, 0.4])  # the share of windows with a blind
+        self.balcony_storey = int(rng.integers(self.storeys)) if rng.random() < 0.5 else -1  # -1: none
+        self.pillars, self.shops = rng.random() < 0.3, rng.random() < 0.55
+        self.door = int(rng.integers(self.columns))  # its column
 
 
 def lay_out_house(house: House, rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
@@ -176,57 +142,46 @@ def glaze(frames: LabelDrawing, left: float, upper: float, right: float, lower: 
 # --- from the label map to the house front ---
 
 
-@dataclass(frozen=True)
-class Look:
-    """What the label map does not tell. Colours are (3,) in [0, 1]; `glass` is at the top and at the street."""
-
-    wall: Floats
-    texture: str
-    seen: float  # the share of the texture's width that is on the wall
-    roughness: float
-    trim: Floats
-    glass: Floats
-    balcony: Floats
-    gaps: float  # how much lighter the balcony is between its bars
-    blind: Floats
-    shop: Floats
-
-
 def draw_facade(rng: np.random.Generator, size: int) -> tuple[Bytes, Bytes]:
     """One pair: class numbers uint8 (size, size) and the image uint8 (size, size, 3)."""
-    house = plan(rng)
+    house = House(rng)
     labels, frames = lay_out_house(house, rng, SUPERSAMPLING * size)
     return small_labels(labels), small_image(paint_facade(labels, frames, rng))
 
 
-def choose_look(rng: np.random.Generator) -> Look:
-    """A dark house or a light one, each of one of two materials."""
-    tone = rng.uniform(0.95, 1.05)
-    if rng.random() < 0.5:
-        if rng.random() < 0.6:
-            wall = colour(rng.uniform(0, 0.05), rng.uniform(0.5, 0.65), rng.uniform(0.4, 0.58))
-            texture, seen, roughness = "brick", 0.95, 1.0
-        else:
-            wall = colour(rng.uniform(0, 0.6), rng.uniform(0.05, 0.25), rng.uniform(0.33, 0.48))
-            texture, seen, roughness = "gravel", 0.8, 0.4
-        return Look(
-            wall, texture, seen, roughness,
-            trim=np.array((0.92, 0.9, 0.85)) * tone, glass=np.array(((0.72, 0.82, 0.93), (0.5, 0.6, 0.72))) * tone,
-            balcony=np.array((0.86, 0.84, 0.79)), gaps=-0.5,
-            blind=colour(rng.uniform(0.25, 0.65), 0.45, 0.4), shop=np.array((0.85, 0.74, 0.5)) * tone,
-        )  # fmt: skip
-    if rng.random() < 0.6:
-        wall = colour(rng.uniform(0.06, 0.14), rng.uniform(0.15, 0.45), rng.uniform(0.8, 0.95))
-        texture, seen, roughness = "gravel", 0.25, 0.25
+# Walls, more of the first kind than of the second: the ranges of hue, saturation and value; the texture, the share of
+# its width that is on the wall, and how strong it is.
+DARK_WALLS: tuple[Any, ...] = (
+    ((0, 0.05), (0.5, 0.65), (0.4, 0.58), "brick", 0.95, 1.0),
+    ((0, 0.6), (0.05, 0.25), (0.33, 0.48), "gravel", 0.8, 0.4),
+)
+LIGHT_WALLS: tuple[Any, ...] = (
+    ((0.06, 0.14), (0.15, 0.45), (0.8, 0.95), "gravel", 0.25, 0.25),
+    ((0.05, 0.6), (0.02, 0.12), (0.75, 0.88), "gravel", 0.8, 0.3),
+)
+
+
+def choose_look(rng: np.random.Generator) -> SimpleNamespace:
+    """What the label map does not tell: a dark house or a light one, each of one of two materials.
+
+    Colours are (3,) in [0, 1]. `glass` is at the top and at the street; `gaps` says how much lighter the balcony is
+    between its bars.
+    """
+    tone, dark = rng.uniform(0.95, 1.05), rng.random() < 0.5
+    *ranges, texture, seen, roughness = (DARK_WALLS if dark else LIGHT_WALLS)[int(rng.random() >= 0.6)]
+    wall = colour(*(rng.uniform(*reach) for reach in ranges))
+    look = SimpleNamespace(wall=wall, texture=texture, seen=seen, roughness=roughness)
+    if dark:
+        look.trim, look.shop = tone * np.array((0.92, 0.9, 0.85)), tone * np.array((0.85, 0.74, 0.5))
+        look.glass = tone * np.array(((0.72, 0.82, 0.93), (0.5, 0.6, 0.72)))
+        look.balcony, look.gaps = np.array((0.86, 0.84, 0.79)), -0.5
+        look.blind = colour(rng.uniform(0.25, 0.65), 0.45, 0.4)
     else:
-        wall = colour(rng.uniform(0.05, 0.6), rng.uniform(0.02, 0.12), rng.uniform(0.75, 0.88))
-        texture, seen, roughness = "gravel", 0.8, 0.3
-    return Look(
-        wall, texture, seen, roughness,
-        trim=0.55 * wall * np.array((1, 0.92, 0.85)), glass=np.array(((0.34, 0.4, 0.48), (0.12, 0.15, 0.2))) * tone,
-        balcony=np.array((0.13, 0.13, 0.14)), gaps=2.4,
-        blind=np.array((0.97, 0.95, 0.92)) * tone, shop=np.array((0.3, 0.26, 0.22)) * tone,
-    )  # fmt: skip
+        look.trim, look.shop = 0.55 * wall * np.array((1, 0.92, 0.85)), tone * np.array((0.3, 0.26, 0.22))
+        look.glass = tone * np.array(((0.34, 0.4, 0.48), (0.12, 0.15, 0.2)))
+        look.balcony, look.gaps = np.array((0.13, 0.13, 0.14)), 2.4
+        look.blind = tone * np.array((0.97, 0.95, 0.92))
+    return look
 
 
 def paint_facade(labels: Bytes, frames: Bytes, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,4 @@
-"""What the drawn data sets share: a canvas several times too large, materials, the way to a small picture, the cache.
+"""What the drawn data sets share: a canvas several times too large, materials, the way to a small picture, the pairs.
 
 A scene is laid out in the unit square (x to the right, y downwards), so that one seed gives the same scene in every
 size. It is painted at SUPERSAMPLING times the size and then averaged, which smooths the edges.
@@ -7,22 +7,27 @@ size. It is painted at SUPERSAMPLING times the size and then averaged, which smo
 import colorsys
 import functools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gantutor.data.arrays import Arrays, load_or_make, make_each, read_arrays
-from gantutor.data.common import embedded_file
+from gantutor.data.common import (
+    Bytes,
+    channels_first,
+    check_choice,
+    check_positive,
+    embedded_file,
+    read_embedded,
+    usable_device,
+)
+from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
 TEXTURES_SHA256 = "5a9f175fca034c46e61a6ac927b596feed93b45fb9bbd3a06f5fb6236964c6d4"
 
 Floats = NDArray[np.floating[Any]]
-Bytes = NDArray[np.uint8]
 Point = tuple[float, float]
 
 
@@ -63,8 +68,7 @@ def textures() -> dict[str, Bytes]:
 
     Raises: DataError for a missing or damaged file.
     """
-    path = embedded_file("textures.npz")
-    return read_arrays(path, TEXTURES_SHA256)
+    return read_embedded(embedded_file("textures.npz"), TEXTURES_SHA256)
 
 
 def material(name: str, rng: np.random.Generator, side: int, share: float) -> Floats:
@@ -117,33 +121,50 @@ def small_labels(labels: Bytes) -> Bytes:
     return labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING].copy()
 
 
-# Draws one scene of a size from a generator: its arrays, (size, size) or (size, size, 3), uint8.
+# The sets -------------------------------------------------------------------------------------------------------------
+
+SPLITS = {"train": 400, "val": 100, "test": 100}  # how many pairs each has, unless `number` says otherwise
+DRAWN_WITHOUT_BAR = 200  # scenes: fewer are drawn without a progress bar
+
+# Draws one scene from a generator: class numbers (size, size), and one or two pictures (size, size, 3), all uint8.
 Drawer = Callable[[np.random.Generator, int], tuple[Any, ...]]
 
-STREAMS = ("train", "val", "test", "other half")  # each has scenes of its own; the last is domain B's training half
 
+def drawn_pairs(
+    name: str,
+    draw: Drawer,
+    classes: tuple[Label, ...],
+    device: str | torch.device = "cpu",
+    split: str = "train",
+    size: int = 64,
+    number: int | None = None,
+    seed: int = 0,
+    flip: bool = True,
+    jitter: bool = False,
+) -> Pairs:
+    """`number` pairs of one split ("train", "val" or "test"), 64, 128 or 256 pixels high and wide.
 
-def scenes(name: str, draw: Drawer, source: str, stream: str, size: int, number: int, seed: int) -> list[Any]:
-    """What `draw` returns for each of `number` scenes, stacked; from the cache where it is there.
-
-    `source` is the file that defines `draw`: when it changes, all is drawn anew. A scene depends on the seed, the
-    stream and its place in it alone.
+    The train set is augmented (`flip`, `jitter`) and has the test set with it as `held_out`; the others are as drawn.
+    A pair depends on the seed, the split and its place in it alone: more pairs begin with the fewer, and another size
+    shows the same scenes.
+    Raises: ValueError for another split, size or a number below 1.
     """
-    place = STREAMS.index(stream)
+    check_choice("split", split, tuple(SPLITS))
+    check_choice("size", size, (64, 128, 256))
+    check_positive("number", number)
+    device = usable_device(device)
 
-    def make() -> Arrays:
-        columns = make_each(
-            f"{name} ({stream}, {size} pixels)",
-            number,
-            lambda index: draw(np.random.default_rng([seed, place, index]), size),
-        )
-        return {f"column_{which}": column for which, column in enumerate(columns)}
+    def part(split: str, number: int | None, **options: Any) -> Pairs:
+        from tqdm import tqdm
 
-    recipe = [Path(__file__), Path(source), embedded_file("textures.npz")]
-    found = load_or_make(f"{name}-{stream.replace(' ', '-')}-{size}-{number}-{seed}", recipe, make)
-    return [found[f"column_{which}"] for which in range(len(found))]
+        number = number or SPLITS[split]
+        streams = [(seed, [*SPLITS].index(split), place) for place in range(number)]
+        title = f"drawing {name} ({split}, {size} pixels)"
+        shown = tqdm(streams, desc=title, unit="picture", disable=number < DRAWN_WITHOUT_BAR)
+        scenes = [draw(np.random.default_rng(stream), size) for stream in shown]
+        columns = [torch.from_numpy(np.stack(column)).to(device) for column in zip(*scenes, strict=True)]
+        labels, images = columns[0], [channels_first(column) for column in columns[1:]]
+        A, B = images if len(images) == 2 else (draw_labels(labels, classes), *images)
+        return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A", **options)
 
-
-def channels_first(pictures: "np.ndarray[Any, Any]") -> Tensor:
-    """(N, H, W, 3) to a tensor (N, 3, H, W)."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    return with_held_out(part, split, number, ("test", None), flip, jitter)

@@ -5,7 +5,7 @@ import torch
 from helpers import build
 from torch import nn
 
-from gantutor.models.virtual import VirtualBatchNorm, virtual_batchnorm
+from gantutor.models import VirtualBatchNorm, virtual_batchnorm
 
 
 def test_virtual_batchnorm_by_hand() -> None:

@@ -8,10 +8,9 @@ import math
 
 import numpy as np
 
-from gantutor.data.pairs import Label
-from gantutor.data.procedural.drawing import (
+from gantutor.data.common import Bytes
+from gantutor.data.drawing import (
     SUPERSAMPLING,
-    Bytes,
     Floats,
     LabelDrawing,
     Point,
@@ -21,6 +20,7 @@ from gantutor.data.procedural.drawing import (
     small_labels,
     soft_noise,
 )
+from gantutor.data.pairs import Label
 
 LAND, PARK, WATER, ROAD, HIGHWAY, BUILDING = range(6)
 MAP_CLASSES = (
