@@ -111,7 +111,7 @@ def test_a_buffer_that_is_written_between_two_forwards_is_named():
         opt_D.step()
 
     found = only(trace(two_forwards, torch.randn(8, 6), torch.randn(8, 6)), "changed in place")
-    assert "needs `D.module.1.running_" in found.why
+    assert "needs `D.1.running_" in found.why
     assert "broadcast_buffers=False" in found.fix
 
 
