@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gantutor.data import DataError, Images, NamedSet, Pairs, Points, Unpaired
+from gantutor.data import DataError, Images, Pairs, Points, Unpaired
 from gantutor.scale.run_folder import (
     MODEL_KINDS,
     RunFolder,
@@ -106,9 +106,9 @@ def test_a_set_with_a_name_takes_its_size_and_is_fetched_if_it_can_be(monkeypatc
     asked: dict[str, Any] = {}
     sets = dict(MODEL_KINDS["pix2pix"].config.SETS)
     monkeypatch.setattr(MODEL_KINDS["pix2pix"].config, "SETS", sets)
-    for needs, download in (("download", {"download": True}), ("", {})):
-        sets["facades"] = NamedSet(lambda **options: asked.update(options), needs)
-        loaded("pix2pix", "facades", size=128)
+    for name, download in (("facades", {"download": True}), ("facades_mini", {})):
+        sets[name] = lambda **options: asked.update(options)
+        loaded("pix2pix", name, size=128)
         assert asked == {"device": "cpu", "size": 128, **download}
         asked.clear()
 
