@@ -1,26 +1,12 @@
 """A Chromium, one private JupyterLab for all browser tests, and a page that remembers what went wrong in it."""
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from chromium import ARGUMENTS, CHROMIUM, CHROMIUMS
 from labserver import LabServer, lab_server
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CHROMIUM = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
-
 
 expect.set_options(timeout=20_000)  # milliseconds; the default of 5 s is short for a machine that also trains
 
