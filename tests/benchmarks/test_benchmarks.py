@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from gantutor.steps import STEPS
-
 MACHINE = {
     "cpu": "a CPU", "gpu": None, "cores": 2, "threads": [1], "torch": "2.11", "python": "3.11", "date": "2026-01-01",
     "load_average": 0.0,
@@ -184,26 +182,6 @@ def test_notebooks_are_judged_by_their_budgets(tmp_path: Path) -> None:
 # measured, small ------------------------------------------------------------------------------------------------------
 
 
-def test_the_least_is_what_one_stage_costs_and_a_little_below_the_formula(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    _, record, run = tiny("dcgan_28", tmp_path)
-    batch = next(run.batches)
-    formula, least = step_cost.least_of_gan(run.model, *batch)
-    run.model.loss = record.replace(loss="minimax").start(record.data).model.loss
-    assert step_cost.cost(STEPS["one_stage"], run.model, *batch, repeats=1).flops == least
-    assert 0.9 * formula < least < formula
-
-
-def test_the_least_of_cyclegan_is_what_the_frozen_step_costs(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    _, _, run = tiny("cyclegan_64", tmp_path)
-    batch = next(run.batches)
-    formula, least = step_cost.least_of_cyclegan(run.model, *batch)
-    spent = step_cost.cost(step_cost.CYCLEGAN_STEPS["g_first_shared"], run.model, *batch, repeats=1).flops
-    assert spent == pytest.approx(least, rel=0.02)
-    assert least < formula
-
-
 def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
     growth = script("growth")
     rows = growth.all_measured(["DCGAN"], 1, {"DCGAN": {"batch": [4, 8], "width": [8, 16]}})
@@ -212,22 +190,6 @@ def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
     assert 1 < growth.slope(by_width, "flops") < 2  # the first and the last layers grow with the width alone
     assert growth.slope([{"value": value, "flops": value**3} for value in (1, 2, 4)], "flops") == pytest.approx(3)
     assert "slope" in redrawn("growth", {"rows": rows}, tmp_path)
-
-
-def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speed_ups, small = script("speed_ups"), {"width_G": 4, "width_D": 4}
-    record = speed_ups.GANConfig(batch_size=4, model_options=small)
-    monkeypatch.setattr(speed_ups, "CONFIGS", {"DCGAN 28": record})
-    monkeypatch.setattr(speed_ups, "TURN_S", 0.01)
-    monkeypatch.setattr(speed_ups, "SPEED_UPS", {"fused": None, "bf16": None, "graph": None})
-    rows = speed_ups.measured("DCGAN 28", 2)
-    assert [row["speed"] for row in rows][:3] == ["plain", "fused", "bf16"], "a CPU has no graph"
-    assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in rows)
-    rows[0]["seconds"], rows[1]["seconds"] = [2.0, 8.0], [1.0, 2.0]
-    assert speed_ups.ratios({"rows": rows}, rows[1]) == [2.0, 4.0]
-    assert "3.00 (2.00 to 4.00)" in redrawn("speed_ups", {"rows": rows}, tmp_path)
 
 
 def test_start_up_runs_each_in_a_process_and_divides_by_torchs(tmp_path: Path) -> None:
