@@ -10,7 +10,7 @@ from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
 from gantutor.configs.settings import declared_settings
 from gantutor.ledger import Cost, cost
-from gantutor.ledger.text import count
+from gantutor.ledger.records import count
 from gantutor.plots import COLOURS
 from gantutor.training import Run
 
