@@ -392,7 +392,6 @@ def kill_and_go_on(folder: Path) -> None:
             live(kind, folder / f"{kind}.pt", kill)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_a_run_that_was_killed_ends_bit_for_bit_where_an_uninterrupted_one_ends(tmp_path: Path) -> None:
     program = f"import test_checkpoint as t; t.kill_and_go_on(t.Path({str(tmp_path)!r}))"

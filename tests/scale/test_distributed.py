@@ -42,7 +42,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_without_norm_replicas_are_one_process(found: list[dict[str, Any]], name: str) -> None:
     for replica in found:

@@ -289,7 +289,6 @@ def compiled_calls(model: Any) -> list[Any]:
     return [network._compiled_call_impl for network in networks(model).values()]
 
 
-@pytest.mark.slow
 @traced
 def test_a_run_goes_on_plainly_while_it_is_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
     may_compile = threading.Event()
@@ -380,7 +379,6 @@ def test_every_thread_may_compile_as_much() -> None:
     assert found == [speed.VARIANTS]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
 def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
@@ -410,7 +408,6 @@ print("alike")
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_kept_memory_is_not_faulted_in_again() -> None:
     program = """
 import resource, sys, torch
