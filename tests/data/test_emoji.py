@@ -58,6 +58,7 @@ def test_the_emoji_are_what_the_script_builds(arrays: Arrays) -> None:
     assert common.checksum(SCRIPT.build(source)) == common.checksum(arrays)
 
 
+@pytest.mark.slow
 def test_without_its_sources_the_script_leaves_the_file_alone(tmp_path: Path) -> None:
     before = FILE.stat().st_mtime_ns
     environment = {**os.environ, "GANTUTOR_DATA": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
@@ -132,6 +133,7 @@ def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pai
 # The palette ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_palette_is_the_commonest_colours(arrays: Arrays) -> None:
     found = SCRIPT.commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
     assert found == [label.colour for label in EMOJI_COLOURS]
