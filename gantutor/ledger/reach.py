@@ -408,7 +408,7 @@ class Snapshot:
             tuple(held.tensor for held in changed), tuple(held.version for held in changed)
         )
         for namespace, variables in self.variables:
-            put_variables_back(namespace, variables)
+            namespace |= {name: value for name, value in variables.items() if namespace.get(name) is not value}
         for restore in self.sources:
             restore()
         if self.folder is not None and not self.at_once:
@@ -447,13 +447,6 @@ class Snapshot:
             self.containers[id(container)] = container, (dict if isinstance(container, dict) else list)(container)
 
 
-def put_variables_back(namespace: dict[str, Any], variables: dict[str, Any]) -> None:
-    """Bind those that were bound anew as they were."""
-    for name, value in variables.items():
-        if namespace.get(name) is not value:
-            namespace[name] = value
-
-
 def put_back(container: Any, before: Any) -> None:
     """A list, dict, set or deque as it was, where it differs."""
     if isinstance(container, dict):
@@ -482,26 +475,18 @@ def storage_of(tensor: Tensor) -> int:
 
 
 def random_state(source: Any) -> Callable[[], Any]:
-    """What puts a random generator back to where it is now."""
-    if isinstance(source, torch.Generator):
-        return functools.partial(source.set_state, source.get_state())
-    if isinstance(source, random.Random):
-        return functools.partial(source.setstate, source.getstate())
+    """What puts a random generator, of Python, NumPy or torch, back to where it is now."""
+    for get, put in (("get_state", "set_state"), ("getstate", "setstate")):
+        if hasattr(source, get):
+            return functools.partial(getattr(source, put), getattr(source, get)())
     return functools.partial(setattr, source.bit_generator, "state", source.bit_generator.state)
 
 
 def random_sources() -> list[Callable[[], Any]]:
-    """What puts the global random generators of Python, NumPy and torch back to where they are now."""
-    found: list[Callable[[], Any]] = [
-        functools.partial(random.setstate, random.getstate()),
-        functools.partial(torch.set_rng_state, torch.get_rng_state()),
-    ]
-    if torch.cuda.is_initialized():
-        found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    numpy = sys.modules.get("numpy")  # the ledger itself needs none
-    if numpy is not None:
-        found.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
-    return found
+    """What puts the global random generators back to where they are now."""
+    devices = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    numpy = [module.random for module in [sys.modules.get("numpy")] if module is not None]  # the ledger needs none
+    return [random_state(source) for source in (random, torch.default_generator, *devices, *numpy)]
 
 
 @contextlib.contextmanager
