@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,7 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            if isinstance(value, CLOSED) or id(value) in self.things:
+            if isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
             if isinstance(value, Optimizer):
