@@ -27,7 +27,6 @@ from gantutor.ledger.source import is_library, mentioned_names
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
 IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
 COPIED_AT_ONCE = 1 << 14  # numbers; a larger tensor is copied when it is first written to
-PROXIES = (weakref.ReferenceType, weakref.ProxyType, weakref.CallableProxyType)
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
 CLOSED = (  # not looked into, and not put back
     types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
@@ -121,7 +120,7 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            if type(value) in PROXIES or isinstance(value, CLOSED) or id(value) in self.things:
+            if isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
             if isinstance(value, Optimizer):
