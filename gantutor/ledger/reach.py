@@ -9,6 +9,7 @@ import logging
 import operator
 import os
 import random
+import shutil
 import sys
 import tempfile
 import types
@@ -120,7 +121,8 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            if isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
+            own = type(value).__module__.startswith("gantutor.ledger.") and not isinstance(value, Variables)
+            if own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
             if isinstance(value, Optimizer):
@@ -350,7 +352,7 @@ class Snapshot:
         self.variables: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.seen: set[int] = set()
         self.bytes = 0
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.folder = ""  # the files go with this object
         self.extend()
 
     def extend(self) -> None:
@@ -410,8 +412,6 @@ class Snapshot:
             namespace |= {name: value for name, value in variables.items() if namespace.get(name) is not value}
         for restore in self.sources:
             restore()
-        if self.folder is not None and not self.at_once:
-            self.folder.cleanup()
         moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
         return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
 
@@ -435,8 +435,10 @@ class Snapshot:
         if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
             held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
             return
-        self.folder = self.folder or tempfile.TemporaryDirectory()
-        path = os.path.join(self.folder.name, str(id(held)))
+        if not self.folder:
+            self.folder = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, self.folder, True)
+        path = os.path.join(self.folder, str(id(held)))
         read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
         read().copy_(held.memory.flatten())
         held.numbers = lambda: read().view(held.memory.shape)
