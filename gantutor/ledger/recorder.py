@@ -232,6 +232,7 @@ class Recorder(Counting):
         if loop is not None:
             if not self.lines or not loop.lineno < self.lines[-1].number <= (loop.end_lineno or 0):
                 self.turns[line] = []
+                self._discover(frame)
             self.turns[line].append(moment)
             turns = len(self.turns[line]) - 1
             if turns >= self.max_iterations and self._trains(loop, turns):
@@ -251,7 +252,7 @@ class Recorder(Counting):
                 networks=states,
                 tensors={name: scene.state(name, self.numbers) for name in scene.tensors},
                 saved_bytes=scene.saved_bytes(),
-                flops=self.meter.flops,
+                flops=self.flops,
                 milliseconds=milliseconds,
                 backwards=tuple(self.backward_names),
                 events=tuple(self.events),
@@ -269,15 +270,6 @@ class Recorder(Counting):
             return False
         waiting = set(self.reach.optimizers) - set(self.stepped_at)
         return not self.stepped_at or not waiting or turns >= 10 * self.max_iterations
-
-    def iterations(self) -> tuple[records.Iteration, ...]:
-        """The turns of the training loop, if there is one."""
-        for header, moments in self.turns.items():
-            loop = self.source.loop_at(header)
-            if loop is not None and len(moments) > 2 and self._trains(loop, 10 * self.max_iterations):
-                bounds = itertools.pairwise(moments)
-                return tuple(records.Iteration(first, self.lines[end - 1].saved_bytes) for first, end in bounds)
-        return ()
 
     # What is called inside --------------------------------------------------------------------------------------------
 
@@ -374,8 +366,8 @@ class Recorder(Counting):
         """Why a backward will raise at a node."""
         if node is None:
             return None
-        note, owner = scene.notes[node], self.meter.owner(node)
-        inside = "" if owner == NOBODY else self.meter.calls[owner].network
+        note, owner = scene.notes[node], self.owner(node)
+        inside = "" if owner == NOBODY else self.calls[owner].network
         made = None if note.made == BEFORE else self._line_of(note.made)
         culprit, by, write = note.culprit, note.by, None
         if note.state == records.STALE:
@@ -639,15 +631,11 @@ class Recorder(Counting):
             name = self.reach.things[key].name
             old = {id(value) for value in (before.values() if isinstance(before, dict) else before)}
             for index, value in container.items() if isinstance(container, dict) else enumerate(container):
-                found = [
-                    t for _, t in graph.named_tensors([("", value)]) if t.grad_fn is not None and id(value) not in old
-                ]
-                label = f"{name}[{index!r}]"
-                seen = (i for i, line in enumerate(self.lines) if any(n.endswith(label) for n in line.tensors))
-                for tensor in found if self.lines else ():
-                    notes = graph.look(graph.reachable([tensor.grad_fn]), {}, len(self.lines), self._moment_of)
-                    size = graph.saved_bytes(notes.values(), set(self.inner))
-                    yield records.Kept(label, name, self._line_of(next(seen, len(self.lines) - 1)), size)
+                tensors = [tensor for _, tensor in graph.named_tensors([("", value)])] if id(value) not in old else []
+                if self.lines and any(tensor.grad_fn is not None for tensor in tensors):
+                    label = f"{name}[{index!r}]"
+                    seen = (i for i, line in enumerate(self.lines) if any(n.endswith(label) for n in line.tensors))
+                    yield records.Kept(label, name, self._line_of(next(seen, len(self.lines) - 1)))
 
     # Small things -----------------------------------------------------------------------------------------------------
 
@@ -679,7 +667,7 @@ class Recorder(Counting):
     def _moment_of(self, node: Node) -> int:
         """The moment in which a node was made."""
         number = node._sequence_nr()
-        return BEFORE if number < self.meter.first else bisect.bisect_right(self.first_nodes, number) - 1
+        return BEFORE if number < self.first_node else bisect.bisect_right(self.first_nodes, number) - 1
 
 
 def scope(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -195,7 +195,7 @@ class NonFinite:
 
 @dataclass(frozen=True)
 class Kept:
-    """A graph that outlives its turn: a tensor in a container that grew in the step, with the bytes that it keeps.
+    """A graph that outlives its turn: a tensor in a container that grew in the step.
 
     `tensor` is its name (`losses[0]`), `container` that of the list or dict, `place` where it was put there.
     """
@@ -203,15 +203,6 @@ class Kept:
     tensor: str
     container: str
     place: Place
-    saved_bytes: int
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """A turn of the training loop: the index of its first line, and the bytes that graphs keep at its end."""
-
-    first: int
-    saved_bytes: int
 
 
 @dataclass(frozen=True)
@@ -384,7 +375,7 @@ class Trace:
     explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
-    `iterations` are the turns of the step's training loop, `kept` the graphs in containers that grew, `nonfinite` the
+    `kept` are the graphs in containers that grew, `nonfinite` the
     first NaN or infinity. `timed` is whether the milliseconds come from a run of their own.
     """
 
@@ -404,7 +395,6 @@ class Trace:
     unwatched: tuple[str, ...] = ()
     not_put_back: tuple[str, ...] = ()
     stopped: str = ""
-    iterations: tuple[Iteration, ...] = ()
     kept: tuple[Kept, ...] = ()
     nonfinite: NonFinite | None = None
     timed: bool = False
