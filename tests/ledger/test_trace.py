@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import NETWORKS, WITH_BATCHNORM, build, draw, gradient, weights
+from helpers import NETWORKS, WITH_BATCHNORM, build, draw, gradient
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
