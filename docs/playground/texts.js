@@ -32,8 +32,12 @@ export const TEXT = {
   settings: 'Settings and curves',
 
   // the lines
-  lines: 'The training step', help: 'Drag a line by its handle, or focus the handle and press the arrow keys. ' +
-    'A dashed part can be switched on.',
+  lines: 'The training step',
+  help: 'Drag a line, or move it by the arrow keys. Click a dashed part to switch it on.',
+  ask: 'Will it train?', dares: {
+    d_first_rescored: 'No detach', d_first_same_logits: 'Reuse logits',
+    d_first_early_zero_grad: 'Clear both first', simultaneous: 'Both at once',
+  },
   move: (text, n, of) => `Line ${n} of ${of}: ${text}. Arrow up or down moves it, Delete removes it.`,
   moved: (text, n) => `${text} is now line ${n}.`,
   remove: (text, n) => `Remove line ${n}: ${text}`, removed: text => `${text} is removed.`,

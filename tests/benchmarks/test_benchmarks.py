@@ -287,6 +287,16 @@ def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
     assert "3.00 (2.00 to 4.00)" in redrawn("speed_ups", {"rows": rows}, tmp_path)
 
 
+def test_the_playground_is_judged_by_its_median_turn(tmp_path: Path) -> None:
+    turn = {"steps": 300.0, "per_cpu": 310.0, "frames": 55.0, "longest": 30.0, "start": 1.5}
+    figures = {name: [turn, turn | {"steps": 280.0}, turn | {"steps": 100.0}] for name in STEPS}
+    written = redrawn("playground", {"turns": figures}, tmp_path)
+    assert "280 (100 to 300)" in written
+    assert "steps a second, d_first_detach: 280, target at least 250: reached" in written
+    assert "frames a second, d_first_detach: 55, target at least 60: NOT reached" in written
+    assert "first frame, d_first_detach: 1.5, target at most 2: reached" in written
+
+
 def test_start_up_runs_each_in_a_process_and_divides_by_torchs(tmp_path: Path) -> None:
     start_up = script("start_up")
     times = start_up.measured({"nothing": ["-c", ""], "sleep": ["-c", "import time; time.sleep(0.3)"]}, 1)

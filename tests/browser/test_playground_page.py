@@ -318,6 +318,15 @@ def test_every_arrangement_of_the_course_can_be_chosen(visit: Any) -> None:
             expect(seen.page.locator(".note button").first).to_contain_text(label)
 
 
+def test_will_it_train(visit: Any) -> None:
+    seen = visit("rate=10")
+    for name, ends in (("Reuse logits", "raises"), ("Clear both first", "warns"), ("No detach", "raises")):
+        seen.page.get_by_role("button", name=name, exact=True).click()
+        expect(seen.page.locator(f".{ends}")).to_have_count(1)
+    seen.page.get_by_role("button", name="Both at once").click()
+    seen.trains_on()
+
+
 def test_embedded(visit: Any) -> None:
     seen = visit("step=one_stage", query="?embed", viewport={"width": 900, "height": 520})
     seen.trains_on()

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from gantutor.configs import Config
 from gantutor.draws import Draws
-from gantutor.image_pool import ImagePool
 from gantutor.scale import cuda_graph
 from gantutor.scale.cuda_graph import CUDAGraph, draws_of, holds_graph
 from gantutor.training import DivergedError, Run, measured
@@ -129,14 +128,6 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
     for _ in range(4):
         run.step()
     assert len(capture.made) == 1
-
-
-def test_a_pool_of_another_size_is_another_setting() -> None:
-    model = SimpleNamespace(pool=ImagePool(2))
-    before = cuda_graph.settings_of(model)
-    assert cuda_graph.settings_of(model) == before
-    model.pool.resize(3)
-    assert cuda_graph.settings_of(model) != before
 
 
 def test_a_graph_through_a_network_is_noticed_while_it_lives() -> None:
