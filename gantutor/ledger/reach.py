@@ -244,7 +244,7 @@ def is_internal(key: str) -> bool:
 def free(name: str, taken: Iterable[str]) -> str:
     """A name that is not taken."""
     while name in taken:
-        name += "'"
+        name += "_2"
     return name
 
 
@@ -301,12 +301,12 @@ def mentioned(
     if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
         return
     seen.add(function.__code__)
-    named = dict.fromkeys(mentioned_names(function.__code__))
+    named = mentioned_names(function.__code__)
     yield from closure_variables(function)
     yield "", Variables(function.__globals__, named)
     yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
     found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
-    found += [getattr(type(each), name, None) for name in named for each in objects]
+    found += [getattr(type(each), name, None) for name in function.__code__.co_names for each in objects]
     for other in found:
         other = inspect.unwrap(other) if callable(other) else other
         if isinstance(other, types.FunctionType):

@@ -33,7 +33,7 @@ from gantutor.ledger.gradients import GradientLedger, factor_of
 from gantutor.ledger.graph import BEFORE, Scene, full_name, leaf
 from gantutor.ledger.reach import Reach, Snapshot, free, is_internal, storage_of
 from gantutor.ledger.records import Place
-from gantutor.ledger.source import Source, place_of, users_frames
+from gantutor.ledger.source import Source, mentioned_names, place_of, users_frames
 
 ZERO_GRADS = (inspect.unwrap(Optimizer.zero_grad).__code__, nn.Module.zero_grad.__code__)
 SCALER_STEP, SAVE = torch.amp.GradScaler.step.__code__, torch.save.__code__
@@ -202,6 +202,7 @@ class Recorder(Counting):
         self.prints: dict[tuple[str, str], tuple[int, int, int]] = {}  # fingerprints of the parameters
         self.checked: dict[int, int] = {}  # storage -> its version when it was seen to be finite
         self.strangers: set[int] = set()
+        self.loop_of: dict[int, ast.For | ast.While] = {}  # by the id of what the step has made before it
         self._meet()
 
     @contextlib.contextmanager
@@ -231,8 +232,9 @@ class Recorder(Counting):
         loop = self.source.loop_at(line)
         if loop is not None:
             if not self.lines or not loop.lineno < self.lines[-1].number <= (loop.end_lineno or 0):
-                self.turns[line] = []
+                self.turns[line], known = [], set(self.reach.things)
                 self._discover(frame)
+                self.loop_of |= dict.fromkeys(set(self.reach.things) - known, loop)
             self.turns[line].append(moment)
             turns = len(self.turns[line]) - 1
             if turns >= self.max_iterations and self._trains(loop, turns):
@@ -519,7 +521,7 @@ class Recorder(Counting):
     def _discover(self, frame: FrameType | None) -> None:
         """Look for networks and optimizers that have come into being, in the variables of the functions that run."""
         for inner in users_frames(frame, self.watch.frame):
-            shared = {name: inner.f_globals[name] for name in inner.f_code.co_names if name in inner.f_globals}
+            shared = {name: inner.f_globals[name] for name in mentioned_names(inner.f_code) if name in inner.f_globals}
             self.reach.extend((shared if inner.f_locals is inner.f_globals else shared | inner.f_locals).items())
         self._meet()
 
@@ -626,7 +628,9 @@ class Recorder(Counting):
     def _kept(self) -> Iterator[records.Kept]:
         """Tensors with a graph in lists and dicts that have grown."""
         for key, (container, before) in self.snapshot.containers.items():
-            if key not in self.reach.things or len(container) <= len(before):
+            loop = self.loop_of.get(key)  # where the step made it; only a training loop's turns add up
+            local = loop is not None and not self._trains(loop, 10 * self.max_iterations)
+            if local or key not in self.reach.things or len(container) <= len(before):
                 continue
             name = self.reach.things[key].name
             old = {id(value) for value in (before.values() if isinstance(before, dict) else before)}

@@ -168,3 +168,16 @@ def test_networks_have_the_names_that_the_code_has_for_them() -> None:
     assert names(split=split, opts=opts) == ["split.one", "split.two"]
     assert names(opt=opts[0]) == ["parameters of opt"]
     assert names(scale=nn.Parameter(torch.ones(1)), x=torch.ones(1)) == ["scale"]
+
+
+D = nn.Linear(1, 1)
+
+
+def uses_its_own_D(model: SimpleNamespace) -> None:
+    model.D(torch.ones(1, 1)).sum().backward()
+
+
+def test_an_attribute_is_not_taken_for_a_global_of_that_name() -> None:
+    reach = Reach.of(uses_its_own_D, (SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1)),), {})
+    assert list(reach.players) == ["G", "D"]
+    assert reach.players["D"].module is not D
