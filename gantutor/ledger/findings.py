@@ -505,7 +505,8 @@ def two_sigmoids(facts: Facts) -> Found:
 def kept_graph(facts: Facts) -> Found:
     """Memory that grows: losses that are kept with their graphs."""
     losses = {name for sent in facts.sent.values() for name in sent.losses}
-    for kept in facts.trace.kept[:1]:
+    own = {name for line in facts.trace.lines for name in assigned(line.text) if not facts.trace.iterations}
+    for kept in [kept for kept in facts.trace.kept if kept.container not in own][:1]:
         fixes = [fix for name in losses if (fix := with_call(kept.place.text, name, "item()"))]
         why = f"`{kept.tensor}` has its graph, and the graph what it has saved."
         what = f"`{kept.container}` keeps a graph of each turn, so memory grows."
