@@ -290,6 +290,7 @@ def ledger(answer: Any) -> CheckResult:
 
 FAULTS = {
     "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": "no clip",
+    "The weights are clipped before each update, and not after it: the last one leaves the limits.": "clip first",
     "The clipping comes before opt_D.step(), which leaves the limits again.": "clip before",
     "The weights are clipped once, after D's last update; clip them after each.": "clip at the end",
     "The gradients are clipped; the paper clips the weights.": "clip gradients",
@@ -324,6 +325,8 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
     for real, z_d in zip(reals, zs, strict=True):
         if fault not in ("no zero_grad D", "never clear D"):
             gan.opt_D.zero_grad()
+        if fault == "clip first":
+            clamp(gan.D.parameters())
         fake = gan.G(zs[0] if fault == "same fakes" else z_d)
         logits_real = gan.D(reals[0] if fault == "same batch" else real)
         logits_fake = gan.D(fake if "leaked" in fault else fake.detach())
