@@ -194,7 +194,8 @@ def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
 
 def test_the_playground_is_judged_by_its_median_turn(tmp_path: Path) -> None:
     turn = {"steps": 300.0, "per_cpu": 310.0, "frames": 55.0, "longest": 30.0, "start": 1.5}
-    figures = {name: [turn, turn | {"steps": 280.0}, turn | {"steps": 100.0}] for name in ("d_first_detach", "simultaneous")}
+    turns = [turn, turn | {"steps": 280.0}, turn | {"steps": 100.0}]
+    figures = dict.fromkeys(("d_first_detach", "simultaneous"), turns)
     written = redrawn("playground", {"turns": figures}, tmp_path)
     assert "280 (100 to 300)" in written
     assert "steps a second, d_first_detach: 280, target at least 250: reached" in written
