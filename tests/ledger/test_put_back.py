@@ -194,3 +194,14 @@ def test_an_optimizer_that_steps_in_another_thread_is_nobody_of_the_step() -> No
         thread.join()
 
     assert not any(line.of(OptimizerStep) for line in trace(waits, nn.Linear(1, 1)).lines)
+
+
+class Twice:
+    def __call__(self, gan: SimpleNamespace, x: Tensor) -> None:
+        uses_its_own_D(gan)
+
+
+def test_the_first_argument_is_the_model_of_a_callable_object_and_of_a_partial_call_too() -> None:
+    model = SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1))
+    for step, args in ((Twice(), (model, None)), (functools.partial(uses_its_own_D, model), ())):
+        assert list(trace(step, *args).before) == ["G", "D"]
