@@ -122,7 +122,7 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            own = type(value).__module__.startswith("gantutor.ledger.") and not isinstance(value, Variables)
+            own = str(type(value).__module__).startswith("gantutor.ledger.") and not isinstance(value, Variables)
             if own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
