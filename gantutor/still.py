@@ -24,7 +24,8 @@ STYLE: Any = {
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip
 SURFACE_MAP = LinearSegmentedColormap.from_list("verdict", VERDICT_STOPS)
-PICTURES, CHARTS, CHART_HEIGHT = 3.6, 3.3, 1.25  # inches: the widths of the two columns, the height of a chart
+# In inches: the widths of the two columns of a run, the height of a chart, and of a line of text.
+PICTURES, CHARTS, CHART_HEIGHT, LINE, EDGE = 3.5, 3.3, 1.3, 0.2, 0.12
 
 
 @dataclass(frozen=True)
@@ -38,29 +39,44 @@ class Column:
 
 def still(columns: Sequence[Column], dpi: int = 100) -> Image.Image:
     """The runs side by side: of each its pictures, its charts beside them, its notes below."""
-    heights = [max(picture_height(column), chart_height(column)) + 0.3 for column in columns]
-    notes = 0.18 * max(len(column.notes) for column in columns)
+    high = 2 * LINE + max(sum(map(height_of, part)) for column in columns for part in parted(column.views))
+    notes = LINE * max(len(column.notes) for column in columns)
+    wide = PICTURES + CHARTS
     with style.context(["default", STYLE]):
-        figure = Figure((len(columns) * (PICTURES + CHARTS), max(heights) + notes), dpi=dpi, layout="constrained")
+        figure = Figure((len(columns) * wide, high + notes), dpi=dpi)
         canvas = FigureCanvasAgg(figure)
-        parts = np.atleast_1d(figure.subfigures(1, len(columns)))
-        for part, column in zip(parts, columns, strict=True):
-            draw_column(part, column)
+        for i, column in enumerate(columns):
+            draw_column(figure, column, i * wide, high + notes)
         canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def draw_column(part: Any, column: Column) -> None:
-    part.suptitle(column.heading, x=0.02, ha="left", fontsize=10)
-    if column.notes:
-        part.supxlabel("\n".join(column.notes), x=0.02, ha="left", fontsize=8)
-    pictures, drawn = [v for v in column.views if is_picture(v)], [v for v in column.views if not is_picture(v)]
-    left, right = part.subfigures(1, 2, width_ratios=(PICTURES, CHARTS))
-    ratios = [height_of(view) for view in pictures]
-    for axes, view in zip(np.atleast_1d(left.subplots(len(pictures), height_ratios=ratios)), pictures, strict=True):
-        draw_picture(axes, view)
-    for axes, view in zip(np.atleast_1d(right.subplots(len(drawn))), drawn, strict=True):
-        draw_chart(axes, view)
+def draw_column(figure: Any, column: Column, left: float, top: float) -> None:
+    """Everything has its place in inches: a layout engine's moves by a pixel from one drawing to the next."""
+    wide, high = figure.get_size_inches()
+
+    def axes(x: float, y: float, width: float, height: float) -> Any:
+        return figure.add_axes((x / wide, y / high, width / wide, height / high))
+
+    figure.text((left + EDGE) / wide, 1 - LINE / high, column.heading, fontsize=10)
+    for i, note in enumerate(reversed(column.notes)):
+        figure.text((left + EDGE) / wide, (LINE * i + EDGE / 2) / high, note, fontsize=8)
+    pictures, drawn = parted(column.views)
+    y = top - 1.5 * LINE
+    for view in pictures:
+        y -= height_of(view)
+        over = LINE * (2 if view.headings else 1)
+        draw_picture(axes(left + EDGE, y + EDGE / 2, PICTURES - 2 * EDGE, height_of(view) - over - EDGE / 2), view)
+    y = top - 1.5 * LINE
+    for view in drawn:
+        y -= CHART_HEIGHT
+        room = CHARTS - 0.45 - EDGE
+        draw_chart(axes(left + PICTURES + 0.45, y + 1.3 * LINE, room, CHART_HEIGHT - 2.4 * LINE), view)
+
+
+def parted(views: Sequence[View]) -> tuple[list[View], list[View]]:
+    """The pictures, and the charts."""
+    return [v for v in views if is_picture(v)], [v for v in views if not is_picture(v)]
 
 
 def is_picture(view: View) -> bool:
@@ -68,19 +84,13 @@ def is_picture(view: View) -> bool:
 
 
 def height_of(view: View) -> float:
-    """Of a picture that is as wide as its column, in inches, with its title."""
+    """Of a view that is as wide as its column, with its title."""
+    if not is_picture(view):
+        return CHART_HEIGHT
     if view.kind == "plane":
-        return PICTURES * 0.8 + 0.2
+        return 0.8 * PICTURES + LINE
     height, width = sheet(view).shape[:2]
-    return min(PICTURES * height / width, 3.4) + (0.4 if view.headings else 0.2)
-
-
-def picture_height(column: Column) -> float:
-    return sum(height_of(view) for view in column.views if is_picture(view))
-
-
-def chart_height(column: Column) -> float:
-    return CHART_HEIGHT * sum(not is_picture(view) for view in column.views)
+    return min(PICTURES * height / width, 3.4) + LINE * (2 if view.headings else 1)
 
 
 def sheet(view: View) -> np.ndarray:
@@ -96,6 +106,7 @@ def sheet(view: View) -> np.ndarray:
 
 def draw_picture(axes: Any, view: View) -> None:
     axes.set_title(view.title, loc="left", pad=16 if view.headings else 4)
+    axes.set_anchor("NW")
     if view.kind == "images":
         pixels = sheet(view)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -109,7 +120,7 @@ def draw_picture(axes: Any, view: View) -> None:
 
 def draw_plane(axes: Any, arrays: dict[str, np.ndarray]) -> None:
     limit = PointLook.LIMIT
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
     if "surface" in arrays:
         axes.imshow(
             arrays["surface"], extent=(-limit, limit, -limit, limit), origin="lower", cmap=SURFACE_MAP, vmin=0,
@@ -146,7 +157,7 @@ def draw_chart(axes: Any, view: View) -> None:
         # A log axis would write 10² by mathtext, whose parser is shared and not thread safe.
         axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="upper right", ncols=2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, borderpad=0)
 
 
 def power_of_ten(value: float, _: int) -> str:

@@ -238,7 +238,7 @@ def views_of(config: Any, data: Any) -> Look:
 
 
 def charts(run: Run, since: int, terms: tuple[str, ...] = ()) -> list[View]:
-    """The losses, D's logits in its latest update, and the norms of the gradients applied, as curves from `since` on."""
+    """The losses, D's logits in its latest update, and the norms of the gradients applied; curves from `since` on."""
     columns = run.history.since(since)
     drawn = [
         ("losses", "Losses", "The losses of D and G", (Curve("d_loss", "D", "D"), Curve("g_loss", "G", "G")), False),
@@ -291,7 +291,9 @@ def to_pixels(images: Tensor) -> np.ndarray:
 def side_by_side(name: str, title: str, alt: str, columns: dict[str, Tensor]) -> View:
     """Batches of images in columns of these headings; beside coloured images grey ones become colour."""
     coloured = any(images.shape[1] == 3 for images in columns.values())
-    cells = [images.expand(-1, 3, -1, -1) if coloured and images.shape[1] == 1 else images for images in columns.values()]
+    cells = [
+        images.expand(-1, 3, -1, -1) if coloured and images.shape[1] == 1 else images for images in columns.values()
+    ]
     rows = torch.stack([cell.to(cells[0].device) for cell in cells], dim=1).flatten(0, 1)
     return View(
         name=name, kind="images", title=title, alt=alt, columns=len(columns), headings=tuple(columns),

@@ -11,6 +11,7 @@ from gantutor.ledger import Cost, cost
 from gantutor.ledger.text import count
 from gantutor.training import Run
 
+
 @dataclass
 class Spent:
     """What a setting costs a step, or the name of the error that it raises, and the steps taken with it."""
@@ -59,7 +60,7 @@ class CostMeter:
         return say("meter_total", flops=count(flops), steps=self.t)
 
     def rows(self) -> dict[str, Any]:
-        """The meter as data: its total, and a row for each setting; `bars` are shares of the dearest setting's FLOPs."""
+        """The meter as data: its total, and a row a setting; `bars` are shares of the dearest setting's FLOPs."""
         most = max([1, *(spent.cost.flops for spent in self.spent.values() if spent.cost)])
         rows = [
             {"name": name, "now": name == self.now, "bars": bars(spent.cost, most), "cells": cells(spent)}

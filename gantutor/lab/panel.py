@@ -48,7 +48,9 @@ class Lab:
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(configs)}")
         self.status, self.error, self._rate = say("paused"), "", 0.0
         self.stream = Stream(self._describe_scene, self._describe_state, self._command)
-        self.runner = Runner(name, self._step, self._frame, self._show_state, self.stream.fps)  # ends that name's thread
+        self.runner = Runner(
+            name, self._step, self._frame, self._show_state, self.stream.fps
+        )  # ends that name's thread
         self.run_views = [
             RunView(config, label, cost_meter, speed_ups) for config, label in zip(configs, LABELS, strict=False)
         ]

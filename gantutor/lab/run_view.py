@@ -95,7 +95,7 @@ class RunView:
     # Changes ---------------------------------------------------------------------------------------------------------
 
     def choose(self, field: str, value: Any) -> str:
-        """Do what the control says, at once or at Reset, or say why not and change nothing. Returns what there is to say.
+        """Do what the control says, at once or at Reset, or change nothing; returns what there is to say, as why not.
 
         Raises: ValueError for a value that the control does not have.
         """

@@ -102,9 +102,10 @@ class Runner:
         try:
             self._apply_commands()
             self.pause_now()
+            began = time.perf_counter()
             for _ in range(steps):
                 self._step()
-                if time.perf_counter() - self._frame_ended > 1.0:
+                if time.perf_counter() - max(began, self._frame_ended) > 1.0:
                     self.frame()
             self.frame(last=True)
         except Exception as error:

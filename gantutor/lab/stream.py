@@ -1,8 +1,8 @@
 """The stream of messages between a panel and its views in the browser: one, in order, each way.
 
 To the browser go three things. The *scene* is what stays for a run: views, controls, texts. The *state* is what people
-do: settings, status, marks. A *frame* is what the run looks like at a step. Each has a number, so that a message can say
-what it brings, and one that comes twice does no harm. Frames are pushed by whoever made them, mostly the training
+do: settings, status, marks. A *frame* is what the run looks like at a step. Each has a number, so that a message
+that comes twice does no harm. Frames are pushed by whoever made them, mostly the training
 thread. The browser answers about once a second: a tab that nobody sees, or a browser that cannot follow, then gets no
 frames. Colab shows only what is sent while a message is handled, and there pushes are lost: the browser notices it by
 the answer to a beat, and *asks* from then on.
@@ -223,13 +223,12 @@ class Stream:
             message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
         if have.frame != self.now.frame:
             frame, count = self.frame, len(self.frame.views)
+            pictures = [[view for view in views if view.arrays and not view.curves] for views in frame.views]
             since = have.rows or [0] * count
             message["frame"] = {
                 "number": self.now.frame, "scene": self.now.scene, "step": frame.step, "line": frame.line,
                 "meters": frame.meters, "since": since,
-                "views": [
-                    {v.name: blob.add_all(v.arrays) for v in views if v.arrays and not v.curves} for views in frame.views
-                ],
+                "views": [{view.name: blob.add_all(view.arrays) for view in views} for views in pictures],
                 "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(count)],
             }  # fmt: skip
         return message, blob

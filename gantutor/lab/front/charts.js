@@ -149,7 +149,7 @@ export function histogram(view, texts) {
     while (far < most && far < 1e6) far *= 2;
     while (far > 1 && most < far / 4) far /= 2;
     shares = values.map(logits => {
-      const counts = new Array(BINS).fill(0);
+      const counts = Array.from({ length: BINS }, () => 0);
       for (const logit of logits) counts[Math.min(BINS - 1, Math.floor((logit + far) / (2 * far) * BINS))] += 1;
       return counts.map(count => count / Math.max(1, logits.length));
     });

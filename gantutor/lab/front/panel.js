@@ -123,7 +123,7 @@ function render({ model, el }) {
   function keep(frame) {
     runs.forEach((run, i) => {
       for (const [name, { values }] of Object.entries(frame.curves[i])) {
-        const column = run.history[name] ??= new Array(frame.since[i]).fill(NaN);
+        const column = run.history[name] ??= Array.from({ length: frame.since[i] }, () => NaN);
         for (let at = Math.max(0, column.length - frame.since[i]); at < values.length; at++) column.push(values[at]);
       }
       run.length = Math.max(0, ...Object.values(run.history).map(column => column.length));

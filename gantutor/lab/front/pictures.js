@@ -43,7 +43,9 @@ function paintImages(canvas, view, { images }) {
   if (canvas.width !== wide * times || canvas.height !== tall * times) {
     canvas.width = wide * times;
     canvas.height = tall * times;
-    canvas.style.maxWidth = `${Math.max(2.2 * wide, 260)}px`;
+    const figure = canvas.parentElement, basis = wide * (gap ? 1.3 : 1.5) / 13;  // in em, so that it goes with the type
+    figure.style.flex = `${wide} 1 ${basis}em`;
+    figure.style.maxWidth = `${1.7 * basis}em`;
   }
   const large = canvas.getContext('2d');
   large.imageSmoothingEnabled = false;
