@@ -27,7 +27,7 @@ TEXTS = {
     "real": "real",
     "fake": "fake",
     "share": "share",
-    "more": "{title}. Arrow keys read its values.",
+    "more": "{title} Arrow keys read its values.",
     # The status line
     "waiting": "Waiting for the kernel: is a cell running?",
     "no_kernel": "This panel needs a running kernel: run its cell again.",

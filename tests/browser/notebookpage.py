@@ -83,7 +83,7 @@ RUN_CELL = """async source => {
 
 
 def run_cell(page: Page, source: str) -> str:
-    """Add a cell at the notebook's end, run it, and return what it printed. Raises: playwright's Error where it raises."""
+    """Add a cell at the notebook's end, run it, and return what it printed. Raises: playwright's Error if it raises."""
     printed: str = page.evaluate(RUN_CELL, source)
     return printed
 

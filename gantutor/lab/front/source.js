@@ -94,8 +94,8 @@ export class KernelSource {
     const data = buffers?.[0], { scene, state, frame } = message;
     if (scene && scene.number !== this.have.scene) {
       this.have = { scene: scene.number, state: -1, frame: -1 };
-      for (const views of scene.views) for (const view of views) view.fixed = unpack(view.fixed, data);
-      this.show({ scene });
+      const views = scene.views.map(run => run.map(view => ({ ...view, fixed: unpack(view.fixed, data) })));
+      this.show({ scene: { ...scene, views } });
     }
     if (state && state.number > this.have.state) {
       this.have.state = state.number;
@@ -105,12 +105,10 @@ export class KernelSource {
     }
     if (frame && frame.scene === this.have.scene && frame.number > this.have.frame) {
       this.have.frame = frame.number;
-      frame.views = frame.views.map(views =>
-        Object.fromEntries(Object.entries(views).map(([name, arrays]) => [name, unpack(arrays, data)])));
-      frame.curves = frame.curves.map(arrays => unpack(arrays, data));
-      frame.at = message.at;
-      frame.bytes = data?.byteLength ?? 0;
-      this.show({ frame });
+      const views = frame.views.map(run =>
+        Object.fromEntries(Object.entries(run).map(([name, arrays]) => [name, unpack(arrays, data)])));
+      const curves = frame.curves.map(arrays => unpack(arrays, data)), bytes = data?.byteLength ?? 0;
+      this.show({ frame: { ...frame, views, curves, bytes, at: message.at } });  // the message is every view's
     }
     if (this.asks) this.ask();
   }
