@@ -17,15 +17,15 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
 from gantutor.plots import COLOURS, MARKERS, smooth
-from gantutor.views import VERDICT_STOPS, PointLook, View
+from gantutor.views import VERDICT_STOPS, PointViews, View
 
-STYLE: Any = {
+STILL_STYLE: Any = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip
 SURFACE_MAP = LinearSegmentedColormap.from_list("verdict", VERDICT_STOPS)
 # In inches: the widths of the two columns of a run, the height of a chart, and of a line of text.
-PICTURES, CHARTS, CHART_HEIGHT, LINE, EDGE = 3.5, 3.3, 1.3, 0.2, 0.12
+PICTURES, CHARTS, CHART_HEIGHT, TEXT_LINE, EDGE = 3.5, 3.3, 1.3, 0.2, 0.12
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Column:
 
 def still(columns: Sequence[Column], dpi: int = 100) -> Image.Image:
     """The runs side by side: of each its pictures, its charts beside them, its notes below."""
-    high = 2 * LINE + max(sum(map(height_of, part)) for column in columns for part in parted(column.views))
-    notes = LINE * max(len(column.notes) for column in columns)
+    high = 2 * TEXT_LINE + max(sum(map(height_of, part)) for column in columns for part in parted(column.views))
+    notes = TEXT_LINE * max(len(column.notes) for column in columns)
     wide = PICTURES + CHARTS
-    with style.context(["default", STYLE]):
+    with style.context(["default", STILL_STYLE]):
         figure = Figure((len(columns) * wide, high + notes), dpi=dpi)
         canvas = FigureCanvasAgg(figure)
         for i, column in enumerate(columns):
@@ -58,20 +58,20 @@ def draw_column(figure: Any, column: Column, left: float, top: float) -> None:
     def axes(x: float, y: float, width: float, height: float) -> Any:
         return figure.add_axes((x / wide, y / high, width / wide, height / high))
 
-    figure.text((left + EDGE) / wide, 1 - LINE / high, column.heading, fontsize=10)
+    figure.text((left + EDGE) / wide, 1 - TEXT_LINE / high, column.heading, fontsize=10)
     for i, note in enumerate(reversed(column.notes)):
-        figure.text((left + EDGE) / wide, (LINE * i + EDGE / 2) / high, note, fontsize=8)
+        figure.text((left + EDGE) / wide, (TEXT_LINE * i + EDGE / 2) / high, note, fontsize=8)
     pictures, drawn = parted(column.views)
-    y = top - 1.5 * LINE
+    y = top - 1.5 * TEXT_LINE
     for view in pictures:
         y -= height_of(view)
-        over = LINE * (2 if view.headings else 1)
+        over = TEXT_LINE * (2 if view.headings else 1)
         draw_picture(axes(left + EDGE, y + EDGE / 2, PICTURES - 2 * EDGE, height_of(view) - over - EDGE / 2), view)
-    y = top - 1.5 * LINE
+    y = top - 1.5 * TEXT_LINE
     for view in drawn:
         y -= CHART_HEIGHT
         room = CHARTS - 0.45 - EDGE
-        draw_chart(axes(left + PICTURES + 0.45, y + 1.3 * LINE, room, CHART_HEIGHT - 2.4 * LINE), view)
+        draw_chart(axes(left + PICTURES + 0.45, y + 1.3 * TEXT_LINE, room, CHART_HEIGHT - 2.4 * TEXT_LINE), view)
 
 
 def parted(views: Sequence[View]) -> tuple[list[View], list[View]]:
@@ -88,9 +88,9 @@ def height_of(view: View) -> float:
     if not is_picture(view):
         return CHART_HEIGHT
     if view.kind == "plane":
-        return 0.8 * PICTURES + LINE
+        return 0.8 * PICTURES + TEXT_LINE
     height, width = sheet(view).shape[:2]
-    return min(PICTURES * height / width, 3.4) + LINE * (2 if view.headings else 1)
+    return min(PICTURES * height / width, 3.4) + TEXT_LINE * (2 if view.headings else 1)
 
 
 def sheet(view: View) -> np.ndarray:
@@ -119,7 +119,7 @@ def draw_picture(axes: Any, view: View) -> None:
 
 
 def draw_plane(axes: Any, arrays: dict[str, np.ndarray]) -> None:
-    limit = PointLook.LIMIT
+    limit = PointViews.LIMIT
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
     if "surface" in arrays:
         axes.imshow(

@@ -19,7 +19,7 @@ from torch import Tensor
 from gantutor.models import receptive_field
 from gantutor.training import Run
 
-Arrays = dict[str, np.ndarray]
+ViewArrays = dict[str, np.ndarray]
 
 MOST = 128  # pixels that are shown of an image's side
 MOST_LOGITS = 4096
@@ -67,15 +67,15 @@ class View:
     kind: str
     title: str
     alt: str
-    arrays: Arrays = field(default_factory=dict)
-    fixed: Arrays = field(default_factory=dict)
+    arrays: ViewArrays = field(default_factory=dict)
+    fixed: ViewArrays = field(default_factory=dict)
     columns: int = 1
     headings: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     log: bool = False
 
 
-class Look:
+class Views:
     """The views of one kind of data; `terms` are further losses that its steps report, as `x_loss`."""
 
     TERMS: ClassVar[tuple[str, ...]] = ()
@@ -89,7 +89,7 @@ class Look:
         raise NotImplementedError
 
 
-class ImageLook(Look):
+class ImageViews(Views):
     """G's images of fixed z, and real images."""
 
     COLUMNS, ROWS = 8, 4
@@ -113,7 +113,7 @@ class ImageLook(Look):
         return [fake, self.real]
 
 
-class PointLook(Look):
+class PointViews(Views):
     """Real and fake points on D's verdict, where G's loss pushes the fakes, and what G does to a grid of z."""
 
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 13, 3.0
@@ -162,7 +162,7 @@ class PointLook(Look):
         ]  # fmt: skip
 
 
-class PairLook(Look):
+class PairViews(Views):
     """Held-out pairs: input, G's output, target; and D's verdict on each patch of output and target.
 
     Both networks are asked in the config's `mode`. By default that is the paper's, "train": BatchNorm takes the
@@ -180,12 +180,12 @@ class PairLook(Look):
         fake_B, rows = run.model.translate(self.A, config.mode), len(self.A)
         verdicts = [tinted(B, self.prob_real(run.model, B, config.mode)) for B in (fake_B, self.B)]
         return [
-            side_by_side(
+            in_columns(
                 "pairs", f"G on {self.which} pairs",
                 f"{rows} {self.which} pairs: the input, what G makes of it, the target.",
                 {"input": self.A, "output": fake_B, "target": self.B},
             ),
-            side_by_side(
+            in_columns(
                 "patches", "D's verdict: green real, purple fake",
                 f"D's verdict on each patch of {rows} outputs and targets, from purple, fake, to green, real.",
                 {"of output": verdicts[0], "of target": verdicts[1]},
@@ -205,7 +205,7 @@ class PairLook(Look):
         return on_pixels(model.loss.prob_real(logits)[:, 0], model.D, B.shape[2:])
 
 
-class UnpairedLook(Look):
+class UnpairedViews(Views):
     """Held-out images of each domain: translated, translated back, and through the other generator."""
 
     ROWS = 3
@@ -218,7 +218,7 @@ class UnpairedLook(Look):
     def pictures(self, run: Run, config: Any) -> list[View]:
         made = {"real_A": self.A, "real_B": self.B, **run.model.translate(self.A, self.B)}
         return [
-            side_by_side(
+            in_columns(
                 f"{here}_to_{there}", f"{here} to {there}, {name_here} to {name_there}: held-out images",
                 f"{len(made[f'real_{here}'])} held-out images of {name_here}: real, as {name_there}, translated back, "
                 f"and what the generator that makes {name_here} does to them.",
@@ -228,12 +228,17 @@ class UnpairedLook(Look):
         ]  # fmt: skip
 
 
-LOOKS: dict[str, type[Any]] = {"points": PointLook, "images": ImageLook, "pairs": PairLook, "unpaired": UnpairedLook}
+VIEWS_OF: dict[str, type[Any]] = {
+    "points": PointViews,
+    "images": ImageViews,
+    "pairs": PairViews,
+    "unpaired": UnpairedViews,
+}
 
 
-def views_of(config: Any, data: Any) -> Look:
+def views_of(config: Any, data: Any) -> Views:
     """A function from a run of that config to its views."""
-    look: Look = LOOKS[data.kind](data, config)
+    look: Views = VIEWS_OF[data.kind](data, config)
     return look
 
 
@@ -288,7 +293,7 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).contiguous()).cpu().numpy()
 
 
-def side_by_side(name: str, title: str, alt: str, columns: dict[str, Tensor]) -> View:
+def in_columns(name: str, title: str, alt: str, columns: dict[str, Tensor]) -> View:
     """Batches of images in columns of these headings; beside coloured images grey ones become colour."""
     coloured = any(images.shape[1] == 3 for images in columns.values())
     cells = [

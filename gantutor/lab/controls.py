@@ -26,7 +26,7 @@ class Controls:
             if name not in self.settings:
                 raise ValueError(f"{name!r} has no control; there are {', '.join(self.settings)}")
             about, options = self.settings[name], self.options[name]
-            listed = ", ".join(map(option_name, options))
+            listed = ", ".join(map(choice_name, options))
             if about.several:
                 unknown = [option for option in value if option not in options]
                 if unknown:
@@ -55,7 +55,7 @@ class Controls:
             low, high = about.log10 or about.between or (0, 0)
             declared.append({
                 "name": name, "label": about.label, "help": about.help, "kind": kind_of(about), "live": name in live,
-                "options": [option_name(option) for option in self.options[name]],
+                "options": [choice_name(option) for option in self.options[name]],
                 "low": low, "high": high, "step": 0.05 if about.log10 else about.step or 1,
             })  # fmt: skip
         return declared
@@ -91,6 +91,6 @@ def limits(about: Setting) -> tuple[float, float]:
     return about.between or (about.at_least, float("inf"))
 
 
-def option_name(option: Any) -> str:
+def choice_name(option: Any) -> str:
     """A choice in words: a data set of one's own has a name."""
     return str(getattr(option, "name", option))

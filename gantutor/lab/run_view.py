@@ -5,7 +5,7 @@ from typing import Any
 
 from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
-from gantutor.lab.controls import Controls, option_name
+from gantutor.lab.controls import Controls, choice_name
 from gantutor.lab.costmeter import CostMeter
 from gantutor.lab.messages import say
 from gantutor.model_state import load_state, model_state
@@ -157,4 +157,4 @@ def in_words(value: Any) -> str:
     """A control's value in words."""
     if isinstance(value, tuple):
         return ", ".join(value) or say("none")
-    return option_name(value)
+    return choice_name(value)

@@ -97,7 +97,7 @@ class Viewer:
 
 
 class Blob:
-    """Arrays one behind the other in one buffer; `add` says where: offset in bytes, type and shape."""
+    """ViewArrays one behind the other in one buffer; `add` says where: offset in bytes, type and shape."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []

@@ -22,9 +22,8 @@ STATE = """() => {
     };
 }"""
 
-DARK = (
-    "async () => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }); }"
-)
+# Lab keeps a theme for the tests that follow.
+THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }"
 
 CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
     === 'connected'"""

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import DARK, run_cell, run_tagged, run_whole, screenshot, write_notebook
+from notebookpage import THEME, run_cell, run_tagged, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
 from playwright.sync_api import Page, expect
 
@@ -120,9 +120,8 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabSer
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     panel.press("Step")
     expect(panel.panel).to_have_attribute("data-step", "1")
-    for theme in ("light", "dark"):
-        if theme == "dark":
-            page.evaluate(DARK)
+    for theme in ("dark", "light"):  # Lab keeps the last one for the tests that follow
+        page.evaluate(THEME, f"JupyterLab {theme.title()}")
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             panel.panel.scroll_into_view_if_needed()
