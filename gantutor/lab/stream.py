@@ -135,6 +135,7 @@ class Stream:
         self.frame = Frame(0, ())
         self.now, self.pushed = Have(0, 0, 0), Have()
         self.playing = False
+        self.shown_at = 0.0
         self._changed = threading.Condition(threading.RLock())
 
     # From whoever owns the models ------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ class Stream:
 
     def show(self, frame: Frame) -> None:
         with self._changed:
-            self.frame = frame
+            self.frame, self.shown_at = frame, time.perf_counter()
             self.now.frame += 1
             self.now.rows = list(frame.rows)
             self._push()
@@ -173,7 +174,8 @@ class Stream:
             return
         viewer = self.viewers.setdefault(me, Viewer(now))
         viewer.visible = what != "hide"
-        viewer.seen_at = max(viewer.seen_at, float(content.get("drawn") or now))
+        drawn = float(content.get("drawn") or now)
+        viewer.seen_at = now if drawn >= self.shown_at else max(viewer.seen_at, drawn)
         if what in ("open", "show"):
             viewer.have = Have()
             viewer.seen_at = now
