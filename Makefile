@@ -23,10 +23,10 @@ test: export OMP_NUM_THREADS ?= 1
 test: .venv/.ready
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests notebooks
 
-# The unit tests alone.
+# The unit tests alone, without the slow ones.
 test-fast: export OMP_NUM_THREADS ?= 1
 test-fast: .venv/.ready
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser" $(PYTEST_ARGS) tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not slow" $(PYTEST_ARGS) tests
 
 check: .venv/.ready
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/oxlint --deny-warnings gantutor/lab/front

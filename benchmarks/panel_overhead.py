@@ -106,9 +106,9 @@ TOGGLES = """async ([panel, count]) => {
 def opened() -> Iterator[Any]:
     """A function from a config to the page of its panel and that panel; each takes the place of the one before."""
     sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / "browser")]
-    from conftest import ARGUMENTS, CHROMIUM
+    from chromium import ARGUMENTS, CHROMIUM
     from labserver import lab_server
-    from notebookpage import end_kernels, open_notebook, run_all, write_notebook
+    from notebookpage import open_notebook, run_all, write_notebook
     from panelpage import PanelPage
     from playwright.sync_api import sync_playwright
 
@@ -119,14 +119,12 @@ def opened() -> Iterator[Any]:
         page = browser.new_page(viewport={"width": 1366, "height": 768})
 
         def show(config: str) -> tuple[Any, Any]:
-            end_kernels(page)
             write_notebook(server.notebooks / "panel.ipynb", ("browser", PANEL.format(config=config)))
             open_notebook(page, server.url, "panel.ipynb")
             run_all(page)
             return page, PanelPage(page, 0).panel
 
         yield show
-        end_kernels(page)
         browser.close()
 
 

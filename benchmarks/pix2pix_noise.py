@@ -24,7 +24,7 @@ from benchlib.tables import Name, Row, arguments, complete
 from torch import Tensor
 
 from gantutor.configs import Pix2PixConfig
-from gantutor.configs.image_translation import SeededDropout, decay_factor, seed_dropout
+from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
 from gantutor.data import Pairs, load_pairs
 from gantutor.metrics import l1
 from gantutor.models import N_LAYERS, patchgan, unet

@@ -1,44 +1,12 @@
 """Endless batches of a data set, as training draws them: from one generator, so that a run can stop and go on."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, ...]
-
-
-class DataSource(Protocol):
-    """What batches are drawn from: the data sets of `gantutor.data`."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def sample(self, n: int, generator: torch.Generator) -> Any: ...
-
-
-class RowsInReading(Protocol):
-    """The samples `rows` of a FileSource, which are being read in the background."""
-
-    @property
-    def rows(self) -> list[int]: ...
-
-    def result(self) -> Tensor: ...
-
-    def cancel(self) -> None: ...
-
-
-@runtime_checkable
-class FileSource(DataSource, Protocol):
-    """A source for which a sample is work: it says which ones come next, and reads in the background those asked for.
-
-    `sample(n, generator)` is the same as `start_reading(draw_rows(n, generator)).result()`.
-    """
-
-    def draw_rows(self, n: int, generator: torch.Generator) -> list[int]: ...
-
-    def start_reading(self, rows: list[int]) -> RowsInReading: ...
 
 
 @dataclass(frozen=True)
@@ -63,14 +31,15 @@ class Batches:
     `batch_size` samples of `data`, each with its z from N(0, 1), (batch_size, z_dim); `z_dim` = 0 for two domains,
     whose sets give a pair of batches. The same seed gives the same batches, bit for bit on a CPU, whatever else the
     program draws. One of several replicas gives its `share` of each batch; it draws the whole, so that the generators
-    of all stay in the same state. Where `data` are files, the batch after the one returned is read in the background.
+    of all stay in the same state. Where `data` are files, the batch after the one returned is read in the background:
+    there `sample(n, generator)` is the same as `start_reading(draw_rows(n, generator)).result()`.
     """
 
-    def __init__(self, data: DataSource, batch_size: int, z_dim: int, seed: int) -> None:
+    def __init__(self, data: Any, batch_size: int, z_dim: int, seed: int) -> None:
         self.data, self.batch_size, self.z_dim = data, batch_size, z_dim
         self.generator = torch.Generator(data.device).manual_seed(seed)
         self.share = Share()
-        self._guess: RowsInReading | None = None
+        self._guess: Any = None  # what is being read
 
     def __iter__(self) -> "Batches":
         return self
@@ -79,12 +48,12 @@ class Batches:
         size, share = self.batch_size, self.share
         if not self.z_dim:
             return tuple(share.of(images) for images in self.data.sample(size, self.generator))
-        if isinstance(self.data, FileSource):
+        if hasattr(self.data, "start_reading"):
             return self._next_of_files(self.data)
         real = share.of(self.data.sample(size, self.generator))
         return real, self._draw_z()
 
-    def _next_of_files(self, files: FileSource) -> Batch:
+    def _next_of_files(self, files: Any) -> Batch:
         """One batch, while the files of the batch after it are being read.
 
         A copy of the generator draws the rows that come next if nothing changes until then: the guess. The next call

@@ -25,6 +25,14 @@ def networks(model: Any) -> dict[str, nn.Module]:
     return {name: value for name, value in attributes(model).items() if isinstance(value, nn.Module)}
 
 
+def unwrapped(model: Any) -> dict[str, nn.Module]:
+    """A model's networks, without DistributedDataParallel around them where several processes train them."""
+    return {
+        name: network.module if isinstance(network, DistributedDataParallel) else network
+        for name, network in networks(model).items()
+    }
+
+
 def optimizers(model: Any) -> dict[str, Optimizer]:
     """The optimizers among a model's attributes."""
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
@@ -33,16 +41,15 @@ def optimizers(model: Any) -> dict[str, Optimizer]:
 def stateful(model: Any) -> dict[str, Any]:
     """What has a state among a model's attributes, networks without DistributedDataParallel around them."""
     parts = {name: value for name, value in attributes(model).items() if hasattr(value, "state_dict")}
-    return {name: part.module if isinstance(part, DistributedDataParallel) else part for name, part in parts.items()}
+    return {**parts, **unwrapped(model)}
 
 
 def generators(model: Any) -> dict[str, torch.Generator]:
     """The generators that layers inside the networks draw from, as `SeededDropout` does."""
     return {
         f"{name}.{inner}": module.generator
-        for name, part in stateful(model).items()
-        if isinstance(part, nn.Module)
-        for inner, module in part.named_modules()
+        for name, network in unwrapped(model).items()
+        for inner, module in network.named_modules()
         if isinstance(getattr(module, "generator", None), torch.Generator)
     }
 
@@ -89,16 +96,23 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     optimizer.load_state_dict(state)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, Tensor) else float(group["lr"])
-        counts_on_device = group.get("fused") or group.get("capturable")
+    place_counts(optimizer)
+    for parameter, moments in optimizer.state.items():
+        before = moments_before.get(parameter, {})
+        for name, moment in moments.items():
+            if not isinstance(moment, Tensor):
+                continue
+            if moment.dim() and moment.shape != parameter.shape:
+                raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
+            like = parameter if moment.dim() else moment  # a moment lies in memory as its parameter does
+            moments[name] = before.get(name, torch.empty_like(like, dtype=moment.dtype)).copy_(moment)
+
+
+def place_counts(optimizer: Optimizer) -> None:
+    """Put Adam's step counts where its update wants them: on the device if it must not come back to ask for them."""
+    for group in optimizer.param_groups:
+        there = group.get("fused") or group.get("capturable")
         for parameter in group["params"]:
-            moments, before = optimizer.state.get(parameter, {}), moments_before.get(parameter, {})
-            for name, moment in moments.items():
-                if not isinstance(moment, Tensor):
-                    continue
-                if moment.shape == parameter.shape:
-                    moments[name] = before.get(name, torch.empty_like(parameter, dtype=moment.dtype)).copy_(moment)
-                elif moment.dim():
-                    raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
-                elif name == "step":
-                    place = parameter.device if counts_on_device else torch.device("cpu")
-                    moments[name] = before.get(name, torch.empty_like(moment, device=place)).copy_(moment)
+            state = optimizer.state.get(parameter, {})
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(parameter.device if there else "cpu")

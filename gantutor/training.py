@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from tqdm.auto import tqdm
 
 from gantutor.batches import Batch
 from gantutor.model_state import load_state, model_state, networks, optimizers
@@ -252,24 +251,3 @@ def gradient_norms(model: Any) -> Iterator[dict[str, Tensor]]:
             handle = optimizer.register_step_pre_hook(watch(name.replace("opt_", "grad_")))
             stack.callback(handle.remove)
         yield norms
-
-
-def train(
-    model: Any,
-    step: Callable[..., dict[str, Tensor]],
-    batches: Iterator[Batch],
-    steps: int,
-    on_step: Callable[[Run], None] | None = None,
-    progress: bool = True,
-) -> History:
-    """Take `steps` steps with a progress bar; `on_step(run)` is called after each.
-
-    Raises: ValueError before the first step if the batch does not fit the model, DivergedError.
-    """
-    run = Run(model, step, batches)
-    for _ in tqdm(range(steps), disable=not progress, mininterval=0.5):
-        run.step()
-        if on_step is not None:
-            on_step(run)
-    run.check()
-    return run.history

@@ -1,4 +1,4 @@
-"""What pix2pix and CycleGAN share: their losses, a frozen discriminator, the decay of the rate, a look at a batch."""
+"""What pix2pix and CycleGAN share: their losses, a frozen discriminator, a look at a batch."""
 
 import contextlib
 import copy
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from gantutor.losses import LOSSES, LeastSquares, Loss
 
@@ -59,18 +58,6 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_()
-
-
-def linear_decay(optimizer: torch.optim.Optimizer, constant: int, decay: int) -> LambdaLR:
-    """The papers' schedule: the rate stays for `constant` epochs and then falls in equal steps over `decay` more.
-
-    At epoch e, from 0 on, the factor is 1 − max(0, e + 1 − constant) / (decay + 1), which is 0 from `constant` +
-    `decay` on. The unit is whatever `scheduler.step()` is called after: in a short run, a training step.
-    Raises: ValueError for a negative number.
-    """
-    if constant < 0 or decay < 0:
-        raise ValueError(f"constant and decay must be at least 0, got {constant} and {decay}")
-    return LambdaLR(optimizer, lambda epoch: max(0.0, 1 - max(0, epoch + 1 - constant) / (decay + 1)))
 
 
 def check_images(name: str, images: Tensor, network: nn.Module) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantutor.cyclegan import CycleGAN
@@ -79,6 +80,14 @@ def pictures(count: int, channels: int, side: int = 8, seed: int = 1) -> Tensor:
 def gradients(network: nn.Module) -> list[Tensor]:
     """What a network's parameters hold, zeros where they hold nothing."""
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+
+def bce(logits: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def mse(logits: Tensor, target: float) -> Tensor:
+    return F.mse_loss(logits, torch.full_like(logits, target))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gantutor.batches import Batches, FileSource, Share
+from gantutor.batches import Batches, Share
 from gantutor.data import DataError, Folder, Images, image_folder, load, load_pairs, load_unpaired
 
 SETS: dict[str, tuple[Any, int]] = {
@@ -78,7 +78,7 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
 def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     save(tmp_path)
     data = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
-    assert isinstance(data, FileSource)
+    assert isinstance(data, Folder)
     whole, share = Batches(data, 6, 2, seed=1), Batches(data, 6, 2, seed=1)
     share.share = Share(1, 3)
     wanted, z = next(whole)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import test_architecture
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,7 @@ def test_the_first_file_of_a_row_changes_in_its_example() -> None:
         assert set(touched) <= set(files)
 
 
+@pytest.mark.slow
 def test_the_examples_can_be_applied_and_work(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "gantutor", tmp_path / "gantutor", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -6,8 +6,6 @@ import re
 import pytest
 import torch
 from helpers import (
-    NETWORKS,
-    WITHOUT_BATCHNORM,
     Run,
     build,
     draw,
@@ -28,10 +26,18 @@ RAISING = [name for name, pitfall in PITFALLS.items() if pitfall.raises]
 SILENT = [name for name, pitfall in PITFALLS.items() if pitfall.wrong]
 
 
-def cases() -> list[object]:
-    return [
-        pytest.param(networks, loss, batching) for networks in NETWORKS for loss in LOSSES for batching in BATCHINGS
-    ]
+CASES = [
+    *(("points", loss, "split") for loss in LOSSES),
+    *(("points-batch", "non-saturating", batching) for batching in BATCHINGS),
+    ("dcgan", "minimax", "joint_in_D_step"),
+    ("dcgan", "relativistic", "joint"),
+    ("dcgan-batch", "hinge", "joint_in_G_step"),
+    ("points-batch", "relativistic", "joint"),
+]
+cases = pytest.mark.parametrize(("networks", "loss", "batching"), CASES)
+without_penalty = pytest.mark.parametrize(
+    ("networks", "loss", "batching"), [case for case in CASES if not LOSSES[case[1]].has_penalty]
+)
 
 
 def compare(name: str, networks: str, loss: str, batching: str = "split", count: int = 2) -> tuple[Run, Run]:
@@ -41,7 +47,7 @@ def compare(name: str, networks: str, loss: str, batching: str = "split", count:
 
 
 @pytest.mark.parametrize("name", PITFALLS)
-def test_an_entry_says_what_is_wrong_and_what_mends_it(name: str) -> None:
+def test_an_entry_says_what_is_wrong_and_what_fixes_it(name: str) -> None:
     pitfall = PITFALLS[name]
     assert pitfall.step.__name__ == name
     assert name not in STEPS
@@ -59,9 +65,7 @@ def test_the_claims_raise_what_the_course_says_they_raise() -> None:
     }
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("networks", NETWORKS)
+@cases
 @pytest.mark.parametrize("name", RAISING)
 def test_it_raises_whatever_the_networks_the_loss_and_the_batching(
     name: str, networks: str, loss: str, batching: str
@@ -70,7 +74,7 @@ def test_it_raises_whatever_the_networks_the_loss_and_the_batching(
         PITFALLS[name].step(build(networks, loss, batching), *draw(networks)[0])
 
 
-@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("networks", ["points-batch", "dcgan"])
 @pytest.mark.parametrize("name", RAISING)
 def test_it_raises_in_the_second_backward_when_the_first_player_has_moved(name: str, networks: str) -> None:
     gan, batch = build(networks), draw(networks)
@@ -85,7 +89,7 @@ def test_it_raises_in_the_second_backward_when_the_first_player_has_moved(name: 
     assert torch.equal(weights(getattr(gan, still)), weights(getattr(start, still)))
 
 
-@pytest.mark.parametrize(("networks", "loss", "batching"), cases())
+@cases
 @pytest.mark.parametrize("name", SILENT)
 def test_it_misleads_the_named_player_and_only_that_one(name: str, networks: str, loss: str, batching: str) -> None:
     """In the first step the other player's gradient is the fixed step's, bit for bit. The named player's is wrong by
@@ -104,9 +108,7 @@ def test_it_misleads_the_named_player_and_only_that_one(name: str, networks: str
     assert not same_weights(wrong.gan, right.gan)
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.has_penalty])
-@pytest.mark.parametrize("networks", NETWORKS)
+@without_penalty
 def test_early_zero_grad_adds_d_losss_gradient_to_Gs(networks: str, loss: str, batching: str) -> None:
     """Claim 3: not just wrong, but wrong by exactly what d_loss sends through the fakes into G."""
     wrong, right = compare("d_first_early_zero_grad", networks, loss, batching, count=1)
@@ -117,7 +119,7 @@ def test_early_zero_grad_adds_d_losss_gradient_to_Gs(networks: str, loss: str, b
     torch.testing.assert_close(wrong.gradients["G"][0], right.gradients["G"][0] + share, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
 def test_early_zero_grad_clears_all_the_same(networks: str) -> None:
     """Its fault is the moment, not that nothing is cleared: a second step owes nothing to the first."""
     gan, (b1, b2) = build(networks), draw(networks, 2)
@@ -127,7 +129,7 @@ def test_early_zero_grad_clears_all_the_same(networks: str) -> None:
     assert same_state(at_once.gan, without_left_overs.gan)
 
 
-@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
 def test_early_zero_grad_with_minimax_leaves_G_almost_no_gradient(networks: str) -> None:
     """d_loss's share is then −g_loss's gradient but for D's update in between: the smaller it is, the less is left."""
     batch, left = draw(networks), {}
@@ -141,9 +143,7 @@ def test_early_zero_grad_with_minimax_leaves_G_almost_no_gradient(networks: str)
     assert left[1e-6] < 2.5e-4
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.has_penalty])
-@pytest.mark.parametrize("networks", NETWORKS)
+@without_penalty
 def test_no_zero_grad_D_is_right_once_and_then_sums_up(networks: str, loss: str, batching: str) -> None:
     """Claim 3: step 2 adds what step 1 left in D: d_loss's gradient of step 1 and g_loss's, which nobody asked for."""
     wrong, right = compare("d_first_no_zero_grad_D", networks, loss, batching)
@@ -154,13 +154,6 @@ def test_no_zero_grad_D_is_right_once_and_then_sums_up(networks: str, loss: str,
     assert relative_error(left_over, first.gradients["D"][0]) > 0.05  # g_loss's part of it
     torch.testing.assert_close(wrong.gradients["D"][1], right.gradients["D"][1] + left_over, rtol=1e-12, atol=1e-14)
     assert not same_weights(wrong.gan, right.gan)
-
-
-@pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
-@pytest.mark.parametrize("name", PITFALLS)
-def test_the_mended_step_runs_on_the_same_arguments(name: str, networks: str) -> None:
-    report = run(build(networks), STEPS[PITFALLS[name].fixed], draw(networks)).reports[0]
-    assert all(torch.isfinite(tensor).all() for tensor in report.values())
 
 
 @pytest.mark.parametrize("name", SILENT)

@@ -4,16 +4,14 @@ All in float64 on copies of one GAN. "Bit for bit" means torch.equal; NEAR and F
 """
 
 import copy
-import itertools
-import math
-from itertools import product
+import functools
 
 import pytest
 import torch
 from helpers import (
-    NETWORKS,
     WITH_BATCHNORM,
     WITHOUT_BATCHNORM,
+    Run,
     batchnorm_counts,
     build,
     draw,
@@ -23,8 +21,6 @@ from helpers import (
     same_weights,
     weights,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gantutor.gan import BATCHINGS, GAN
@@ -49,19 +45,34 @@ ONCE_FOR_BOTH = {"simultaneous", "one_stage"}  # D scores the fake in one call f
 HAVE_A_RATIO = [name for name, loss in LOSSES.items() if "slope_ratio = " in (type(loss).__doc__ or "")]
 SPLIT_FOR_D = ("split", "joint_in_G_step")  # batchings in which D's step scores reals and fakes in two calls
 
+# Every loss on points, every batching with BatchNorm in D, and some pairs of the three.
+CASES = [
+    *(("points", loss, "split") for loss in LOSSES),
+    *(("points-batch", "non-saturating", batching) for batching in BATCHINGS),
+    ("points-batch", "minimax", "split"),
+    ("points-batch", "wgan-gp", "joint"),
+    ("points-batch", "relativistic", "split"),
+    ("points-batch", "relativistic", "joint"),
+    ("points", "relativistic", "joint_in_D_step"),
+    ("dcgan", "minimax", "joint_in_G_step"),
+    ("dcgan-batch", "wgan-gp", "split"),
+    ("dcgan-batch", "non-saturating", "joint"),
+]
+cases = pytest.mark.parametrize(("networks", "loss", "batching"), CASES)
 
-def takes(step: str, loss: str, networks: str, batching: str = "split") -> bool:
+
+def takes(step: str, loss: str, networks: str, batching: str) -> bool:
     """False where one_stage refuses, or should."""
     if step != "one_stage" or loss not in HAVE_A_RATIO:
         return step != "one_stage"
     return networks in WITHOUT_BATCHNORM or (LOSSES[loss].constant_ratio and batching in SPLIT_FOR_D)
 
 
-# All losses on points; on images, which take longer, those that differ in kind.
-CASES = [
-    (n, loss) for n in NETWORKS for loss in LOSSES if "points" in n or loss in ("minimax", "non-saturating", "wgan-gp")
-]
-TAKEN = [(n, step, loss) for n, loss in CASES for step in STEPS if takes(step, loss, n)]
+@functools.cache
+def runs(networks: str, loss: str, batching: str) -> dict[str, Run]:
+    """What five steps of each strategy do, all from the same start on the same batches."""
+    gan, batches = build(networks, loss, batching), draw(networks, 5, size=4)
+    return {name: run(gan, step, batches) for name, step in STEPS.items() if takes(name, loss, networks, batching)}
 
 
 def test_every_strategy_is_classified() -> None:
@@ -80,24 +91,19 @@ def test_unknown_names_list_the_ones_that_exist() -> None:
         GAN.with_adam(G, D, batching="both")
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_with_adam_keeps_what_it_is_given(loss: str, batching: str) -> None:
+def test_with_adam_keeps_what_it_is_given() -> None:
     G, D = nn.Linear(2, 2), nn.Linear(2, 1)
-    gan = GAN.with_adam(G, D, loss, batching, lr_G=0.1, lr_D=0.2, betas=(0.3, 0.4))
-    assert (gan.G, gan.D, gan.loss, gan.batching) == (G, D, LOSSES[loss], batching)
+    gan = GAN.with_adam(G, D, "hinge", "joint", lr_G=0.1, lr_D=0.2, betas=(0.3, 0.4))
+    assert (gan.G, gan.D, gan.loss, gan.batching) == (G, D, LOSSES["hinge"], "joint")
     for optimizer, network, lr in ((gan.opt_G, G, 0.1), (gan.opt_D, D, 0.2)):
         assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["betas"]) == (lr, (0.3, 0.4))
         assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in network.parameters()]
 
 
-@pytest.mark.parametrize("networks", NETWORKS)
-def test_a_deep_copy_trains_by_itself_and_in_the_same_way(networks: str) -> None:
+def test_a_deep_copy_trains_by_itself_and_in_the_same_way() -> None:
     """Its optimizers hold the copy's parameters and Adam's moments of before, and the original stands still."""
-    before, after = draw(networks, 2), draw(networks, 3, seed=2)
-    gan = build(networks)
-    for real, z in before:
-        d_first_detach(gan, real, z)
+    gan, after = build("dcgan-batch"), draw("dcgan-batch", 3, size=4, seed=2)
+    d_first_detach(gan, *draw("dcgan-batch")[0])
     twin, frozen = copy.deepcopy(gan), copy.deepcopy(gan)
     for real, z in after:
         d_first_detach(twin, real, z)
@@ -111,104 +117,95 @@ def test_a_deep_copy_trains_by_itself_and_in_the_same_way(networks: str) -> None
 # Every strategy
 
 
-@pytest.mark.parametrize(("networks", "step", "loss"), TAKEN)
-def test_a_report_holds_detached_losses_and_the_scores_that_Ds_update_saw(networks: str, step: str, loss: str) -> None:
-    gan, ((real, z),) = build(networks, loss), draw(networks)
-    done = run(gan, STEPS[step], [(real, z)])
-    report = done.reports[0]
-    assert set(report) == {"d_loss", "g_loss", "logits_real", "logits_fake"}
-    assert all(not tensor.requires_grad and tensor.grad_fn is None for tensor in report.values())
-    assert report["d_loss"].shape == report["g_loss"].shape == ()
-    assert report["logits_real"].shape == report["logits_fake"].shape == (len(real), 1)
-
+@cases
+def test_a_report_holds_detached_losses_and_the_scores_that_Ds_update_saw(
+    networks: str, loss: str, batching: str
+) -> None:
+    gan, ((real, z),) = build(networks, loss, batching), draw(networks)
     start = copy.deepcopy(gan)
     fake = start.G(z)
     logits_real, logits_fake = start.logits(real, fake)
-    assert torch.equal(report["logits_real"], logits_real)
-    assert torch.equal(report["logits_fake"], logits_fake)
     d_loss = start.loss.d_loss(logits_real, logits_fake) + start.loss.penalty(start.D, real, fake)
-    assert torch.equal(report["d_loss"], d_loss)
-    scored = start if SCORES_FOR_G[step] == OLD_D else GAN(start.G, done.gan.D, gan.opt_G, gan.opt_D, gan.loss)
-    g_loss = gan.loss.g_loss(*scored.logits_for_G(real, fake))
-    torch.testing.assert_close(report["g_loss"], g_loss.detach(), rtol=NEAR, atol=0)
-    assert torch.isfinite(torch.stack([report["d_loss"], report["g_loss"]])).all()
-
-
-@pytest.mark.parametrize(
-    ("networks", "step", "batching"),
-    [(n, s, b) for n in NETWORKS for s in STEPS for b in BATCHINGS if takes(s, "minimax", n, b)],
-)
-def test_a_step_is_pure(networks: str, step: str, batching: str) -> None:
-    """The same arguments give the same bits; neither real nor z nor torch's random state moves."""
-    gan, ((real, z),) = build(networks, "minimax", batching), draw(networks)
-    kept_real, kept_z, state = real.clone(), z.clone(), torch.get_rng_state()
-    first = run(gan, STEPS[step], [(real, z)] * 2)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(real, kept_real)
-    assert torch.equal(z, kept_z)
-    assert not real.requires_grad
-    assert not z.requires_grad
-    torch.manual_seed(999)
-    second = run(gan, STEPS[step], [(real, z)] * 2)
-    assert same_state(first.gan, second.gan)
-    assert all(torch.equal(a[key], b[key]) for a, b in zip(first.reports, second.reports, strict=True) for key in a)
-    assert not torch.equal(weights(first.gan.G), weights(gan.G))
-    assert not torch.equal(weights(first.gan.D), weights(gan.D))
+    for name, step in STEPS.items():
+        if not takes(name, loss, networks, batching):
+            continue
+        done = run(gan, step, [(real, z)])
+        report = done.reports[0]
+        assert list(report) == ["d_loss", "g_loss", "logits_real", "logits_fake"]
+        assert all(not tensor.requires_grad and torch.isfinite(tensor).all() for tensor in report.values())
+        assert report["d_loss"].shape == report["g_loss"].shape == ()
+        for key, wanted in (("logits_real", logits_real), ("logits_fake", logits_fake), ("d_loss", d_loss)):
+            assert torch.equal(report[key], wanted), name
+        D = start.D if SCORES_FOR_G[name] == OLD_D else done.gan.D
+        as_in = batching
+        if name in ONCE_FOR_BOTH:
+            as_in = "joint" if start.joint_for_D else "split"
+        scored = GAN(start.G, copy.deepcopy(D), gan.opt_G, gan.opt_D, gan.loss, as_in)
+        g_loss = gan.loss.g_loss(*scored.logits_for_G(real, fake))
+        torch.testing.assert_close(report["g_loss"], g_loss.detach(), rtol=NEAR, atol=0)
 
 
 @pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_pure_and_moves_both_players(step: str) -> None:
+    """The same arguments give the same bits; neither real nor z nor torch's random state moves."""
+    for networks in ("dcgan", "points-batch"):
+        gan, ((real, z),) = build(networks, "minimax"), draw(networks)
+        kept_real, kept_z, state = real.clone(), z.clone(), torch.get_rng_state()
+        first = run(gan, STEPS[step], [(real, z)] * 2)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(real, kept_real)
+        assert torch.equal(z, kept_z)
+        assert not real.requires_grad
+        assert not z.requires_grad
+        torch.manual_seed(999)
+        second = run(gan, STEPS[step], [(real, z)] * 2)
+        assert same_state(first.gan, second.gan)
+        assert all(torch.equal(a[key], b[key]) for a, b in zip(first.reports, second.reports, strict=True) for key in a)
+        assert not torch.equal(weights(first.gan.G), weights(gan.G))
+        assert not torch.equal(weights(first.gan.D), weights(gan.D))
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_every_strategy_trains_every_model(model: str, step: str) -> None:
+def test_every_model_can_be_trained(model: str) -> None:
     torch.manual_seed(0)
     G, D = MODELS[model](z_dim=4, norm_D="none")
     gan, z = GAN.with_adam(G, D), torch.randn(4, 4)
-    real = torch.rand_like(G(z)).detach()
     before = weights(G), weights(D)
-    report = STEPS[step](gan, real, z)
+    report = d_first_detach(gan, torch.rand_like(G(z)).detach(), z)
     assert all(torch.isfinite(tensor).all() for tensor in report.values())
     assert not torch.equal(weights(G), before[0])
     assert not torch.equal(weights(D), before[1])
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize(("networks", "loss"), CASES)
-def test_Ds_first_update_is_the_same_in_every_strategy(networks: str, loss: str, batching: str) -> None:
-    """Bit for bit: all see the same D and the fakes of the same G. They part at G's update."""
-    gan, batch = build(networks, loss, batching), draw(networks)
-    wanted = run(gan, d_only, batch)
-    for name, step in STEPS.items():
-        if takes(name, loss, networks, batching):
-            found = run(gan, step, batch)
-            assert torch.equal(found.gradients["D"][0], wanted.gradients["D"][0]), name
-            assert torch.equal(weights(found.gan.D), weights(wanted.gan.D)), name
+@cases
+def test_first_updates_are_told_apart_by_the_D_that_scores_for_G_alone(networks: str, loss: str, batching: str) -> None:
+    """D's is the same in every strategy: all see the same D and the fakes of the same G. They part at G's update.
 
-
-@pytest.mark.parametrize(("networks", "loss"), CASES)
-def test_Gs_first_update_depends_on_which_D_scores(networks: str, loss: str) -> None:
-    """G's step against the updated D, or against the old one: bit for bit within a class, far apart between the two."""
-    gan, batch = build(networks, loss), draw(networks)
-    wanted = {UPDATED_D: run(run(gan, d_only, batch).gan, g_only, batch), OLD_D: run(gan, g_only, batch)}
-    gradients = {which: done.gradients["G"][0] for which, done in wanted.items()}
-    assert relative_error(gradients[OLD_D], gradients[UPDATED_D]) > FAR
-    for name, step in STEPS.items():
-        if not takes(name, loss, networks):
-            continue
-        found = run(gan, step, batch).gradients["G"][0]
-        if name == "one_stage" and not LOSSES[loss].constant_ratio:
-            assert relative_error(found, gradients[SCORES_FOR_G[name]]) < NEAR
-        else:
-            assert torch.equal(found, gradients[SCORES_FOR_G[name]]), name
+    That is against the updated D, or against the old one: the same within a class, far apart between the two.
+    """
+    gan, batch = build(networks, loss, batching), draw(networks, 5, size=4)[:1]
+    after_D = run(gan, d_only, batch)
+    wanted = {
+        UPDATED_D: run(after_D.gan, g_only, batch).gradients["G"][0],
+        OLD_D: run(gan, g_only, batch).gradients["G"][0],
+    }
+    assert relative_error(wanted[OLD_D], wanted[UPDATED_D]) > FAR
+    for name, found in runs(networks, loss, batching).items():
+        assert torch.equal(found.gradients["D"][0], after_D.gradients["D"][0]), name
+        crossed = name in ONCE_FOR_BOTH and batching not in ("split", "joint")  # D scores for G as it does for itself
+        if not crossed:
+            exact = name != "one_stage" or LOSSES[loss].constant_ratio
+            error = relative_error(found.gradients["G"][0], wanted[SCORES_FOR_G[name]])
+            assert error <= (0 if exact else NEAR), name
 
 
 # D first
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize(("networks", "loss"), CASES)
+@cases
 def test_detach_and_retain_graph_are_the_same_bit_for_bit(networks: str, loss: str, batching: str) -> None:
     """Claim 7, over five steps: gradients, weights, statistics and reports. What differs is time and memory."""
-    gan, batches = build(networks, loss, batching), draw(networks, 5, size=4)
-    detach, retain = run(gan, STEPS["d_first_detach"], batches), run(gan, STEPS["d_first_retain_graph"], batches)
+    detach, retain = (runs(networks, loss, batching)[name] for name in ("d_first_detach", "d_first_retain_graph"))
     assert same_state(detach.gan, retain.gan)
     for player in "GD":
         assert len(detach.gradients[player]) == 5
@@ -216,10 +213,9 @@ def test_detach_and_retain_graph_are_the_same_bit_for_bit(networks: str, loss: s
     assert all(torch.equal(a[key], b[key]) for a, b in zip(detach.reports, retain.reports, strict=True) for key in a)
 
 
-@pytest.mark.parametrize(("networks", "loss"), CASES)
-def test_regenerate_is_the_same_but_for_the_statistics_of_Gs_batchnorm(networks: str, loss: str) -> None:
-    gan, batches = build(networks, loss), draw(networks, 5, size=4)
-    detach, regenerate = run(gan, STEPS["d_first_detach"], batches), run(gan, STEPS["d_first_regenerate"], batches)
+@cases
+def test_regenerate_is_the_same_but_for_the_statistics_of_Gs_batchnorm(networks: str, loss: str, batching: str) -> None:
+    detach, regenerate = (runs(networks, loss, batching)[name] for name in ("d_first_detach", "d_first_regenerate"))
     assert same_weights(detach.gan, regenerate.gan)
     assert all(torch.equal(a, b) for a, b in zip(detach.gan.D.buffers(), regenerate.gan.D.buffers(), strict=True))
     if networks in WITHOUT_BATCHNORM:
@@ -234,16 +230,14 @@ def test_regenerate_is_the_same_but_for_the_statistics_of_Gs_batchnorm(networks:
 # Simultaneous, and what G first is
 
 
-@pytest.mark.parametrize("batching", ["split", "joint"])
-@pytest.mark.parametrize(("networks", "loss"), CASES)
+@pytest.mark.parametrize(("networks", "loss", "batching"), [case for case in CASES if case[2] in ("split", "joint")])
 def test_g_first_on_one_fake_is_the_simultaneous_update(networks: str, loss: str, batching: str) -> None:
     """Claim 11. The fake was made before G moved and D judges that one: neither player sees the other's update.
 
     So g_first_detach is not d_first_detach in another phase, but `simultaneous`, bit for bit over five steps; only
     BatchNorm in D counts the fake twice.
     """
-    gan, batches = build(networks, loss, batching), draw(networks, 5, size=4)
-    g_first, both = run(gan, STEPS["g_first_detach"], batches), run(gan, simultaneous, batches)
+    g_first, both = (runs(networks, loss, batching)[name] for name in ("g_first_detach", "simultaneous"))
     assert same_weights(g_first.gan, both.gan)
     assert all(torch.equal(x, y) for x, y in zip(g_first.gan.G.buffers(), both.gan.G.buffers(), strict=True))
     if networks in WITH_BATCHNORM:
@@ -252,7 +246,7 @@ def test_g_first_on_one_fake_is_the_simultaneous_update(networks: str, loss: str
 
 
 @pytest.mark.parametrize(("in_D_step", "crossed"), [("joint", "joint_in_D_step"), ("split", "joint_in_G_step")])
-@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("networks", ["points", "points-batch"])
 def test_a_mismatch_vanishes_where_D_scores_once_for_both(networks: str, in_D_step: str, crossed: str) -> None:
     batch = draw(networks)
     same, mixed = (run(build(networks, batching=b), simultaneous, batch) for b in (in_D_step, crossed))
@@ -263,8 +257,9 @@ def test_a_mismatch_vanishes_where_D_scores_once_for_both(networks: str, in_D_st
     assert difference < NEAR if networks in WITHOUT_BATCHNORM else difference > FAR
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
+@pytest.mark.parametrize(
+    ("networks", "loss"), [("points", "minimax"), ("points", "wgan-gp"), ("dcgan", "relativistic")]
+)
 def test_g_first_with_fresh_fakes_is_d_first_shifted_by_half_a_step(networks: str, loss: str) -> None:
     """Claim 11, as far as it is true: D G D G D G is D, then G D twice, then G, if each half makes its own fake.
 
@@ -292,16 +287,16 @@ def test_g_first_with_fresh_fakes_is_d_first_shifted_by_half_a_step(networks: st
 # One stage
 
 
-@pytest.mark.parametrize(("networks", "loss", "batching"), list(product(NETWORKS, LOSSES, BATCHINGS)))
-def test_one_stage_is_exact_or_refuses(networks: str, loss: str, batching: str) -> None:
-    gan, batches = build(networks, loss, batching), draw(networks, 5, size=4)
-    both = run(gan, simultaneous, batches)
-    coupled = networks in WITH_BATCHNORM and not (LOSSES[loss].constant_ratio and batching in SPLIT_FOR_D)
-    if loss not in HAVE_A_RATIO or coupled:
+@cases
+def test_one_stage_is_exact_or_refuses_and_leaves_no_trace(networks: str, loss: str, batching: str) -> None:
+    if not takes("one_stage", loss, networks, batching):
+        gan = build(networks, loss, batching)
+        before = copy.deepcopy(gan)
         with pytest.raises(ValueError, match=r"slope ratio|BatchNorm in D"):
-            run(gan, one_stage, batches)
+            one_stage(gan, *draw(networks)[0])
+        assert same_state(gan, before)
         return
-    one = run(gan, one_stage, batches)
+    one, both = (runs(networks, loss, batching)[name] for name in ("one_stage", "simultaneous"))
     assert torch.equal(one.gradients["D"][0], both.gradients["D"][0])
     assert relative_error(one.gradients["G"][0], both.gradients["G"][0]) < NEAR
     if LOSSES[loss].constant_ratio:  # the ratio is -1, and a change of sign rounds nothing: five steps bit for bit
@@ -347,91 +342,29 @@ class Forced(nn.Module):
         return (scores - scores.detach()) + self.logits.repeat(len(x) // len(self.logits), 1)
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
 @pytest.mark.parametrize("loss", HAVE_A_RATIO)
-def test_one_stage_in_float32_is_exact_for_logits_from_minus_40_to_40(loss: str, batching: str) -> None:
-    """At every fake by itself, to 1e-5: in a sum the largest would hide a tail of 1e-18 that is lost."""
-    torch.manual_seed(0)
-    logits = torch.linspace(-40, 40, 33)[:, None]
-    D = Forced(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1)), logits)
-    gan = GAN.with_adam(Table(torch.randn(33, 2)), D, loss, batching)
-    real, z = torch.randn(33, 2), torch.randn(33, 2)
-    one, both = run(gan, one_stage, [(real, z)]), run(gan, simultaneous, [(real, z)])
-    assert torch.equal(one.reports[0]["logits_fake"], logits)
-    found, wanted = one.gradients["G"][0].view(33, 2), both.gradients["G"][0].view(33, 2)
-    assert found.dtype == torch.float32
-    assert wanted.norm(dim=1).min() > 0
-    assert ((found - wanted).norm(dim=1) / wanted.norm(dim=1)).max() < 1e-5
-
-
-@pytest.mark.parametrize("batching", BATCHINGS)
-def test_one_stage_in_float32_does_not_overflow_for_logits_from_minus_200_to_200(batching: str) -> None:
+def test_one_stage_in_float32_does_not_overflow_for_logits_from_minus_200_to_200(loss: str) -> None:
     """Both players' gradients; above logit 88 G's own is below what float32 holds, so that it may come out as 0."""
     torch.manual_seed(0)
     logits = torch.linspace(-200, 200, 81)[:, None]
     D = Forced(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1)), logits)
-    gan = GAN.with_adam(Table(torch.randn(81, 2)), D, "non-saturating", batching)
+    gan = GAN.with_adam(Table(torch.randn(81, 2)), D, loss)
     real, z = torch.randn(81, 2), torch.randn(81, 2)
     one, both = run(gan, one_stage, [(real, z)]), run(gan, simultaneous, [(real, z)])
     found, wanted = one.gradients["G"][0].view(81, 2), both.gradients["G"][0].view(81, 2)
+    assert found.dtype == torch.float32
     assert (logits < -88).sum() > 20, "exp(-l) alone is inf for these"
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-37)
     torch.testing.assert_close(one.gradients["D"][0], both.gradients["D"][0], rtol=1e-6, atol=0)
     assert one.reports[0]["d_loss"] == both.reports[0]["d_loss"]
 
 
-@pytest.mark.parametrize("logit", [-40.0, -20.0, 0.0, 20.0, 40.0])
-@pytest.mark.parametrize("loss", HAVE_A_RATIO)
-def test_one_stage_in_float32_gives_G_the_same_gradient_at_any_logit(loss: str, logit: float) -> None:
-    torch.manual_seed(0)
-    G, D = dcgan(z_dim=5, width_G=4, width_D=4, norm_D="none")
-    gan = GAN.with_adam(G, Forced(D, torch.full((4, 1), logit)), loss)
-    batch = [(torch.rand(4, 1, 28, 28), torch.randn(4, 5))]
-    one, both = run(gan, one_stage, batch), run(gan, simultaneous, batch)
-    assert both.gradients["G"][0].norm() > 0
-    assert relative_error(one.gradients["G"][0], both.gradients["G"][0]) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("networks", "loss", "why"),
-    [
-        ("points", "lsgan", "lsgan has no slope ratio: at a fake's logit of 0 D's slope is 0"),
-        ("points", "hinge", "hinge has no slope ratio: at a fake's logit below -1 D's slope is 0"),
-        ("points-batch", "non-saturating", "BatchNorm in D makes each logit depend on the whole batch"),
-        (
-            "dcgan-batch",
-            "non-saturating",
-            "Use another norm in D; or split batches with the minimax",
-        ),
-    ],
-)
-def test_one_stage_says_why_it_refuses(networks: str, loss: str, why: str) -> None:
-    gan = build(networks, loss)
-    before = copy.deepcopy(gan)
-    with pytest.raises(ValueError, match=why):
-        one_stage(gan, *draw(networks)[0])
-    assert same_weights(gan, before)
-
-
-@pytest.mark.parametrize("networks", WITH_BATCHNORM)
-def test_one_stage_leaves_no_trace_where_it_refuses(networks: str) -> None:
-    gan = build(networks, "non-saturating")
-    before = copy.deepcopy(gan)
-    with pytest.raises(ValueError, match="BatchNorm"):
-        one_stage(gan, *draw(networks)[0])
-    assert same_state(gan, before)
-
-
-@pytest.mark.parametrize("networks", WITH_BATCHNORM)
-def test_one_stage_takes_batchnorm_that_does_not_look_at_the_batch(networks: str) -> None:
-    """In evaluation mode BatchNorm is a fixed scale and shift."""
-    gan = build(networks, "non-saturating")
+def test_one_stage_takes_batchnorm_that_does_not_look_at_the_batch() -> None:
+    """In evaluation mode BatchNorm is a fixed scale and shift, if it has running statistics."""
+    gan = build("dcgan-batch", "non-saturating")
     gan.D.eval()
-    one, both = run(gan, one_stage, draw(networks)), run(gan, simultaneous, draw(networks))
+    one, both = run(gan, one_stage, draw("dcgan-batch")), run(gan, simultaneous, draw("dcgan-batch"))
     assert relative_error(one.gradients["G"][0], both.gradients["G"][0]) < NEAR
-
-
-def test_one_stage_refuses_batchnorm_without_running_statistics() -> None:
     gan = build("points")
     gan.D.insert(1, nn.BatchNorm1d(16, track_running_stats=False, dtype=torch.float64))
     gan.D.eval()
@@ -439,14 +372,13 @@ def test_one_stage_refuses_batchnorm_without_running_statistics() -> None:
         one_stage(gan, *draw("points")[0])
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-def test_one_stage_takes_patches_only_where_the_ratio_is_constant(batching: str) -> None:
+def test_one_stage_takes_patches_only_where_the_ratio_is_constant() -> None:
     torch.manual_seed(0)
     G, _ = dcgan(z_dim=5, width_G=4, norm_G="none")
     D = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 4))
     batch = draw("dcgan")
     for loss in HAVE_A_RATIO:
-        gan = GAN.with_adam(copy.deepcopy(G).double(), copy.deepcopy(D).double(), loss, batching)
+        gan = GAN.with_adam(copy.deepcopy(G).double(), copy.deepcopy(D).double(), loss)
         if LOSSES[loss].constant_ratio:
             one, both = run(gan, one_stage, batch), run(gan, simultaneous, batch)
             assert one.reports[0]["logits_fake"].shape == (6, 1, 11, 11)
@@ -456,32 +388,28 @@ def test_one_stage_takes_patches_only_where_the_ratio_is_constant(batching: str)
                 one_stage(gan, *batch[0])
 
 
-# Penalties
+# Penalties and pairs
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("networks", WITHOUT_BATCHNORM)
 @pytest.mark.parametrize("penalised", [name for name, loss in LOSSES.items() if loss.has_penalty])
-def test_a_gradient_penalty_moves_D_and_reaches_G_only_through_D(penalised: str, networks: str, step: str) -> None:
+def test_a_gradient_penalty_moves_D_and_reaches_G_only_through_D(penalised: str) -> None:
     """With D held still G's gradient is that of the plain loss, bit for bit; D's own update is not."""
-    batch = draw(networks)
-    gradients, moved = {}, {}
-    plain = penalised.rpartition("-")[0]
-    for loss in (plain, penalised):
-        gan = build(networks, loss)
-        moved[loss] = weights(run(gan, STEPS[step], batch).gan.D)
-        gan.opt_D = torch.optim.SGD(gan.D.parameters(), lr=0.0)
-        gradients[loss] = run(gan, STEPS[step], batch).gradients
-    assert torch.equal(gradients[plain]["G"][0], gradients[penalised]["G"][0])
-    assert relative_error(gradients[penalised]["D"][0], gradients[plain]["D"][0]) > FAR
-    assert not torch.equal(moved[plain], moved[penalised])
+    plain, batch = penalised.rpartition("-")[0], draw("points")
+    for name, step in STEPS.items():
+        gradients = {}
+        for loss in (plain, penalised):
+            gan = build("points", loss)
+            gan.opt_D = torch.optim.SGD(gan.D.parameters(), lr=0.0)
+            if takes(name, loss, "points", "split"):
+                gradients[loss] = run(gan, step, batch).gradients
+        assert torch.equal(gradients[plain]["G"][0], gradients[penalised]["G"][0])
+        assert relative_error(gradients[penalised]["D"][0], gradients[plain]["D"][0]) > FAR
 
 
 @pytest.mark.parametrize("step", ["d_first_detach", "g_first_detach", "simultaneous"])
-@pytest.mark.parametrize("batching", BATCHINGS)
-def test_a_relativistic_step_by_autograd(step: str, batching: str) -> None:
+def test_a_relativistic_step_by_autograd(step: str) -> None:
     """G's gradient is that of log(1 + exp(D(real) − D(fake))), scored by the D that the strategy has for G."""
-    gan, ((real, z),) = build("points", "relativistic", batching), draw("points")
+    gan, ((real, z),) = build("points", "relativistic", "joint_in_G_step"), draw("points")
     done = run(gan, STEPS[step], [(real, z)])
     scores = done.gan.D if SCORES_FOR_G[step] == UPDATED_D else gan.D
     loss = nn.functional.softplus(scores(real) - scores(gan.G(z))).mean()
@@ -492,38 +420,23 @@ def test_a_relativistic_step_by_autograd(step: str, batching: str) -> None:
 # Batching
 
 
-@pytest.mark.parametrize(
-    ("networks", "step", "loss"), [(n, s, loss) for n, s, loss in TAKEN if takes(s, loss, n, "joint")]
-)
-def test_batching_matters_only_with_batchnorm_in_D(networks: str, step: str, loss: str) -> None:
+@pytest.mark.parametrize("networks", ["points", "points-batch", "dcgan-batch"])
+def test_batching_matters_only_with_batchnorm_in_D(networks: str) -> None:
     """Claim 19: the same to 1e-14 (another order of sums) without, another gradient with it."""
-    split, joint, in_D, in_G = (run(build(networks, loss, b), STEPS[step], draw(networks)).gradients for b in BATCHINGS)
-    assert torch.equal(joint["D"][0], in_D["D"][0])
-    assert torch.equal(split["D"][0], in_G["D"][0])
-    for player, other in (("D", joint), ("G", joint), ("G", in_D), ("G", in_G)):
-        difference = relative_error(other[player][0], split[player][0])
-        if networks in WITHOUT_BATCHNORM:
-            assert difference < 1e-14
-        elif (other is in_D and step == "g_first_detach") or (other is in_G and step in ONCE_FOR_BOTH):
-            assert difference == 0  # against the same D, on a batch of the same kind
-        else:
-            assert difference > FAR
-
-
-@pytest.mark.parametrize("networks", NETWORKS)
-def test_a_mismatch_scores_in_one_way_for_D_and_in_the_other_for_G(networks: str) -> None:
-    gans, ((real, z),) = {b: build(networks, batching=b) for b in BATCHINGS}, draw(networks)
-    fake = gans["split"].G(z).detach()
-    for_D = {b: torch.cat(gan.logits(real, fake)) for b, gan in gans.items()}
-    for_G = {b: gan.logits_for_G(real, fake)[0] for b, gan in gans.items()}
-    assert torch.equal(for_D["joint_in_D_step"], for_D["joint"])
-    assert torch.equal(for_G["joint_in_D_step"], for_G["split"])
-    assert torch.equal(for_D["joint_in_G_step"], for_D["split"])
-    assert torch.equal(for_G["joint_in_G_step"], for_G["joint"])
-    assert torch.equal(for_G["joint"], for_D["joint"][len(real) :])
-    assert torch.equal(for_G["split"], for_D["split"][len(real) :])
-    same = networks in WITHOUT_BATCHNORM
-    assert torch.allclose(for_D["joint"], for_D["split"], rtol=1e-12, atol=1e-14) == same
+    for name, step in STEPS.items():
+        if not takes(name, "non-saturating", networks, "joint"):
+            continue
+        split, joint, in_D, in_G = (run(build(networks, batching=b), step, draw(networks)).gradients for b in BATCHINGS)
+        assert torch.equal(joint["D"][0], in_D["D"][0])
+        assert torch.equal(split["D"][0], in_G["D"][0])
+        for player, other in (("D", joint), ("G", joint), ("G", in_D), ("G", in_G)):
+            difference = relative_error(other[player][0], split[player][0])
+            if networks in WITHOUT_BATCHNORM:
+                assert difference < 1e-14
+            elif (other is in_D and name == "g_first_detach") or (other is in_G and name in ONCE_FOR_BOTH):
+                assert difference == 0  # against the same D, on a batch of the same kind
+            else:
+                assert difference > FAR
 
 
 def test_batchnorm_apart_gives_plus_and_minus_1_and_jointly_keeps_the_gap() -> None:
@@ -545,17 +458,15 @@ def test_batchnorm_apart_gives_plus_and_minus_1_and_jointly_keeps_the_gap() -> N
     assert scores_for_G("split") == scores_for_G("joint_in_D_step") == [-1, 1]
 
 
-@pytest.mark.parametrize("loss", ["minimax", "wgan-gp"])
-@pytest.mark.parametrize(
-    ("networks", "step", "batching"),
-    [(n, s, b) for n in WITH_BATCHNORM for s in STEPS for b in BATCHINGS if takes(s, "minimax", n, b)],
-)
-def test_how_many_batches_batchnorm_counts(networks: str, step: str, batching: str, loss: str) -> None:
+@pytest.mark.parametrize(("networks", "loss", "batching"), [case for case in CASES if case[0] in WITH_BATCHNORM])
+def test_how_many_batches_batchnorm_counts(networks: str, loss: str, batching: str) -> None:
     """Claim 21: real, fake, and fake again for G's step; jointly one less; wgan-gp's mixtures are one more."""
-    done = run(build(networks, loss, batching), STEPS[step], draw(networks))
-    calls = (2 if batching in SPLIT_FOR_D else 1) + (step not in ONCE_FOR_BOTH) + (loss == "wgan-gp")
-    assert batchnorm_counts(done.gan.D) == {calls}
-    assert batchnorm_counts(done.gan.G) == {2 if step == "d_first_regenerate" else 1}
+    if LOSSES[loss].relativistic:
+        return  # it scores real again, too
+    for name, done in runs(networks, loss, batching).items():
+        calls = (2 if batching in SPLIT_FOR_D else 1) + (name not in ONCE_FOR_BOTH) + (loss == "wgan-gp")
+        assert batchnorm_counts(done.gan.D) == {5 * calls}
+        assert batchnorm_counts(done.gan.G) == {10 if name == "d_first_regenerate" else 5}
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
@@ -582,8 +493,7 @@ def test_what_Ds_running_statistics_are_made_of(batching: str) -> None:
 # Half steps
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize(("networks", "loss"), CASES)
+@cases
 def test_half_steps_move_one_player_and_make_a_whole_step(networks: str, loss: str, batching: str) -> None:
     gan, batch = build(networks, loss, batching), draw(networks)
     after_d, after_g = run(gan, d_only, batch), run(gan, g_only, batch)
@@ -595,58 +505,5 @@ def test_half_steps_move_one_player_and_make_a_whole_step(networks: str, loss: s
     assert not after_g.gan.opt_D.state
     both = run(after_d.gan, g_only, batch)
     assert same_state(both.gan, run(gan, STEPS["d_first_regenerate"], batch).gan)
-
-
-def test_half_steps_report_what_they_compute() -> None:
-    gan, ((real, z),) = build("points"), draw("points")
-    d_report, g_report = run(gan, d_only, [(real, z)]).reports[0], run(gan, g_only, [(real, z)]).reports[0]
-    assert set(d_report) == {"d_loss", "g_loss", "logits_real", "logits_fake"}
-    assert set(g_report) == {"g_loss", "logits_fake"}
-    for report in (d_report, g_report):
-        assert all(not tensor.requires_grad for tensor in report.values())
-    assert torch.equal(d_report["logits_fake"], g_report["logits_fake"])
-    assert torch.equal(d_report["g_loss"], g_report["g_loss"])
-    assert torch.equal(d_report["g_loss"], gan.loss.g_loss(gan.D(gan.G(z))))
-
-
-# Any network
-
-
-@st.composite
-def small_gans(draw: st.DrawFn) -> tuple[GAN, Tensor, Tensor]:
-    """A random pair of MLPs without BatchNorm, a random loss and batching, and one batch."""
-    torch.manual_seed(draw(st.integers(0, 2**32 - 1)))
-    dims, z_dim, size = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(2, 8))
-    activation = draw(st.sampled_from([nn.Tanh, nn.LeakyReLU, nn.Softplus]))
-
-    def mlp(inputs: int, outputs: int) -> nn.Sequential:
-        widths = [inputs, *draw(st.lists(st.integers(1, 8), max_size=2)), outputs]
-        layers = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Linear(a, b), activation())]
-        return nn.Sequential(*layers[:-1]).double()
-
-    G, D = mlp(z_dim, dims), mlp(dims, 1)
-    loss, batching = draw(st.sampled_from(sorted(LOSSES))), draw(st.sampled_from(BATCHINGS))
-    real = torch.randn(size, dims, dtype=torch.float64) + 1
-    return GAN.with_adam(G, D, loss, batching), real, torch.randn(size, z_dim, dtype=torch.float64)
-
-
-@settings(max_examples=60)
-@given(small_gans())
-def test_any_mlp_falls_into_the_same_classes(drawn: tuple[GAN, Tensor, Tensor]) -> None:
-    gan, real, z = drawn
-    done = {}
-    for name, step in STEPS.items():
-        try:
-            done[name] = run(gan, step, [(real, z)])
-        except ValueError:
-            assert name == "one_stage"
-            assert gan.loss not in [LOSSES[loss] for loss in HAVE_A_RATIO]
-    for name, result in done.items():
-        report = result.reports[0]
-        assert set(report) == {"d_loss", "g_loss", "logits_real", "logits_fake"}
-        assert all(math.isfinite(value) for tensor in report.values() for value in tensor.flatten().tolist())
-        assert not torch.equal(weights(result.gan.G), weights(gan.G))
-        assert not torch.equal(weights(result.gan.D), weights(gan.D))
-        same_class = done["d_first_detach" if SCORES_FOR_G[name] == UPDATED_D else "simultaneous"]
-        assert torch.equal(result.gradients["D"][0], same_class.gradients["D"][0])
-        assert relative_error(result.gradients["G"][0], same_class.gradients["G"][0]) < NEAR
+    assert set(after_g.reports[0]) == {"g_loss", "logits_fake"}
+    assert all(not tensor.requires_grad for tensor in after_g.reports[0].values())

@@ -385,10 +385,10 @@ PIX2PIX = (
     ),
     Mutant(
         "the decay begins a step late",
-        "translation.py",
-        "linear_decay",
-        "epoch + 1 - constant",
-        "epoch - constant",
+        "configs/translation_configs.py",
+        "decay_factor",
+        "t + 1 - constant",
+        "t - constant",
         "Epochs counted from 0 or from 1: the last rate is then not what the papers have.",
     ),
 )
@@ -549,23 +549,23 @@ CHECKPOINTS = (
 COMMAND_LINE = (
     Mutant(
         "a choice does not reach the config",
-        "scale/runs/options.py",
-        "field_option",
-        "default if value is None else type(default)(value)",
-        "default",
+        "scale/run_folder.py",
+        "new_config",
+        '{**DEFAULTS, **config_fields(kind), "speed": "auto", **given, "kind": kind}',
+        '{**DEFAULTS, **given, **config_fields(kind), "speed": "auto", "kind": kind}',
         "The option is parsed, checked and then forgotten.",
     ),
     Mutant(
         "what is given with --resume is ignored",
-        "scale/runs/start.py",
+        "scale/run_folder.py",
         "resume_config",
-        "{**run_config, **wanted}",
+        "{**run_config, **given}",
         "run_config",
         "The stored config read, the new options checked and not used.",
     ),
     Mutant(
         "no checkpoint at the last step",
-        "scale/runs/loop.py",
+        "scale/run_loop.py",
         "due",
         "t % every == 0 or t == last",
         "t % every == 0",
@@ -573,7 +573,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "a step too many",
-        "scale/runs/loop.py",
+        "scale/run_loop.py",
         "go",
         "run.t < steps",
         "run.t <= steps",
@@ -582,11 +582,12 @@ COMMAND_LINE = (
     ),
     Mutant(
         "each sample of a new z",
-        "scale/runs/samples.py",
-        "image_samples",
+        "scale/run_loop.py",
+        "samples_of",
         "run.model.sample(z)",
         "run.model.sample(torch.randn_like(z))",
         "Pictures cannot be compared then, and looking changes the random state.",
+        which=2,
     ),
 )
 
@@ -629,19 +630,29 @@ ROOMS = {
     "losses": Room(("tests/test_losses.py",), LOSSES),
     "steps": Room(("tests/test_steps.py",), STEPS),
     "gan": Room(("tests/test_gan.py", "tests/test_steps.py"), GAN),
-    "pix2pix": Room(("tests/test_pix2pix.py",), PIX2PIX),
+    "pix2pix": Room(("tests/test_pix2pix.py", "tests/configs/test_translation_configs.py"), PIX2PIX),
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
-            *("tests/test_batches.py", "tests/data/test_pairs.py", "tests/data/test_own_images.py", "tests/data/test_loading.py"),
+            *(
+                "tests/test_batches.py",
+                "tests/data/test_pairs.py",
+                "tests/data/test_own_images.py",
+                "tests/data/test_loading.py",
+            ),
             *("-k", "not download and not worker and not mirror and not network"),
         ),
         DATA,
     ),
-    "checkpoints": Room(("tests/scale/test_checkpoint.py", "-k", "not killed_20_times"), CHECKPOINTS),
+    "checkpoints": Room(("tests/scale/test_checkpoint.py", "-k", "not was_killed"), CHECKPOINTS),
     "command line": Room(
-        ("tests/scale/test_runs.py", "tests/scale/test_command_line.py", "-k", "not killed_by_the_system and not two_replicas"),
+        (
+            *("tests/scale/test_run_folder.py", "tests/scale/test_run_loop.py", "tests/scale/test_command.py"),
+            *("-k", "not killed_by_the_system and not two_replicas"),
+        ),
         COMMAND_LINE,
     ),
-    "replicas": Room(("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS),
+    "replicas": Room(
+        ("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS
+    ),
 }

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchlib import copied
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.configs.image_translation import SeededDropout
+from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data import Images, load, load_pairs, load_unpaired, paired_folder, unpaired_folders
 from gantutor.data.pairs import JITTER
 from gantutor.training import Run

@@ -7,20 +7,14 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, judge
-from gantutor.checks.watched import recorded
+from gantutor.checks.detach_or_retain_graph import recorded
+from gantutor.checks.result import CheckResult, Function, Untouched, ask, is_same, judge, misconception
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
 STILL = "D is still trained on real and fake in one batch, and asked about fakes alone. One of the two must change."
-CROSSED = (
-    "Now it is the reverse mismatch: D is trained on split batches, and G's step asks it in a joint one. The DCGAN "
-    "learns with that, but the MLP does not. Use the same kind of batch in both steps."
-)
-EVALUATED = (
-    "G's step asks D in evaluation mode, with its running statistics: that is not how D was trained, either. Change "
-    "the batches, not the mode."
-)
+CROSSED = "This is the reverse mismatch: G's step is joint, D's is split. A DCGAN learns with it, the MLP does not."
+EVALUATED = "G's step asks D in evaluation mode. D was not trained like that, either. Change the batches, not the mode."
 
 
 def small_image_gan(batching: str = "split") -> GAN:
@@ -42,12 +36,12 @@ def small_batch() -> tuple[Tensor, Tensor]:
     return real, torch.randn(8, 3, generator=generator, dtype=torch.float64)
 
 
-def applied(step: Function, gan: GAN) -> dict[str, Tensor]:
-    """The gradients that a step hands to each player's optimizer, flat; 0 for a player that it does not move."""
-    gan = copy.deepcopy(gan)
+def applied(step: Function, batching: str = "split") -> dict[str, Tensor]:
+    """The gradients that a step hands to each player's optimizer, flat, by player; a step need not return anything."""
+    gan = small_image_gan(batching)
     updates = recorded(gan)
     step(gan, *small_batch())
-    return {"G": torch.zeros(1), "D": torch.zeros(1), **dict(updates)}
+    return dict(updates)
 
 
 def one_view(answer: Function) -> CheckResult:
@@ -56,30 +50,26 @@ def one_view(answer: Function) -> CheckResult:
     The step that still does what the pitfall does is not answered yet.
     """
 
-    def same(a: Tensor, b: Tensor) -> bool:
-        return a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9)
-
     def check(answer: Function) -> str:
-        found = applied(answer, small_image_gan())  # a step need not return anything
-        right = {batching: applied(d_first_detach, small_image_gan(batching)) for batching in BATCHINGS}
-        in_D = [name for name in ("split", "joint") if same(found["D"], right[name]["D"])]
-        if len(found["D"]) == 1 or len(found["G"]) == 1:
-            return f"{'D' if len(found['D']) == 1 else 'G'} was not updated. Each player needs its optimizer's step()."
+        found = applied(answer)
+        for player in "DG":
+            if player not in found:
+                return f"{player} was not updated. Each player needs its optimizer's step()."
+        right = {batching: applied(d_first_detach, batching) for batching in BATCHINGS}
+        in_D = next((batching for batching in ("split", "joint") if is_same(found["D"], right[batching]["D"])), "")
         if not in_D:
             return "D's gradient is neither that of split nor that of joint batches. Change only how D is called."
-        before_its_update = applied(simultaneous, small_image_gan(in_D[0]))  # both losses on one forward of D
-        if same(found["G"], right[in_D[0]]["G"]) or same(found["G"], before_its_update["G"]):
+        on_one_forward = applied(simultaneous, in_D)  # both losses
+        if is_same(found["G"], right[in_D]["G"]) or is_same(found["G"], on_one_forward["G"]):
             return ""
-        if in_D == ["joint"] and same(found["G"], right["joint_in_D_step"]["G"]):
-            return STILL
-        if in_D == ["split"] and same(found["G"], right["joint_in_G_step"]["G"]):
-            return CROSSED
-        if same(found["G"], applied(in_evaluation_mode, small_image_gan(in_D[0]))["G"]):
-            return EVALUATED
-        return "D's gradient is right, but G's is not. G's loss takes the fakes' logits, after D's step."
+        mixed = {STILL: right["joint_in_D_step"]["G"]} if in_D == "joint" else {CROSSED: right["joint_in_G_step"]["G"]}
+        known = {**mixed, EVALUATED: applied(in_evaluation_mode, in_D)["G"]}
+        otherwise = "D's gradient is right, but G's is not. G's loss takes the fakes' logits, after D's step."
+        return misconception(found["G"], known) or otherwise
 
-    praise = "D is asked as it was trained. Its BatchNorm uses the same kind of batch in both steps."
-    verdict = judge(answer, check, praise)
+    verdict = judge(
+        answer, check, "D is asked as it was trained. Its BatchNorm uses the same kind of batch in both steps."
+    )
     return dataclasses.replace(verdict, answered=verdict.answered and verdict.message != STILL)
 
 
@@ -101,44 +91,27 @@ def safe_score(answer: Function) -> CheckResult:
     """
 
     def check(answer: Function) -> str:
-        D, (images, _) = small_image_gan().D.train(), small_batch()
-        for _ in range(20):  # running statistics that are those of some data
-            D(images + 0.1)
-        before = {name: value.clone() for name, value in D.state_dict().items()}
-        trusted = copy.deepcopy(D).eval()(images).detach()
-        scores = torch.as_tensor(ask(answer, D, images.clone()))
-        if scores.shape != trusted.shape:
-            return f"Expected one logit for each image, shape {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
-        moved = [name for name, value in D.state_dict().items() if not torch.equal(value, before[name])]
-        if moved:
-            return (
-                f"Your scoring has changed D's {moved[0]}. A score must leave D's weights and statistics as they were."
-            )
-        if not all(p.requires_grad for p in D.parameters()):
-            return "D's parameters no longer require a gradient, so D would not learn any more: restore requires_grad."
-        if any(p.grad is not None for p in D.parameters()):
-            return (
-                "Your scoring has left gradients in D. The next step would start with them; a score needs no backward."
-            )
-        modes = [module.training for module in D.modules()]
-        apart = (images[:1].clone(), images[1:3].clone())
-        alone = torch.cat([torch.as_tensor(answer(D.train(), batch)) for batch in apart])
-        if not torch.allclose(alone, scores[:3], rtol=1e-6, atol=1e-9):
-            return "The first image's score depends on its company. BatchNorm still normalises with this batch."
-        if not torch.allclose(scores, trusted, rtol=1e-6, atol=1e-9):
-            return "The scores do not depend on the batch, but they are not D's scores with its running statistics."
-        if not all(modes):
-            return "The scores are right, but D is left in evaluation mode, so its training would go on differently."
-        D.eval()
-        answer(D, images.clone())
-        return (
-            "The scores are right, but D came in evaluation mode and was left in training mode. Restore what was."
-            if D.training
-            else ""
-        )
+        images, _ = small_batch()
+        for is_training in (True, False):
+            D = small_image_gan().D
+            for _ in range(20):  # running statistics that are those of some data
+                D(images + 0.1)
+            trusted = copy.deepcopy(D).eval()(images)
+            kept = Untouched("D", D.train(is_training))
+            scores = torch.as_tensor(ask(answer, D, images.clone()))
+            if scores.shape != trusted.shape:
+                return f"Expected one logit for each image, {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
+            if fault := kept.fault():
+                return "The scores are right, but " * is_same(scores, trusted) + fault
+            apart = (images[:1].clone(), images[1:3].clone())
+            alone = torch.cat([torch.as_tensor(answer(D, batch)) for batch in apart])
+            if not is_same(alone, scores[:3]):
+                return "The first image's score depends on its company. BatchNorm still normalises with this batch."
+            if not is_same(scores, trusted):
+                return "The scores do not depend on the batch, but they are not D's scores with its running statistics."
+        return ""
 
-    praise = "Each image has one score, whatever its company, and D goes on as it was."
-    return judge(answer, check, praise)
+    return judge(answer, check, "Each image has one score, whatever its company, and D goes on as it was.")
 
 
 def true_dependence(norm: str, batching: str, player: str) -> Tensor:
@@ -186,46 +159,44 @@ def why(value: Tensor, norm: str, batching: str, player: str) -> str:
     return "Ask which images are in the same call of D as the image of this row."
 
 
-SHARES_ASKED: tuple[tuple[list[float], float], ...] = (
-    ([1, 0, 0], 0.1),
-    ([0.5, 0.5], 0.1),
-    ([0.5, 0], 0.1),
-    ([0, 1, 0, 1, 1], 0.1),
-    ([1, 0], 0.5),
-)
+SHARES_ASKED = (([1, 0, 0], 0.1), ([0.5, 0.5], 0.1), ([0.5, 0], 0.1), ([0, 1, 0, 1, 1], 0.1), ([1, 0], 0.5))
+
+
+def share(calls: list[float], momentum: float) -> float:
+    weights = [momentum * (1 - momentum) ** age for age in reversed(range(len(calls)))]
+    return sum(weight * call for weight, call in zip(weights, calls, strict=True)) / sum(weights)
+
+
+SHARE_MISTAKES: dict[str, Function] = {
+    "All calls weigh the same in your answer. The newest batch has more weight than the ones before it.": (
+        lambda calls, momentum: sum(calls) / len(calls)
+    ),
+    "Your weights are in the wrong order: the last call is the newest and weighs most.": (
+        lambda calls, momentum: share(calls[::-1], momentum)
+    ),
+    "You counted one step only. The steps before it weigh, too, and all the weights together are 1.": (
+        lambda calls, momentum: share(calls, momentum) * (1 - (1 - momentum) ** len(calls))
+    ),
+    "You took the last call alone. The ones before it still weigh.": lambda calls, momentum: calls[-1],
+    "Each call keeps 1 − momentum of the old mean. You exchanged momentum and 1 − momentum.": (
+        lambda calls, momentum: share(calls, 1 - momentum)
+    ),
+}
 
 
 def share_of_reals(answer: Function) -> CheckResult:
     """`answer(calls, momentum)` is the share of reals in a running mean that a step's calls move, in their order."""
 
-    def right(calls: list[float], momentum: float) -> float:
-        weights = [momentum * (1 - momentum) ** age for age in reversed(range(len(calls)))]
-        return sum(weight * share for weight, share in zip(weights, calls, strict=True)) / sum(weights)
-
-    known: dict[str, Function] = {
-        "All calls weigh the same in your answer. The newest batch has more weight than the ones before it.": (
-            lambda calls, momentum: sum(calls) / len(calls)
-        ),
-        "Your weights are in the wrong order: the last call is the newest and weighs most.": (
-            lambda calls, momentum: right(calls[::-1], momentum)
-        ),
-        "You counted one step only. The steps before it weigh, too, and all the weights together are 1.": (
-            lambda calls, momentum: right(calls, momentum) * (1 - (1 - momentum) ** len(calls))
-        ),
-        "You took the last call alone. The ones before it still weigh.": lambda calls, momentum: calls[-1],
-        "Each call keeps 1 − momentum of the old mean. You exchanged momentum and 1 − momentum.": (
-            lambda calls, momentum: right(calls, 1 - momentum)
-        ),
-    }
+    def shares(function: Function) -> list[float]:
+        return [float(ask(function, list(calls), momentum)) for calls, momentum in SHARES_ASKED]
 
     def check(answer: Function) -> str:
-        first = ask(answer, [1, 0, 0], 0.1)
-        for calls, momentum in SHARES_ASKED:
-            found, wanted = float(ask(answer, list(calls), momentum)), right(calls, momentum)
-            if abs(found - wanted) > 1e-3:
-                place = f"For calls {calls} and momentum {momentum} the share is not {found:.3f}. "
-                same = (words for words, wrong in known.items() if abs(wrong([1, 0, 0], 0.1) - float(first)) < 1e-6)
-                return place + next(same, "Write down the weight of each call, newest first, and add up all steps.")
+        found = shares(answer)
+        for (calls, momentum), one, wanted in zip(SHARES_ASKED, found, shares(share), strict=True):
+            if abs(one - wanted) > 1e-3:
+                otherwise = "Write down the weight of each call, newest first, and add up all steps."
+                why = misconception(found, SHARE_MISTAKES, shares) or otherwise
+                return f"For calls {calls} and momentum {momentum} the share is not {one:.3f}. {why}"
         return ""
 
     return judge(answer, check, "The newest call weighs most, and the weights of all steps together are 1.")

@@ -1,14 +1,12 @@
 """Checks of notebook 05."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, is_missing, judge
-
-OURS = ("G_AB", "G_BA", "D_A", "D_B")
+from gantutor.checks.result import CheckResult, Function, ask, is_missing, judge, names_in
 
 # What the reference prints while it trains, and which of our terms that is.
 REFERENCE_LOG = {
@@ -28,24 +26,29 @@ LOG_HINTS = {
 
 def reference_log(answer: Any) -> CheckResult:
     """`answer` says for each name in the reference's log which of our terms it is: {"D_A": "d_loss_A", ...}."""
-    if is_missing(answer):
-        return NOT_YET
+
+    def check(answer: Any) -> str:
+        if fault := fault_of_dict(answer, REFERENCE_LOG):
+            return fault
+        for name, right in REFERENCE_LOG.items():
+            given = answer[name]
+            if given not in OUR_TERMS:
+                return f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}."
+            if given != right:
+                kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
+                return f"{name}: {kind}{LOG_HINTS[name]}"
+        return ""
+
+    return judge(answer, check, "Three of the four letters are crossed. Only the cycle has the same letter in both.")
+
+
+def fault_of_dict(answer: Any, names: Collection[str]) -> str:
+    """What is wrong with an answer that is no dict. Raises: NotImplementedError where a name has no answer yet."""
     if not isinstance(answer, Mapping):
-        return not_a_dict(answer)
-    if any(is_missing(answer.get(name)) for name in REFERENCE_LOG):
-        return NOT_YET
-    for name, right in REFERENCE_LOG.items():
-        given = answer[name]
-        if given not in OUR_TERMS:
-            return CheckResult(False, f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}.")
-        if given != right:
-            kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
-            return CheckResult(False, f"{name}: {kind}{LOG_HINTS[name]}")
-    return CheckResult(True, "Three of the four letters are crossed. Only the cycle has the same letter in both.")
-
-
-def not_a_dict(answer: Any) -> CheckResult:
-    return CheckResult(False, f"The answer should be a dict, as in the cell, and not {type(answer).__name__}.")
+        return f"The answer should be a dict, as in the cell, and not {type(answer).__name__}."
+    if any(is_missing(answer.get(name)) for name in names):
+        raise NotImplementedError
+    return ""
 
 
 def pool_exchange(answer: Function) -> CheckResult:
@@ -57,86 +60,65 @@ def pool_exchange(answer: Function) -> CheckResult:
     """
 
     def check(answer: Function) -> str:
-        return next((fault for size in (2, 3) if (fault := fault_of_pool(answer, size))), "")
+        for size in (2, 3):
+            stored: list[Tensor] = []
+            filling = [(number, bool(number % 2), 0) for number in range(size)]
+            for new, swap, place in (*filling, (10, True, 1), (11, True, 0), (12, True, size - 1), (20, False, 0)):
+                if fault := fault_of_turn(answer, stored, new, size, swap, place):
+                    return fault
+        return ""
 
     return judge(answer, check, "Every fake is shown or still there, none is lost, and none keeps a graph.")
 
 
-def fault_of_pool(answer: Function, size: int) -> str:
-    """What is wrong with a pool that has room for `size`, or ""."""
-    weight = torch.ones(1, requires_grad=True)
-    stored: list[Tensor] = []
-
-    def give(number: int, swap: bool, place: int) -> tuple[Any, str]:
-        """What the answer returns for a new fake, filled with `number`, and a fault of the kind that has no turn."""
-        fake = torch.full((1, 2, 2), float(number)) * weight
-        given = ask(answer, stored, fake, size, swap, place)
-        if not fake.requires_grad:
-            return given, (
-                "The fake that came has lost its graph, so G cannot learn from it any more: detach() makes a new "
-                "tensor, detach_() changes the old one."
-            )
-        if not isinstance(given, Tensor) or given.shape != fake.shape:
-            return given, f"An image of shape {tuple(fake.shape)} should be returned, got {describe(given)}."
-        if not all(isinstance(image, Tensor) and image.shape == fake.shape for image in stored):
-            return given, "The list should hold images, each as it came."
-        return given, ""
-
-    for number in range(size):
-        given, fault = give(number, swap=bool(number % 2), place=0)
-        if fault:
-            return fault
-        if len(stored) != number + 1:
-            return (
-                f"A pool with room for {size} should hold {number + 1} after fake number {number + 1}; yours holds "
-                f"{len(stored)}. While there is room, each fake is stored."
-            )
-        if given.mean().item() != number:
+def fault_of_turn(answer: Function, stored: list[Tensor], new: int, size: int, swap: bool, place: int) -> str:
+    """What is wrong when the answer gets a new fake, an image of the number `new`, or "". It changes `stored`."""
+    before = numbers(stored)
+    fake = torch.full((1, 2, 2), float(new)) * torch.ones(1, requires_grad=True)
+    given = ask(answer, stored, fake, size, swap, place)
+    if not fake.requires_grad:
+        return "The fake that came has lost its graph: detach() makes a new tensor, but detach_() changes the old one."
+    if not isinstance(given, Tensor) or given.shape != fake.shape:
+        got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+        return f"An image of shape {tuple(fake.shape)} should be returned, got {got}."
+    if not all(isinstance(image, Tensor) and image.shape == fake.shape for image in stored):
+        return "The list should hold images, each as it came."
+    now, (shown,) = numbers(stored), numbers([given])
+    if len(before) < size:
+        if len(now) != len(before) + 1:
+            return f"There is room for {size}: each fake is stored. After {new + 1} fakes yours holds {len(now)}."
+        if shown != new:
             return "While there is room the new fake itself is returned, whatever the coin says."
         if stored[-1].requires_grad:
-            return (
-                "A stored fake keeps its graph: memory grows with the pool, and its backward would go into a "
-                "generator that has moved since. Detach before storing."
-            )
-        if given.requires_grad:
-            return "What is returned still has a graph: D's backward would go on into G. Return it detached."
-    for turn, place in enumerate((1, 0, size - 1)):
-        before, new = [image.mean().item() for image in stored], 10 + turn
-        given, fault = give(new, swap=True, place=place)
-        if fault:
-            return fault
-        values, shown = [image.mean().item() for image in stored], given.mean().item()
-        if len(stored) != size:
-            return (
-                f"A full pool of {size} holds {len(stored)} after a swap: the new fake takes the place of an old one."
-            )
-        if shown == new:
-            what = "stored the new fake and returned it, too" if new in values else "returned the new one all the same"
-            return f"The coin said swap, and you {what}: D should be shown the old one from place {place}."
-        if new not in values:
-            return "An old fake was returned, but the new one was not stored in its place: it is lost."
-        if values != [*before[:place], new, *before[place + 1 :]] or shown != before[place]:
-            origin = before.index(shown) if shown in before else "nowhere"
-            instead = "moved others" if shown == before[place] else f"returned the one from place {origin}"
-            return (
-                f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay. Yours "
-                f"{instead}."
-            )
-        if stored[place].requires_grad or given.requires_grad:
-            return "While there was room you detached; a swap has to, too."
-    before = [image.mean().item() for image in stored]
-    given, fault = give(20, swap=False, place=0)
-    if fault:
-        return fault
-    if given.mean().item() != 20:
-        return "The coin said no, so the new fake itself is returned."
-    if [image.mean().item() for image in stored] != before:
-        return "The coin said no, so the pool stays as it is; yours has changed."
-    return "What is returned still has a graph when the coin says no: detach." if given.requires_grad else ""
+            return "A stored fake keeps its graph, which leads to a generator that has moved. Detach before storing."
+        return "What is returned still has a graph: D's backward would go on into G. Return it detached." * (
+            given.requires_grad
+        )
+    if not swap:
+        if shown != new:
+            return "The coin said no, so the new fake itself is returned."
+        if now != before:
+            return "The coin said no, so the pool stays as it is; yours has changed."
+        return "What is returned still has a graph when the coin says no: detach." * given.requires_grad
+    if len(now) != size:
+        return f"A full pool of {size} holds {len(now)} after a swap: the new fake takes the place of an old one."
+    if shown == new:
+        what = "stored the new fake and returned it, too" if new in now else "returned the new one all the same"
+        return f"The coin said swap, and you {what}: D should be shown the old one from place {place}."
+    if new not in now:
+        return "An old fake was returned, but the new one was not stored in its place: it is lost."
+    if shown != before[place] or now != [*before[:place], new, *before[place + 1 :]]:
+        origin = before.index(shown) if shown in before else "nowhere"
+        instead = "moved others" if shown == before[place] else f"returned the one from place {origin}"
+        kept = f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay."
+        return f"{kept} Yours {instead}."
+    return "While there was room you detached; a swap has to, too." * (
+        stored[place].requires_grad or given.requires_grad
+    )
 
 
-def describe(value: Any) -> str:
-    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+def numbers(images: list[Tensor]) -> list[float]:
+    return [image.mean().item() for image in images]
 
 
 # In which networks backward leaves a gradient, where all four want one unless said otherwise.
@@ -161,22 +143,18 @@ REACH_MISTAKES: dict[tuple[str, frozenset[str]], str] = {
 
 def reaches(answer: Any) -> CheckResult:
     """`answer` says for each term of REACHES in which networks its backward leaves a gradient, as a set of names."""
-    if is_missing(answer):
-        return NOT_YET
-    if not isinstance(answer, Mapping):
-        return not_a_dict(answer)
-    if any(is_missing(answer.get(term)) for term in REACHES):
-        return NOT_YET
-    for term, right in REACHES.items():
-        named = answer[term]
-        if not isinstance(named, Iterable):
-            return CheckResult(False, f"{term}: Write a set of names, and not {named!r}.")
-        given = frozenset(map(str, {named} if isinstance(named, str) else named))
-        unknown = sorted(given - set(OURS))
-        if unknown:
-            return CheckResult(False, f"{term}: {', '.join(unknown)} is none of {', '.join(OURS)}.")
-        if given != right:
-            there = sorted(given - right)
-            otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
-            return CheckResult(False, f"{term}: {REACH_MISTAKES.get((term, given), otherwise)}")
-    return CheckResult(True, "A backward fills every network on its way that asks for it, and ends at a detach.")
+
+    def check(answer: Any) -> str:
+        if fault := fault_of_dict(answer, REACHES):
+            return fault
+        for term, right in REACHES.items():
+            given = names_in(answer[term], ("G_AB", "G_BA", "D_A", "D_B"))
+            if given is None:
+                return f"{term}: {answer[term]!r} is no set of the names G_AB, G_BA, D_A and D_B."
+            if given != right:
+                there = sorted(given - right)
+                otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
+                return f"{term}: {REACH_MISTAKES.get((term, frozenset(given)), otherwise)}"
+        return ""
+
+    return judge(answer, check, "A backward fills every network on its way that asks for it, and ends at a detach.")

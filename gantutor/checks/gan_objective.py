@@ -6,12 +6,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, judge
+from gantutor.checks.result import CheckResult, Function, ask, judge, misconception
 
 # Densities of data and fakes at six places, and the games (s, k) of exercise 1; the first is the unchanged one.
-P = (0.1, 0.5, 2.0, 0.3, 0.0, 0.7)
-Q = (0.4, 0.5, 0.5, 0.1, 0.6, 0.0)
+P, Q = torch.tensor([[0.1, 0.5, 2.0, 0.3, 0.0, 0.7], [0.4, 0.5, 0.5, 0.1, 0.6, 0.0]], dtype=torch.float64)
 GAMES = ((1.0, 1.0), (0.9, 1.0), (1.0, 2.0), (0.8, 3.0))
+
+OPTIMAL_D_MISTAKES: dict[str, Function] = {
+    "s and k are missing: this is the best D of the unchanged game.": lambda p, q, s, k: p / (p + q),
+    "s is missing: the targets of the reals are still 1.": lambda p, q, s, k: p / (p + k * q),
+    "k is missing: each real still meets one fake.": lambda p, q, s, k: s * p / (p + q),
+    "The term (1 − s) log(1 − D) is missing: this is the best D for p s log D + k q log(1 − D).": (
+        lambda p, q, s, k: s * p / (s * p + k * q)
+    ),
+    "The reals count k times here. There are k times as many fakes, so k multiplies q.": (
+        lambda p, q, s, k: s * p / (p + q / k)
+    ),
+    "This is 1 − D, the probability of being fake.": lambda p, q, s, k: 1 - s * p / (p + k * q),
+    "Smoothing scales the best D; it does not cut it off at s.": lambda p, q, s, k: (p / (p + k * q)).clamp(max=s),
+    "This is D's logit; the sigmoid is missing.": lambda p, q, s, k: (s * p / (p + k * q)).logit(),
+    "This is the ratio of the two terms, which can exceed 1; D is a probability.": lambda p, q, s, k: s * p / (k * q),
+}
 
 
 def optimal_D(answer: Function) -> CheckResult:
@@ -20,53 +35,43 @@ def optimal_D(answer: Function) -> CheckResult:
     It maximises p·[s·log D + (1 − s)·log(1 − D)] + k·q·log(1 − D).
     Source: Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4 (label smoothing).
     """
-    p, q = torch.tensor(P, dtype=torch.float64), torch.tensor(Q, dtype=torch.float64)
-    known: dict[str, Function] = {
-        "s and k are missing: this is the best D of the unchanged game.": lambda p, q, s, k: p / (p + q),
-        "s is missing: the targets of the reals are still 1.": lambda p, q, s, k: p / (p + k * q),
-        "k is missing: each real still meets one fake.": lambda p, q, s, k: s * p / (p + q),
-        "The term (1 − s) log(1 − D) is missing: this is the best D for p s log D + k q log(1 − D).": (
-            lambda p, q, s, k: s * p / (s * p + k * q)
-        ),
-        "The reals count k times here. There are k times as many fakes, so k multiplies q.": (
-            lambda p, q, s, k: s * p / (p + q / k)
-        ),
-        "This is 1 − D, the probability of being fake.": lambda p, q, s, k: 1 - s * p / (p + k * q),
-        "Smoothing scales the best D; it does not cut it off at s.": lambda p, q, s, k: (p / (p + k * q)).clamp(max=s),
-        "This is D's logit; the sigmoid is missing.": lambda p, q, s, k: (s * p / (p + k * q)).logit(),
-        "This is the ratio of the two terms, which can exceed 1; D is a probability.": lambda p, q, s, k: (
-            s * p / (k * q)
-        ),
-    }
 
-    def right(p: Tensor, q: Tensor, s: float, k: float) -> Tensor:
-        return s * p / (p + k * q)
+    def in_all_games(function: Function) -> Tensor:
+        return torch.stack([torch.as_tensor(ask(function, P.clone(), Q.clone(), *game)).to(P) for game in GAMES])
 
     def check(answer: Function) -> str:
-        found = []
-        for s, k in GAMES:
-            values = torch.as_tensor(ask(answer, p.clone(), q.clone(), s, k)).detach().to(p)
-            if values.shape != p.shape:
-                return f"p and q hold one value for each x, shape {tuple(p.shape)}; your D has {tuple(values.shape)}."
-            found.append(values)
-        wrong_at = [
-            (game, i)
-            for game, values in zip(GAMES, found, strict=True)
-            for i in range(len(p))
-            if not math.isclose(values[i], right(p[i], q[i], *game), abs_tol=1e-6)
-        ]
-        if not wrong_at:
+        found = in_all_games(answer).detach()
+        if found[0].shape != P.shape:
+            return f"p and q hold one value for each x, shape {tuple(P.shape)}; your D has {tuple(found[0].shape)}."
+        wanted = in_all_games(lambda p, q, s, k: s * p / (p + k * q))
+        right = torch.isclose(found, wanted, rtol=0, atol=1e-6)
+        if right.all():
             return ""
-        message = misconception(torch.stack(found), known, lambda f: torch.stack([f(p, q, *game) for game in GAMES]))
-        good = [f"Right for s = {s:g}, k = {k:g}." for s, k in GAMES if (s, k) not in [game for game, _ in wrong_at]]
-        (s, k), i = wrong_at[0]
-        place = (
-            f"At p = {p[i]:g}, q = {q[i]:g}, s = {s:g}, k = {k:g} the best D is {right(p[i], q[i], s, k):.4g}; "
-            f"yours gives {found[GAMES.index((s, k))][i]:.4g}."
-        )
-        return " ".join(part for part in (*good[:1], message, place) if part)
+        good = [f"Right for s = {s:g}, k = {k:g}." for (s, k), game in zip(GAMES, right, strict=True) if game.all()]
+        game, i = (~right).nonzero()[0].tolist()
+        s, k = GAMES[game]
+        place = f"At p = {P[i]:g}, q = {Q[i]:g}, s = {s:g}, k = {k:g} the best D is {wanted[game, i]:.4g}"
+        message = misconception(found, OPTIMAL_D_MISTAKES, in_all_games)
+        return " ".join(filter(None, [*good[:1], message, f"{place}; yours gives {found[game, i]:.4g}."]))
 
     return judge(answer, check, "D* = s p/(p + k q): never above s, and below ½ where q = p as soon as k > 1 or s < 1.")
+
+
+KL_LOSS_MISTAKES: dict[str, Function] = {
+    "This is the non-saturating loss: it descends KL(q‖p) − 2 JSD.": lambda x: -F.logsigmoid(x).mean(),
+    "This is the minimax loss: it descends 2 JSD.": lambda x: F.logsigmoid(-x).mean(),
+    "The sign is wrong: this climbs KL(q‖p).": lambda x: x.mean(),
+    "The mean over the batch is missing: this is the sum.": lambda x: -x.sum(),
+    "The two losses are subtracted; add what they descend: (KL − 2 JSD) + 2 JSD.": (
+        lambda x: -F.logsigmoid(x).mean() - F.logsigmoid(-x).mean()
+    ),
+    "JSD is added only once: the minimax loss descends 2 JSD, all of what has to be added.": (
+        lambda x: -F.logsigmoid(x).mean() + F.logsigmoid(-x).mean() / 2
+    ),
+    "This is D's own term for fakes.": lambda x: -F.logsigmoid(-x).mean(),
+    "This descends KL(p‖q), the other way round.": lambda x: -x.exp().mean(),
+    "The logarithm is missing: this is −D.": lambda x: -x.sigmoid().mean(),
+}
 
 
 def kl_loss(answer: Function) -> CheckResult:
@@ -74,33 +79,11 @@ def kl_loss(answer: Function) -> CheckResult:
 
     −log D* follows KL(q‖p) − 2 JSD and log(1 − D*) follows 2 JSD; their sum is −l, since l = log D − log(1 − D).
     """
-    usual = torch.tensor([[-2.0], [-0.5], [0.0], [1.5]])
-    extreme = torch.tensor([[-200.0], [-40.0], [40.0], [200.0]])
-    known: dict[str, Function] = {
-        "This is the non-saturating loss: it descends KL(q‖p) − 2 JSD.": lambda x: -F.logsigmoid(x).mean(),
-        "This is the minimax loss: it descends 2 JSD.": lambda x: F.logsigmoid(-x).mean(),
-        "The sign is wrong: this climbs KL(q‖p).": lambda x: x.mean(),
-        "The mean over the batch is missing: this is the sum.": lambda x: -x.sum(),
-        "The two losses are subtracted; add what they descend: (KL − 2 JSD) + 2 JSD.": (
-            lambda x: -F.logsigmoid(x).mean() - F.logsigmoid(-x).mean()
-        ),
-        "JSD is added only once: the minimax loss descends 2 JSD, all of what has to be added.": (
-            lambda x: -F.logsigmoid(x).mean() + F.logsigmoid(-x).mean() / 2
-        ),
-        "This is D's own term for fakes.": lambda x: -F.logsigmoid(-x).mean(),
-        "This descends KL(p‖q), the other way round.": lambda x: -x.exp().mean(),
-        "The logarithm is missing: this is −D.": lambda x: -x.sigmoid().mean(),
-    }
+    usual, extreme = torch.tensor([[[-2.0], [-0.5], [0.0], [1.5]], [[-200.0], [-40.0], [40.0], [200.0]]])
 
-    def gradient(function: Function, at: Tensor) -> Tensor:
+    def slopes(function: Function, at: Tensor = usual) -> Tensor:
         at = at.clone().requires_grad_()
         return torch.autograd.grad(function(at).sum(), at)[0]
-
-    def place(found: Tensor, at: Tensor) -> str:
-        n, wanted = len(at), -1 / len(at)
-        i = next(i for i in range(n) if not math.isclose(found[i], wanted, abs_tol=1e-5))
-        logit, slope = at[i].item(), found[i].item()
-        return f"In a batch of {n} the slope at logit {logit:g} must be {wanted:g}; yours is {slope:.4g}."
 
     def check(answer: Function) -> str:
         loss = ask(answer, usual.clone().requires_grad_())
@@ -108,15 +91,17 @@ def kl_loss(answer: Function) -> CheckResult:
             return "No gradient gets through: return a tensor made from the logits, without item() or detach()."
         if loss.numel() != 1:
             return f"The mean over the batch is missing: a scalar is wanted, yours has shape {tuple(loss.shape)}."
-        found = gradient(answer, usual)
-        if not torch.allclose(found, torch.full_like(found, -1 / len(usual)), atol=1e-5):
-            return f"{misconception(found, known, lambda f: gradient(f, usual))} {place(found, usual)}".strip()
-        found = gradient(answer, extreme)
-        if not torch.allclose(found, torch.full_like(found, -1 / len(extreme)), atol=1e-5):
-            return (
-                f"Right for the usual logits. {place(found, extreme)} In float32 the sigmoid is rounded there before "
-                "the logarithm sees it: simplify the sum of the two losses first, or use logsigmoid."
-            )
+        for logits in (usual, extreme):
+            found, wanted = slopes(answer, logits), -1 / len(logits)
+            wrong = [i for i, slope in enumerate(found) if not math.isclose(slope, wanted, abs_tol=1e-5)]
+            if wrong:
+                logit, slope = logits[wrong[0]].item(), found[wrong[0]].item()
+                must_be = f"In a batch of {len(logits)} the slope at logit {logit:g} must be {wanted:g}"
+                place = f"{must_be}; yours is {slope:.4g}."
+                if logits is usual:
+                    return f"{misconception(found, KL_LOSS_MISTAKES, slopes)} {place}".strip()
+                why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
+                return f"Right for the usual logits. {place} {why}"
         return ""
 
     return judge(
@@ -124,45 +109,35 @@ def kl_loss(answer: Function) -> CheckResult:
     )
 
 
-def misconception(found: Tensor, known: dict[str, Function], of: Function) -> str:
-    """The message of the first known wrong function that gives `found`, or ""."""
-    same = (message for message, wrong in known.items() if torch.allclose(found, of(wrong), atol=1e-5, equal_nan=True))
-    return next(same, "")
-
-
 def keras_batchnorm(answer: Function) -> CheckResult:
     """`answer(features)` gives the layer that Keras calls BatchNormalization(momentum=0.8), for (B, features)."""
 
     def check(answer: Function) -> str:
-        for features in (3, 5):
-            layer = ask(answer, features)
-            if not isinstance(layer, nn.Module):
-                return f"A layer is wanted, such as nn.BatchNorm1d; you returned {type(layer).__name__}."
-            batch = torch.outer(torch.tensor([1.0, 2.0, 3.0]), 10 ** torch.arange(float(features)))
-            try:
-                spread = layer.train()(batch).std(dim=0, unbiased=False)[0].item()
-            except (RuntimeError, ValueError) as error:
-                return f"For features = {features} the layer does not take a batch (3, {features}): {error}"
-            running = getattr(layer, "running_mean", None)
-            if running is None:
-                return f"{type(layer).__name__} as you made it keeps no running mean; BatchNorm1d does."
-            share = (running / batch.mean(dim=0))[0].item()
-            momentum_is_right = math.isclose(share, 0.2, abs_tol=1e-3)
-            if spread < 0.99:
-                return "The momentum is right. " * momentum_is_right + (
-                    f"A feature leaves the layer with standard deviation {spread:.2f} instead of 1: a number has gone "
-                    "into eps, the second positional argument. Name the argument."
-                )
-            if math.isclose(share, 0.8, abs_tol=1e-3):
-                return (
-                    "Now it is a momentum. But Keras's 0.8 is the share of the old mean that is kept, and PyTorch's "
-                    "momentum is the share of the new one."
-                )
-            if not momentum_is_right:
-                return (
-                    "The layer normalises. But after the first batch the running mean, which starts at 0, must be 0.2 "
-                    f"of the batch's; it is {share:.3g} of it."
-                )
-        return ""
+        return fault_of_layer(answer, 3) or fault_of_layer(answer, 5)
 
     return judge(answer, check, "eps is small, and the running mean keeps 0.8 of the old and takes 0.2 of the new.")
+
+
+def fault_of_layer(answer: Function, features: int) -> str:
+    layer = ask(answer, features)
+    if not isinstance(layer, nn.Module):
+        return f"A layer is wanted, such as nn.BatchNorm1d; you returned {type(layer).__name__}."
+    batch = torch.outer(torch.tensor([1.0, 2.0, 3.0]), 10 ** torch.arange(float(features)))
+    try:
+        spread = layer.train()(batch).std(dim=0, unbiased=False)[0].item()
+    except (RuntimeError, ValueError) as error:
+        return f"For features = {features} the layer does not take a batch (3, {features}): {error}"
+    running = getattr(layer, "running_mean", None)
+    if running is None:
+        return f"{type(layer).__name__} as you made it keeps no running mean; BatchNorm1d does."
+    share = (running / batch.mean(dim=0))[0].item()
+    momentum_is_right = math.isclose(share, 0.2, abs_tol=1e-3)
+    if spread < 0.99:
+        return "The momentum is right. " * momentum_is_right + (
+            f"A feature leaves the layer with standard deviation {spread:.2f} instead of 1: a number has gone "
+            "into eps, the second positional argument. Name the argument."
+        )
+    if math.isclose(share, 0.8, abs_tol=1e-3):
+        return "Now it is a momentum. But Keras's 0.8 is the share of the old mean, PyTorch's that of the new one."
+    start = "The layer normalises. But after the first batch the running mean must be 0.2 of the batch's"
+    return "" if momentum_is_right else f"{start}; it is {share:.3g} of it."

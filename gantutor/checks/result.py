@@ -1,19 +1,28 @@
-"""Verdicts on exercises: they judge what an answer does, never how it is written.
+"""Verdicts on exercises and predictions: what all checks share.
 
 A check calls the learner's function on tensors whose right values and gradients are known. A wrong answer is compared
 with the known misconceptions, each of which has a message of its own. Nothing here raises because of an answer, so a
 notebook runs to its end whatever the learner wrote; `verdict.passed` is what a solution asserts.
+
+A prediction is a question with options, a guess that is kept, and an answer that is hidden until the guess is made. In
+a notebook the options are buttons (gantutor/lab/prediction_buttons.py); without a front end, all is plain text. The
+guess is stored in the output of the question's cell and of the answer's, under the MIME type `GUESS`, so that it can be
+collected from the saved notebook.
 """
 
 import contextlib
+import copy
 import html
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 Function = Callable[..., Any]
 
@@ -40,15 +49,13 @@ class CheckResult:
         return box(sign + self.word.capitalize(), html.escape(self.message))
 
 
+NOT_YET = CheckResult(False, "Replace the ... by your answer.", answered=False)
+
+
 def box(word: str, text: str) -> str:
     """A verdict on the page. Its edge has the colour of the text, because green and orange mean real and G here."""
     style = "border-left: 4px solid color-mix(in srgb, currentColor 45%, transparent); padding: 2px 12px"
     return f'<div role="status" style="{style}"><b>{word}.</b> {text}</div>'
-
-
-def is_missing(answer: Any) -> bool:
-    """What an exercise holds before it is answered: `...` or None."""
-    return answer is None or answer is ...
 
 
 @contextlib.contextmanager
@@ -73,10 +80,15 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
 
 
-NOT_YET = CheckResult(False, "Replace the ... by your answer.", answered=False)
+# Exercises ------------------------------------------------------------------------------------------------------------
 
 
-def judge(answer: Function, check: Callable[[Function], str], praise: str) -> CheckResult:
+def is_missing(answer: Any) -> bool:
+    """What an exercise holds before it is answered: `...` or None."""
+    return answer is None or answer is ...
+
+
+def judge(answer: Any, check: Callable[[Any], str], praise: str) -> CheckResult:
     """Run `check(answer)`, which returns what is wrong, or "". An exception in the answer is a wrong answer."""
     if is_missing(answer):
         return NOT_YET
@@ -100,6 +112,17 @@ def ask(answer: Function, *inputs: Any) -> Any:
     return torch.as_tensor(value) if isinstance(value, np.ndarray | np.number | np.bool_) else value
 
 
+def is_same(found: Any, wanted: Any) -> bool:
+    """Whether two answers have the same shape and, up to rounding, the same numbers; NaN is equal to NaN."""
+    found, wanted = (torch.as_tensor(value).detach().double() for value in (found, wanted))
+    return found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def misconception(found: Any, known: Mapping[str, Any], of: Function = lambda wrong: wrong) -> str:
+    """The message of the first known mistake for which `of(mistake)` is what was found, or ""."""
+    return next((message for message, wrong in known.items() if is_same(found, of(wrong))), "")
+
+
 def compare_answer(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
     """What is wrong with `answer`, where `of(function)` is a tensor that shows what a function does.
 
@@ -107,11 +130,210 @@ def compare_answer(answer: Function, right: Function, known: dict[str, Function]
     `otherwise` with the value that is furthest from the right one.
     """
     found, wanted = of(answer), of(right)
-    if torch.allclose(found, wanted, atol=1e-5):
+    if is_same(found, wanted):
         return ""
-    for message, wrong in known.items():
-        if torch.allclose(found, of(wrong), atol=1e-5, equal_nan=True):
-            return message
-    found, wanted = (values.detach().double().flatten() for values in torch.broadcast_tensors(found, wanted))
-    worst = (found - wanted).abs().nan_to_num(torch.inf).argmax()
-    return f"{otherwise} Yours gives {found[worst]:.4g} where {wanted[worst]:.4g} is right."
+    worst = (found.detach() - wanted).abs().nan_to_num(torch.inf).argmax()
+    value = f"Yours gives {found.flatten()[worst]:.4g} where {wanted.flatten()[worst]:.4g} is right."
+    return misconception(found, known, of) or f"{otherwise} {value}"
+
+
+def names_in(answer: Any, allowed: Collection[str]) -> set[str] | None:
+    """The names in an answer, which may be a set, a list, a tuple or one name; None where others are among them."""
+    try:
+        names = {answer} if isinstance(answer, str) else set(map(str, answer))
+    except TypeError:  # not a collection
+        return None
+    return names if names <= set(allowed) else None
+
+
+class Untouched:
+    """A network that an answer is to leave as it was."""
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        self.name, self.network = name, network
+        self.state, self.training = copy.deepcopy(network.state_dict()), network.training
+
+    def fault(self) -> str:
+        """What is no longer as it was, or ""."""
+        for key, value in self.network.state_dict().items():
+            if not torch.equal(value, self.state[key]):
+                return f"{self.name}'s {key} has changed. Ask a copy, or restore what was."
+        if not all(parameter.requires_grad for parameter in self.network.parameters()):
+            return f"{self.name}'s parameters no longer require a gradient, so {self.name} would not learn any more."
+        if any(parameter.grad is not None for parameter in self.network.parameters()):
+            return f"{self.name} is left with gradients, and its next step would start with them."
+        if any(module.training != self.training for module in self.network.modules()):
+            came, left = ("training", "evaluation") if self.training else ("evaluation", "training")
+            return f"{self.name} came in {came} mode and is left in {left} mode. Restore the mode."
+        return ""
+
+
+# Predictions ----------------------------------------------------------------------------------------------------------
+
+GUESS = "application/vnd.gantutor.guess+json"
+BUTTONS = "gantutor.lab.prediction_buttons:buttons_of"  # it stands above this floor: named here, loaded when shown
+FIRST_CHOOSE = CheckResult(False, "Choose above first; the answer appears here.", answered=False)
+
+Bundle = dict[str, Any]
+
+
+class Prediction:
+    """A question that a learner answers before the run does.
+
+    `guess` is the chosen option, or None. `answer` is what the last `reveal` has returned, or None.
+    """
+
+    def __init__(self, question: str, options: Iterable[Any]) -> None:
+        """`options`: two or more different strings, numbers or bools. Raises: ValueError for other options."""
+        self.question, self.options = question, [plain(option) for option in options]
+        if len(self.options) < 2 or any(option in self.options[:i] for i, option in enumerate(self.options)):
+            raise ValueError(f"A prediction needs two or more different options, got {self.options}.")
+        self.guess: Any = None
+        self.answer: Answer | None = None
+        self.on_change: list[Callable[[], None]] = []  # called after each change of guess or answer
+
+    def choose(self, option: Any) -> "Prediction":
+        """Guess, as a click on a button does. The guess may change until the answer has been seen.
+
+        Raises: ValueError for an option that is not there, or after the answer.
+        """
+        number = self.number(option)
+        if self.answer and self.guess is not None:
+            raise ValueError("The answer is known. Run the question's cell again to guess anew.")
+        self.guess = self.options[number]
+        self._changed()
+        return self
+
+    def reveal(self, truth: Any, why: str) -> "Answer":
+        """The answer, to stand at the end of a cell: it shows nothing of the truth until a guess is made.
+
+        Args:
+            truth: the right option, computed from the run.
+            why: one or two sentences of explanation.
+
+        Raises: ValueError if `truth` is no option, which is the notebook's fault and not the learner's.
+        """
+        self.answer = Answer(self, self.options[self.number(truth)], why)
+        self._changed()
+        return self.answer
+
+    def number(self, option: Any) -> int:
+        """The place of an option among the options. Raises: ValueError where it is none of them."""
+        option = plain(option)
+        if option not in self.options:
+            raise ValueError(f"{option!r} is not an option; choose one of {', '.join(map(repr, self.options))}.")
+        return self.options.index(option)
+
+    def show(self) -> None:
+        """Put the question on the page, and below it a place for the guess."""
+        if notebook_shell() is None:
+            print(self)
+            return
+        display(lambda: {**live_buttons(self), "text/plain": str(self)})
+        self.on_change.append(display(self._record))
+
+    def _changed(self) -> None:
+        for listener in self.on_change:
+            listener()
+
+    def _record(self) -> Bundle:
+        """The guess as the saved notebook holds it."""
+        if self.guess is None:
+            return {"text/plain": "No guess yet.", "text/html": ""}
+        text = f"Your guess: {self.guess}"
+        return {
+            GUESS: {"question": self.question, "guess": self.guess},
+            "text/plain": text,
+            "text/html": f'<div style="padding-left: 16px">{with_code(text)}</div>',
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([self.question, *(f"  - {option}" for option in self.options)])
+
+    __repr__ = __str__
+
+
+class Answer:
+    """The truth behind a prediction, which this shows only once a guess is made."""
+
+    def __init__(self, prediction: Prediction, truth: Any, why: str) -> None:
+        self.prediction, self.truth, self.why = prediction, truth, why
+
+    @property
+    def verdict(self) -> CheckResult:
+        guess = self.prediction.guess
+        if guess is None:
+            return FIRST_CHOOSE
+        if guess == self.truth:
+            return CheckResult(True, f"You chose {guess}. {self.why}")
+        return CheckResult(False, f"You chose {guess}; the run says {self.truth}. {self.why}")
+
+    def _bundle(self) -> Bundle:
+        bundle: Bundle = {"text/plain": str(self), "text/html": box(self._word(), with_code(self.verdict.message))}
+        if self.verdict.answered:
+            asked = self.prediction
+            bundle[GUESS] = {"question": asked.question, "guess": asked.guess, "right": self.verdict.passed}
+        return bundle
+
+    def _word(self) -> str:
+        verdict = self.verdict
+        return "✓ Right" if verdict.passed else "✗ Not so" if verdict.answered else "Not yet"
+
+    def _ipython_display_(self) -> None:
+        self.prediction.on_change.append(display(self._bundle))
+
+    def __str__(self) -> str:
+        return f"{self._word()}: {self.verdict.message}"
+
+    __repr__ = __str__
+
+
+def predict(question: str, options: Iterable[Any]) -> Prediction:
+    """Ask before the run; `.reveal(truth, why)` answers after it.
+
+    >>> guess = checks.predict("Which loss is larger?", ["d_loss", "g_loss"])
+    >>> guess.reveal("d_loss" if d_loss > g_loss else "g_loss", "Because …")
+
+    Args:
+        question: one sentence that ends in a question mark; code may stand between backticks.
+        options: two or more different strings, numbers or bools.
+
+    Raises: ValueError for fewer or equal options.
+    """
+    prediction = Prediction(question, options)
+    prediction.show()
+    return prediction
+
+
+def plain(option: Any) -> Any:
+    """A NumPy or torch number as Python's own, which JSON can hold."""
+    return option.item() if hasattr(option, "item") else option
+
+
+def with_code(text: str) -> str:
+    """Text as HTML; what stands between backticks is code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+def notebook_shell() -> Any:
+    """The IPython shell that this runs in, or None."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def live_buttons(prediction: Prediction) -> Bundle:
+    """The live buttons as a MIME bundle; empty outside Jupyter, or where no widgets are installed."""
+    if not hasattr(notebook_shell(), "kernel"):
+        return {}
+    try:
+        view: Callable[[Prediction], Bundle] = resolve_name(BUTTONS)
+    except ImportError:
+        return {}
+    return view(prediction)
+
+
+def display(bundle: Callable[[], Bundle]) -> Callable[[], None]:
+    """Put a MIME bundle on the page; the function that it returns brings it up to date."""
+    from IPython.display import display as show
+
+    handle = show(bundle(), raw=True, display_id=True)
+    return lambda: handle.update(bundle(), raw=True)

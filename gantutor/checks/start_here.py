@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import NOT_YET, CheckResult, Function, ask, compare_answer, is_missing, judge
+from gantutor.checks.result import CheckResult, Function, ask, compare_answer, is_missing, is_same, judge, names_in
 
 # Two batches of two images. In the second, no image has a black or a white pixel: what an answer takes from the images
 # themselves, their least or greatest pixel, is then wrong.
@@ -13,27 +13,35 @@ PIXELS = torch.tensor([[0, 51, 102, 255, 0, 1, 128, 255], [64, 100, 128, 200, 20
 PIXELS = PIXELS.view(2, 2, 1, 2, 2)
 
 
+def stretched(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Each image (or batch) from its own least pixel, −1, to its own greatest, 1."""
+    low, high = x.float().amin(axes, keepdim=True), x.float().amax(axes, keepdim=True)
+    return 2 * (x - low) / (high - low) - 1
+
+
+RANGE_MISTAKES: dict[str, Function] = {
+    "This is [0, 1], what a sigmoid would give; tanh gives −1 for black.": lambda x: x / 255,
+    "This is [−1, 0]: the range has length 2, so divide by half of 255.": lambda x: x / 255 - 1,
+    "This is [−½, ½]: half of the range of tanh.": lambda x: x / 255 - 0.5,
+    "It is centred, but still 255 wide.": lambda x: x.float() - 127.5,
+    "Nearly: there are 255 steps from 0 to 255, so white is not quite 1 here.": lambda x: x / 128 - 1,
+    "It is upside down: black must be −1.": lambda x: 1 - x / 127.5,
+    "Each image is stretched to its own darkest and brightest pixel, so a dim image becomes bright. Use 0 and 255, "
+    "whatever the image holds.": lambda x: stretched(x, (1, 2, 3)),
+    "The batch is stretched to its own darkest and brightest pixel. Use 0 and 255, whatever the images hold.": (
+        lambda x: stretched(x, (0, 1, 2, 3))
+    ),
+}
+
+
 def image_range(answer: Function) -> CheckResult:
     """uint8 pixels 0 ... 255 to float32 in [-1, 1]: x / 127.5 − 1."""
-    known: dict[str, Function] = {
-        "This is [0, 1], what a sigmoid would give; tanh gives −1 for black.": lambda x: x / 255,
-        "This is [−1, 0]: the range has length 2, so divide by half of 255.": lambda x: x / 255 - 1,
-        "This is [−½, ½]: half of the range of tanh.": lambda x: x / 255 - 0.5,
-        "It is centred, but still 255 wide.": lambda x: x.float() - 127.5,
-        "Nearly: there are 255 steps from 0 to 255, so white is not quite 1 here.": lambda x: x / 128 - 1,
-        "It is upside down: black must be −1.": lambda x: 1 - x / 127.5,
-        "Each image is stretched to its own darkest and brightest pixel, so a dim image becomes bright. Use 0 and 255, "
-        "whatever the image holds.": lambda x: stretched(x, (1, 2, 3)),
-        "The batch is stretched to its own darkest and brightest pixel. Use 0 and 255, whatever the images hold.": (
-            lambda x: stretched(x, (0, 1, 2, 3))
-        ),
-    }
 
     def right(x: Tensor) -> Tensor:
         return x.float() / 127.5 - 1
 
     def values(function: Function, of: Tensor = PIXELS) -> Tensor:
-        return torch.stack([torch.as_tensor(ask(function, pixels.clone())).float() for pixels in of])
+        return torch.stack([ask(function, pixels.clone()).float() for pixels in of])
 
     def check(answer: Function) -> str:
         images = ask(answer, PIXELS[0].clone())
@@ -45,47 +53,30 @@ def image_range(answer: Function) -> CheckResult:
             return f"float32 is wanted, got {images.dtype}. Integers cannot hold what lies between −1 and 1."
         if images.dtype != torch.float32:
             return f"float32 is wanted, got {images.dtype}."
-        fault = compare_answer(answer, right, known, values, "0 must become −1 and 255 must become 1.")
-        if fault and fault not in known and torch.allclose(values(answer, PIXELS.float()), values(right), atol=1e-5):
+        fault = compare_answer(answer, right, RANGE_MISTAKES, values, "0 must become −1 and 255 must become 1.")
+        if fault and fault not in RANGE_MISTAKES and is_same(values(answer, PIXELS.float()), values(right)):
             return f"The formula is right, but uint8 wraps around at 256: make the pixels float32 first. {fault}"
         return fault
 
     return judge(answer, check, "x / 127.5 − 1: black is −1 and white is 1, which are the ends of tanh.")
 
 
-def stretched(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Each image (or batch) from its own least pixel, −1, to its own greatest, 1."""
-    low, high = x.float().amin(axes, keepdim=True), x.float().amax(axes, keepdim=True)
-    return 2 * (x - low) / (high - low) - 1
-
-
 def who_moves(filled_by_d_loss_backward: Any, changed_by_opt_D: Any) -> CheckResult:
     """A step without detach: d_loss.backward() leaves gradients in G and in D, opt_D.step() changes D alone."""
-    answers = (filled_by_d_loss_backward, changed_by_opt_D)
-    if any(map(is_missing, answers)):
-        return NOT_YET
-    filled, changed = map(names_in, answers)
-    for answer, names in zip(answers, (filled, changed), strict=True):
-        if names is None:
-            return CheckResult(False, f'Answer with sets of the names "G" and "D", such as {{"G"}}; got {answer!r}.')
-    fault = ""
-    if filled == {"D"}:
-        fault = "d_loss.backward(): so it is with the detach. Without it, the backward goes on through the fake into G."
-    elif filled != {"G", "D"}:
-        fault = "d_loss.backward(): a backward leaves gradients in every network that it passes, and D comes first."
-    elif changed != {"D"}:
-        fault = (
-            "d_loss.backward() is right. opt_D.step(): an optimizer changes only the parameters that it was given, "
-            "whatever gradients other networks hold."
-        )
+
+    def check(answers: tuple[Any, Any]) -> str:
+        if any(map(is_missing, answers)):
+            raise NotImplementedError
+        filled, changed = (names_in(answer, "GD") for answer in answers)
+        if filled is None or changed is None:
+            other = answers[0] if filled is None else answers[1]
+            return f'Answer with sets of the names "G" and "D", such as {{"G"}}; got {other!r}.'
+        if filled == {"D"}:
+            return "d_loss.backward(): so it is with the detach. Without it, backward goes on through the fake into G."
+        if filled != {"G", "D"}:
+            return "d_loss.backward(): a backward leaves gradients in every network that it passes, and D comes first."
+        right = "d_loss.backward() is right. opt_D.step(): an optimizer changes only the parameters that it was given, "
+        return "" if changed == {"D"} else f"{right}whatever gradients other networks hold."
+
     praise = "Without the detach, d_loss fills G, too, but opt_D changes D alone. Notebook 02 says what detach is for."
-    return CheckResult(not fault, fault or praise)
-
-
-def names_in(answer: Any) -> set[str] | None:
-    """The names in an answer, which may be a set, a list, a tuple or one name; None where there are others."""
-    try:
-        names = {answer} if isinstance(answer, str) else set(answer)
-    except TypeError:  # not a collection, or one of things that no set can hold
-        return None
-    return names if names <= {"G", "D"} else None
+    return judge((filled_by_d_loss_backward, changed_by_opt_D), check, praise)

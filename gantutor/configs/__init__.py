@@ -1,8 +1,7 @@
 """What to train, by name: a config decides everything in a run. Each kind of model has its own."""
 
 from gantutor.configs.base import Config
-from gantutor.configs.cyclegan_config import CycleGANConfig
 from gantutor.configs.gan_config import GANConfig, GANData, NCritic
-from gantutor.configs.pix2pix_config import Pix2PixConfig
+from gantutor.configs.translation_configs import CycleGANConfig, Pix2PixConfig
 
 __all__ = ["Config", "CycleGANConfig", "GANConfig", "GANData", "NCritic", "Pix2PixConfig"]

@@ -5,9 +5,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
-from gantutor.configs.settings import Setting, declared_settings, setting
-from gantutor.data import ready_sets
-from gantutor.losses import Loss
+from gantutor.batches import Batches
+from gantutor.configs.settings import Setting, declared_settings
+from gantutor.data import NamedSet, ready_sets
 from gantutor.training import Run, devices, pick_device
 
 TrainStep = Callable[..., dict[str, Any]]
@@ -15,48 +15,47 @@ TrainStep = Callable[..., dict[str, Any]]
 SPEED_UP_NAMES = ("channels_last", "fused", "bf16", "compile", "graph")  # by name; what they do is on a floor above
 SET_SPEED = "gantutor.scale.speed:set_speed"
 
-
-def strategy_setting(default: str, steps: Mapping[str, TrainStep]) -> Any:
-    """The field `strategy` of every config, a name of `steps`."""
-    help_text = "The training step: who is updated when, and on whose graph."
-    return setting(default, "strategy", help_text, choices=steps, live=True, costs=True)
-
-
-def loss_setting(default: str, losses: Mapping[str, Loss]) -> Any:
-    """The field `loss` of every config, a name of `losses`."""
-    return setting(default, "loss", "The adversarial loss.", choices=losses, live=True, costs=True)
-
-
-def seed_setting() -> Any:
-    """The field `seed` of every config."""
-    return setting(0, "seed", "What all random draws begin from.", between=(0, 2**31 - 1))
-
-
-def device_setting() -> Any:
-    """The field `device` of every config."""
-    help_text = "Where to train; auto takes a GPU where there is one."
-    return setting("auto", "device", help_text, choices=lambda: ("auto", *devices()), width=140)
-
-
-def speed_setting() -> Any:
-    """The field `speed` of every config."""
-    help_text = "Speed-ups; the docstring of each in gantutor/scale/speed/ says what it changes."
-    return setting((), "speed-ups", help_text, choices=SPEED_UP_NAMES, several=True, live=True)
+# What is said of the fields that every config has; the first two also have `choices`.
+STRATEGY: dict[str, Any] = {
+    "label": "strategy",
+    "help": "The training step: who is updated when, and on whose graph.",
+    "live": True,
+    "costs": True,
+}
+LOSS: dict[str, Any] = {"label": "loss", "help": "The adversarial loss.", "live": True, "costs": True}
+SEED: dict[str, Any] = {"label": "seed", "help": "What all random draws begin from.", "between": (0, 2**31 - 1)}
+DEVICE: dict[str, Any] = {
+    "label": "device",
+    "help": "Where to train; auto takes a GPU where there is one.",
+    "choices": lambda: ("auto", *devices()),
+    "width": 140,
+}
+SPEED: dict[str, Any] = {
+    "label": "speed-ups",
+    "help": "Speed-ups; gantutor/scale/speed.py says what each changes.",
+    "choices": SPEED_UP_NAMES,
+    "several": True,
+    "live": True,
+}
 
 
 class Config:
     """The base of the frozen dataclasses that say what to train, on what, and how.
 
     Each field is a `setting`; the live ones can change between two steps of a run (`apply`), the others need a new
-    start. STRATEGIES are the steps that `strategy` may name; HALF_STEPS are the updates of one player alone, by name;
-    `steps` is the length of the run that the config plans, 0 for one without an end.
+    start. STRATEGIES are the steps that `strategy` may name, SETS the data sets that `data` may; HALF_STEPS are the
+    updates of one player alone, by name; `steps` is the length of the run that the config plans, 0 for one without an
+    end.
     """
 
     STRATEGIES: ClassVar[Mapping[str, TrainStep]] = {}
+    SETS: ClassVar[Mapping[str, NamedSet[Any]]] = {}
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
     data: Any
     strategy: str
     loss: str
+    batch_size: int
+    z_dim: int = 0
     device: str
     seed: int
     steps: int = 0
@@ -69,30 +68,29 @@ class Config:
 
     def load(self) -> Any:
         """The data set, on the device."""
-        return self.named_data(str(pick_device(self.device))) if isinstance(self.data, str) else self.data
+        return self.SETS[self.data](device=str(pick_device(self.device))) if isinstance(self.data, str) else self.data
 
-    def named_data(self, device: str) -> Any:
-        """The data set whose name `data` is."""
-        raise NotImplementedError
+    def batches(self, data: Any, seed: int) -> Batches:
+        """Batches of the data as the training step takes them."""
+        return Batches(data, self.batch_size, self.z_dim, seed)
 
     def start(self, data: Any = None) -> Run:
-        """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives."""
+        """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
+
+        The global random state is left alone. Raises: ValueError for images that the networks do not take.
+        """
         raise NotImplementedError
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's live fields from its next step on."""
-        raise NotImplementedError
+        """Make a run that `start` has made go on with this config's live fields from its next step on.
 
-    def set_speed(self, run: Run) -> None:
-        """Have the run use the config's speed-ups from its next step on.
-
-        Raises: ValueError for a speed-up that cannot be used, with the reason.
+        Raises: ValueError for what needs a new start, and for a speed-up that cannot be used, with the reason.
         """
         pkgutil.resolve_name(SET_SPEED)(run, self.speed)
 
     def trial(self, data: Any) -> tuple[TrainStep, tuple[Any, ...]]:
         """A step and a batch to measure the step's cost with; no run's own."""
-        raise NotImplementedError
+        return self.step, next(self.batches(data, seed=0))
 
     def controls(self) -> dict[str, Setting]:
         """The settings that a learner may choose, by name, in the order in which they stand in the panel.
@@ -100,9 +98,8 @@ class Config:
         Of the data that have to be got first only those in use are offered: a click must not start a download.
         """
         shown = {name: about for name, about in declared_settings(self).items() if about.label}
-        data = shown["data"]
-        offered = [*ready_sets(data.choices), self.data] if isinstance(self.data, str) else [self.data]  # type: ignore[arg-type]
-        return {**shown, "data": dataclasses.replace(data, choices=tuple(dict.fromkeys(offered)))}
+        offered = (*ready_sets(self.SETS), self.data) if isinstance(self.data, str) else (self.data,)
+        return {**shown, "data": dataclasses.replace(shown["data"], choices=tuple(dict.fromkeys(offered)))}
 
     @classmethod
     def live_fields(cls) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from gantutor.batches import Batch, Batches
-from gantutor.configs.base import Config, device_setting, loss_setting, seed_setting, speed_setting, strategy_setting
+from gantutor.batches import Batch
+from gantutor.configs.base import DEVICE, LOSS, SEED, SPEED, STRATEGY, Config
 from gantutor.configs.settings import check_settings, setting
-from gantutor.data import DATA, POINT_SETS, Folder, Images, Points, load
+from gantutor.data import DATA, POINT_SETS, Folder, Images, Points
 from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
@@ -35,8 +35,8 @@ class GANConfig(Config):
     """
 
     data: str | GANData = setting("digits", "data", "The data: a name, or a data set of your own.", choices=DATA)
-    strategy: str = strategy_setting("d_first_detach", STEPS)
-    loss: str = loss_setting("non-saturating", LOSSES)
+    strategy: str = setting("d_first_detach", **STRATEGY, choices=STEPS)
+    loss: str = setting("non-saturating", **LOSS, choices=LOSSES)
     batching: str = setting(
         "split", "batching",
         "Whether D scores real and fake apart or in one batch; with BatchNorm that matters (notebook 03).",
@@ -52,14 +52,15 @@ class GANConfig(Config):
     model: str = setting("", "networks", "The networks.", choices=MODELS)
     batch_size: int = setting(64, "", "Samples a step; with torchrun, of all replicas together.", at_least=2)
     z_dim: int = setting(0, "", "Numbers in z.", at_least=1)
-    seed: int = seed_setting()
-    device: str = device_setting()
-    speed: tuple[str, ...] = speed_setting()
+    seed: int = setting(0, **SEED)
+    device: str = setting("auto", **DEVICE)
+    speed: tuple[str, ...] = setting((), **SPEED)
     model_options: dict[str, Any] = setting(
         {}, "", "An option of the networks, as in width_G=64; may be given again for another."
     )
 
     STRATEGIES = STEPS
+    SETS = DATA
     HALF_STEPS = {"D only": d_only, "G only": g_only}  # noqa: RUF012 -- Config says that it is the class's
 
     def __post_init__(self) -> None:
@@ -76,32 +77,19 @@ class GANConfig(Config):
         check_settings(self)
         check_step(self.step, LOSSES[self.loss], joint=self.batching in JOINT_FOR_D, batchnorm_D=self.norm_D == "batch")
 
-    def named_data(self, device: str) -> GANData:
-        return load(str(self.data), device)
-
     def start(self, data: GANData | None = None) -> Run:
-        """Build the networks and the optimizers, and a run at step 0; `data` is what `load()` gives.
-
-        The global random state is left alone.
-        """
-        device = pick_device(self.device)
-        data = data or self.load()
+        device, data = pick_device(self.device), data or self.load()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             G, D = MODELS[self.model](
                 data.shape, z_dim=self.z_dim, norm_G=self.norm_G, norm_D=self.norm_D, **self.model_options
             )
-        gan = GAN.with_adam(G.to(device), D.to(device))
-        extra_batches = Batches(data, self.batch_size, self.z_dim, self.seed + 1)
-        run = Run(gan, NCritic(extra_batches), Batches(data, self.batch_size, self.z_dim, self.seed))
+        n_critic = NCritic(self.batches(data, self.seed + 1))
+        run = Run(GAN.with_adam(G.to(device), D.to(device)), n_critic, self.batches(data, self.seed))
         self.apply(run)
         return run
 
     def apply(self, run: Run) -> None:
-        """Make a run that `start` has made go on with this config's live fields from its next step on.
-
-        Raises: ValueError for a speed-up that cannot be used, with the reason.
-        """
         gan = run.model
         gan.loss, gan.batching = LOSSES[self.loss], self.batching
         for optimizer, lr in ((gan.opt_G, self.lr_G), (gan.opt_D, self.lr_D)):
@@ -109,23 +97,20 @@ class GANConfig(Config):
                 group["lr"] = lr
         n_critic: Any = run.train_step
         n_critic.last, n_critic.d_steps = self.step, self.d_steps
-        self.set_speed(run)
+        super().apply(run)
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
-        """A step and a batch to measure the step's cost with; no run's own."""
-        batch = next(Batches(data, self.batch_size, self.z_dim, seed=0))
+        batch = next(self.batches(data, seed=0))
         n_critic = NCritic(itertools.repeat(batch))
         n_critic.last, n_critic.d_steps = self.step, self.d_steps
         return n_critic, batch
 
     def recommended_for(self, data: str | GANData) -> dict[str, Any]:
-        """The networks and the norms that go with other data."""
         recommended = GANConfig(data=data)
         return {name: getattr(recommended, name) for name in ("model", "norm_G", "norm_D")}
 
     def chosen(self, **fields: Any) -> Self:
-        """This config with what the controls say; other networks get z and options of their own."""
-        if fields["model"] != self.model:
+        if fields["model"] != self.model:  # other networks get z and options of their own
             fields |= {"z_dim": 0, "model_options": {}}
         return self.replace(**fields)
 

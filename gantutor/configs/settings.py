@@ -3,7 +3,7 @@
     lr_G: float = setting(1e-3, "lr G", "G's learning rate.", log10=(-5, -1), live=True)
 
 From this line come the check of its values (`check_settings`), its control in the panel (lab/control_widgets.py), its
-option on the command line (runs/options.py) and its row in docs/settings.md (`settings_table`).
+option on the command line (scale/command.py) and its row in docs/settings.md (docs/settings.py).
 """
 
 import dataclasses
@@ -86,25 +86,3 @@ def check_settings(config: Any) -> None:
                 raise ValueError(f"{field.name} must be a finite number of at least {about.at_least}, got {value!r}")
         elif isinstance(field.default, int) and (not isinstance(value, int) or value < about.at_least):
             raise ValueError(f"{field.name} must be a whole number of at least {about.at_least}, got {value!r}")
-
-
-def settings_table(config: Any) -> str:
-    """The settings of a config's class as a table in Markdown."""
-    rows = ["| setting | default | may be | changes | what it is |", "|---|---|---|---|---|"]
-    for field in dataclasses.fields(config):
-        about: Setting = field.metadata["setting"]
-        open_ = field.default == "" or (isinstance(field.default, int) and field.default < about.at_least)
-        default = "by the data" if open_ else "" if field.default == () else f"`{field.default}`"
-        if field.default is dataclasses.MISSING:
-            default, allowed = "none", "see its text"
-        elif callable(about.choices):
-            allowed = "what the machine has"
-        elif about.choices:
-            allowed = ", ".join(f"`{value}`" for value in about.choices)
-        elif isinstance(field.default, int | float):
-            allowed = f"{'a whole number' if isinstance(field.default, int) else 'a number'} from {about.at_least} on"
-        else:
-            allowed = "see its text"
-        changes = "live" if about.live else "at Reset"
-        rows.append(f"| `{field.name}` | {default} | {allowed} | {changes} | {about.help} |")
-    return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""The buttons of a prediction. What they look like is front/predict.js; what a guess is worth is checks/predict.py."""
+"""The buttons of a prediction. What they look like is front/predict.js; what a guess is worth is checks/result.py."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from gantutor.checks.predict import Prediction
+from gantutor.checks.result import Prediction
 
 
 class Buttons(anywidget.AnyWidget):

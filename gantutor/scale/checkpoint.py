@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import default_restore_location
 
-from gantutor.scale.speed.speedup import run_device
+from gantutor.ledger.copies import device_of
 from gantutor.training import Run, is_finite
 
 FORMAT, VERSION = "gantutor checkpoint", 1
@@ -34,8 +34,8 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     The file is complete or not there at any moment: it is written under the name `path`.tmp in the same folder, brought
     to the disk and then renamed. What is left over of a process that was killed meanwhile is overwritten next time.
     Networks are saved without DistributedDataParallel; all replicas hold the same, so one of them saves.
-    Raises: CheckpointError for a disk that is full, a folder that is not there, weights that are not finite, a config
-    that is not JSON; DivergedError for a loss that is not finite and was not looked at yet.
+    Raises: CheckpointError for a disk that is full, a folder that is not there, weights that are not finite;
+    TypeError for a config that is not JSON; DivergedError for a loss that is not finite and was not looked at yet.
     """
     path = Path(path)
     run.check()
@@ -44,16 +44,12 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
             f"{path} was not written: after step {run.t} the weights are NaN or infinite. Go on from an older "
             "checkpoint with a lower learning rate"
         )
-    try:
-        text = json.dumps(config)
-    except TypeError as error:
-        raise CheckpointError(f"{path} was not written: config must be what JSON can hold, but {error}") from error
     content = {
         "format": FORMAT,
         "version": VERSION,
         "torch": str(torch.__version__),
-        "device": run_device(run).type,
-        "config": text,
+        "device": device_of(run.model).type,
+        "config": json.dumps(config),
         "state": run.state_dict(),
         "chance": global_rng_state(),  # the name that the format has for it
     }
@@ -97,7 +93,7 @@ def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     Raises: CheckpointError for a file that `read_checkpoint` refuses, another config, another kind of device, a state
     that does not fit the run. The run is unchanged then.
     """
-    device = run_device(run)
+    device = device_of(run.model)
     content = read_checkpoint(path, device)
     differences = list(changes(content["config"], json.loads(json.dumps(config))))
     if differences:

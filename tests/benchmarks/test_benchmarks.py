@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 
-from gantutor.configs.image_translation import SeededDropout
+from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data.images import to_float
 from gantutor.steps import STEPS
 
@@ -48,6 +48,10 @@ def tiny(name: str, tmp_path: Path) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("name", ["dcgan_28", "pix2pix_64", "cyclegan_64"])
 def test_the_copied_loop_and_ours_make_the_same_updates(name: str, tmp_path: Path) -> None:
     preset, record, run = tiny(name, tmp_path)
+    theirs = next(iter(preset.loader(tmp_path, workers=0, items=8)))
+    for real, ours in zip(theirs.values() if isinstance(theirs, dict) else theirs[:1], next(run.batches), strict=False):
+        assert (real.shape, real.dtype) == (ours.shape, ours.dtype)
+        assert real.mean().item() == pytest.approx(ours.mean().item(), abs=0.35)
     model = copy.deepcopy(run.model)
     for networks in (model, run.model):  # float64: no rounding that training could make more of
         for network in vars(networks).values():
@@ -83,20 +87,6 @@ def test_the_copied_loop_and_ours_make_the_same_updates(name: str, tmp_path: Pat
     assert log[-1][1 if z_dim or preset.kind == "pix2pix" else 2] == pytest.approx(report["g_loss"].item())
 
 
-@pytest.mark.parametrize("name", ["dcgan_28", "pix2pix_64", "cyclegan_64"])
-def test_both_sides_see_the_same_pictures(name: str, tmp_path: Path) -> None:
-    preset, _, run = tiny(name, tmp_path)
-    real = next(iter(preset.loader(tmp_path, workers=0, items=8)))
-    real = list(real.values()) if isinstance(real, dict) else real[:1]
-    ours = next(run.batches)
-    for theirs, mine in zip(real, ours, strict=False):
-        assert theirs.shape == mine.shape
-        assert theirs.dtype == mine.dtype
-        assert theirs.min() >= -1
-        assert theirs.max() <= 1
-        assert theirs.mean().item() == pytest.approx(mine.mean().item(), abs=0.35)
-
-
 def test_the_copied_side_has_torchs_own_dropout(tmp_path: Path) -> None:
     presets = script("benchlib.presets")
     preset = presets.dataclasses.replace(presets.PRESETS["pix2pix_64"], batch_size=2, pictures=4)
@@ -121,7 +111,17 @@ def test_one_turn_of_each_side(tmp_path: Path) -> None:
 # judged from the figures ----------------------------------------------------------------------------------------------
 
 
-def throughput_figures() -> dict[str, Any]:
+def redrawn(name: str, figures: dict[str, Any], folder: Path) -> str:
+    """The text that a script makes of its figures; it draws them, too."""
+    (folder / f"{name}.json").write_text(json.dumps({"machine": MACHINE, **figures}))
+    script(name).main(["--redraw", "--out", str(folder)])
+    pictures = list(folder.glob(f"{name}.png"))
+    assert all(path.stat().st_size > 3000 for path in pictures)
+    assert pictures or name == "throughput_scores"
+    return (folder / f"{name}.md").read_text()
+
+
+def throughput_figures(preset: str = "dcgan_64") -> dict[str, Any]:
     rates = {
         "copied": [90.0, 110.0, 100.0],
         "copied, no workers": [50.0, 60.0, 55.0],
@@ -129,27 +129,20 @@ def throughput_figures() -> dict[str, Any]:
         "best": [120.0, 150.0, 139.0],
     }
     row = {
-        "preset": "dcgan_64", "label": "DCGAN 64", "kind": "dcgan", "threads": 1, "batch_size": 4, "steps": 2,
+        "preset": preset, "label": "DCGAN", "kind": "dcgan", "threads": 1, "batch_size": 4, "steps": 2,
         "workers": 2, "same": {"strategy": "simultaneous"}, "best": {"strategy": "one_stage"}, "rates": rates,
     }  # fmt: skip
-    return {"machine": MACHINE, "rows": [row]}
+    return {"rows": [row]}
 
 
 def test_throughput_is_judged_against_the_faster_copied_side(tmp_path: Path) -> None:
-    throughput = script("throughput")
-    result = throughput_figures()
-    path = tmp_path / "throughput.json"
-    path.write_text(json.dumps(result))
-    throughput.main(["--redraw", "--out", str(tmp_path)])
-    text = (tmp_path / "throughput.md").read_text()
+    text = redrawn("throughput", throughput_figures(), tmp_path)
     assert "same rule: 1.21, target at least 1.15: reached" in text
     assert "best: 1.36, target at least 1.4: NOT reached" in text
     assert "(not scored)" in text
-    assert (tmp_path / "throughput.png").stat().st_size > 5000
-    result["rows"][0]["rates"]["copied, no workers"] = [200.0, 200.0, 200.0]
-    path.write_text(json.dumps(result))
-    throughput.main(["--redraw", "--out", str(tmp_path)])
-    assert re.search(r"same rule: 0\.\d+, target at least 1\.15: NOT reached", (tmp_path / "throughput.md").read_text())
+    faster = throughput_figures()
+    faster["rows"][0]["rates"]["copied, no workers"] = [200.0] * 3
+    assert re.search(r"same rule: 0\.\d+, target at least 1\.15: NOT", redrawn("throughput", faster, tmp_path))
 
 
 @pytest.mark.parametrize(("best", "judged"), [([9.0, 13.0, 30.0], "distance no worse"), ([14.0] * 3, "worse in")])
@@ -159,16 +152,40 @@ def test_scores_are_judged_by_the_worse_quartile(best: list[float], judged: str,
         for side, values in (("same rule", [10.0, 12.0, 15.0]), ("best", best))
         for seed, value in enumerate(values)
     ]
-    (tmp_path / "throughput_scores.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
-    (tmp_path / "throughput.json").write_text(json.dumps(throughput_figures()).replace("dcgan_64", "dcgan_28"))
-    script("throughput_scores").main(["--redraw", "--out", str(tmp_path)])
+    assert ("NOT" in redrawn("throughput_scores", {"rows": rows}, tmp_path)) is (judged == "worse in")
+    assert judged in redrawn("throughput", throughput_figures(preset="dcgan_28"), tmp_path)
     throughput = script("throughput")
-    throughput.main(["--redraw", "--out", str(tmp_path)])
     taken = throughput.settled("dcgan_28", throughput.scores_in(tmp_path))
     assert (taken.best != taken.same) is (judged == "distance no worse"), "only what trains as well is measured"
     assert throughput.settled("dcgan_28", {"rows": []}).best == taken.same, "nor what nobody has scored"
-    assert judged in (tmp_path / "throughput.md").read_text()
-    assert ("NOT" in (tmp_path / "throughput_scores.md").read_text()) is (judged == "worse in")
+
+
+def test_step_cost_judges_its_targets(tmp_path: Path) -> None:
+    rows = [
+        {"order": order, "flops": number, "saved_bytes": 2**20, "calls": {"G": [1, 1]}, "milliseconds": [1.0, 2.0]}
+        for order, number in {"one_stage": 100, "simultaneous": 113, "the copied loop": 133}.items()
+    ]
+    part = {
+        "preset": "dcgan_28", "label": "DCGAN 28", "kind": "dcgan", "batch_size": 4, "loss": "minimax",
+        "formula_flops": 102, "least_flops": 100, "rows": rows,
+    }  # fmt: skip
+    text = redrawn("step_cost", {"presets": [part]}, tmp_path)
+    assert "one_stage, operations of the least: 1.00, target at most 1: reached" in text
+    assert "simultaneous, operations of the least: 1.13, target at most 1.12: NOT reached" in text
+    assert "the copied loop, operations of the least: 1.33, target 1.3 to 1.45: reached" in text
+
+
+def test_notebooks_are_judged_by_their_budgets(tmp_path: Path) -> None:
+    rows = [
+        {"notebook": name, "cells": ["", "run()"], "seconds": [[1.0, seconds]]}
+        for name, seconds in (("00_a", 100.0), ("01_b", 150.0), ("04_c", 150.0))
+    ]
+    lines = redrawn("notebook_times", {"rows": rows}, tmp_path).splitlines()
+    judged = [line.rsplit(": ", 1)[1] for line in lines if line.startswith("- ")]
+    assert judged == ["reached", "NOT reached", "reached"]
+
+
+# measured, small ------------------------------------------------------------------------------------------------------
 
 
 def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +211,7 @@ def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytes
     assert trained[4:] == [("dcgan_28", "best", 0)]
 
 
+@pytest.mark.slow
 def test_the_score_of_digits_is_lower_for_digits_than_for_noise() -> None:
     scores, presets = script("throughput_scores"), script("benchlib.presets")
     judge, record = scores.DigitScores(presets.PRESETS["dcgan_64"]), SimpleNamespace(z_dim=5)
@@ -201,9 +219,6 @@ def test_the_score_of_digits_is_lower_for_digits_than_for_noise() -> None:
     drawn = SimpleNamespace(model=SimpleNamespace(sample=lambda z: images[: len(z)]))
     noise = SimpleNamespace(model=SimpleNamespace(sample=lambda z: torch.rand(len(z), 1, 64, 64) * 2 - 1))
     assert judge.of(drawn, record)["distance"] < judge.of(noise, record)["distance"] / 20
-
-
-# what a step costs ----------------------------------------------------------------------------------------------------
 
 
 def test_the_least_is_what_one_stage_costs_and_a_little_below_the_formula(tmp_path: Path) -> None:
@@ -226,26 +241,6 @@ def test_the_least_of_cyclegan_is_what_the_frozen_step_costs(tmp_path: Path) -> 
     assert least < formula
 
 
-def test_step_cost_judges_its_targets(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    flops = {"one_stage": 100, "simultaneous": 113, "the copied loop": 133}
-    rows = [
-        {"order": order, "flops": number, "saved_bytes": 2**20, "calls": {"G": [1, 1]}, "milliseconds": [1.0, 2.0]}
-        for order, number in flops.items()
-    ]
-    part = {
-        "preset": "dcgan_28", "label": "DCGAN 28", "kind": "dcgan", "batch_size": 4, "loss": "minimax",
-        "formula_flops": 102, "least_flops": 100, "rows": rows,
-    }  # fmt: skip
-    (tmp_path / "step_cost.json").write_text(json.dumps({"machine": MACHINE, "presets": [part]}))
-    step_cost.main(["--redraw", "--out", str(tmp_path)])
-    text = (tmp_path / "step_cost.md").read_text()
-    assert "one_stage, operations of the least: 1.00, target at most 1: reached" in text
-    assert "simultaneous, operations of the least: 1.13, target at most 1.12: NOT reached" in text
-    assert "the copied loop, operations of the least: 1.33, target 1.3 to 1.45: reached" in text
-    assert (tmp_path / "step_cost.png").stat().st_size > 5000
-
-
 def test_every_order_is_timed_as_often(tmp_path: Path) -> None:
     step_cost = script("step_cost")
     taken: list[str] = []
@@ -255,21 +250,14 @@ def test_every_order_is_timed_as_often(tmp_path: Path) -> None:
     assert taken == ["b", "a", "a", "b", "b", "a"]  # there and back, the first for warming up
 
 
-# growth, start, reading ahead, notebooks ------------------------------------------------------------------------------
-
-
 def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
     growth = script("growth")
     rows = growth.all_measured(["DCGAN"], 1, {"DCGAN": {"batch": [4, 8], "width": [8, 16]}})
     by_batch, by_width = rows[:2], rows[2:]
     assert growth.slope(by_batch, "flops") == pytest.approx(1, abs=0.01)
     assert 1 < growth.slope(by_width, "flops") < 2  # the first and the last layers grow with the width alone
-    cubes = [{"value": value, "flops": value**3} for value in (1, 2, 4)]
-    assert growth.slope(cubes, "flops") == pytest.approx(3)
-    (tmp_path / "growth.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
-    growth.main(["--redraw", "--out", str(tmp_path)])
-    assert "slope" in (tmp_path / "growth.md").read_text()
-    assert (tmp_path / "growth.png").stat().st_size > 5000
+    assert growth.slope([{"value": value, "flops": value**3} for value in (1, 2, 4)], "flops") == pytest.approx(3)
+    assert "slope" in redrawn("growth", {"rows": rows}, tmp_path)
 
 
 def test_the_panels_figures_are_judged(tmp_path: Path) -> None:
@@ -277,16 +265,13 @@ def test_the_panels_figures_are_judged(tmp_path: Path) -> None:
         "plain": [30.0, 31.0, 30.0], "panel": [29.0] * 3, "lost": [0.02, 0.034, 0.16], "frames_per_s": 6.0,
         "frame_ms": 8.0, "share": 0.06, "latency_ms": [20.0, 30.0, 200.0],
     }  # fmt: skip
-    figures = {"machine": MACHINE, "digits": row, "ring": {**row, "latency_ms": [70.0] * 3}, "pix2pix": row}
-    (tmp_path / "panel_overhead.json").write_text(json.dumps(figures))
-    script("panel_overhead").main(["--redraw", "--out", str(tmp_path)])
-    text = (tmp_path / "panel_overhead.md").read_text()
+    figures = {"digits": row, "ring": {**row, "latency_ms": [70.0] * 3}, "pix2pix": row}
+    text = redrawn("panel_overhead", figures, tmp_path)
     assert "3.4% (2.0% to 16.0%)" in text
     assert "digits: lost, %: 3.4, target at most 8: reached" in text
     assert "ring: frames, % of the time: 6.0, target at most 5: NOT reached" in text
     assert "digits: toggle to picture, ms: 30, target at most 50: reached" in text
     assert "ring: toggle to picture, ms: 70, target at most 50: NOT reached" in text
-    assert (tmp_path / "panel_overhead.png").stat().st_size > 5000
 
 
 def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
@@ -302,22 +287,20 @@ def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
     assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in rows)
     rows[0]["seconds"], rows[1]["seconds"] = [2.0, 8.0], [1.0, 2.0]
     assert speed_ups.ratios({"rows": rows}, rows[1]) == [2.0, 4.0]
-    (tmp_path / "speed_ups.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
-    speed_ups.main(["--redraw", "--out", str(tmp_path)])
-    assert "3.00 (2.00 to 4.00)" in (tmp_path / "speed_ups.md").read_text()
-    assert (tmp_path / "speed_ups.png").stat().st_size > 5000
+    assert "3.00 (2.00 to 4.00)" in redrawn("speed_ups", {"rows": rows}, tmp_path)
 
 
 def test_start_up_runs_each_in_a_process_and_divides_by_torchs(tmp_path: Path) -> None:
     start_up = script("start_up")
     times = start_up.measured({"nothing": ["-c", ""], "sleep": ["-c", "import time; time.sleep(0.3)"]}, 1)
-    assert times["sleep"][0] > times["nothing"][0]
+    assert times["sleep"][0] >= 0.3
     assert all(len(values) == 1 for values in times.values())
     figures = {start_up.TORCH: [2.0, 4.0], "import gantutor": [3.0, 4.0]}
-    (tmp_path / "start_up.json").write_text(json.dumps({"machine": MACHINE, "seconds": figures}))
-    start_up.main(["--redraw", "--out", str(tmp_path)])
-    assert "1.25 (1.00 to 1.50)" in (tmp_path / "start_up.md").read_text()
-    assert (tmp_path / "start_up.png").stat().st_size > 5000
+    assert "1.25 (1.00 to 1.50)" in redrawn("start_up", {"seconds": figures}, tmp_path)
+    for path in start_up.notebooks():
+        lines = start_up.first_imports(path).splitlines()
+        assert lines, path.name
+        assert all(line.startswith(("import ", "from ")) for line in lines)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on, in any process with threads
@@ -327,49 +310,20 @@ def test_a_batch_after_a_pause_is_judged_by_the_median_of_the_rounds(tmp_path: P
     assert list(times) == list(folder.KINDS)
     assert all(len(values) == 2 and min(values) > 0 for values in times.values())
     figures = dict(zip(folder.KINDS, ([1.0] * 3, [1.0, 2.0, 4.0], [0.05, 0.3, 0.4]), strict=True))
-    result = {"machine": MACHINE, "batch": 64, "side": 256, "size": 64, "workers": 2, "seconds": figures}
-    (tmp_path / "folder.json").write_text(json.dumps(result))
-    folder.main(["--redraw", "--out", str(tmp_path)])
-    assert "after a pause, of one without: 0.10, target at most 0.1: reached" in (tmp_path / "folder.md").read_text()
-    assert (tmp_path / "folder.png").stat().st_size > 3000
+    text = redrawn("folder", {"batch": 64, "side": 256, "size": 64, "workers": 2, "seconds": figures}, tmp_path)
+    assert "after a pause, of one without: 0.10, target at most 0.1: reached" in text
 
 
-def test_the_first_imports_of_every_notebook_are_found() -> None:
-    start_up = script("start_up")
-    for path in start_up.notebooks():
-        lines = start_up.first_imports(path).splitlines()
-        assert lines, path.name
-        assert all(line.startswith(("import ", "from ")) for line in lines)
-
-
+@pytest.mark.slow
 def test_a_notebooks_cells_are_timed(tmp_path: Path) -> None:
     notebook_times = script("notebook_times")
     cells = [nbformat.v4.new_markdown_cell("# 1"), nbformat.v4.new_code_cell("import time\ntime.sleep(\n    0.3\n)")]
     path = tmp_path / "00_short.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     row = notebook_times.measured(path, 1)
-    assert row["notebook"] == "00_short"
-    assert row["cells"] == ["", "time.sleep("]
-    assert row["seconds"][0][0] < 0.1
+    assert (row["notebook"], row["cells"]) == ("00_short", ["", "time.sleep("])
     assert row["seconds"][0][1] >= 0.3
-    assert notebook_times.slowest(row)[0][1] == 1
-
-
-def test_notebooks_are_judged_by_their_budgets(tmp_path: Path) -> None:
-    notebook_times = script("notebook_times")
-    rows = [
-        {"notebook": name, "cells": ["", "run()"], "seconds": [[1.0, seconds]]}
-        for name, seconds in (("00_a", 100.0), ("01_b", 150.0), ("04_c", 150.0))
-    ]
-    (tmp_path / "notebook_times.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}))
-    notebook_times.main(["--redraw", "--out", str(tmp_path)])
-    text = (tmp_path / "notebook_times.md").read_text()
-    assert [line.rsplit(": ", 1)[1] for line in text.splitlines() if line.startswith("- ")] == [
-        "reached",
-        "NOT reached",
-        "reached",
-    ]
-    assert (tmp_path / "notebook_times.png").stat().st_size > 5000
+    assert len(notebook_times.slowest(row)) == 2
 
 
 # the files of a result ------------------------------------------------------------------------------------------------

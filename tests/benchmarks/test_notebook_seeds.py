@@ -45,6 +45,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 # seeds ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path) -> None:
     seeds.main(["--seeds", "0-1", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]
@@ -149,6 +150,7 @@ def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
             seeds.with_seed(notebook({"setup": setup}), 3)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_a_failure(seeds: Any, tmp_path: Path) -> None:
     cells = {"setup": SETUP, "dies": "import os\nos._exit(1)", "last": LAST}
     found = seeds.execute(notebook(cells), tmp_path)
@@ -180,26 +182,20 @@ def run_instrumented(code: str) -> tuple[dict[str, list[list[float]]], BaseExcep
     ("test", "pairs"),
     [
         ("1 < 3", {"1 < 3": [[1, 3, 2]]}),
-        ("3.5 >= 1", {"3.5 >= 1": [[3.5, 1, 2.5]]}),
         ("1 < 3 <= 4", {"1 < 3": [[1, 3, 2]], "3 <= 4": [[3, 4, 1]]}),
         ("not 3 < 1", {"not 3 < 1": [[3, 1, 2]]}),
         ("1 < 2 and 5 > 2", {"1 < 2": [[1, 2, 1]], "5 > 2": [[5, 2, 3]]}),
         ("not (2 < 1 or 5 < 2)", {"not 2 < 1": [[2, 1, 1]], "not 5 < 2": [[5, 2, 3]]}),
         ("all(x < 9 for x in (1, 2))", {"x < 9": [[1, 9, 8], [2, 9, 7]]}),
-        ("all([1 < 2, 2 < 4])", {"1 < 2": [[1, 2, 1]], "2 < 4": [[2, 4, 2]]}),
         ("not any(x > 9 for x in (1, 2))", {"not x > 9": [[1, 9, 8], [2, 9, 7]]}),
         ("(np.array([1, 3]) < 9).all()", {"np.array([1, 3]) < 9": [[3, 9, 6]]}),
-        ("torch.all(torch.tensor([1., 3.]) > 0)", {"torch.tensor([1.0, 3.0]) > 0": [[1, 0, 1]]}),
         ("torch.ones(1, requires_grad=True) > 0", {"torch.ones(1, requires_grad=True) > 0": [[1, 0, 1]]}),
         ("sum(x < 2 for x in (1, 3)) >= 1", {"sum((x < 2 for x in (1, 3))) >= 1": [[1, 1, 0]]}),
         ("not math.nan < 1", {"not math.nan < 1": [[pytest.approx(float("nan"), nan_ok=True), 1, float("-inf")]]}),
         ("math.inf >= math.inf", {"math.inf >= math.inf": [[float("inf"), float("inf"), 0]]}),
-        ("1 == 1", {}),
         ("2 in (1, 2)", {}),
         ("1 < 2 or 3 < 2", {}),  # only one of them must hold
-        ("any(x < 2 for x in (1, 3))", {}),
         ("'a' < 'b'", {}),
-        ("{1} < {1, 2}", {}),
         ("(lambda: 1 < 2)()", {}),
     ],
 )
@@ -225,16 +221,13 @@ def test_of_very_many_turns_the_worst_is_kept(monkeypatch: pytest.MonkeyPatch) -
     "code",
     [
         "assert 3 < 1, f'no: {1 + 1}'",
-        "assert 1 < 3 < 2",
         "assert 3 < 1 < 1 / 0",  # a chain stops at its first false link
         "assert not 1 < 2",
         "assert all(x < 2 for x in (1, 2, 1 / 0))",  # and `all` does
-        "assert 1 < 'a'",
         "x = []\nassert (x.append(1) or 1) < 2 and x == [1], x",
         "assert 1 < (y := 2) and y == 2",
         "import torch\nassert torch.ones(2) < 2",  # ambiguous
         "for x in (1, 5):\n    with open('nowhere'):\n        assert x < 3",
-        "def f(x):\n    assert x < 3\n\nf(4)",
         "import torch\nassert 0 < torch.tensor(0.5) < 1\nassert float('nan') < 1, 'nan'",
     ],
 )
@@ -263,6 +256,7 @@ SHAKEN = {"cell": "shaky", "old": "0.3 +", "new": "0.1 +", "fails": "shaky", "wh
 NOTHING = {"cell": "middle", "old": "low = 0", "new": "low = 1", "fails": "middle", "why": "it is less low"}
 
 
+@pytest.mark.slow
 def test_a_refutation_that_does_not_refute_is_reported(seeds: Any, tmp_path: Path) -> None:
     (tmp_path / "00.toml").write_text(toml({"claim": 7, **SHAKEN}, {"claim": [8, 9], **NOTHING}))
     seeds.main(["--refute", "--out", str(tmp_path)])

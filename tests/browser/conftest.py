@@ -1,27 +1,12 @@
 """A Chromium, one private JupyterLab for all browser tests, and a page that remembers what went wrong in it."""
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from chromium import ARGUMENTS, CHROMIUM, CHROMIUMS
 from labserver import LabServer, lab_server
-from notebookpage import end_kernels
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CHROMIUM = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
-
 
 expect.set_options(timeout=20_000)  # milliseconds; the default of 5 s is short for a machine that also trains
 
@@ -49,14 +34,20 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own context; `page.errors` collects uncaught exceptions and what the console calls an error."""
-    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+@pytest.fixture(scope="session")
+def shared_page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
     page = context.new_page()
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
     yield page
-    end_kernels(page)
     context.close()
+
+
+@pytest.fixture
+def page(shared_page: Page) -> Page:
+    """The page of all tests; `page.errors` collects uncaught exceptions and what the console calls an error."""
+    shared_page.set_viewport_size({"width": 1300, "height": 1000})
+    shared_page.errors.clear()
+    return shared_page

@@ -29,12 +29,30 @@ CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.ses
     === 'connected'"""
 
 
+# Another notebook in the same page and with the same kernel, emptied: neither Lab nor torch is loaded again.
+REOPEN = """async path => {
+    const app = window.jupyterapp;
+    const kernel = app.shell.currentWidget.sessionContext.session.kernel;
+    const code = `%reset -f
+import gc, ipywidgets
+ipywidgets.Widget.close_all()
+gc.collect()`;
+    await kernel.requestExecute({ code, store_history: false }).done;
+    for (const widget of [...app.shell.widgets('main')]) widget.dispose();
+    const warm = { id: kernel.id, name: kernel.name };
+    await app.commands.execute('docmanager:open', { path, factory: 'Notebook', kernel: warm });
+}"""
+
+
 def open_notebook(page: Page, url: str, name: str) -> None:
-    """Open a notebook of the server in a clean workspace and wait until its kernel can be spoken to.
+    """Open a notebook of the server in an empty Lab and wait until its kernel can be spoken to.
 
     Lab's indicator says "idle" before the kernel's websocket is open, and a Run All in between is lost.
     """
-    page.goto(f"{url}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    if page.evaluate(CONNECTED):
+        page.evaluate(REOPEN, name)
+    else:
+        page.goto(f"{url}/lab/tree/{name}?reset", wait_until="domcontentloaded")
     expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=60_000)
     page.wait_for_function(CONNECTED, timeout=60_000)
 
@@ -104,11 +122,6 @@ def write_notebook(path: Path, *cells: tuple[str, str]) -> Path:
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
     return path
-
-
-def end_kernels(page: Page) -> None:
-    """End the kernels that the page has started, so that no training goes on beside the next test."""
-    page.evaluate("async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }")
 
 
 def screenshot(page: Page, name: str) -> Path:

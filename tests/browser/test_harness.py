@@ -36,7 +36,7 @@ def test_a_cell_that_raises_fails(page: Page, lab: LabServer, tmp_path: Path) ->
 
 
 def test_errors_of_the_page_are_collected(page: Page) -> None:
-    page.set_content("<script>console.error('one'); setTimeout(() => { throw new Error('two') })</script>")
+    page.evaluate("() => { console.error('one'); setTimeout(() => { throw new Error('two'); }); }")
     page.wait_for_timeout(200)
     assert page.errors == ["one", "two"]
 

@@ -14,7 +14,7 @@ from notebookpage import THEME, run_whole, screenshot, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 import gantutor.lab
-from gantutor.checks.predict import GUESS
+from gantutor.checks.result import GUESS
 
 pytestmark = pytest.mark.browser
 

@@ -45,7 +45,7 @@ def test_one_line_is_a_check_a_control_an_option_and_a_row(tmp_path: Path) -> No
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     file = tmp_path / "gantutor" / "configs" / "gan_config.py"
     source = file.read_text(encoding="utf-8")
-    before = "    seed: int = seed_setting()\n"
+    before = "    seed: int = setting(0, **SEED)\n"
     assert source.count(before) == 1
     file.write_text(source.replace(before, LINE + before), encoding="utf-8")
     run = subprocess.run(

@@ -567,7 +567,7 @@ def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> Non
 
 def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks are not compiled here; that would take a while."""
-    ready_later = "gantutor.scale.speed.compiled.GettingReady.start"
+    ready_later = "gantutor.scale.speed.GettingReady.start"
     monkeypatch.setattr(ready_later, lambda self, batch: threading.current_thread())
     lab = make(RING.replace(device="cpu", speed=("compile",)), speed_ups=True)
     lab.advance(1)

@@ -21,15 +21,14 @@ from torch.futures import Future
 
 from gantutor.batches import Batches
 from gantutor.configs import NCritic
-from gantutor.configs.image_translation import seed_dropout
+from gantutor.configs.translation_configs import seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS
-from gantutor.losses import LOSSES, WassersteinGP, gradient_penalty
+from gantutor.losses import WassersteinGP, gradient_penalty
 from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
-from gantutor.traits import why_not
 
 TAKEN = 3  # steps; DDP puts its buckets in another order after the first
 
@@ -84,33 +83,26 @@ def descending(run: Run) -> Run:
     return run
 
 
-def plain_cases() -> dict[str, Callable[[], Run]]:
-    """Runs whose replicas should do what one process does, without BatchNorm."""
-    cases: dict[str, Callable[[], Run]] = {}
-    for strategy in STEPS:
-        cases[f"gan {strategy}"] = lambda s=strategy: gan_run(s)
-        cases[f"gan {strategy} d_steps"] = lambda s=strategy: gan_run(s, d_steps=3)
-        cases[f"gan {strategy} joint"] = lambda s=strategy: gan_run(s, batching="joint", loss="minimax")
-        for loss in ("non-saturating-r1", "non-saturating-r2", "relativistic"):
-            if not why_not(STEPS[strategy], LOSSES[loss]):
-                cases[f"gan {strategy} {loss}"] = lambda s=strategy, loss=loss: gan_run(s, loss=loss)
-    for strategy in PIX2PIX_STEPS:
-        cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, norm="none", loss="minimax")
-    for strategy in CYCLEGAN_STEPS:
-        cases[f"cyclegan {strategy}"] = lambda s=strategy: cyclegan_run(s)
-    return cases
+KINDS: dict[str, Any] = {"gan": STEPS, "pix2pix": PIX2PIX_STEPS, "cyclegan": CYCLEGAN_STEPS}
+OTHER_LOSSES = ("non-saturating-r1", "non-saturating-r2", "relativistic")
 
-
-def batchnorm_cases() -> dict[str, Callable[[], Run]]:
-    """Runs with BatchNorm; one_stage is exact only for a loss of constant ratio then."""
-    cases: dict[str, Callable[[], Run]] = {}
-    for strategy in STEPS:
-        cases[f"gan {strategy}"] = lambda s=strategy: gan_run(s, "dcgan-batch", loss="minimax")
-    cases["gan d_first_detach joint"] = lambda: gan_run("d_first_detach", "dcgan-batch", batching="joint")
-    for strategy in PIX2PIX_STEPS:
-        cases[f"pix2pix {strategy}"] = lambda s=strategy: pix2pix_run(s, loss="minimax")
-    cases["cyclegan g_first_separate"] = lambda: cyclegan_run("g_first_separate", norm="batch")
-    return cases
+# Runs whose replicas should do what one process does, without BatchNorm: every strategy, and each setting in one.
+PLAIN: dict[str, Callable[[], Run]] = {
+    **{f"gan {s}": lambda s=s: gan_run(s) for s in STEPS if s != "d_first_retain_graph"},
+    "gan d_steps": lambda: gan_run("d_first_detach", d_steps=3),
+    "gan joint": lambda: gan_run("simultaneous", batching="joint", loss="minimax"),
+    **{f"gan {loss}": lambda loss=loss: gan_run("g_first_detach", loss=loss) for loss in OTHER_LOSSES},
+    **{f"pix2pix {s}": lambda s=s: pix2pix_run(s, norm="none", loss="minimax") for s in PIX2PIX_STEPS},
+    **{f"cyclegan {s}": lambda s=s: cyclegan_run(s) for s in CYCLEGAN_STEPS},
+}
+# Runs with BatchNorm; one_stage is exact only for a loss of constant ratio then.
+BATCHNORM: dict[str, Callable[[], Run]] = {
+    "gan": lambda: gan_run("d_first_detach", "dcgan-batch"),
+    "gan one_stage": lambda: gan_run("one_stage", "dcgan-batch", loss="minimax"),
+    "gan joint": lambda: gan_run("d_first_detach", "dcgan-batch", batching="joint"),
+    "pix2pix": lambda: pix2pix_run("simultaneous", loss="minimax"),
+    "cyclegan": lambda: cyclegan_run("g_first_separate", norm="batch"),
+}
 
 
 def ticks(run: Run, count: int) -> list[Tensor]:
@@ -155,8 +147,8 @@ def compared(replicas: Replicas, new: Callable[[], Run], sync_batchnorm: bool = 
     return errors
 
 
-def penalty(replicas: Replicas, strategy: str) -> dict[str, float]:
-    one, run = gan_run(strategy, loss="wgan-gp"), gan_run(strategy, loss="wgan-gp")
+def penalty(replicas: Replicas) -> dict[str, float]:
+    one, run = gan_run("d_first_detach", loss="wgan-gp"), gan_run("d_first_detach", loss="wgan-gp")
     one.model.loss = MixedByShare()
     replicas.spread(run)
     return {"gradients": largest_error(ticks(run, TAKEN), ticks(one, TAKEN))}
@@ -222,21 +214,19 @@ def hands_out_buffers(replicas: Replicas) -> list[bool]:
 
 
 def results(replicas: Replicas) -> dict[str, Any]:
-    plain, batchnorm = plain_cases(), batchnorm_cases()
+    resumed = ("gan d_steps", "pix2pix d_first_detach", "cyclegan g_first_shared")
     return {
         "replicas": [replicas.rank, replicas.count, str(replicas.device), dist.get_backend()],
-        "plain": {name: compared(replicas, new) for name, new in plain.items()},
-        "synced": {name: compared(replicas, new, sync_batchnorm=True) for name, new in batchnorm.items()},
-        "alone": {name: compared(replicas, new) for name, new in batchnorm.items()},
-        "penalty": {name: penalty(replicas, name) for name in STEPS if name != "d_first_retain_graph"},
+        "plain": {name: compared(replicas, new) for name, new in PLAIN.items()},
+        "synced": {name: compared(replicas, new, sync_batchnorm=True) for name, new in BATCHNORM.items()},
+        "alone": {name: compared(replicas, new) for name, new in BATCHNORM.items()},
+        "refused": compared(replicas, lambda: gan_run("d_first_retain_graph")),
+        "penalty": penalty(replicas),
         "hands out buffers": hands_out_buffers(replicas),
         "copies": copies(replicas),
-        "resumed": {
-            name: resumed_alone(replicas, plain[name])
-            for name in ("gan d_first_detach d_steps", "pix2pix d_first_detach", "cyclegan g_first_shared")
-        },
+        "resumed": {name: resumed_alone(replicas, PLAIN[name]) for name in resumed},
         "diverged": diverged(replicas),
-        "sent": {name: sent(replicas, new) for name, new in plain.items()},
+        "sent": {name: sent(replicas, new) for name, new in PLAIN.items()},
     }
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from run_cases import RING, SMALL, equal_runs
+from run_cases import RING, SMALL, after, equal_runs
 from torch import Tensor, nn
 
 from gantutor.configs import Config
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
-from gantutor.scale.speed import cuda_graph
-from gantutor.scale.speed.cuda_graph import CUDAGraph, draws_of, holds_graph
+from gantutor.scale import cuda_graph
+from gantutor.scale.cuda_graph import CUDAGraph, draws_of, holds_graph
 from gantutor.training import DivergedError, Run, measured
 
 
@@ -89,33 +89,27 @@ def recorded(config: Config, capture: Capture) -> Run:
 @pytest.mark.parametrize("name", SMALL)
 def test_replayed_steps_draw_what_plain_ones_draw(name: str, capture: Capture) -> None:
     """pix2pix has dropout, CycleGAN a pool of three, which is full before the first replay and swaps after it."""
-    config = SMALL[name].replace(**({"steps": 0} if name != "gan" else {}))
-    run, plain = recorded(config, capture), config.start()
+    config = SMALL[name]
+    run = recorded(config, capture)
     for _ in range(9):
-        run.step(), plain.step()
+        run.step()
     assert len(capture.made) == 1
-    assert equal_runs(run, plain)
-    assert run.history["d_loss"].tolist() == plain.history["d_loss"].tolist()
-    if name == "cyclegan":
-        stored = zip(run.model.pool_A.images, plain.model.pool_A.images, strict=True)
-        assert all(torch.equal(ours, theirs) for ours, theirs in stored)
+    assert equal_runs(run, after(config, 9))
 
 
 def test_each_thread_records_for_itself(capture: Capture) -> None:
-    run, plain = recorded(RING, capture), RING.start()
+    run = recorded(RING, capture)
     for _ in range(5):
-        run.step(), plain.step()
+        run.step()
     thread = threading.Thread(target=lambda: [run.step() for _ in range(5)])
     thread.start()
     thread.join()
-    for _ in range(5):
-        plain.step()
     assert len({graph.thread for graph in capture.made}) == len(capture.made) == 2
-    assert equal_runs(run, plain)
+    assert equal_runs(run, after(RING, 10))
 
 
 def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture) -> None:
-    run, plain = recorded(RING, capture), RING.start()
+    run = recorded(RING, capture)
     for _ in range(3):
         run.step()
     capture.fails = True
@@ -125,23 +119,13 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
     del kept
     for _ in range(3):
         run.step()
-    for _ in range(6):
-        plain.step()
-    assert equal_runs(run, plain), "the step that raised has neither moved anything nor lost its batch"
+    assert equal_runs(run, after(RING, 6)), "the step that raised has neither moved anything nor lost its batch"
     assert capture.made == []
-
-
-def test_another_setting_is_recorded_even_after_a_failure(capture: Capture) -> None:
-    run = recorded(RING, capture)
-    capture.fails = True
-    for _ in range(3):
-        run.step()
+    run.model.batching = "joint"  # other settings are tried again
     with pytest.raises(RuntimeError, match="the step cannot be recorded, and goes on without: operation not"):
-        run.step()
+        [run.step() for _ in range(4)]
     capture.fails = False
-    run.step()
-    assert capture.made == []
-    run.model.batching = "joint"
+    run.model.batching = "split"
     for _ in range(4):
         run.step()
     assert len(capture.made) == 1
@@ -188,27 +172,14 @@ def test_draws_are_noted_handed_out_and_drawn_anew() -> None:
 @pytest.mark.cuda
 def test_on_a_gpu_each_thread_records_for_itself() -> None:
     config = SMALL["gan"].replace(device="cuda")
-    run, plain = config.replace(speed=("graph",)).start(), config.start()
-    for _ in range(6):
-        run.step()
+    run, plain = after(config, 6, "graph"), after(config, 12)
     runner: Any = run.step_runner
     first = runner.graph
-    errors: list[Exception] = []
-
-    def play() -> None:
-        try:
-            for _ in range(6):
-                run.step()
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=play)
+    thread = threading.Thread(target=lambda: [run.step() for _ in range(6)])
     thread.start()
     thread.join()
-    assert errors == []
+    assert run.t == 12
     assert runner.graph is not first
-    for _ in range(12):
-        plain.step()
     assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)
 
 
@@ -237,11 +208,8 @@ def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
 
 @pytest.mark.cuda
 def test_on_a_gpu_a_diverged_run_goes_on_recorded() -> None:
-    run = SMALL["gan"].replace(device="cuda", speed=("fused", "graph")).start()
-    for _ in range(6):
-        run.step()
-    with torch.no_grad():
-        next(run.model.D.parameters()).fill_(float("nan"))
+    run = after(SMALL["gan"].replace(device="cuda"), 6, "fused", "graph")
+    next(run.model.D.parameters()).data.fill_(float("nan"))
     for _ in range(40):
         run.step()
     with pytest.raises(DivergedError, match="is nan at step"):

@@ -12,13 +12,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from helpers import build, draw
-from replica_cases import batchnorm_cases, gan_run, plain_cases
+from replica_cases import BATCHNORM, KINDS, PLAIN, gan_run
 from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.model_state import networks
-from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
 from gantutor.steps import STEPS
 
@@ -29,11 +27,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the two replicas has found."""
-    folder = tmp_path_factory.mktemp("replicas")
+    folder, here = tmp_path_factory.mktemp("replicas"), Path(__file__).parent
     torchrun = [sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
     process = subprocess.run(
-        [*torchrun, Path(__file__).parent / "replica_cases.py", folder],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"},
+        [*torchrun, here / "replica_cases.py", folder],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error", "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=240,
@@ -43,78 +42,41 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-def of_ddp(strategies: Any) -> list[str]:
-    return [name for name in strategies if name.split(" ")[1] != "d_first_retain_graph"]
-
-
-def test_torchrun_makes_replicas(found: list[dict[str, Any]]) -> None:
-    assert [replica["replicas"] for replica in found] == [[0, 2, "cpu", "gloo"], [1, 2, "cpu", "gloo"]]
-
-
-@pytest.mark.parametrize("name", of_ddp(plain_cases()))
+@pytest.mark.parametrize("name", PLAIN)
 def test_without_norm_replicas_are_one_process(found: list[dict[str, Any]], name: str) -> None:
     for replica in found:
         assert replica["plain"][name]["gradients"] < ROUNDING
         assert replica["plain"][name]["history"] < 1e-6
 
 
-@pytest.mark.parametrize("name", of_ddp(batchnorm_cases()))
-def test_with_synchronised_batchnorm_replicas_are_one_process(found: list[dict[str, Any]], name: str) -> None:
+@pytest.mark.parametrize("name", BATCHNORM)
+def test_batchnorm_makes_a_difference_unless_it_is_synchronised(found: list[dict[str, Any]], name: str) -> None:
     for replica in found:
         assert replica["synced"][name]["gradients"] < ROUNDING
         assert replica["synced"][name]["statistics"] < ROUNDING
         assert replica["synced"][name]["history"] < 1e-6
-
-
-@pytest.mark.parametrize("name", of_ddp(batchnorm_cases()))
-def test_with_batchnorm_alone_they_are_not(found: list[dict[str, Any]], name: str) -> None:
-    for replica in found:
         assert replica["alone"][name]["gradients"] > 0.1
         assert replica["alone"][name]["statistics"] > 0.01
 
 
-def test_no_forward_begins_with_another_replicas_buffers(found: list[dict[str, Any]]) -> None:
-    assert [replica["hands out buffers"] for replica in found] == [[False, False]] * 2
-
-
-@pytest.mark.parametrize("strategy", [strategy for strategy in STEPS if strategy != "d_first_retain_graph"])
-def test_a_gradient_penalty_is_averaged(found: list[dict[str, Any]], strategy: str) -> None:
-    assert all(replica["penalty"][strategy]["gradients"] < ROUNDING for replica in found)
-
-
-@pytest.mark.parametrize("name", [name for name in plain_cases() if name not in of_ddp(plain_cases())])
-def test_what_is_refused_goes_wrong(found: list[dict[str, Any]], name: str) -> None:
-    assert all(replica["plain"][name]["gradients"] > 0.1 for replica in found)
-    assert found[0]["plain"][name]["gradients"] != found[1]["plain"][name]["gradients"], "and not alike everywhere"
-
-
-def test_every_strategy_was_tried() -> None:
-    tried = set(plain_cases())
-    kinds = {"gan": STEPS, "pix2pix": PIX2PIX_STEPS, "cyclegan": CYCLEGAN_STEPS}
-    assert {f"{kind} {strategy}" for kind, strategies in kinds.items() for strategy in strategies} <= tried
-    refused = [name for steps in kinds.values() for name, step in steps.items() if why_not_on_replicas(step)]
+def test_what_is_refused_goes_wrong(found: list[dict[str, Any]]) -> None:
+    refused = [name for steps in KINDS.values() for name, step in steps.items() if why_not_on_replicas(step)]
     assert refused == ["d_first_retain_graph"]
+    assert all(replica["refused"]["gradients"] > 0.1 for replica in found)
+    assert found[0]["refused"]["gradients"] != found[1]["refused"]["gradients"], "and not alike everywhere"
 
 
-def test_a_copy_of_a_replica_is_a_replica(found: list[dict[str, Any]]) -> None:
+def test_what_else_replicas_do(found: list[dict[str, Any]]) -> None:
     for replica in found:
-        assert replica["copies"]["gradients"] < ROUNDING
+        assert replica["penalty"]["gradients"] < ROUNDING, "a gradient penalty is averaged"
+        assert replica["hands out buffers"] == [False, False], "no forward begins with another replica's"
+        assert replica["copies"]["gradients"] < ROUNDING, "a copy of a replica is a replica"
         assert replica["copies"]["good step"] > 0
-
-
-def test_a_run_goes_on_alone_where_replicas_stopped(found: list[dict[str, Any]]) -> None:
-    for replica in found:
         assert {name for name, errors in replica["resumed"].items() if errors["gradients"] > ROUNDING} == set()
-
-
-def test_all_replicas_stop_when_one_diverges(found: list[dict[str, Any]]) -> None:
-    assert [replica["diverged"] for replica in found] == [3, 3]
-
-
-def test_communication_is_what_ddp_sends(found: list[dict[str, Any]]) -> None:
-    for name in of_ddp(plain_cases()):
-        counted, said = found[0]["sent"][name]
+        assert replica["diverged"] == 3, "all stop when one diverges"
+    for name, (counted, said) in found[0]["sent"].items():
         assert counted == said, name
+    assert [replica["replicas"] for replica in found] == [[0, 2, "cpu", "gloo"], [1, 2, "cpu", "gloo"]]
 
 
 # In one process -------------------------------------------------------------------------------------------------------
@@ -156,26 +118,20 @@ def test_check_says_what_ddp_cannot_run() -> None:
         replicas.check(GANConfig(speed=("graph",)))
 
 
-def test_a_gradient_penalty_cannot_pass_synchronised_batchnorm_on_a_gpu() -> None:
-    both = Replicas(0, 2, torch.device("cuda"))
-    penalty = GANConfig(loss="wgan-gp", norm_D="batch")
+def test_what_cannot_pass_synchronised_batchnorm() -> None:
+    """On a GPU a gradient of a gradient; and what was compiled before its BatchNorm was exchanged."""
+    gpus, cpus, alone = Replicas(0, 2, torch.device("cuda")), Replicas(0, 2, CPU), Replicas(0, 1, torch.device("cuda"))
+    penalty, compiled = GANConfig(loss="wgan-gp", norm_D="batch"), GANConfig(speed=("compile",))
     with pytest.raises(ValueError, match="torch's SyncBatchNorm has none on a GPU: choose another norm_D"):
-        both.check(penalty, sync_batchnorm=True)
-    both.check(penalty)
-    both.check(GANConfig(loss="wgan-gp", norm_D="layer"), sync_batchnorm=True)
-    both.check(GANConfig(loss="hinge", norm_D="batch"), sync_batchnorm=True)
-    both.check(Pix2PixConfig(), sync_batchnorm=True)
-    Replicas(0, 2, CPU).check(penalty, sync_batchnorm=True)
-    Replicas(0, 1, torch.device("cuda")).check(penalty, sync_batchnorm=True)
-
-
-def test_compile_is_refused_with_synchronised_batchnorm() -> None:
-    """Its BatchNorm is exchanged after the networks were compiled, which would be for nothing."""
-    config = GANConfig(data="digits", speed=("compile",))
+        gpus.check(penalty, sync_batchnorm=True)
     with pytest.raises(ValueError, match="compile and synchronised BatchNorm do not go together"):
-        Replicas(0, 2, CPU).check(config, sync_batchnorm=True)
-    Replicas(0, 2, CPU).check(config, sync_batchnorm=False)
-    Replicas(0, 1, CPU).check(config, sync_batchnorm=True)
+        cpus.check(compiled, sync_batchnorm=True)
+    for config in (penalty, compiled):
+        gpus.check(config)
+        alone.check(config, sync_batchnorm=True)
+    for config in (penalty.replace(norm_D="layer"), penalty.replace(loss="hinge"), Pix2PixConfig()):
+        gpus.check(config, sync_batchnorm=True)
+    cpus.check(penalty, sync_batchnorm=True)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -191,13 +147,6 @@ def test_replicas_wait_while_the_first_downloads(device: str, monkeypatch: pytes
     with join_replicas() as replicas:
         assert replicas.device.type == device
     assert asked["timeout"] == timedelta(hours=1)
-
-
-def test_spread_refuses_unequal_shares_and_leaves_the_run_whole() -> None:
-    run = gan_run("d_first_detach")
-    with pytest.raises(ValueError, match="3 replicas need equal shares, and a batch of 8 does not divide"):
-        Replicas(0, 3, CPU).spread(run)
-    assert len(next(run.batches)[0]) == 8
 
 
 @pytest.mark.cuda

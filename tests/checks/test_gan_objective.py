@@ -1,0 +1,97 @@
+"""The checks of notebook 01: answers as learners write them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_checks import judged
+from torch import Tensor, nn
+
+from gantutor import checks
+
+bce_logits = F.binary_cross_entropy_with_logits
+log_sigmoid = F.logsigmoid
+ones, zeros = torch.ones_like, torch.zeros_like
+
+WRONG = [
+    (
+        checks.optimal_D,
+        [
+            (lambda p, q, s, k: p / (p + q), "Right for s = 1, k = 1. s and k are missing"),
+            (lambda p, q, s, k: k * s * p / (k * p + q), "The reals count k times here"),
+            (lambda p, q, s, k: ((1 - s) * p + k * q) / (p + k * q), "the probability of being fake"),
+            (lambda p, q, s, k: torch.minimum(p / (p + k * q), torch.tensor(s)), "does not cut it off"),
+            (lambda p, q, s, k: (s * p).log() - (p + k * q - s * p).log(), "the sigmoid is missing"),
+            (lambda p, q, s, k: (s * p / (p + k * q)).mean(), "one value for each x"),
+            (lambda p, q, s, k: p * q, "At p = 0.1, q = 0.4, s = 1, k = 1 the best D is 0.2; yours gives 0.04."),
+            (lambda p, q, s, k: torch.where(q > 0, s * p / (p + k * q), 1.0), "At p = 0.7, q = 0, s = 0.9, k = 1"),
+        ],
+    ),
+    (
+        checks.kl_loss,
+        [
+            (lambda x: bce_logits(x, ones(x)), "This is the non-saturating loss"),
+            (lambda x: torch.log(1 - x.sigmoid()).mean(), "This is the minimax loss"),
+            (lambda x: -x, "a scalar is wanted, yours has shape (4, 1)"),
+            (lambda x: bce_logits(x, zeros(x)), "D's own term"),
+            (lambda x: (1 - 1 / x.sigmoid()).reciprocal().mean(), "the other way round"),
+            (lambda x: -x.mean() / 2, "In a batch of 4 the slope at logit -2 must be -0.25; yours is -0.125."),
+            (lambda x: -x.clamp(-3, 1).mean(), "In a batch of 4 the slope at logit 1.5 must be -0.25; yours is"),
+            (lambda x: -torch.logit(x.sigmoid()).mean(), "Right for the usual logits. In a batch of 4"),
+            (lambda x: -x.detach().mean(), "No gradient gets through"),
+        ],
+    ),
+    (
+        checks.keras_batchnorm,
+        [
+            (lambda n: nn.BatchNorm1d(n, 0.8), "instead of 1: a number has gone into eps"),
+            (lambda n: nn.BatchNorm1d(n, momentum=0.8), "the share of the old mean"),
+            (lambda n: nn.BatchNorm1d(n), "The layer normalises. But after the first batch"),
+            (lambda n: nn.BatchNorm1d(3, momentum=0.2), "For features = 5 the layer does not take a batch (3, 5)"),
+            (lambda n: nn.BatchNorm2d(n, momentum=0.2), "For features = 3 the layer does not take a batch (3, 3)"),
+            (lambda n: 0.2, "you returned float"),
+            (lambda n: nn.LayerNorm(n), "LayerNorm as you made it keeps no running mean"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "wrong"), WRONG)
+def test_a_wrong_answer_gets_its_message(
+    check: Callable[..., Any], wrong: list[tuple[Callable[..., Any], str]]
+) -> None:
+    judged(check, wrong)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        (checks.optimal_D, lambda p, q, s, k: s * torch.sigmoid(p.log() - q.log() - math.log(k))),
+        (checks.optimal_D, lambda p, q, s, k: s * p.numpy() / (p.numpy() + k * q.numpy())),
+        (
+            checks.optimal_D,
+            lambda p, q, s, k: [s * a / (a + k * b) for a, b in zip(p.tolist(), q.tolist(), strict=True)],
+        ),
+        (checks.optimal_D, lambda p, q, s, k: q.mul_(k).add_(p).reciprocal_().mul_(p).mul_(s)),
+        (checks.kl_loss, lambda x: -x.mean() + math.log(4)),
+        (checks.kl_loss, lambda x: (-x).sum(dim=0) / len(x)),
+        (checks.kl_loss, lambda x: bce_logits(x, ones(x)) - bce_logits(x, zeros(x))),
+        (checks.keras_batchnorm, lambda n: nn.BatchNorm1d(n, 1e-3, 0.2).eval()),
+        (checks.keras_batchnorm, lambda n: nn.LazyBatchNorm1d(momentum=0.2)),
+    ],
+)
+def test_another_way_to_the_right_answer_passes(check: Callable[..., Any], answer: Callable[..., Any]) -> None:
+    assert check(answer).passed
+
+
+def test_an_answer_may_write_into_its_input() -> None:
+    def in_place(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x.zero_()
+        return -F.logsigmoid(x).mean()
+
+    assert not checks.kl_loss(in_place).passed
+    assert not checks.optimal_D(lambda p, q, s, k: p.zero_()).passed

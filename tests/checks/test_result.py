@@ -1,0 +1,154 @@
+"""Predictions: the guess, the answer that stays hidden until then, and what a notebook keeps of both."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+from gantutor import checks
+from gantutor.checks.result import GUESS, Prediction, live_buttons
+from gantutor.lab.prediction_buttons import Buttons
+
+QUESTION, OPTIONS, WHY = (
+    "What does `opt_D.step()` change?",
+    ["G", "D", "both"],
+    "An optimizer changes what it was given.",
+)
+
+
+def test_without_a_notebook_the_question_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    checks.predict(QUESTION, OPTIONS)
+    assert capsys.readouterr().out == f"{QUESTION}\n  - G\n  - D\n  - both\n"
+
+
+@pytest.mark.parametrize(("guess", "passed"), [("D", True), ("G", False)])
+def test_the_answer_is_hidden_until_a_guess_is_made(guess: str, passed: bool) -> None:
+    asked = Prediction(QUESTION, OPTIONS)
+    answer = asked.reveal("D", WHY)
+    assert str(answer) == "Not yet: Choose above first; the answer appears here."
+    assert "given" not in json.dumps(answer._bundle()), "the reason would tell"
+    assert "D" not in answer._bundle()["text/html"]
+    assert (answer.verdict.answered, answer.verdict.passed) == (False, False)
+    asked.choose(guess)
+    assert (answer.verdict.answered, answer.verdict.passed) == (True, passed)
+    assert WHY in str(answer)
+    assert f"You chose {guess}" in str(answer)
+    assert ("the run says D" in str(answer)) != passed
+
+
+def test_the_guess_may_change_until_the_answer_is_seen() -> None:
+    asked = Prediction(QUESTION, OPTIONS).choose("G").choose("D")
+    assert asked.reveal("D", WHY).verdict.passed
+    with pytest.raises(ValueError, match="The answer is known"):
+        asked.choose("G")
+    assert asked.guess == "D"
+
+
+@pytest.mark.parametrize(
+    ("options", "truth"),
+    [
+        ([True, False], np.bool_(True)),
+        ([True, False], torch.tensor(True)),
+        ([10, 100, 1000], np.int64(100)),
+        ([10, 100, 1000], torch.tensor(100)),
+        (["a", "b"], np.str_("a")),
+        (np.array([0.5, 1.5]), 1.5),
+    ],
+)
+def test_a_truth_from_numpy_or_torch_is_the_option_that_it_equals(options: Any, truth: Any) -> None:
+    asked = Prediction("Which?", options)
+    asked.choose(truth)
+    assert asked.reveal(truth, "So.").verdict.passed
+    assert json.loads(json.dumps(asked._record()))[GUESS]["guess"] == asked.guess
+
+
+def test_options_that_are_no_choice_and_answers_that_are_no_option_are_refused() -> None:
+    for options in ([], ["a"], ["a", "a"], [1, True]):
+        with pytest.raises(ValueError, match="two or more different options"):
+            Prediction(QUESTION, options)
+    asked = Prediction(QUESTION, OPTIONS)
+    for wrong in (lambda: asked.choose("E"), lambda: asked.reveal("E", WHY)):
+        with pytest.raises(ValueError, match="'E' is not an option; choose one of 'G', 'D', 'both'"):
+            wrong()
+    assert (asked.guess, asked.answer) == (None, None)
+
+
+Shown = list[dict[str, Any]]  # `display`'s messages: data, place, update
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """In a shell that looks like a notebook's, what is displayed."""
+    shell = InteractiveShell()
+    shell.kernel = object()
+    found: Shown = []
+
+    def publish(data: dict[str, Any], *_: Any, transient: Any = None, update: bool = False, **__: Any) -> None:
+        found.append({"data": data, "place": (transient or {}).get("display_id"), "update": update})
+
+    monkeypatch.setattr(shell.display_pub, "publish", publish)
+    monkeypatch.setattr(InteractiveShell, "_instance", shell)
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
+    return found
+
+
+def test_a_notebook_holds_the_question_the_guess_and_the_answer(shown: Shown) -> None:
+    asked = checks.predict(QUESTION, OPTIONS)
+    question, place = shown
+    assert question["data"]["text/plain"] == f"{QUESTION}\n  - G\n  - D\n  - both"
+    assert "application/vnd.jupyter.widget-view+json" in question["data"]
+    assert place["data"] == {"text/plain": "No guess yet.", "text/html": ""}
+
+    answer = asked.reveal("D", WHY)
+    answer._ipython_display_()
+    assert [message["data"]["text/plain"] for message in shown[2:]] == ["No guess yet.", str(answer)]
+    assert "given" not in str(shown)
+    del shown[:]
+
+    asked.choose("D")
+    kept, said = shown
+    assert (kept["place"], kept["update"], said["update"]) == (place["place"], True, True)
+    assert kept["data"][GUESS] == {"question": QUESTION, "guess": "D"}
+    assert kept["data"]["text/plain"] == "Your guess: D"
+    assert said["data"][GUESS] == {"question": QUESTION, "guess": "D", "right": True}
+    assert f"<b>✓ Right.</b> You chose D. {WHY}" in said["data"]["text/html"]
+
+
+def test_code_and_signs_of_html_in_an_answer(shown: Shown) -> None:
+    asked = checks.predict("a `<` b?", ["`a < b`", "no"]).choose("no")
+    html = asked.reveal("`a < b`", "As `a` & b say.")._bundle()["text/html"]
+    assert "You chose no; the run says <code>a &lt; b</code>. As <code>a</code> &amp; b say." in html
+
+
+def test_without_widgets_the_question_is_text(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gantutor.lab.prediction_buttons", None)  # as if anywidget could not be imported
+    assert live_buttons(Prediction(QUESTION, OPTIONS)) == {}
+    checks.predict(QUESTION, OPTIONS)
+    assert set(shown[0]["data"]) == {"text/plain"}
+
+
+def test_the_browser_is_told_nothing_of_the_truth_before_a_guess() -> None:
+    asked = Prediction(QUESTION, OPTIONS)
+    widget = Buttons(asked)
+    asked.reveal("D", WHY)
+    state = widget.get_state()
+    assert (state["guess"], state["verdict"], state["verdicts"]) == (None, None, None)
+    for nonsense in ({"guess": 3}, {"guess": -1}, {"guess": "D"}, {}):
+        widget.on_click(widget, nonsense, [])
+    assert asked.guess is None
+    widget.on_click(widget, {"guess": 2}, [])
+    assert asked.guess == "both"
+    assert widget.verdict == {"passed": False, "truth": 1, "why": ""}
+    widget.on_click(widget, {"guess": 1}, [])
+    assert asked.guess == "both", "the answer was seen"
+
+
+def test_a_guess_made_in_a_cell_presses_the_button() -> None:
+    asked = Prediction(QUESTION, OPTIONS)
+    widget = Buttons(asked)
+    asked.choose("both")
+    assert (widget.guess, widget.verdict) == (2, None)

@@ -1,0 +1,282 @@
+"""The configs of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import torch
+from helpers import weights
+from run_cases import CONFIGS, CYC, HEAPS, OTHER, P2P, PAIRS, after, difference, equal_runs, noise
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from gantutor.configs import CycleGANConfig, Pix2PixConfig
+from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
+from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
+from gantutor.data import PAIRED, UNPAIRED, Pairs, ready_sets
+from gantutor.image_pool import ImagePool
+from gantutor.model_state import networks, optimizers
+from gantutor.models import N_LAYERS, patchgan, resnet, unet
+from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.training import DivergedError, Run
+from gantutor.translation import TRANSLATION_LOSSES
+
+CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
+both = pytest.mark.parametrize("name", CONFIGS)
+
+
+def rates(run: Run) -> set[float]:
+    return {group["lr"] for opt in optimizers(run.model).values() for group in opt.param_groups}
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+NORMS = ("batch", "instance", "none")
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "valid"),
+    [
+        *((Pix2PixConfig, "data", PAIRED), (Pix2PixConfig, "strategy", PIX2PIX_STEPS)),
+        *((Pix2PixConfig, "objective", OBJECTIVES), (Pix2PixConfig, "loss", TRANSLATION_LOSSES)),
+        *((Pix2PixConfig, "mode", ("train", "eval")), (Pix2PixConfig, "generator", ("unet", "encoder_decoder"))),
+        *((Pix2PixConfig, "patch", N_LAYERS), (Pix2PixConfig, "norm", NORMS)),
+        *((CycleGANConfig, "data", UNPAIRED), (CycleGANConfig, "strategy", CYCLEGAN_STEPS)),
+        *((CycleGANConfig, "norm_G", NORMS), (CycleGANConfig, "upsampling", ("nearest", "transposed"))),
+    ],
+)
+def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: Any) -> None:
+    listed = ", ".join(map(str, valid))
+    with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
+        config(**{field: "gna"})
+    needed = {"one_stage": {"loss": "minimax"}}  # of CycleGAN's steps only one takes BatchNorm in G
+    needed |= {"batch": {"strategy": "g_first_separate"}} if config is CycleGANConfig else {}
+    for name in valid:
+        assert getattr(config(**{field: name, **needed.get(name, {})}), field) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("pix2pix", "width_G", 2.5, "width_G must be a whole number of at least 1, got 2.5"),
+        ("pix2pix", "lambda_L1", -1, "lambda_L1 must be a finite number of at least 0, got -1"),
+        ("cyclegan", "pool_size", -1, "pool_size must be a whole number of at least 0, got -1"),
+    ],
+)
+def test_a_number_out_of_range_says_what_came_and_what_was_expected(
+    name: str, field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        CONFIGS[name].replace(**{field: value})
+
+
+@both
+def test_a_patch_that_does_not_fit_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(ValueError, match="images of 16 pixels are too small: this discriminator has no logit left"):
+        CONFIGS[name].replace(patch=286).start()
+
+
+def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
+    tall = Pairs("tall", torch.cat([noise(5, 0), noise(5, 2)], dim=2), torch.cat([noise(5, 1), noise(5, 3)], dim=2))
+    assert after(P2P.replace(data=tall), 1).model.G.side == 16
+    after(P2P.replace(data=Pairs("grey", noise(5, 0, channels=1), noise(5, 1))), 1)
+    with pytest.raises(ValueError, match="side must be a power of two of at least 8, got 4"):
+        P2P.replace(data=Pairs("odd", noise(5, 0, size=20), noise(5, 1, size=20))).start()
+
+
+# What is built --------------------------------------------------------------------------------------------------------
+
+
+def by_hand(model: Any, step: Any, data: Any, batch_size: int, seed: int, steps: int) -> Any:
+    """The loop that one writes by hand, with the papers' schedule as torch has it; the model after it."""
+    half = steps // 2
+    schedules = [
+        LambdaLR(optimizer, lambda t: max(0.0, 1 - max(0, t + 1 - half) / (steps - half + 1)))
+        for optimizer in (model.opt_G, model.opt_D)
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        step(model, *data.sample(batch_size, generator))
+        for schedule in schedules:
+            schedule.step()
+    return model
+
+
+def test_a_run_of_pix2pix_is_the_loop_that_one_writes_by_hand() -> None:
+    config = P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0, seed=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        G = unet(16, width=4, multipliers=[1, 2, 4, 4], dropout=0.0, upsampling="nearest")
+        D = patchgan(6, 1, 4)
+    model = Pix2Pix.with_adam(G, D, "lsgan", 5e-4, 5e-4, lambda_L1=10.0)
+    by_hand(model, PIX2PIX_STEPS["simultaneous"], PAIRS, 2, 3, 7)
+    run = after(config, 7)
+    assert torch.equal(weights(run.model.G), weights(G))
+    assert torch.equal(weights(run.model.D), weights(D))
+
+
+def test_a_run_of_cyclegan_is_the_loop_that_one_writes_by_hand() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        settings: Any = {"width": 4, "norm": "none", "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
+        generators = [resnet(1, **settings) for _ in range(2)]
+        discriminators = [patchgan(3, 1, 4, "instance") for _ in range(2)]
+    model = CycleGAN.with_adam(*generators, *discriminators, lr_G=4e-4, lr_D=4e-4)
+    model.pool_A, model.pool_B = ImagePool(3, seed=4), ImagePool(3, seed=5)
+    by_hand(model, CYCLEGAN_STEPS["g_first_shared"], HEAPS, 1, 2, 5)
+    run = after(CYC.replace(steps=5, seed=2), 5)
+    for player, network in networks(model).items():
+        assert torch.equal(weights(getattr(run.model, player)), weights(network)), player
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_is_its_terms_at_the_configs_weight(objective: str) -> None:
+    model = P2P.replace(objective=objective, lambda_L1=7.0).start().model
+    settings = OBJECTIVES[objective]
+    assert (model.conditional, model.lambda_gan) == (settings["conditional"], settings["lambda_gan"])
+    assert model.lambda_L1 == (7.0 if "L1" in objective else 0.0)
+    assert model.D.model[0].in_channels == (6 if settings["conditional"] else 3)
+
+
+@pytest.mark.parametrize(("generator", "skips"), [("unet", True), ("encoder_decoder", False)])
+def test_the_generator_has_skips_or_not(generator: str, skips: bool) -> None:
+    model = P2P.replace(generator=generator).start().model
+    blocks = [module.skip for module in model.G.modules() if hasattr(module, "skip")]
+    assert blocks == [skips] * len(blocks) != []
+
+
+@both
+def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
+    """Though pix2pix has dropout: a cell may draw, and set its seed, while a panel plays."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    run = after(CONFIGS[name], 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(100)
+    assert equal_runs(run, after(CONFIGS[name], 2))
+    assert not equal_runs(run, after(CONFIGS[name].replace(seed=1), 2))
+
+
+def test_own_dropout_keeps_its_share_and_goes_on_in_a_copy() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.25), nn.Sequential(nn.Dropout(0.5)))
+    seed_dropout(network, seed=1)
+    first, second = (module for module in network.modules() if isinstance(module, SeededDropout))
+    ones = torch.ones(200, 200)
+    twin = copy.deepcopy(first)
+    out = first(ones)
+    assert torch.equal(twin(ones), out)
+    assert not torch.equal(first(ones), out), "another mask each time"
+    assert {round(x, 4) for x in out.unique().tolist()} == {0.0, round(1 / 0.75, 4)}
+    assert (out == 0).float().mean() == pytest.approx(0.25, abs=0.01)
+    assert not torch.equal((second(ones) == 0), out == 0)
+    assert torch.equal(network.eval()[1](ones), ones)
+
+
+# The rate that falls --------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_falls_as_in_the_reference() -> None:
+    """Its lambda_rule with epoch_count = 1: constant for n_epochs, then linear, n_epochs_decay steps above zero."""
+    assert [decay_factor(t, 7) for t in range(9)] == pytest.approx([1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
+    assert decay_factor(10**6, 0) == 1
+
+
+@both
+def test_a_live_rate_falls_from_where_it_is(name: str) -> None:
+    config = CONFIGS[name].replace(steps=10, lr=1e-3)
+    run = config.start()
+    for t in range(12):
+        if t == 7:
+            config.replace(lr=2e-3).apply(run)
+        run.step()
+        assert rates(run) == {(1e-3 if t < 7 else 2e-3) * decay_factor(t, 10)}
+    assert config.progress(run) == "of 10 · lr 0: it has fallen to its end"
+    before = [weights(network) for network in networks(run.model).values()]
+    run.step()
+    after_it = [weights(network) for network in networks(run.model).values()]
+    assert difference(before, after_it) == 0, "at rate 0 nothing moves"
+
+
+@both
+def test_a_run_that_diverges_goes_on_at_the_rate_it_has_come_to(name: str) -> None:
+    run = after(CONFIGS[name].replace(steps=10, lr=1e-3), 6)
+    next(next(iter(networks(run.model).values())).parameters()).data.fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        run.step()
+    run.step()
+    assert rates(run) == {1e-3 * decay_factor(7, 10)}
+
+
+def test_a_step_that_raises_does_not_count() -> None:
+    def raises(*batch: Any) -> Any:
+        raise ValueError("this step raises")
+
+    config = P2P.replace(strategy="one_stage", loss="minimax", steps=10)
+    run = config.start()
+    step: Any = run.train_step
+    step.last = raises
+    with pytest.raises(ValueError, match="this step raises"):
+        run.step()
+    assert step.t == 0
+    config.apply(run)
+    run.step()
+    assert (step.t, step.__name__) == (1, "one_stage")
+
+
+# What may change between two steps ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "field"), CHANGES)
+def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: str) -> None:
+    """A change at step 4 that takes effect within four steps; and one at once is as good as a start with it."""
+    assert set(OTHER[name]) | {"mode"} == set(CONFIGS[name].live_fields()) | {"mode"}
+    config, other = CONFIGS[name], CONFIGS[name].replace(**{field: OTHER[name][field]})
+    kept, changed, given_it = after(config, 4), after(config, 4), config.start()
+    assert config.is_live(field, OTHER[name][field])
+    other.apply(changed)
+    other.apply(given_it)
+    for _ in range(4):
+        kept.step(), changed.step(), given_it.step()
+    assert not equal_runs(kept, changed)
+    assert equal_runs(given_it, after(other, 4))
+
+
+def test_an_objective_that_shows_d_something_else_needs_a_new_start() -> None:
+    run = P2P.start()
+    assert {o for o in OBJECTIVES if P2P.is_live("objective", o)} == {"L1", "cGAN", "L1 + cGAN"}
+    assert {o for o in OBJECTIVES if P2P.replace(objective="GAN").is_live("objective", o)} == {"GAN", "L1 + GAN"}
+    assert not P2P.is_live("patch", 1)
+    before = (run.model.lambda_L1, run.model.conditional)
+    with pytest.raises(ValueError, match="objective='GAN' needs another D than this run has: it needs a new start"):
+        P2P.replace(objective="GAN").apply(run)
+    assert (run.model.lambda_L1, run.model.conditional) == before
+
+
+def test_a_smaller_pool_forgets_what_it_has_no_room_for() -> None:
+    run = after(CYC, 5)
+    kept = run.model.pool_A.images[:2]
+    CYC.replace(pool_size=2).apply(run)
+    assert len(run.model.pool_A) == len(run.model.pool_B) == 2
+    assert difference(run.model.pool_A.images, kept) == 0
+
+
+@both
+def test_the_trial_is_a_step_of_this_setting_on_a_batch_of_its_own(name: str) -> None:
+    config = CONFIGS[name].replace(strategy=OTHER[name]["strategy"])
+    run = config.start()
+    step, batch = config.trial(config.data)
+    assert step.__name__ == config.strategy
+    assert [len(images) for images in batch] == [config.batch_size] * 2
+    run.step()
+    assert equal_runs(run, after(config, 1)), "it took a batch of the run"
+
+
+@both
+def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
+    config = type(CONFIGS[name])()
+    offered = config.controls()["data"].values()
+    assert offered == tuple(ready_sets(UNPAIRED if name == "cyclegan" else PAIRED))
+    assert config.data in offered
+    official = config.replace(data="maps")  # unless one has asked for it
+    assert "maps" in official.controls()["data"].values()

@@ -1,0 +1,420 @@
+"""`python -m gantutor train ...`: the options, the same steps as a notebook's, and a run that goes on after any end."""
+
+import importlib.metadata
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from run_cases import difference
+
+from gantutor.__main__ import CONTEXT, KIND_HELP, main
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
+from gantutor.data import Images, Unpaired
+from gantutor.scale import run_folder
+from gantutor.scale.checkpoint import read_checkpoint
+from gantutor.scale.command import COMMAND_EXAMPLES, in_turn, launcher, train_command
+from gantutor.scale.distributed import Replicas
+from gantutor.scale.run_loop import Interruptions
+from gantutor.scale.speed import SPEED_UPS
+from gantutor.training import Run
+
+RING = ["--data", "ring", "--model-option", "width=8", "--batch-size", "8", "--speed", "none"]
+SMALL = {
+    "dcgan": RING,
+    "pix2pix": ["--width-G", "2", "--width-D", "2", "--batch-size", "1", "--speed", "none"],
+    "cyclegan": ["--width-G", "2", "--width-D", "2", "--blocks", "1", "--pool-size", "2", "--speed", "none"],
+}
+CONFIGS = {
+    "dcgan": GANConfig(data="ring", batch_size=8, model_options={"width": 8}),
+    "pix2pix": Pix2PixConfig(width_G=2, width_D=2, batch_size=1, steps=4),
+    "cyclegan": CycleGANConfig(width_G=2, width_D=2, blocks=1, pool_size=2, steps=4),
+}
+each_kind = pytest.mark.parametrize("kind", KIND_HELP)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def gantutor(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def trained(*arguments: Any) -> Result:
+    result = gantutor(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(message: str, *arguments: Any) -> None:
+    """It ends with a message, and no traceback."""
+    result = gantutor(*arguments)
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.split())
+    assert isinstance(result.exception, SystemExit)
+
+
+def state(folder: str) -> dict[str, Any]:
+    return read_checkpoint(Path(folder) / "checkpoints" / "latest.pt")["state"]
+
+
+def config_in(folder: str) -> dict[str, Any]:
+    return json.loads((Path(folder) / "config.json").read_text())
+
+
+def rewrite(folder: str, **changes: Any) -> None:
+    """Change its config.json."""
+    (Path(folder) / "config.json").write_text(json.dumps({**config_in(folder), **changes}))
+
+
+def content(folder: str) -> dict[str, bytes]:
+    """The history and the images that a run has left."""
+    root = Path(folder)
+    paths = [root / "history.csv", *root.glob("samples/*")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def same_runs(a: str, b: str) -> bool:
+    """Bit for bit, with what they left in their folders."""
+    return difference(state(a), state(b)) == 0 and content(a) == content(b)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, t: int, act: Callable[[Run], object]) -> None:
+    """Act on the run after its step t."""
+    agreed = Interruptions.agreed
+
+    def acting(self: Interruptions, run: Run, replicas: Replicas) -> int:
+        if run.t == t:
+            act(run)
+        return agreed(self, run, replicas)
+
+    monkeypatch.setattr(Interruptions, "agreed", acting)
+
+
+def spoil(run: Run) -> None:
+    next(run.model.G.parameters()).data.fill_(torch.nan)
+
+
+# The options.
+
+
+def command(kind: str) -> click.Command:
+    return train_command(kind, KIND_HELP[kind], CONTEXT)
+
+
+@each_kind
+def test_every_field_of_a_config_is_an_option_with_its_default_and_a_help_text(kind: str) -> None:
+    options = {option.name: option for option in command(kind).params if isinstance(option, click.Option)}
+    parsed = command(kind).make_context(kind, []).params
+    for name, default in run_folder.config_fields(kind).items():
+        if name not in ("speed", "multipliers"):
+            assert (parsed[name], type(parsed[name])) in ((default, type(default)), (None, type(None))), name
+    assert all(option.help and option.help.endswith((".", ").")) for option in options.values())
+    text = " ".join(gantutor(kind, "--help").output.split())
+    assert "--strategy [" in text
+    assert "(notebook 03)" in text or "notebook 03," in text
+    assert f"python -m gantutor train {kind} --resume runs/{kind}-" in text
+    assert all(name in text for name in (*run_folder.MODEL_KINDS[kind].config.SETS, *SPEED_UPS))
+
+
+def printed_commands() -> list[list[str]]:
+    """The command lines of the help texts and of README.md: what follows `train`."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = "\n".join([*COMMAND_EXAMPLES.values(), readme]).replace("\\\n", " ")
+    lines = [line.partition("-m gantutor train ")[2] for line in text.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line]
+
+
+@pytest.mark.parametrize("arguments", printed_commands(), ids=" ".join)
+def test_the_printed_commands_can_be_typed(arguments: list[str]) -> None:
+    kind, *options = arguments
+    given = command(kind).make_context(kind, options).params
+    run_config = run_folder.new_config(kind, {name: value for name, value in given.items() if value is not None})
+    images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    own = {"dcgan": Images("x", images), "cyclegan": Unpaired("x", *[images] * 4)}
+    run_folder.build_config(run_config, own.get(kind))
+
+
+def test_help_and_version_do_not_wait_for_torch() -> None:
+    program = (
+        "import sys; from gantutor.__main__ import main; main(sys.argv[1:], standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    for arguments, shown in (
+        (["--version"], importlib.metadata.version("gantutor")),
+        (["train", "--help"], "cyclegan"),
+    ):
+        run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        assert not run.returncode, run.stderr
+        assert shown in run.stdout
+
+
+# The same steps as a notebook's.
+
+
+@each_kind
+def test_a_run_is_what_the_config_does_in_a_notebook(kind: str) -> None:
+    trained(kind, *SMALL[kind], "--steps", 4, "--folder", "x", "--sample-every", 2, "--keep-every", 2)
+    run = CONFIGS[kind].start()
+    for _ in range(4):
+        run.step()
+    assert difference(state("x"), run.state_dict()) == 0
+    rows = [row.split(",") for row in Path("x/history.csv").read_text().splitlines()]
+    assert rows[0] == ["step", *run.history.keys()]
+    assert [float(row[1]) for row in rows[1:]] == run.history[rows[0][1]].tolist()
+    files = sorted(str(path.relative_to("x")) for path in Path("x").rglob("*") if path.is_file())
+    assert [name for name in files if not name.startswith("tensorboard/")] == [
+        *("checkpoints/latest.pt", "checkpoints/step_000002.pt", "checkpoints/step_000004.pt", "config.json"),
+        *("history.csv", "samples/step_000002.png", "samples/step_000004.png"),
+    ]
+
+
+def test_the_options_reach_the_config() -> None:
+    given = {"--multipliers": "1,1,2,2,2,2", "--patch": 16, "--objective": "L1 + GAN", "--lr": "1e-3", "--mode": "eval"}
+    options = [part for pair in given.items() for part in pair]
+    result = trained("pix2pix", *SMALL["pix2pix"], *options, "--seed", 5, "--steps", 1)
+    assert "runs/pix2pix-emoji_flat-d_first_detach-1 is at step 1" in result.output
+    run_config = config_in("runs/pix2pix-emoji_flat-d_first_detach-1")
+    wanted = {"multipliers": [1, 1, 2, 2, 2, 2], "patch": 16, "objective": "L1 + GAN", "lr": 1e-3, "mode": "eval"}
+    assert {name: run_config[name] for name in wanted} == wanted
+    assert (run_config["seed"], run_config["kind"]) == (5, "pix2pix")
+
+
+def test_one_s_own_pictures_and_those_that_come_later_make_another_run(tmp_path: Path) -> None:
+    Path("cats").mkdir()
+    for number in range(3):
+        Image.new("RGB", (30, 30), (90 * number, 0, 0)).save(f"cats/{number}.png")
+    trained(
+        *("dcgan", "--data", "cats", "--size", 28, "--batch-size", 2, "--steps", 1, "--speed", "none", "--folder", "x"),
+        *("--model-option", "width_G=2", "--model-option", "width_D=2"),
+    )
+    assert config_in("x")["data"] == str(tmp_path / "cats")
+    assert config_in("x")["model_options"] == {"width_G": 2, "width_D": 2}
+    Image.new("RGB", (30, 30)).save("cats/3.png")
+    message = "belongs to another configuration: pictures was [3], is [4]"
+    refused(message, "dcgan", "--resume", "x", "--steps", 2)
+    rewrite("x", data=str(tmp_path / "mine"))
+    refused(f"{tmp_path / 'mine'} is no folder", "dcgan", "--resume", "x")
+
+
+# A run that goes on.
+
+
+@each_kind
+def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    often = ("--steps", 6, "--sample-every", 2, "--checkpoint-every", 2)
+    trained(kind, *SMALL[kind], *often, "--folder", "whole")
+    before = signal.getsignal(signal.SIGINT)
+    number = signal.SIGTERM if kind == "pix2pix" else signal.SIGINT
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, lambda run: os.kill(os.getpid(), number))
+        result = gantutor(kind, *SMALL[kind], *often, "--folder", "parts")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert result.exit_code == 128 + number
+    assert f"parts is at step 3\nGo on: python -m gantutor train {kind} --resume parts\n" in result.output
+    assert state("parts")["t"] == 3
+    assert "parts: from step 3 to 6" in trained(kind, "--resume", "parts").output
+    assert same_runs("whole", "parts")
+
+
+def test_a_signal_at_the_last_step_does_not_ask_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 4, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    assert "Go on" not in trained("dcgan", *RING, "--steps", 4, "--folder", "x").output
+
+
+def test_a_run_that_was_killed_before_or_after_its_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained("dcgan", *RING, "--steps", 6, "--folder", "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, lambda run: sys.exit(9))
+        assert gantutor("dcgan", *RING, "--steps", 6, "--folder", "parts").exit_code == 9
+    assert not Path("parts/checkpoints/latest.pt").exists()
+    trained("dcgan", "--resume", "parts")
+    assert same_runs("whole", "parts")
+    Path("parts/history.csv").write_text("step\n")  # killed between the two
+    assert "parts is at step 6" in trained("dcgan", "--resume", "parts").output
+    assert same_runs("whole", "parts")
+
+
+def test_a_longer_run_is_the_same_run() -> None:
+    trained("dcgan", *RING, "--steps", 6, "--folder", "whole")
+    trained("dcgan", *RING, "--steps", 2, "--folder", "parts", "--sample-every", 0)
+    trained("dcgan", "--resume", "parts", "--steps", 6, "--sample-every", 500)
+    assert same_runs("whole", "parts")
+    assert config_in("parts")["steps"] == 6
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("dcgan", ": more --steps go on"), ("cyclegan", "")])
+def test_a_run_that_is_at_its_end_says_so(kind: str, hint: str) -> None:
+    trained(kind, *SMALL[kind], "--steps", 3, "--folder", "x")
+    before, run_config = content("x"), config_in("x")
+    fewer = ["--steps", "2"] if kind == "dcgan" else []
+    assert trained(kind, "--resume", "x", *fewer).output == f"x is at step 3 already{hint}\n"
+    assert (content("x"), config_in("x")) == (before, run_config)
+
+
+def test_a_run_goes_on_from_an_older_checkpoint_that_was_kept() -> None:
+    for folder in ("whole", "parts"):
+        trained("dcgan", *RING, "--steps", 6, "--keep-every", 2, "--folder", folder)
+    latest, history = Path("parts/checkpoints/latest.pt"), Path("parts/history.csv").read_bytes()
+    latest.write_bytes(b"nonsense")
+    goes_on = ("dcgan", "--resume", "parts")
+    refused("or start a new run. Kept are those of step 2, 4, 6: --from-step 6", *goes_on)
+    refused("parts keeps no checkpoint of step 3; there are: 2, 4, 6", *goes_on, "--from-step", 3)
+    assert "is at step 4 already" in trained(*goes_on, "--from-step", 4, "--steps", 4).output
+    assert (latest.read_bytes(), Path("parts/history.csv").read_bytes()) == (b"nonsense", history)
+    Path("parts/checkpoints/step_000004.pt").write_bytes(b"nonsense")
+    refused("Kept are those of step 2: --from-step 2", *goes_on, "--from-step", 4)
+    assert "parts: from step 2 to 6" in trained(*goes_on, "--from-step", 2).output
+    assert same_runs("whole", "parts")
+
+
+def test_what_makes_another_run_is_refused_by_name() -> None:
+    trained("dcgan", *RING, "--steps", 2, "--folder", "x")
+    before, goes_on = content("x"), ("dcgan", "--resume", "x")
+    changes = ("--lr-G", "1", "--loss", "hinge", "--data", "ring", "--seed", "0")
+    refused("another configuration: loss was 'non-saturating', is 'hinge'; lr_G was 0.001, is 1.0.", *goes_on, *changes)
+    refused("x is a run of dcgan: train dcgan --resume x", "pix2pix", "--resume", "x")
+    refused("--resume goes on in its own folder: leave --folder out", *goes_on, "--folder", "y")
+    refused("x has a run in it: go on with it by --resume x, or name another --folder", "dcgan", *RING, "--folder", "x")
+    rewrite("x", data="swirl")
+    refused("x was trained on the data set 'swirl', which this version of gantutor no longer has.", *goes_on)
+    assert content("x") == before
+
+
+def test_a_run_killed_by_the_system_ends_bit_for_bit_as_one_that_was_not() -> None:
+    often = ["--steps", "240", "--checkpoint-every", "20", "--sample-every", "40"]
+    trained("dcgan", *RING, *often, "--folder", "whole")
+    arguments = [sys.executable, "-m", "gantutor", "train", "dcgan", *RING, *often, "--folder", "parts"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as killed:
+        deadline = time.monotonic() + 120
+        while not Path("parts/samples/step_000040.png").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert 20 <= state("parts")["t"] < 240
+    trained("dcgan", "--resume", "parts")
+    assert same_runs("whole", "parts")
+
+
+# Several replicas.
+
+
+def test_two_replicas_train_as_one_process_does() -> None:
+    options = [*RING, "--steps", "20", "--sample-every", "10"]
+    trained("dcgan", *options, "--folder", "one")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    both = subprocess.run(
+        [*torchrun, "-m", "gantutor", "train", "dcgan", *options, "--folder", "two"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert not both.returncode, both.stderr
+    assert both.stdout.count("two is at step 20") == 1, "one replica speaks"
+    one, two = state("one"), state("two")
+    assert 0 < difference(one["model"], two["model"]) < 1e-5  # float32: the sums of gradients have another order
+    assert difference(one["batches"], two["batches"]) == 0
+    assert sorted(content("one")) == sorted(content("two"))
+    again = trained("dcgan", "--resume", "two", "--steps", 21).output  # on one device
+    assert again.count("(it was on 2 replicas, is on 1: BatchNorm that is not synchronised sees other shares") == 1
+    assert config_in("two")["replicas"] == 1
+    assert "replicas" not in trained("dcgan", "--resume", "two", "--steps", 22).output
+
+
+@pytest.mark.parametrize(("rank", "order"), [(0, ["load", "barrier"]), (1, ["barrier", "load"])])
+def test_the_first_replica_loads_before_the_others(
+    rank: int, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: done.append("barrier"))
+    in_turn(Replicas(rank, 2, torch.device("cpu")), lambda: done.append("load"))
+    assert done == order
+
+
+def test_what_is_said_on_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launcher() == "python -m gantutor"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert launcher() == "torchrun --nproc-per-node 4 -m gantutor"
+    monkeypatch.setenv("RANK", "1")
+    refused("Error: (replica 1) --data: ", "dcgan", "--data", "nowhere")
+
+
+def test_replicas_are_asked_before_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Replicas, "check", lambda _, config, sync_batchnorm: asked.append(sync_batchnorm))
+    trained("dcgan", *RING, "--steps", 1)
+    trained("dcgan", *RING, "--steps", 1, "--sync-batchnorm")
+    assert asked == [False, True]
+
+
+# What goes wrong is said in a line.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dcgan", "--loss", "nonsense"], "Invalid value for '--loss': 'nonsense' is not one of"),
+        (["cyclegan", "--patch", "35"], "Invalid value for '--patch': '35' is not one of"),
+        (["dcgan", "--data", "nowhere"], "nowhere is no folder; give one of your own images, or choose one of ring"),
+        (["dcgan", "--data", "ring", "--batch-size", "1"], "batch_size must be a whole number of at least 2, got 1"),
+        (["dcgan", "--strategy", "one_stage"], "one_stage is not exact here: BatchNorm in D"),
+        (["dcgan", "--speed", "warp"], "speed=['warp'] holds an unknown name; choose some of channels_last"),
+        (["dcgan", "--model-option", "width"], "Invalid value for '--model-option': 'width' is not of the form"),
+        (["dcgan", "--model-option", "depth=3"], "unexpected keyword argument 'depth'"),
+        (["dcgan", "--steps", "0"], "Invalid value for '--steps': 0 is not in the range x>=1"),
+        (["dcgan", "--resume", "nowhere"], "nowhere has no run in it: config.json is missing"),
+        (["dcgan", "--from-step", "2"], "--from-step is for a run that goes on: it needs --resume"),
+        (["pix2pix", "--multipliers", "1,x"], "Invalid value for '--multipliers': '1,x' is no list of whole numbers"),
+        (["pix2pix", "--data", "facades"], 'load_pairs("facades", download=True); here that is --download'),
+    ],
+)
+def test_an_error_that_is_expected(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANTUTOR_DATA", str(tmp_path / "data"))
+    refused(message, *arguments)
+    assert not Path("runs").exists() or not os.listdir("runs"), "nothing is left of a run that did not begin"
+
+
+def test_a_run_that_diverges_keeps_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained("dcgan", *RING, "--steps", 2, "--folder", "two")
+    at_step(monkeypatch, 3, spoil)
+    message = (
+        "Error: d_loss is nan at step 4 of d_first_detach. x is as its newest checkpoint left it; the losses up to "
+        "here are in diverged.csv. Start anew with a lower learning rate and another --folder"
+    )
+    refused(message, "dcgan", *RING, "--steps", 9, "--checkpoint-every", 2, "--folder", "x")
+    assert difference(state("x"), state("two")) == 0
+    assert Path("x/history.csv").read_bytes() == Path("two/history.csv").read_bytes()
+    rows = Path("x/diverged.csv").read_text().splitlines()
+    assert "\n".join(rows[:3]) + "\n" == Path("two/history.csv").read_text()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4"]
+    message = "y has no checkpoint yet; the losses up to here are in diverged.csv. Start anew with"
+    refused(message, "dcgan", *RING, "--steps", 9, "--folder", "y")
+    assert not Path("y/history.csv").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_or_read_leaves_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, spoil)  # no loss has seen it yet
+        message = "Error: x/checkpoints/latest.pt was not written: after step 4 the weights are NaN or infinite"
+        refused(message, "dcgan", *RING, "--steps", 9, "--checkpoint-every", 2, "--folder", "x")
+    assert state("x")["t"] == 2
+    latest = Path("x/checkpoints/latest.pt")
+    latest.write_bytes(b"nonsense")
+    refused("Error: x/checkpoints/latest.pt is damaged", "dcgan", "--resume", "x")
+    assert latest.read_bytes() == b"nonsense"

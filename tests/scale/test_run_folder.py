@@ -1,0 +1,243 @@
+"""What a run on disk is made from: its run config, its data, and its folder."""
+
+import csv
+import json
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gantutor.configs import GANConfig
+from gantutor.data import DataError, Images, NamedSet, Pairs, Points, Unpaired
+from gantutor.scale.run_folder import (
+    MODEL_KINDS,
+    RunFolder,
+    build_config,
+    fill_config,
+    fixed_fields,
+    image_counts,
+    load_data,
+    new_config,
+    new_folder,
+    write_whole,
+)
+from gantutor.training import History
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def loaded(kind: str, data: str | Path, **given: Any) -> Any:
+    return load_data(new_config(kind, {"data": str(data), **given}), "cpu", download=True)
+
+
+def save_pictures(folder: Path, count: int, size: tuple[int, int] = (20, 12)) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", size, (number * 20, 90, 30)).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_a_run_config_survives_json_and_gives_the_same_config(kind: str) -> None:
+    run_config = new_config(kind, {})
+    config = build_config(run_config, None)
+    again = json.loads(json.dumps(fill_config(run_config, config)))
+    assert again["data"] == run_config["data"]
+    assert build_config(again, None) == config == MODEL_KINDS[kind].config()
+
+
+def test_a_run_config_holds_what_was_given_and_what_the_config_made_of_the_rest() -> None:
+    given = {"data": "ring", "steps": 9, "lr_G": 0.5}
+    run_config = fill_config(new_config("dcgan", given), build_config(new_config("dcgan", given), None))
+    assert {name: run_config[name] for name in given} == given
+    assert (run_config["model"], run_config["norm_D"], run_config["z_dim"]) == ("points", "none", 2)
+    run_config = new_config("pix2pix", {"multipliers": [1, 2, 4]})
+    config: Any = build_config(run_config, None, speed=("channels_last",))
+    assert (config.multipliers, config.speed) == ((1, 2, 4), ("channels_last",))
+    assert fill_config(run_config, config)["multipliers"] == [1, 2, 4]
+
+
+def test_the_length_of_a_run_is_free_where_no_rate_falls_by_it() -> None:
+    assert "steps" not in fixed_fields(new_config("dcgan", {}))
+    assert fixed_fields(new_config("cyclegan", {"steps": 9}))["steps"] == 9
+    assert fixed_fields(new_config("dcgan", {"device": "cpu", "keep_every": 2})) == fixed_fields(
+        new_config("dcgan", {})
+    )
+
+
+# The data.
+
+
+def test_one_s_own_folders(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "flat", 3)
+    save_pictures(tmp_path / "pairs", 4, (24, 12))
+    for part in ("two/A", "two/B", "reference/trainA", "reference/trainB"):
+        save_pictures(tmp_path / part, 4)
+    assert new_config("dcgan", {"data": "flat"})["data"] == str(tmp_path / "flat"), "a run may go on from elsewhere"
+    flat = loaded("dcgan", "flat", size=28)
+    assert isinstance(flat, Images)
+    assert flat.shape == (3, 28, 28)
+    assert build_config(new_config("dcgan", {"data": "flat"}), flat).data is flat
+    pairs = loaded("pix2pix", "pairs")
+    assert isinstance(pairs, Pairs)
+    assert pairs.shape == (3, 64, 64)
+    for name in ("two", "reference"):
+        unpaired = loaded("cyclegan", name, size=16)
+        assert isinstance(unpaired, Unpaired)
+        assert unpaired.shape == (3, 16, 16)
+
+
+def test_pictures_are_counted() -> None:
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    pairs, unpaired = Pairs("x", images, images), Unpaired("x", images, images[:2], images, images)
+    assert [image_counts(data) for data in (Images("x", images), pairs, unpaired)] == [[3], [3], [3, 2]]
+    assert image_counts(loaded("dcgan", "ring")) == []
+
+
+def test_a_set_with_a_name_takes_its_size_and_is_fetched_if_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded("dcgan", "digits", size=32).shape == (1, 32, 32)
+    assert isinstance(loaded("dcgan", "ring"), Points), "what needs no download has none"
+    asked: dict[str, Any] = {}
+    sets = dict(MODEL_KINDS["pix2pix"].config.SETS)
+    monkeypatch.setattr(MODEL_KINDS["pix2pix"].config, "SETS", sets)
+    for needs, download in (("download", {"download": True}), ("", {})):
+        sets["facades"] = NamedSet(lambda **options: asked.update(options), needs)
+        loaded("pix2pix", "facades", size=128)
+        assert asked == {"device": "cpu", "size": 128, **download}
+        asked.clear()
+
+
+def test_data_that_does_not_go(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--data: /no/where is no folder; .* choose one of ring, grid"):
+        loaded("dcgan", "/no/where")
+    with pytest.raises(ValueError, match="--size is the side of an image, and ring has none"):
+        loaded("dcgan", "ring", size=28)
+    save_pictures(tmp_path / "A", 2)
+    with pytest.raises(DataError, match=r"needs two folders of images, A and B or trainA and trainB"):
+        loaded("cyclegan", tmp_path)
+
+
+# The folder.
+
+
+def test_the_first_free_folder_is_made_and_so_taken() -> None:
+    made = [new_folder(None, new_config("dcgan", {"data": "/my/cats", "strategy": "one_stage"})) for _ in range(2)]
+    assert [str(folder.path) for folder in made] == ["runs/dcgan-cats-one_stage-1", "runs/dcgan-cats-one_stage-2"]
+    assert all(folder.path.is_dir() for folder in made)
+
+
+def test_a_folder_of_a_run_without_a_step_goes_and_any_other_stays(tmp_path: Path) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+        (tmp_path / "full" / "mine.txt").touch() if name == "full" else None
+        RunFolder(tmp_path / name).close()
+    assert os.listdir(tmp_path) == ["full"]
+
+
+def test_the_history_as_a_table(tmp_path: Path) -> None:
+    history = History()
+    history.append({"d_loss": torch.tensor(0.1)})
+    history.append({"d_loss": torch.tensor(2.0), "g_loss": torch.tensor(3.0)})
+    folder = RunFolder(tmp_path)
+    folder.write_history(history)
+    rows = list(csv.DictReader(folder.history.read_text().splitlines()))
+    assert rows[0] == {"step": "1", "d_loss": repr(torch.tensor(0.1).item()), "g_loss": ""}
+    assert rows[1] == {"step": "2", "d_loss": "2.0", "g_loss": "3.0"}
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    write_whole(path, b"old")
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)  # without it, a crash of the machine leaves an empty file
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"kind": "vae"}'])
+def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json holds no run config"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
+    whole = {**new_config("dcgan", {}), "replicas": 1, "pictures": []}
+    (tmp_path / "config.json").write_text(json.dumps({**whole, "versions": {}}))
+    assert RunFolder(tmp_path).read_config() == {**whole, "versions": {}}
+    less = {name: value for name, value in whole.items() if name not in ("lr_G", "pictures")}
+    (tmp_path / "config.json").write_text(json.dumps(less))
+    with pytest.raises(ValueError, match=r"damaged, or of another version of gantutor: it lacks lr_G, pictures$"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.checkpoint_steps() == []
+    folder.checkpoint.parent.mkdir()
+    kept = [folder.checkpoint_path(t) for t in (20, 3, 1234567)]
+    for path in (*kept, folder.checkpoint, kept[0].with_suffix(".pt.tmp"), kept[0].with_name("step_best.pt")):
+        path.touch()
+    assert folder.checkpoint_steps() == [3, 20, 1234567]
+
+
+class Writer:
+    """TensorBoard's writer, as a list of what it was told."""
+
+    def __init__(self, path: Path, purge_step: int) -> None:
+        self.purge_step = purge_step
+        self.scalars: list[tuple[str, float, int]] = []
+        self.images: list[tuple[str, tuple[int, ...], int, str]] = []
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.append((name, value, step))
+
+    def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
+        self.images.append((name, pixels.shape, step, dataformats))
+
+    def flush(self) -> None: ...
+
+
+def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    history = History()
+    for value in (1.0, 2.0):
+        history.append({"d_loss": torch.tensor(value)})
+    folder = RunFolder(tmp_path)
+    assert folder.open({"kind": "dcgan"}, 1)
+    folder.tell_board(history)
+    history.append({"g_loss": torch.tensor(3.0)})
+    folder.tell_board(history)
+    assert folder.board.purge_step == 2
+    assert folder.board.scalars == [("d_loss", 2.0, 2), ("g_loss", 3.0, 3)]
+    save_pictures(tmp_path / "x", 1, (30, 20))
+    folder.write_sample(7, (tmp_path / "x" / "0.png").read_bytes())
+    assert folder.board.images == [("samples", (20, 30, 3), 7, "HWC")]
+
+
+def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    folder = RunFolder(tmp_path)
+    assert not folder.open({"kind": "dcgan"}, 0)
+    folder.tell_board(History())
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
+    assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}
+
+
+def test_a_config_of_points_knows_its_defaults() -> None:
+    assert build_config(new_config("dcgan", {"data": "ring"}), None) == GANConfig("ring")
