@@ -26,7 +26,6 @@ TEXTS = {
     "axis_step": "step",
     "real": "real",
     "fake": "fake",
-    "share": "share",
     "more": "{title} Arrow keys read its values.",
     # The status line
     "waiting": "Waiting for the kernel: is a cell running?",

@@ -81,7 +81,7 @@ class Lab:
         began = time.perf_counter()
         self.runner.advance(steps)
         self._rate = steps / (time.perf_counter() - began)
-        self._frame(last=True, keep=False)
+        self.stream.new_state()
 
     def play(self) -> None:
         """Train on, in the background, until `pause`."""
@@ -196,7 +196,7 @@ class Lab:
         self.stream.new_scene()
         self._frame(last=True)
 
-    def _frame(self, last: bool, keep: bool = True) -> None:
+    def _frame(self, last: bool) -> None:
         for view in self.run_views:
             view.follow()
         frame = Frame(
@@ -208,7 +208,7 @@ class Lab:
             [view.meter.rows() for view in self.run_views if view.meter is not None],
         )
         self.stream.show(frame)
-        if keep and self.keep_frames:
+        if self.keep_frames:
             self.recording.add(frame)
 
     # What the reader is told -----------------------------------------------------------------------------------------

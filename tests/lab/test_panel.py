@@ -179,7 +179,7 @@ def test_advance_says_how_fast_it_was(make: Make) -> None:
     lab.advance(20)
     slowest = 20 / (time.perf_counter() - began)
     page = Page(lab)
-    shown = float(re.search(r"(\d+) steps/s", page.frame["line"])[1])  # type: ignore[index]
+    shown = float(re.search(r"(\d+) steps/s", page.state["line"])[1])  # type: ignore[index]
     assert slowest - 1 <= shown < 20 * slowest
 
 

@@ -103,19 +103,20 @@ def test_a_hidden_view_costs_nothing_and_comes_back_whole(lab: Lab) -> None:
 
 
 def test_frames_become_few_and_then_none_where_no_answer_comes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
+    base = time.perf_counter()
+    clock = [base]
     monkeypatch.setattr(stream, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     page = Page(lab)
     rates = {}
     for later in (1.9, 2.1, 59.0, 61.0):
-        clock[0] = 100 + later
+        clock[0] = base + later
         rates[later] = lab.stream.fps()
     assert rates == {1.9: 60.0, 2.1: 1.0, 59.0: 1.0, 61.0: 0.0}
-    page.send("beat", drawn=101.0)  # there was nothing newer to draw
+    page.send("beat", drawn=base + 1)  # there was nothing newer to draw
     assert lab.stream.fps() == 60
     lab.advance(1)
-    clock[0] = 170.0
-    page.send("beat", drawn=150.0)  # a browser that cannot follow says what it drew last
+    clock[0] = base + 70
+    page.send("beat", drawn=base + 50)  # a browser that cannot follow says what it drew last
     assert lab.stream.fps() == 1
 
 
