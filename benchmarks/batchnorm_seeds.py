@@ -23,8 +23,7 @@ from gantutor.configs import GANConfig
 from gantutor.data import Images, load
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.metrics import Judge, classes_covered, frechet_distance, run_failed, train_judge
-from gantutor.models import NORMS_D
-from gantutor.models.virtual import virtual_batchnorm
+from gantutor.models import NORMS_D, virtual_batchnorm
 from gantutor.training import DivergedError
 
 TABLE = Path(__file__).parent.parent / "data" / "batchnorm_seeds.json"

@@ -43,7 +43,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gantutor.data import load_pairs, load_unpaired
-from gantutor.ledger.copies import wait
+from gantutor.ledger.cost import wait
 from gantutor.model_state import networks
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ from benchlib.machine import machine
 from benchlib.results import Result, draw, parser, read, spread, stem, table, write
 
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.ledger.copies import wait
+from gantutor.ledger.cost import wait
 from gantutor.scale.speed import SPEED_UPS, check_speed, keep_memory, recommended, wait_until_ready
 from gantutor.training import Run
 

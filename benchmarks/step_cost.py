@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.ledger import cost
-from gantutor.ledger.flops import FlopCounter
+from gantutor.ledger.cost import Counting
+from gantutor.ledger.reach import Reach
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
 
@@ -43,11 +44,11 @@ def counted(network: nn.Module, x: Tensor, weights: bool = True, inputs: bool = 
     """The operations of one forward, and of one backward to the weights, to x, or to both."""
     x = x.detach().requires_grad_(inputs)
     wanted = [*(network.parameters() if weights else ()), *([x] if inputs else ())]
-    with FlopCounter() as forward:
+    with Counting(Reach()) as forward:
         y = network(x)
-    with FlopCounter() as backward:
+    with Counting(Reach()) as backward:
         torch.autograd.grad(y.sum(), wanted)
-    return forward.total, backward.total
+    return forward.meter.flops, backward.meter.flops
 
 
 def least_of_gan(model: Any, real: Tensor, z: Tensor) -> tuple[int, int]:

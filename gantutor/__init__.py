@@ -62,5 +62,10 @@ def __getattr__(name: str) -> Any:
     return getattr(found, inner) if inner else found
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext gantutor` makes the cell magic `%%trace`."""
+    importlib.import_module("gantutor.ledger.trace").register_magic(shell)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *PLACES})

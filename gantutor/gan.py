@@ -132,6 +132,8 @@ class GAN:
             logits = copy.deepcopy(self.D).eval()(fake)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"D does not take real of shape {tuple(real.shape)}: {error}") from error
+        if type(logits.grad_fn).__name__ == "SigmoidBackward0":
+            raise ValueError("D ends in a sigmoid, and the losses take logits: leave the sigmoid out")
         if logits.dim() < 2 or logits.shape[:2] != (len(real), 1):
             raise ValueError(
                 f"D must return logits (B, 1) or (B, 1, H, W) for B={len(real)}; got {tuple(logits.shape)}"

@@ -25,6 +25,7 @@ LIMIT_STYLES = {
     "data": ("#888888", "D"),
 }
 
+Point = tuple[float, float]
 RooflinePoints = Mapping[str, tuple[Any, float | None]]  # a step's traffic, and its seconds where they were measured
 
 
@@ -196,45 +197,62 @@ def legend(ax: "Axes", names: list[str], **options: Any) -> None:
     ax.legend(handles=[handles[name] for name in names if name in handles], **options)
 
 
+# What several drawings are made of ------------------------------------------------------------------------------------
+
+
+def canvas(width: float, height: float, right: float, top: float, **options: Any) -> tuple["Figure", "Axes"]:
+    """A figure of that many inches without axes, to be drawn on from (0, 0) to (right, top)."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(width, height))
+    ax.set(xlim=(0, right), ylim=(0, top), **options)
+    ax.set_axis_off()
+    return figure, ax
+
+
+def word(ax: "Axes", x: float, y: float, text: str, colour: str = "ink", **style: Any) -> None:
+    ax.text(x, y, text, color=COLOURS[colour], **{"ha": "center", "va": "center", "fontsize": 10, **style})
+
+
+def arrow(ax: "Axes", start: Point, end: Point, colour: str = "ink", **style: Any) -> None:
+    """From start to end; a gradient's is dashed."""
+    dashed = {"ls": (0, (3, 1.5)), "lw": 2} if colour in ("D", "G") else {"lw": 1.5}
+    shown = {"arrowstyle": "-|>", "color": COLOURS[colour], "shrinkA": 0, "shrinkB": 0, **dashed, **style}
+    ax.annotate("", end, start, arrowprops=shown, zorder=3)
+
+
+def network_box(ax: "Axes", name: str, left: float, right: float, bottom: float, top: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle((left, bottom), right - left, top - bottom, color=COLOURS[name], zorder=2))
+    style: dict[str, Any] = {"color": "white", "fontsize": 18, "weight": "bold"}
+    ax.text((left + right) / 2, (bottom + top) / 2, name, ha="center", va="center", **style)
+
+
 # Notebook 00: the game, and why a generator leaves points between the clouds ------------------------------------------
 
 
 def draw_game() -> "Figure":
     """The two networks of a GAN, what goes into them, and which loss trains which: z → G → fake → D ← real."""
-    import matplotlib.pyplot as plt
-    from matplotlib.patches import Rectangle
-
-    figure, ax = plt.subplots(figsize=(9, 2.9))
-    ax.set(xlim=(0, 12), ylim=(0, 3.7))
-    ax.set_axis_off()
+    figure, ax = canvas(9, 2.9, 12, 3.7)
     high, low, middle = 2.55, 0.85, 1.7  # the rows of the fake, of the real, and between them
-    forward = {"arrowstyle": "-|>", "color": COLOURS["ink"], "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
-    for start, end in (
-        ((0.85, high), (1.6, high)),
-        ((3.0, high), (3.9, high)),
-        ((4.9, high), (6.0, high)),
-        ((4.9, low), (6.0, low)),
-        ((7.4, high), (8.3, high)),
-        ((7.4, low), (8.3, low)),
-    ):
-        ax.annotate("", end, start, arrowprops=forward)
-    for name, x, bottom, top in (("G", 1.6, 2.05, 3.55), ("D", 6.0, 0.4, 3.55)):
-        ax.add_patch(Rectangle((x, bottom), 1.4, top - bottom, color=COLOURS[name], zorder=2))
-        ax.text(x + 0.7, (bottom + top) / 2, name, color="white", fontsize=18, weight="bold", ha="center", va="center")
-    ax.text(0.55, high, "z", fontsize=15, style="italic", ha="center", va="center")
-    ax.text(0.55, high - 0.5, "random\nnumbers", fontsize=9, ha="center", va="top")
+    for left, right in ((0.85, 1.6), (3.0, 3.9)):
+        arrow(ax, (left, high), (right, high))
+    network_box(ax, "G", 1.6, 3.0, 2.05, 3.55)
+    network_box(ax, "D", 6.0, 7.4, 0.4, 3.55)
+    word(ax, 0.55, high, "z", fontsize=15, style="italic")
+    word(ax, 0.55, high - 0.5, "random\nnumbers", fontsize=9, va="top")
     for name, y in (("fake", high), ("real", low)):
+        arrow(ax, (4.9, y), (6.0, y))
+        arrow(ax, (7.4, y), (8.3, y))
         ax.plot(4.25, y, MARKERS[name], ms=13, color=COLOURS[name])
-        ax.text(4.4, y - 0.34, f"{name} images", fontsize=10, color=COLOURS[name], ha="center", va="top")
-        ax.text(8.4, y, f"score of the {name}", fontsize=10, va="center")
-    ax.text(8.4, middle, "d_loss: fake low, real high", fontsize=11, color=COLOURS["D"], weight="bold", va="center")
-    ax.text(8.4, 3.2, "g_loss: fake high", fontsize=11, color=COLOURS["G"], weight="bold", va="center")
-    for name, start, end in (("D", (8.3, middle), (7.45, middle)), ("G", (8.3, 3.2), (3.05, 3.2))):
-        back = {"arrowstyle": "-|>", "color": COLOURS[name], "lw": 2, "ls": (0, (3, 1.5)), "shrinkA": 0, "shrinkB": 0}
-        edge = {"arrowstyle": "-", "color": "white", "lw": 5, "shrinkA": 0, "shrinkB": 0}
-        for style in (edge, back):
-            ax.annotate("", end, start, arrowprops=style, zorder=3)
-    ax.text(4.5, 3.3, "gradient through D", fontsize=9, color=COLOURS["G"], ha="center", va="bottom")
+        word(ax, 4.4, y - 0.34, f"{name} images", name, va="top")
+        word(ax, 8.4, y, f"score of the {name}", ha="left")
+    for name, text, y, end in (("D", "fake low, real high", middle, 7.45), ("G", "fake high", 3.2, 3.05)):
+        word(ax, 8.4, y, f"{name.lower()}_loss: {text}", name, fontsize=11, weight="bold", ha="left")
+        arrow(ax, (8.3, y), (end, y), name, color="white", arrowstyle="-", lw=5, ls="-")  # an edge around the next
+        arrow(ax, (8.3, y), (end, y), name)
+    word(ax, 4.5, 3.3, "gradient through D", "G", fontsize=9, va="bottom")
     return figure
 
 
@@ -259,16 +277,17 @@ def plot_between_clouds(
     left.set(xlabel="step", ylabel="share of the fakes near a cloud", ylim=(0, 1.08))
     left.yaxis.set_major_formatter("{x:.0%}")
     left.legend(loc="lower right")
-    x, y = real.detach().cpu().T
-    right.plot(x, y, MARKERS["real"], ms=3, mew=0, alpha=0.5, color=COLOURS["real"])
+    show_points(right, real, None, "G along a straight walk in z")
     x, y = walk.detach().cpu().T
     right.plot(x, y, "-", lw=0.8, color=COLOURS["fake"], zorder=2)
     for chosen, face, label in ((away, "white", "near no cloud"), (~away, COLOURS["fake"], "near a cloud")):
         style = {"ms": 5, "mew": 0.8, "color": COLOURS["fake"], "mfc": face, "label": label}
         right.plot(x[chosen.cpu()][::12], y[chosen.cpu()][::12], MARKERS["fake"], **style)
-    right.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal", title="G along a straight walk in z")
-    right.legend(loc="center", fontsize=9)
+    right.legend(handles=right.lines[2:], loc="center", fontsize=9)
     return figure
+
+
+# Notebook 02: what a gradient is made of, and names at the ends of curves ---------------------------------------------
 
 
 def plot_shares(ax: "Axes", trace: Any, network: str) -> None:
@@ -286,15 +305,14 @@ def plot_shares(ax: "Axes", trace: Any, network: str) -> None:
     highest = 0.0
     for x, line in enumerate(trace.lines):
         state = line.networks[network]
-        top, bottom = 0.0, 0.0
+        ends = {True: 0.0, False: 0.0}  # of the bars above zero and of those below
         for share in state.contributions:
             player = "D" if texts.get(share.line, "").startswith("d_loss") else "G"
-            base = top if share.along >= 0 else bottom
-            ax.bar(x, share.along, 0.8, base, color=COLOURS[player])
-            top, bottom = (top + share.along, bottom) if share.along >= 0 else (top, bottom + share.along)
+            ax.bar(x, share.along, 0.8, ends[share.along >= 0], color=COLOURS[player])
+            ends[share.along >= 0] += share.along
         if state.contributions:
             ax.plot([x - 0.4, x + 0.4], [state.gradient_norm] * 2, color="black", lw=2.5)
-        highest = max(highest, top, state.gradient_norm)
+        highest = max(highest, ends[True], state.gradient_norm)
     for x, line in enumerate(trace.lines):
         if line.text == f"gan.opt_{network}.step()":
             place = (x + 0.5, highest)
@@ -323,7 +341,7 @@ def label_ends(ax: "Axes", ends: Mapping[str, tuple[float, str]], x: float) -> N
         ax.text(x, np.exp(low + heights[name] * (high - low)), f"  {name}", color=colour, va="center", fontsize=9)
 
 
-# Notebook 04: pairs, a U-Net, what D says of patches, tables over seeds -----------------------------------------------
+# Notebook 04: pairs, a U-Net, what D says of patches ------------------------------------------------------------------
 
 
 def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0) -> "Figure":
@@ -336,73 +354,57 @@ def show_rows(rows: Mapping[str, Tensor], columns: int = 12, width: float = 9.0)
     """
     import matplotlib.pyplot as plt
 
-    names, count = list(rows), len(next(iter(rows.values())))
-    blocks = [
-        {name: images[start : start + columns] for name, images in rows.items()} for start in range(0, count, columns)
-    ]
-    cell = (width - 1.1) / min(columns, count)
-    height = len(blocks) * (len(names) * cell + 0.12)
+    edged = {name: torch.nn.functional.pad(row.detach().cpu(), (1, 1, 1, 1), value=1.0) for name, row in rows.items()}
+    blocks = list(zip(*(images.split(columns) for images in edged.values()), strict=True))
+    cell = (width - 1.1) / len(blocks[0][0])
+    height = len(blocks) * (len(rows) * cell + 0.12)
     figure, axes = plt.subplots(len(blocks), 1, figsize=(width, height), squeeze=False, layout="none")
-    figure.subplots_adjust(left=1.1 / width, right=1, top=1, bottom=0, hspace=0.12 / (len(names) * cell))
+    figure.subplots_adjust(left=1.1 / width, right=1, top=1, bottom=0, hspace=0.12 / (len(rows) * cell))
     for ax, block in zip(axes[:, 0], blocks, strict=True):
-        image_rows(ax, {name: with_white_edge(images) for name, images in block.items()})
+        image_rows(ax, dict(zip(rows, block, strict=True)))
         ax.set(anchor="W")
     return figure
 
 
-def with_white_edge(images: Tensor) -> Tensor:
-    """With a white edge of one pixel, which keeps neighbours apart."""
-    return torch.nn.functional.pad(images.detach().cpu(), (1, 1, 1, 1), value=1.0)
+def image_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
+    """Images (N, C, H, W) in rows, each with its name at the left."""
+    images = list(rows.values())
+    show_images(ax, torch.cat(images), columns=len(images[0]))
+    for number, name in enumerate(rows):
+        ax.text(-4, (number + 0.5) * images[0].shape[2], name, ha="right", va="center", fontsize=9)
 
 
 def draw_pix2pix(A: Tensor, fake_B: Tensor, B: Tensor) -> "Figure":
     """What each player of pix2pix is shown, and which loss trains which; three images (3, H, W) in [-1, 1]."""
-    import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
-    figure, ax = plt.subplots(figsize=(9, 3.4))
-    ax.set(xlim=(0, 12.6), ylim=(0, 4.6), aspect="equal")
-    ax.set_axis_off()
+    figure, ax = canvas(9, 3.4, 12.6, 4.6, aspect="equal")
     high, low, side = 3.2, 1.0, 1.3
-    ink, fake, real = COLOURS["ink"], COLOURS["fake"], COLOURS["real"]
     places = (
-        (A, 0.2, 2.1, ink, "A", -0.35),
-        (fake_B, 4.1, high, fake, "fake_B = G(A)", 0.35),
-        (B, 4.1, low, real, "B", -0.35),
+        (A, 0.2, 2.1, "ink", "A", -1),
+        (fake_B, 4.1, high, "fake", "fake_B = G(A)", 1),
+        (B, 4.1, low, "real", "B", -1),
     )
-    for image, x, y, colour, name, beside in places:
-        box = (x, x + side, y - side / 2, y + side / 2)
-        ax.imshow(tile(image[None], 1), extent=box, interpolation="nearest", zorder=2)
-        ax.add_patch(Rectangle((x, y - side / 2), side, side, fill=False, ec=colour, lw=2, zorder=3))
-        top = y + np.sign(beside) * side / 2
-        ax.text(
-            x + side / 2, top + beside * 0.25, name, color=colour, ha="center", va="bottom" if beside > 0 else "top"
-        )
-    for name, x, bottom, top in (("G", 2.2, 2.55, 3.85), ("D", 7.9, 0.35, 3.85)):
-        ax.add_patch(Rectangle((x, bottom), 1.2, top - bottom, color=COLOURS[name], zorder=2))
-        ax.text(x + 0.6, (bottom + top) / 2, name, color="white", fontsize=18, weight="bold", ha="center", va="center")
-    forward = {"arrowstyle": "-|>", "color": ink, "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
-    for start, end in (
-        ((1.5, 2.45), (2.15, 2.9)),
-        ((3.4, high), (4.05, high)),
-        ((5.45, high), (7.85, high)),
-        ((5.45, low), (7.85, low)),
-        ((9.1, high), (9.7, high)),
-        ((9.1, low), (9.7, low)),
-    ):
-        ax.annotate("", end, start, arrowprops=forward)
-    ax.text(6.6, high + 0.1, "A and fake_B", color=fake, fontsize=9, ha="center", va="bottom")
-    ax.text(6.6, low + 0.1, "A and B", color=real, fontsize=9, ha="center", va="bottom")
-    ax.text(9.8, high, "scores: real?", fontsize=10, va="center")
-    ax.text(9.8, low, "scores: real?", fontsize=10, va="center")
-    ax.text(9.8, 2.1, "d_loss: fake low,\nreal high", fontsize=10, color=COLOURS["D"], weight="bold", va="center")
-    between = {"arrowstyle": "<|-|>", "color": COLOURS["G"], "lw": 2, "shrinkA": 2, "shrinkB": 2}
-    ax.annotate("", (4.75, high - side / 2), (4.75, low + side / 2), arrowprops=between)
-    ax.text(4.95, 2.1, "λ · l1_loss:\nfake_B near B", fontsize=10, color=COLOURS["G"], weight="bold", va="center")
-    ax.text(9.8, 4.25, "g_loss: fake high", fontsize=10, color=COLOURS["G"], weight="bold", va="center")
-    back = {"arrowstyle": "-|>", "color": COLOURS["G"], "lw": 2, "ls": (0, (3, 1.5)), "shrinkA": 0, "shrinkB": 0}
+    for image, x, y, colour, name, sign in places:  # the name stands above the image or below it
+        ax.imshow(tile(image[None], 1), extent=(x, x + side, y - side / 2, y + side / 2), zorder=2)
+        edge: dict[str, Any] = {"fill": False, "ec": COLOURS[colour], "lw": 2, "zorder": 3}
+        ax.add_patch(Rectangle((x, y - side / 2), side, side, **edge))
+        word(ax, x + side / 2, y + sign * (side / 2 + 0.09), name, colour, va="bottom" if sign > 0 else "top")
+    network_box(ax, "G", 2.2, 3.4, 2.55, 3.85)
+    network_box(ax, "D", 7.9, 9.1, 0.35, 3.85)
+    arrow(ax, (1.5, 2.45), (2.15, 2.9))
+    arrow(ax, (3.4, high), (4.05, high))
+    for y, shown, colour in ((high, "A and fake_B", "fake"), (low, "A and B", "real")):
+        arrow(ax, (5.45, y), (7.85, y))
+        arrow(ax, (9.1, y), (9.7, y))
+        word(ax, 6.6, y + 0.1, shown, colour, fontsize=9, va="bottom")
+        word(ax, 9.8, y, "scores: real?", ha="left")
+    word(ax, 9.8, 2.1, "d_loss: fake low,\nreal high", "D", weight="bold", ha="left")
+    arrow(ax, (4.75, low + side / 2), (4.75, high - side / 2), "G", arrowstyle="<|-|>", ls="-", shrinkA=2, shrinkB=2)
+    word(ax, 4.95, 2.1, "λ · l1_loss:\nfake_B near B", "G", weight="bold", ha="left")
+    word(ax, 9.8, 4.25, "g_loss: fake high", "G", weight="bold", ha="left")
     ax.plot([2.8, 2.8, 9.7], [3.9, 4.25, 4.25], color=COLOURS["G"], lw=2, ls=(0, (3, 1.5)))
-    ax.annotate("", (2.8, 3.87), (2.8, 4.2), arrowprops=back)
+    arrow(ax, (2.8, 4.2), (2.8, 3.87), "G")
     return figure
 
 
@@ -414,50 +416,34 @@ def draw_unet(G: Any, image: Tensor) -> "Figure":
     """
     import copy
 
-    import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
     from gantutor.models.unet import UNetBlock
 
     G = copy.deepcopy(G).eval()
-    down, up = [tuple(image.shape[:2])], []
     blocks = [module for module in G.modules() if isinstance(module, UNetBlock)]  # from the outermost on
+    seen: list[tuple[Tensor, Tensor]] = []  # what goes into a block and what comes out of it, the innermost first
     for block in blocks:
-        block.register_forward_hook(lambda block, given, made: sizes.append((given[0].shape[1:3], made.shape[1])))
-    sizes: list[tuple[Any, int]] = []
+        block.register_forward_hook(lambda block, given, made: seen.append((given[0], made)))
     with torch.no_grad():
         out = G(image[None])
-    for (channels, side), made in reversed(sizes):  # the innermost ends first
-        down.append((channels, side))
-        up.append((made - channels, side))
-    innermost = next(module for module in blocks[-1].model if isinstance(module, torch.nn.Conv2d))
-    bottom = (innermost.out_channels, down[-1][1] // 2)
-    up = [(out.shape[1], out.shape[2]), *up]
+    sizes = [(len(image), out.shape[1], image.shape[1])]  # channels on the way down and up, and the side
+    sizes += [(x.shape[1], made.shape[1] - x.shape[1], x.shape[2]) for x, made in reversed(seen)]
+    bottom = next(module for module in blocks[-1].model if isinstance(module, torch.nn.Conv2d)).out_channels
 
-    figure, ax = plt.subplots(figsize=(9, 3.1))
-    ax.set_axis_off()
-    last = len(down)
-    for i, ((c_down, side), (c_up, _)) in enumerate(zip(down, up, strict=True)):
-        height = 0.35 + 0.32 * np.log2(side)
-        for x, channels, name in ((i, c_down, "A"), (2 * last - i, c_up, "fake_B")):
-            ax.add_patch(
-                Rectangle((x - 0.26, -height / 2), 0.52, height, color=COLOURS["G"], alpha=0.85 if i else 0.35)
-            )
-            ax.text(
-                x,
-                -height / 2 - 0.08,
-                f"{side}²\n{channels} ch." if i else f"{name}\n{side}²",
-                ha="center",
-                va="top",
-                fontsize=8,
-            )
+    last = len(sizes)
+    figure, ax = canvas(9, 3.1, 1, 1)
+    boxes = [(last, 0.36, f"{sizes[-1][2] // 2}²\n{bottom} ch.", 1.0)]  # place, height, text and opacity
+    for i, (*channels, side) in enumerate(sizes):
+        height = 0.35 + 0.32 * float(np.log2(side))
+        for x, count, name in zip((i, 2 * last - i), channels, ("A", "fake_B"), strict=True):
+            boxes += [(x, height, f"{side}²\n{count} ch." if i else f"{name}\n{side}²", 0.85 if i else 0.35)]
         if i:
-            y = height / 2 - 0.12
-            skip = {"arrowstyle": "-|>", "color": COLOURS["ink"], "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
-            ax.annotate("", (2 * last - i - 0.28, y), (i + 0.28, y), arrowprops=skip)
-    ax.add_patch(Rectangle((last - 0.26, -0.18), 0.52, 0.36, color=COLOURS["G"]))
-    ax.text(last, -0.26, f"{bottom[1]}²\n{bottom[0]} ch.", ha="center", va="top", fontsize=8)
-    ax.text(last, 0.95, "skips", ha="center", va="bottom", fontsize=10)
+            arrow(ax, (i + 0.28, height / 2 - 0.12), (2 * last - i - 0.28, height / 2 - 0.12), lw=1.2)
+    for x, height, text, alpha in boxes:
+        ax.add_patch(Rectangle((x - 0.26, -height / 2), 0.52, height, color=COLOURS["G"], alpha=alpha))
+        word(ax, x, -height / 2 - 0.08, text, fontsize=8, va="top")
+    word(ax, last, 0.95, "skips", va="bottom")
     ax.set(xlim=(-0.6, 2 * last + 0.6), ylim=(-1.75, 1.25))
     return figure
 
@@ -473,21 +459,22 @@ def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Fig
 
     count = len(next(iter(rows.values()))[0])
     figure, axes = plt.subplots(len(rows), count, figsize=(9, 1.15 * len(rows) + 0.1), squeeze=False)
+    start = field.first + (field.size - field.stride) / 2 - 0.5
     for line, (name, (images, verdicts)) in zip(axes, rows.items(), strict=True):
-        for ax, image, verdict in zip(line, images, verdicts, strict=True):
-            edge = field.first + (field.size - field.stride) / 2 - 0.5
-            end = edge + len(verdict) * field.stride
+        for ax, image, verdict in zip(line, images, verdicts.cpu().numpy(), strict=True):
+            end = start + len(verdict) * field.stride
             grey = tile(image.mean(dim=0, keepdim=True)[None], 1)  # colours of its own would pass for verdicts
             ax.imshow(grey, cmap="gray", vmin=-160, vmax=255)
-            heat = ax.imshow(
-                verdict.cpu().numpy(), cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(edge, end, end, edge)
-            )
+            heat = ax.imshow(verdict, cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(start, end, end, start))
             ax.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5), xticks=[], yticks=[])
             ax.grid(False)
             ax.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.colorbar(heat, ax=axes, label="D: fake … real", fraction=0.03)
     return figure
+
+
+# Notebooks 04 and 05: tables over seeds -------------------------------------------------------------------------------
 
 
 def plot_by_seed(
@@ -506,25 +493,39 @@ def plot_by_seed(
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(scores), figsize=(9, 0.9 + 0.33 * len(conditions)), sharey=True, squeeze=False)
+    chosen = {
+        name: [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+        for name, wanted in conditions.items()
+    }
+    figure, axes = plt.subplots(1, len(scores), figsize=(9, 0.9 + 0.33 * len(chosen)), sharey=True, squeeze=False)
     for ax, (score, title) in zip(axes[0], scores.items(), strict=True):
-        for y, wanted in enumerate(conditions.values()):
-            chosen = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-            values = [row[score] for row in chosen]
-            ax.plot(values, [y] * len(values), "o", ms=5, mew=0, alpha=0.6, color=COLOURS["ink"])
-            ax.plot([np.mean(values)] * 2, [y - 0.32, y + 0.32], color=COLOURS["ink"], lw=2)
+        plot_seeds(ax, {name: {"": [row[score] for row in found]} for name, found in chosen.items()})
         for name, value in (marks or {}).get(score, {}).items():
             ax.axvline(value, ls="--", lw=1, color=COLOURS["real"])
-            ax.annotate(
-                name, (value, -0.62), ha="center", va="bottom", color=COLOURS["real"], fontsize=9, annotation_clip=False
-            )
+            word(ax, value, -0.62, name, "real", fontsize=9, va="bottom")
         ax.set_title(title, pad=16)
-        ax.set(yticks=range(len(conditions)), yticklabels=list(conditions), ylim=(len(conditions) - 0.5, -0.5))
-        ax.grid(False, axis="y")
     return figure
 
 
-# CycleGAN (notebook 05) -----------------------------------------------------------------------------------------------
+def plot_seeds(ax: "Axes", values: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> None:
+    """A row for each name, the first at the top, with a mark for each seed and a bar at their mean.
+
+    `values` has, for each name, the seeds' values by direction: one, or two that are told apart by marker and place.
+    """
+    for row, directions in enumerate(values.values()):
+        shifts = (-0.15, 0.15) if len(directions) > 1 else (0.0,)
+        for (direction, seeds), shift, (marker, fill) in zip(
+            directions.items(), shifts, (("o", "full"), ("s", "none")), strict=False
+        ):
+            style: dict[str, Any] = {"color": COLOURS["ink"], "fillstyle": fill, "ms": 5, "alpha": 0.6, "ls": "none"}
+            ax.plot(seeds, [row + shift] * len(seeds), marker, label=direction if not row else None, **style)
+            ax.plot(np.mean(seeds), row + shift, "|", color=COLOURS["ink"], ms=14, mew=2)
+    names = list(values)
+    ax.set(title=title, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.grid(False, axis="y")
+
+
+# Notebook 05 ----------------------------------------------------------------------------------------------------------
 
 
 def quantise(images: Tensor, levels: int) -> Tensor:
@@ -551,43 +552,23 @@ def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str,
     """
     for name, (x, y) in CYCLE_PLACES.items():
         ax.imshow(tile(images[name][None], 1), extent=(x, x + 0.8, y, y + 0.8))
-        ax.text(x + 0.4, y - 0.03, name, ha="center", va="top")
+        word(ax, x + 0.4, y - 0.03, name, va="top")
     for start, end, network, style in CYCLE_ARROWS:
         (x, y), (to, _) = CYCLE_PLACES[start], CYCLE_PLACES[end]
-        arrow = {"arrowstyle": "-|>", "lw": 2.5, "ls": style, "color": COLOURS["G"]}
-        ax.annotate("", (to - 0.08, y + 0.4), (x + 0.88, y + 0.4), arrowprops=arrow)
-        ax.text((x + to) / 2 + 0.4, y + 0.5, network, ha="center", color=COLOURS["G"], weight="bold")
+        arrow(ax, (x + 0.88, y + 0.4), (to - 0.08, y + 0.4), "G", ls=style, lw=2.5)
+        word(ax, (x + to) / 2 + 0.4, y + 0.5, network, "G", weight="bold", va="baseline")
     for name, text, place, ends, colour in CYCLE_TERMS:
         for seen in ends.values():
-            ax.annotate("", place, seen, arrowprops={"arrowstyle": "-", "color": COLOURS[colour], "ls": ":", "lw": 1.5})
+            arrow(ax, seen, place, colour, arrowstyle="-", ls=":", lw=1.5)
         box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": COLOURS[colour], "lw": 1.5}
-        label = f"{name}: {text}\ngradient in G_AB: {gradients[name]:.2f}"
-        ax.text(*place, label, ha="center", va="center", color=COLOURS[colour], bbox=box, fontsize=9)
+        word(
+            ax,
+            *place,
+            f"{name}: {text}\ngradient in G_AB: {gradients[name]:.2f}",
+            colour,
+            bbox=box,
+            fontsize=9,
+            zorder=4,
+        )
     ax.set(xlim=(-0.15, 6.1), ylim=(-0.4, 3.3), aspect="equal")
     ax.set_axis_off()
-
-
-def image_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
-    """Images (N, C, H, W) in rows, each with its name at the left."""
-    images = list(rows.values())
-    height = images[0].shape[2]
-    show_images(ax, torch.cat(images), columns=len(images[0]))
-    for number, name in enumerate(rows):
-        ax.text(-4, (number + 0.5) * height, name, ha="right", va="center", fontsize=9)
-
-
-def plot_seeds(ax: "Axes", values: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> None:
-    """A row for each name, and in it a mark for each seed, for two directions side by side; a line is the mean.
-
-    `values` has, for each name, the seeds' values by direction. The directions are told apart by marker and place.
-    """
-    names = list(values)
-    for height, name in enumerate(reversed(names)):
-        for (direction, seeds), marker, shift in zip(values[name].items(), ("o", "s"), (0.15, -0.15), strict=False):
-            full = "full" if marker == "o" else "none"
-            style: dict[str, Any] = {"color": COLOURS["ink"], "fillstyle": full, "ms": 5}
-            label = direction if height == len(names) - 1 else None
-            ax.plot(seeds, [height + shift] * len(seeds), marker, ls="none", label=label, **style)
-            ax.plot(np.mean(seeds), height + shift, "|", color=COLOURS["ink"], ms=14, mew=2)
-    ax.set(title=title, yticks=range(len(names)), yticklabels=names[::-1])
-    ax.set(xlim=(0, None), ylim=(-0.5, len(names) - 0.5))

@@ -21,26 +21,13 @@ UNET = {"width": 2, "multipliers": (1, 2, 2), "dropout": 0.0}
 RESNET = {"width": 2, "downsamplings": 1, "end_kernel": 3}
 
 
-def filled(network: nn.Module, scale: float = 0.1) -> nn.Module:
-    """The network in float64 and evaluation mode, every number in its state dict a sine of its place."""
-    network = network.double().eval()
-    for number, (name, tensor) in enumerate(network.state_dict().items()):
-        if tensor.is_floating_point():
-            wave = torch.sin(0.7 * torch.arange(tensor.numel(), dtype=torch.float64) + number).view(tensor.shape)
-            offset = 0 if name.endswith(("bias", "running_mean")) else 1
-            tensor.copy_(scale * wave if tensor.dim() > 1 else offset + 0.2 * wave)
-    return network
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-def wave_image(channels: int, side: int) -> Tensor:
-    """(1, channels, side, side) in [-1, 1], float64."""
-    places = torch.arange(channels * side * side, dtype=torch.float64)
-    return torch.sin(0.3 * places + 0.001 * places.square() / side).view(1, channels, side, side)
-
-
-def fingerprint(images: Tensor) -> list[float]:
-    """Mean, standard deviation, and two pixels: enough to tell two functions apart."""
-    return [images.mean().item(), images.std().item(), images[0, 0, 1, 2].item(), images[0, -1, -3, -2].item()]
+def to_bytes(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] as the uint8 that they came from."""
+    return ((images + 1) * 127.5).round().byte()
 
 
 def spread(*networks: nn.Module) -> None:

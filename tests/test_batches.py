@@ -28,8 +28,8 @@ SETS: dict[str, tuple[Any, int]] = {
 @pytest.mark.parametrize("name", SETS)
 def test_the_shares_are_the_whole_batch(name: str) -> None:
     loader, z_dim = SETS[name]
-    whole = Batches(loader(name), 6, z_dim, seed=1)
-    replicas = [Batches(loader(name), 6, z_dim, seed=1) for _ in range(3)]
+    data = loader(name)
+    whole, *replicas = (Batches(data, 6, z_dim, seed=1) for _ in range(4))
     for rank, batches in enumerate(replicas):
         batches.share = Share(rank, 3)
     for _ in range(2):

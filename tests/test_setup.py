@@ -34,9 +34,11 @@ def tree() -> list[Path]:
 
 
 def project_dependencies() -> list[Requirement]:
-    """The bounds of pyproject.toml, those of the extra "dev" included."""
+    """The bounds of pyproject.toml, those of the extras "lab" and "dev" included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    lines = [Requirement(line) for line in project["dependencies"] + extras["lab"] + extras["dev"]]
+    return [line for line in lines if line.name != project["name"]]
 
 
 def pins() -> list[Requirement]:

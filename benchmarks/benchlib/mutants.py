@@ -634,13 +634,8 @@ ROOMS = {
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
-            *(
-                "tests/test_batches.py",
-                "tests/data/test_pairs.py",
-                "tests/data/test_own_images.py",
-                "tests/data/test_loading.py",
-            ),
-            *("-k", "not download and not worker and not mirror and not network"),
+            *("tests/data/test_images.py", "tests/data/test_pairs.py", "tests/data/test_own_images.py"),
+            *("tests/test_batches.py", "-k", "not worker"),
         ),
         DATA,
     ),

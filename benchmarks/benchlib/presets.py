@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchlib import copied
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout
-from gantutor.data import Images, load, load_pairs, load_unpaired, paired_folder, unpaired_folders
+from gantutor.data import Images, load, load_pairs, paired_folder, unpaired_folders
 from gantutor.data.pairs import JITTER
 from gantutor.training import Run
 
@@ -132,9 +132,9 @@ def prepare_pairs(preset: Preset, folder: Path) -> None:
 
 
 def prepare_unpaired(preset: Preset, folder: Path) -> None:
-    data = load_unpaired("maps_mini", size=preset.size, number=preset.pictures)
-    save(data.A, folder / "A")
-    save(data.B, folder / "B")
+    data = load_pairs("maps_mini", size=preset.size, number=2 * preset.pictures)
+    save(data.A[: preset.pictures], folder / "A")
+    save(data.B[preset.pictures :], folder / "B")
 
 
 KINDS: dict[str, Kind] = {

@@ -15,8 +15,7 @@ from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
 from gantutor.model_state import optimizers
-from gantutor.models import N_LAYERS, output_side, patchgan, resnet, unet
-from gantutor.models.layers import REFERENCE_NORMS
+from gantutor.models import N_LAYERS, REFERENCE_NORMS, output_side, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import Run, pick_device
 from gantutor.traits import check_step

@@ -12,44 +12,40 @@ For image-to-image translation there are pairs, A the input and B the target, an
     A, B = load_unpaired("emoji").sample(4, generator)  # each float32 (4, 3, 64, 64): A[i] is not B[i]'s
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
-from gantutor.data.common import DataError, NamedSet, ready_sets
-from gantutor.data.downloads import fashion_mnist, kmnist, mnist
-from gantutor.data.emoji import emoji_flat, emoji_palette, emoji_sketch, emoji_unpaired
+from gantutor.data.common import Data, DataError, NamedSet, ready_sets
+from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, official_pairs, official_unpaired, torchvision_set
+from gantutor.data.drawing import drawn_pairs
+from gantutor.data.emoji import emoji_pairs, emoji_unpaired
+from gantutor.data.facades import FACADE_CLASSES, draw_facade
 from gantutor.data.images import Images, digits
-from gantutor.data.official import CYCLEGAN, PIX2PIX, official_pairs, official_unpaired
+from gantutor.data.maps import MAP_CLASSES, draw_map
 from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
 from gantutor.data.pairs import Label, Pairs, Unpaired
 from gantutor.data.points import Points, grid, moons, ring, spiral
-from gantutor.data.procedural import facades_mini, maps_mini, unpaired_maps_mini
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 
 DATA: dict[str, NamedSet[Points | Images]] = {
     **{name: NamedSet(points) for name, points in POINT_SETS.items()},
     "digits": NamedSet(digits),
-    "mnist": NamedSet(mnist, "download"),
-    "fashion_mnist": NamedSet(fashion_mnist, "download"),
-    "kmnist": NamedSet(kmnist, "download"),
+    **{name: NamedSet(partial(torchvision_set, name), "download") for name in MNIST},
 }
 
 PAIRED: dict[str, NamedSet[Pairs]] = {
-    "emoji_flat": NamedSet(emoji_flat),
-    "emoji_sketch": NamedSet(emoji_sketch),
-    "emoji_palette": NamedSet(emoji_palette),
-    "facades_mini": NamedSet(facades_mini),
-    "maps_mini": NamedSet(maps_mini),
+    **{f"emoji_{style}": NamedSet(partial(emoji_pairs, style)) for style in ("flat", "sketch", "palette")},
+    "facades_mini": NamedSet(partial(drawn_pairs, "facades_mini", draw_facade, FACADE_CLASSES)),
+    "maps_mini": NamedSet(partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES)),
     **{name: NamedSet(partial(official_pairs, name), "download") for name in PIX2PIX},
 }
 
 UNPAIRED: dict[str, NamedSet[Unpaired]] = {
     "emoji": NamedSet(emoji_unpaired),
-    "maps_mini": NamedSet(unpaired_maps_mini),
     **{name: NamedSet(partial(official_unpaired, name), "download") for name in CYCLEGAN},
 }
 
@@ -60,36 +56,32 @@ def load(name: str, device: str | torch.device = "cpu", **options: Any) -> Point
     Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
     files.
     """
-    check_name("data set", name, DATA, "image_folder(path)")
-    return DATA[name](device=device, **options)
+    return named_set("data set", name, DATA, "image_folder(path)")(device=device, **options)
 
 
 def load_pairs(name: str, device: str | torch.device = "cpu", **options: Any) -> Pairs:
     """The paired set called `name`, on `device`; `options` are those of the function in PAIRED.
 
-    Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
-    files.
+    Raises: as `load`.
     """
-    check_name("paired set", name, PAIRED, "paired_folder(path)")
-    return PAIRED[name](device=device, **options)
+    return named_set("paired set", name, PAIRED, "paired_folder(path)")(device=device, **options)
 
 
 def load_unpaired(name: str, device: str | torch.device = "cpu", **options: Any) -> Unpaired:
     """The unpaired set called `name`, on `device`; `options` are those of the function in UNPAIRED.
 
-    Raises: ValueError for an unknown name or option value, with those that exist; DataError for missing or damaged
-    files.
+    Raises: as `load`.
     """
-    check_name("unpaired set", name, UNPAIRED, "unpaired_folders(path_A, path_B)")
-    return UNPAIRED[name](device=device, **options)
+    return named_set("unpaired set", name, UNPAIRED, "unpaired_folders(path_A, path_B)")(device=device, **options)
 
 
-def check_name(what: str, name: str, names: Iterable[str], folder_reader: str) -> None:
+def named_set(what: str, name: str, sets: Mapping[str, NamedSet[Data]], folder_reader: str) -> NamedSet[Data]:
     """Raises: ValueError with the names that exist, and what is there for one's own images."""
-    if name not in names:
+    if name not in sets:
         raise ValueError(
-            f"{what} {name!r} is unknown; choose one of {', '.join(names)}; {folder_reader} is for your own images"
+            f"{what} {name!r} is unknown; choose one of {', '.join(sets)}; {folder_reader} is for your own images"
         )
+    return sets[name]
 
 
 __all__ = [

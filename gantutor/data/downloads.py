@@ -1,125 +1,329 @@
-"""`mnist`, `fashion_mnist` and `kmnist`, read and downloaded by torchvision, in its own layout: <root>/MNIST/raw/..."""
+"""Sets that are downloaded on request: MNIST and its like, and those of the pix2pix and CycleGAN papers.
 
+    load("mnist", download=True)  # once; then load("mnist")
+    load_pairs("facades", download=True)
+    load_unpaired("horse2zebra", download=True)
+
+They are their authors' and their sources', under terms of their own (torchvision and the readme of the reference
+implementation name them); gantutor contains none of them.
+"""
+
+import gzip
+import lzma
 import os
 import shutil
 import socket
+import tarfile
 import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from functools import partial
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
 from gantutor.data.images import Images
+from gantutor.data.own_images import MAX_BYTES, check_bytes, find_images, list_images, paired_folder, read_domain
+from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
-SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone; torchvision would wait for ever
+SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone
 
+# MNIST and its like, by torchvision -----------------------------------------------------------------------------------
 
-def mnist(device: str | torch.device = "cpu", **options: Any) -> Images:
-    """70,000 handwritten digits (LeCun, Cortes and Burges); options as in `torchvision_set`."""
-    return torchvision_set("mnist", "MNIST", device, **options)
-
-
-def fashion_mnist(device: str | torch.device = "cpu", **options: Any) -> Images:
-    """70,000 images of clothing (Xiao, Rasul and Vollgraf, 2017); options as in `torchvision_set`."""
-    return torchvision_set("fashion_mnist", "FashionMNIST", device, **options)
-
-
-def kmnist(device: str | torch.device = "cpu", **options: Any) -> Images:
-    """70,000 cursive Japanese characters (Clanuwat et al., 2018); options as in `torchvision_set`."""
-    return torchvision_set("kmnist", "KMNIST", device, **options)
+# Handwritten digits (LeCun, Cortes and Burges), clothing (Xiao, Rasul and Vollgraf, 2017), cursive Japanese characters
+# (Clanuwat et al., 2018): 70,000 images each, and the classes that read them.
+MNIST = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
 def torchvision_set(
-    name: str,
-    class_name: str,
-    device: str | torch.device,
-    split: str = "train",
-    size: int = 28,
-    download: bool = False,
-    root: str | Path | None = None,
+    name: str, device: str | torch.device = "cpu", split: str = "train", size: int = 28, download: bool = False
 ) -> Images:
     """Grey images (1, size, size) of one split, "train" or "test"; `size` 32 is 28 with a black margin.
 
-    `download=True` fetches what is missing or damaged. `root` is $GANTUTOR_DATA, else data/downloads in a checkout,
-    else the user's cache folder.
+    `download=True` fetches what is missing or damaged.
     Raises: ValueError for another split or size; DataError for missing or damaged files, or a failed download.
-    """
-    check_choice("split", split, ("train", "test"))
-    check_choice("size", size, (28, 32))
-    device = usable_device(device)
-    root = downloads_folder() if root is None else Path(root).expanduser()
-    try:
-        images, labels = read_split(name, root / class_name / "raw", split)
-    except DataError:
-        if not download:
-            raise
-        fetch_torchvision(name, class_name, root)
-        images, labels = read_split(name, root / class_name / "raw", split)
-    margin = (size - 28) // 2
-    images = F.pad(images[:, None], (margin, margin, margin, margin))
-    return Images(name, images.to(device), labels.to(device))
-
-
-def read_split(name: str, raw: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 28, 28) and labels int64 (N,) as torchvision reads them from the folder `raw`.
-
-    Raises: DataError naming the file that is missing or damaged.
-    """
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    prefix = "train" if split == "train" else "t10k"
-    image_file, label_file = raw / f"{prefix}-images-idx3-ubyte", raw / f"{prefix}-labels-idx1-ubyte"
-    images, labels = read_idx(name, image_file, read_image_file), read_idx(name, label_file, read_label_file)
-    if images.shape[1:] != (28, 28):
-        raise DataError(f"{image_file}: expected images (N, 28, 28), got {tuple(images.shape)}")
-    if len(images) != len(labels) or not len(images):
-        raise DataError(f"{image_file} has {len(images)} images, {label_file.name} has {len(labels)} labels")
-    return images, labels
-
-
-def read_idx(name: str, path: Path, read: Any) -> Tensor:
-    if not path.is_file():
-        raise DataError(f'{path} is missing. Get it: load("{name}", download=True)')
-    try:
-        tensor: Tensor = read(str(path))
-    except Exception as error:  # torchvision raises whatever the bytes lead it into
-        raise DataError(
-            f'{path} is damaged ({type(error).__name__}: {error}). Get it again: load("{name}", download=True)'
-        ) from error
-    return tensor
-
-
-def fetch_torchvision(name: str, class_name: str, root: Path) -> None:
-    """Let torchvision download all four files and check their MD5 in a temporary folder; then move the finished ones.
-
-    Each moves in one step, so what lies in <root>/<class_name>/raw is whole at every moment.
-    Raises: DataError for whatever goes wrong, with nothing left behind.
     """
     import torchvision.datasets
 
-    dataset = getattr(torchvision.datasets, class_name)
+    check_choice("split", split, ("train", "test"))
+    check_choice("size", size, (28, 32))
+    device = usable_device(device)
+    dataset, root = getattr(torchvision.datasets, MNIST[name]), downloads_folder()
+    read = partial(dataset, root, train=split == "train")
+    try:
+        found = read()
+    except Exception as error:  # torchvision raises whatever missing or damaged files lead it into
+        if not download:
+            raise DataError(
+                f'{name} is missing or damaged in {root} ({error}). Get it: load("{name}", download=True)'
+            ) from error
+        fetch_torchvision(name, dataset, root)
+        found = read()
+    images = F.pad(found.data[:, None], ((size - 28) // 2,) * 4)
+    return Images(name, images.to(device), found.targets.to(device))
+
+
+def fetch_torchvision(name: str, dataset: Any, root: Path) -> None:
+    """Let torchvision download all four files and check their MD5 in a temporary folder; then move the finished ones.
+
+    Each moves in one step, so what lies in `root` is whole at every moment.
+    Raises: DataError for whatever goes wrong, with nothing left behind.
+    """
     patience = socket.getdefaulttimeout()
-    temporary = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{class_name}-", dir=root)
-        socket.setdefaulttimeout(SECONDS_WITHOUT_A_BYTE)
-        dataset(temporary, download=True)
-        raw = root / class_name / "raw"
-        raw.mkdir(parents=True, exist_ok=True)
-        for archive, _ in dataset.resources:
-            file = Path(archive).stem
-            os.replace(Path(temporary, class_name, "raw", file), raw / file)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=root) as temporary:
+            socket.setdefaulttimeout(SECONDS_WITHOUT_A_BYTE)  # torchvision would wait for ever
+            raw = Path(dataset(temporary, download=True).raw_folder)
+            kept = root / raw.relative_to(temporary)
+            kept.mkdir(parents=True, exist_ok=True)
+            for file in raw.glob("*-ubyte"):
+                os.replace(file, kept / file.name)
     except Exception as error:  # network, checksum, a server's page instead of a file, a full disk
         raise DataError(
             f"{name} could not be downloaded to {root}: {error}\n"
-            f'Try again: load("{name}", download=True), or put the files into {root / class_name / "raw"} yourself; '
-            'load("digits") needs no download'
+            f'Try again: load("{name}", download=True), or put the files into {root / dataset.__name__ / "raw"} '
+            'yourself; load("digits") needs no download'
         ) from error
     finally:
         socket.setdefaulttimeout(patience)
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+
+# The papers' sets -----------------------------------------------------------------------------------------------------
+
+# The server of both papers' authors, as in the reference implementation's scripts. $GANTUTOR_OFFICIAL names another.
+BASE_URL = "http://efrosgans.eecs.berkeley.edu"
+
+# How many images the folders of each set hold. Pairs are judged by the test split, or by "val" where there is none.
+Parts = dict[str, int]
+PIX2PIX: dict[str, Parts] = {
+    "facades": {"train": 400, "val": 100, "test": 106},
+    "maps": {"train": 1096, "val": 1098},
+    "edges2shoes": {"train": 49825, "val": 200},
+    "edges2handbags": {"train": 138567, "val": 200},
+    "night2day": {"train": 17823, "val": 10, "test": 2287},
+}
+INPUT_IS_RIGHT = ("facades",)  # the others have the input on the left
+CYCLEGAN: dict[str, Parts] = {
+    "horse2zebra": {"trainA": 1067, "trainB": 1334, "testA": 120, "testB": 140},
+    "apple2orange": {"trainA": 995, "trainB": 1019, "testA": 266, "testB": 248},
+    "summer2winter_yosemite": {"trainA": 1231, "trainB": 962, "testA": 309, "testB": 238},
+    "monet2photo": {"trainA": 1072, "trainB": 6287, "testA": 121, "testB": 751},
+    "maps": {"trainA": 1096, "trainB": 1096, "testA": 1098, "testB": 1098},
+    "facades": {"trainA": 400, "trainB": 400, "testA": 106, "testB": 106},
+}
+
+
+def official_pairs(
+    name: str,
+    device: str | torch.device = "cpu",
+    split: str = "train",
+    size: int = 256,
+    download: bool = False,
+    number: int | None = None,
+    flip: bool = True,
+    jitter: bool = True,
+    max_bytes: int = MAX_BYTES,
+) -> Pairs:
+    """One split of a set of the pix2pix paper, turned so that A is the input; "train" has the test pairs with it.
+
+    `download=True` fetches what is missing or damaged. `number` takes only the first; at most 200 pairs are held out.
+    Raises: ValueError for another split; DataError for missing or damaged files, a failed download or too
+    many images.
+    """
+    parts = PIX2PIX[name]
+    check_choice("split", split, tuple(parts))
+    folder = ready_folder("pix2pix", f"{name}.tar.gz", parts, download, "load_pairs")
+
+    def part(split: str, number: int | None, **options: Any) -> Pairs:
+        read = paired_folder(folder / split, size, device, held_out=0, number=number, max_bytes=max_bytes)
+        return Pairs(name, read.A, read.B, **options)
+
+    judged = "test" if "test" in parts else "val"
+    pairs = with_held_out(part, split, number, (judged, 200), flip, jitter)
+    return pairs.reversed() if name in INPUT_IS_RIGHT else pairs
+
+
+def official_unpaired(
+    name: str,
+    device: str | torch.device = "cpu",
+    size: int = 256,
+    download: bool = False,
+    number: int | None = None,
+    flip: bool = True,
+    jitter: bool = True,
+    max_bytes: int = MAX_BYTES,
+) -> Unpaired:
+    """A set of the CycleGAN paper; options as in `official_pairs`, `number` of each domain at the most.
+
+    Nobody knows the right translation of its test images: it has no truth.
+    Raises: DataError for missing or damaged files, a failed download or too many images.
+    """
+    device = usable_device(device)
+    folder = ready_folder("cyclegan", f"{name}.zip", CYCLEGAN[name], download, "load_unpaired")
+    files = {part: find_images(folder / part)[:number] for part in CYCLEGAN[name]}
+    check_bytes(folder, sum(map(len, files.values())), size, max_bytes)
+    A, B, test_A, test_B = (read_domain(found, size, f"{name}, {part}").to(device) for part, found in files.items())
+    first, _, second = name.removesuffix("_yosemite").partition("2")
+    named = (first, second) if second else ("A", "B")
+    return Unpaired(name, A, B, test_A, test_B, named, flip=flip, jitter=jitter)
+
+
+def ready_folder(kind: str, file: str, parts: Parts, download: bool, function: str) -> Path:
+    """The folder that holds the set of a paper, whole.
+
+    Raises: DataError where it does not and `download` is False, or where the download fails.
+    """
+    name = file.partition(".")[0]
+    folder = downloads_folder() / kind / name
+    missing = shortfall(folder, parts)
+    if missing and not download:
+        raise DataError(f'{missing}. Get the set: {function}("{name}", download=True)')
+    if missing:
+        base = os.environ.get("GANTUTOR_OFFICIAL") or BASE_URL
+        fetch_archive(f"{base.rstrip('/')}/{kind}/datasets/{file}", folder, parts)
+    return folder
+
+
+def shortfall(folder: Path, parts: Parts) -> str:
+    """What is missing in `folder`, in words; "" where every part has as many images as it should."""
+    for part, count in parts.items():
+        found = len(list_images(folder / part))
+        if found < count:
+            return f"{folder / part} has {found:,} images; expected {count:,}"
+    return ""
+
+
+def fetch_archive(url: str, folder: Path, parts: Parts) -> None:
+    """Download, unpack beside `folder`, check, and only then rename: what is there is whole at every moment.
+
+    An archive that is damaged or not what it should be is thrown away; one that only found no room is kept.
+    Raises: DataError for whatever goes wrong.
+    """
+    archive = folder.parent / url.rpartition("/")[2]
+    if not archive.is_file():
+        fetch(url, archive)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as temporary:
+        try:
+            unpack(archive, Path(temporary))
+            missing = shortfall(Path(temporary, folder.name), parts)
+            if missing:
+                raise DataError(f"{archive.name} from {url} is not the set: {missing.removeprefix(f'{temporary}/')}")
+        except OSError as error:  # above all a full disk
+            raise DataError(f"{archive} cannot be unpacked into {folder.parent} ({error}); it is kept") from error
+        except DataError:
+            archive.unlink()
+            raise
+        if folder.exists():  # an older, incomplete one
+            os.replace(folder, Path(temporary, "older"))
+        os.replace(Path(temporary, folder.name), folder)
+    archive.unlink()
+
+
+# One large file -------------------------------------------------------------------------------------------------------
+
+
+def fetch(url: str, path: Path) -> None:
+    """Download `url` to `path`, going on with what an earlier, broken download has left in `path`.part.
+
+    Raises: DataError for whatever goes wrong; what has come is kept, so that the next call goes on. ValueError for an
+    address that is not http or https.
+    """
+    from tqdm import tqdm
+
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no address that can be downloaded; expected http:// or https://")
+    part, notes = Path(f"{path}.part"), Path(f"{path}.part.version")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(request(url, part, notes), timeout=SECONDS_WITHOUT_A_BYTE) as response:
+            check_response(url, path, response)
+            start = part.stat().st_size if response.status == 206 else 0
+            total = start + response.length
+            notes.write_text(f"{url} {version(response)}")
+            with part.open("r+b" if start else "wb") as file:
+                file.truncate(start)
+                file.seek(start)
+                with tqdm.wrapattr(file, "write", total, initial=start, desc=path.name) as target:
+                    shutil.copyfileobj(response, target, 2**18)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # nothing is left to fetch, or the file has changed
+            part.unlink(missing_ok=True)
+        raise DataError(f"{url} cannot be had: the server answered {error.code} ({error.reason}). Try again") from error
+    except (HTTPException, OSError) as error:  # the network, or a full disk
+        raise DataError(f"{url} cannot be had ({error}). Try again: what has come is kept in {part}") from error
+    if part.stat().st_size < total:
+        raise DataError(
+            f"{url} broke off after {part.stat().st_size:,} of {total:,} bytes. Try again: it goes on from there"
+        )
+    os.replace(part, path)
+    notes.unlink()
+
+
+def request(url: str, part: Path, notes: Path) -> urllib.request.Request:
+    """A request from the end of `part` on, if that is of this address and the server still has its version."""
+    asked = urllib.request.Request(url, headers={"User-Agent": "gantutor", "Accept-Encoding": "identity"})
+    known_url, _, known = notes.read_text().partition(" ") if notes.is_file() else ("", "", "")
+    if known_url == url and known and part.is_file():
+        asked.add_header("Range", f"bytes={part.stat().st_size}-")
+        asked.add_header("If-Range", known)
+    return asked
+
+
+def version(response: HTTPResponse) -> str:
+    """What tells this version of the file from another: a strong ETag or the date, "" for neither."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def check_response(url: str, path: Path, response: HTTPResponse) -> None:
+    """Raises: DataError for a page instead of an archive, an unknown length, or where the disk has less free."""
+    kind, free = response.headers.get_content_type(), shutil.disk_usage(path.parent).free
+    if kind.startswith("text/"):
+        raise DataError(
+            f"{url} is not an archive: the server sent {kind}, perhaps a page that says why. "
+            f"Open the address in a browser, and put {path.name} into {path.parent} yourself"
+        )
+    if response.length is None:
+        raise DataError(f"{url}: the server does not say how long the file is")
+    if response.length > free:
+        needed = f"{path.name} needs {response.length:,} bytes"
+        raise DataError(f"{needed}, but {path.parent} has {free:,} free. Nothing was written")
+
+
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
+    FileExistsError, IsADirectoryError, NotADirectoryError,  # two members are in each other's way
+)  # fmt: skip
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .tar.gz or a .zip into `folder`. The standard library lets no member leave it.
+
+    Raises: DataError for an archive that is damaged, or refused by the standard library; OSError, as for a full disk.
+    """
+    from tqdm import tqdm
+
+    if not hasattr(tarfile, "data_filter"):  # its check of each member
+        raise DataError("Unpacking needs Python 3.11.4 or newer")
+    progress = partial(tqdm, desc=f"unpacking {archive.name}", unit="file")
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                for name in progress(file.namelist()):
+                    file.extract(name, folder)
+            return
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in progress(tar):
+                tar.extract(member, folder, filter="data")
+            while stream.read(2**20):  # to the very end, where gzip checks its CRC; tarfile stops before
+                pass
+    except DAMAGED as error:
+        raise DataError(f"{archive} is damaged or refused ({error or type(error).__name__}). Get it again") from error

@@ -4,18 +4,22 @@ The file of the digits holds the originals, not the enlargements: it is small, i
 by number, and how the images were enlarged can be read here. Source and licence: data/digits.LICENSE.txt.
 """
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.data.arrays import checksum
-from gantutor.data.common import DataError, check_choice, check_draw, embedded_file, how_to_restore, usable_device
+from gantutor.data.common import (
+    check_choice,
+    check_draw,
+    check_like,
+    check_uint8,
+    embedded_file,
+    read_embedded,
+    usable_device,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +36,9 @@ class Images:
     kind: ClassVar[str] = "images"
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.dim() != 4 or not self.images.numel():
-            raise ValueError(
-                f"{self.name}: expected images uint8 (N, C, H, W), none of them 0, "
-                f"got {self.images.dtype} {tuple(self.images.shape)}"
-            )
-        if self.labels is None:
-            return
-        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self),):
-            raise ValueError(
-                f"{self.name}: expected labels int64 ({len(self)},), got {self.labels.dtype} {tuple(self.labels.shape)}"
-            )
-        if self.labels.device != self.device:
-            raise ValueError(f"{self.name}: the images are on {self.device}, the labels on {self.labels.device}")
+        check_uint8(self.name, self.images)
+        if self.labels is not None:
+            check_like(f"{self.name}, labels", self.labels, torch.int64, (len(self),), self.device)
 
     def __repr__(self) -> str:
         return f"<Images {self.name}: {len(self):,} of {self.shape} on {self.device}>"
@@ -66,9 +60,7 @@ class Images:
 
         Raises: ValueError for n < 1 or a generator on another device.
         """
-        check_draw(n, generator, self.device)
-        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device)
-        return to_float(self.images[chosen])
+        return draw(n, generator, self.images)[0]
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -76,8 +68,17 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
-ARRAYS = {"images": (1797, 8, 8), "labels": (1797,), "held_out": (1797,)}  # all uint8
-SHA256 = "b6e141bd52712d498ce15d9ccebe68b564bdaba74205256d1a3dc6fd4c4ceb90"
+def draw(n: int, generator: torch.Generator, *sets: Tensor) -> list[Tensor]:
+    """`n` images of each set, with replacement, at the same places in all: float32 (n, C, H, W) in [-1, 1].
+
+    Raises: ValueError for n < 1 or a generator on another device.
+    """
+    check_draw(n, generator, sets[0].device)
+    chosen = torch.randint(len(sets[0]), (n,), generator=generator, device=sets[0].device)
+    return [to_float(images[chosen]) for images in sets]
+
+
+DIGITS_SHA256 = "b6e141bd52712d498ce15d9ccebe68b564bdaba74205256d1a3dc6fd4c4ceb90"
 
 
 def digits(device: str | torch.device = "cpu", split: str = "train", size: int = 28) -> Images:
@@ -89,8 +90,8 @@ def digits(device: str | torch.device = "cpu", split: str = "train", size: int =
     check_choice("split", split, ("train", "test", "all"))
     check_choice("size", size, (8, 28, 32))
     device = usable_device(device)
-    arrays = read_digits(embedded_file("digits.npz"))
-    images, labels, held_out = (torch.from_numpy(arrays[name]) for name in ARRAYS)
+    arrays = read_embedded(embedded_file("digits.npz"), DIGITS_SHA256)
+    images, labels, held_out = (torch.from_numpy(arrays[name]) for name in ("images", "labels", "held_out"))
     if split != "all":
         chosen = held_out == (split == "test")
         images, labels = images[chosen], labels[chosen]
@@ -110,21 +111,4 @@ def enlarge_digits(ink: Tensor, size: int) -> Tensor:
     none, full = (torch.sigmoid(torch.tensor(9 * (level - 0.45))) for level in (0.0, 1.0))
     stroke = (torch.sigmoid(9 * (smooth - 0.45)) - none) / (full - none)
     images = (stroke.clamp(0, 1) * 255).round().byte()
-    margin = (size - 28) // 2
-    return F.pad(images, (margin, margin, margin, margin))
-
-
-def read_digits(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in `path`, proved to be the ones that were built.
-
-    Raises: DataError for anything else.
-    """
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
-        intact = checksum(arrays) == SHA256
-    except Exception as error:  # a damaged zip makes numpy raise one of a dozen
-        raise DataError(f"{path} is damaged ({error}). {how_to_restore(path.name)}") from error
-    if not intact:
-        raise DataError(f"{path} does not hold what it should (its checksum is wrong). {how_to_restore(path.name)}")
-    return arrays
+    return F.pad(images, ((size - 28) // 2,) * 4)

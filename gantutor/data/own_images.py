@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -47,15 +47,10 @@ def image_folder(
     check_positive("workers", workers)
     device = usable_device(device)
     root = Path(path).expanduser()
-    files = find_images(root)
+    files, name = find_images(root), root.resolve().name
     if len(files) * channels * size * size > max_bytes:
-        return Folder(root.resolve().name, files, size, channels, device, workers)
-
-    from tqdm import tqdm
-
-    progress = tqdm(files, desc=f"reading {root.name}", unit="picture", disable=len(files) < 500)
-    images = torch.stack([read_image(file, size, channels) for file in progress])
-    return Images(root.resolve().name, images.to(device))
+        return Folder(name, files, size, channels, device, workers)
+    return Images(name, read_domain(files, size, name, channels).to(device))
 
 
 class Folder:
@@ -183,11 +178,16 @@ def find_images(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; image_folder needs one with images in it")
+    files = list_images(root)
+    if not files:
+        raise DataError(f"{root} has no images in it or in its folders; an image's name ends in {', '.join(SUFFIXES)}")
+    return files
+
+
+def list_images(root: Path) -> list[Path]:
     names = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not names:
-        raise DataError(f"{root} has no images in it or in its folders; a image's name ends in {', '.join(SUFFIXES)}")
-    return [root / name for name in sorted(names, key=lambda name: name.parts)]
+    visible = (name for name in names if not any(part.startswith(".") for part in name.parts))
+    return [root / name for name in sorted(visible, key=lambda name: name.parts)]
 
 
 def read_pictures(paths: Sequence[Path], size: int, channels: int) -> Tensor:
@@ -320,14 +320,12 @@ def find_pairs(root: Path) -> list[tuple[Path, ...]]:
     for side, other in ("AB", "BA"):
         if not (root / side).is_dir():
             raise DataError(f"{root} has a folder {other}, but no folder {side} with its partners")
-    sides = [
-        {file.relative_to(root / side).with_suffix(""): file for file in find_images(root / side)} for side in "AB"
-    ]
-    for mine, others, side in ((sides[0], sides[1], "B"), (sides[1], sides[0], "A")):
-        alone = [file for name, file in mine.items() if name not in others]
-        if alone:
-            more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
-            raise DataError(f"{alone[0]}{more} has no partner of the same name in {root / side}")
+    roots = (root / "A", root / "B")
+    sides = [{file.relative_to(side).with_suffix(""): file for file in find_images(side)} for side in roots]
+    alone = sorted(file for side in sides for name, file in side.items() if not all(name in other for other in sides))
+    if alone:
+        more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+        raise DataError(f"{alone[0]}{more} has no partner of the same name in the other folder")
     return [(sides[0][name], sides[1][name]) for name in sorted(sides[0], key=lambda name: name.parts)]
 
 
@@ -357,24 +355,17 @@ def read_pair(files: tuple[Path, ...], size: int) -> tuple[Tensor, Tensor]:
     return square(halves[0], size), square(halves[1], size)
 
 
-def read_domain(files: Sequence[Path], size: int, name: str) -> Tensor:
-    """All of them, uint8 (N, 3, size, size)."""
-    return torch.stack(read_all(files, lambda file: read_image(file, size, 3), name))
+def read_domain(files: Sequence[Path], size: int, name: str, channels: int = 3) -> Tensor:
+    """All of them, uint8 (N, channels, size, size)."""
+    return torch.stack(read_all(files, lambda file: read_image(file, size, channels), name))
 
 
 def read_all(items: Sequence[Item], read: Callable[[Item], Result], name: str) -> list[Result]:
     """`read` each in a few threads, in order, with a progress bar where there are many."""
-    from tqdm import tqdm
+    from tqdm.contrib.concurrent import thread_map
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        progress = tqdm(
-            pool.map(read, items),
-            total=len(items),
-            desc=f"reading {name}",
-            unit="file",
-            disable=len(items) < READ_WITHOUT_BAR,
-        )
-        return list(progress)
+    few = len(items) < READ_WITHOUT_BAR
+    return thread_map(read, items, max_workers=WORKERS, desc=f"reading {name}", unit="file", disable=few)
 
 
 def held_out_places(count: int, share: float) -> Tensor:
@@ -387,8 +378,7 @@ def held_out_places(count: int, share: float) -> Tensor:
 
 def check_options(size: int, number: int | None, held_out: float) -> None:
     check_positive("size", size)
-    if number is not None:
-        check_positive("number", number)
+    check_positive("number", number)
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out={held_out}: expected a share from 0 to below 1")
 

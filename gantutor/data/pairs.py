@@ -1,7 +1,7 @@
 """Images of two domains on the device: `Pairs` belong together, two by two; `Unpaired` ones have no partners."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.data.common import check_choice, check_draw
-from gantutor.data.images import to_float
+from gantutor.data.common import check_choice, check_like, check_uint8
+from gantutor.data.images import draw, to_float
 
 JITTER = 286 / 256  # an image of 256 is enlarged to 286, and 256 of it are cut out
 
@@ -22,8 +22,23 @@ class Label(NamedTuple):
     colour: tuple[int, int, int]
 
 
+class TwoSides:
+    """What `Pairs` and `Unpaired` share: `A` gives the shape and the device of all."""
+
+    A: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image of A: (C, H, W)."""
+        return tuple(self.A.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        return self.A.device
+
+
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class Pairs(TwoSides):
     """All pairs of a set: the inputs `A` and the targets `B`, uint8 (N, C, H, W) of one height and width.
 
     `labels` uint8 (N, H, W) holds the class of each pixel where it is known, an index into `classes`. `label_map` says
@@ -46,52 +61,32 @@ class Pairs:
 
     def __post_init__(self) -> None:
         check_choice("label_map", self.label_map, ("", "A", "B"))
-        for which, images in (("A", self.A), ("B", self.B)):
-            check_uint8_images(f"{self.name}, {which}", images)
-        if len(self.A) != len(self.B) or self.A.shape[2:] != self.B.shape[2:] or self.A.device != self.B.device:
-            raise ValueError(
-                f"{self.name}: A is {tuple(self.A.shape)} on {self.A.device}, B is {tuple(self.B.shape)} on "
-                f"{self.B.device}; expected as many of both, of one size, on one device"
-            )
+        check_uint8(f"{self.name}, A", self.A)
+        check_uint8(f"{self.name}, B", self.B)
+        many, side = len(self), self.shape[1:]
+        check_like(f"{self.name}, B", self.B, torch.uint8, (many, self.B.shape[1], *side), self.device)
         if self.labels is None:
             return
-        expected = (len(self), *self.A.shape[2:])
-        if self.labels.dtype != torch.uint8 or self.labels.shape != expected or self.labels.device != self.device:
-            raise ValueError(
-                f"{self.name}: expected labels uint8 {expected} on {self.device}, "
-                f"got {self.labels.dtype} {tuple(self.labels.shape)} on {self.labels.device}"
-            )
+        check_like(f"{self.name}, labels", self.labels, torch.uint8, (many, *side), self.device)
         highest = int(self.labels.max())
         if highest >= len(self.classes):
             raise ValueError(f"{self.name}: a label is {highest}, but there are {len(self.classes)} classes")
 
     def __repr__(self) -> str:
-        A, B = tuple(self.A.shape[1:]), tuple(self.B.shape[1:])
         held_out = f", {len(self.held_out):,} more held out" if self.held_out else ""
-        return f"<Pairs {self.name}: {len(self):,} of {A} → {B} on {self.device}{held_out}>"
+        shapes = f"{self.shape} → {tuple(self.B.shape[1:])}"
+        return f"<Pairs {self.name}: {len(self):,} of {shapes} on {self.device}{held_out}>"
 
     def __len__(self) -> int:
         return len(self.A)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one input: (C, H, W)."""
-        return tuple(self.A.shape[1:])
-
-    @property
-    def device(self) -> torch.device:
-        return self.A.device
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`n` pairs (A, B) drawn with replacement and augmented, float32 (n, C, H, W) in [-1, 1].
 
         Raises: ValueError for n < 1 or a generator on another device.
         """
-        check_draw(n, generator, self.device)
-        chosen = torch.randint(len(self), (n,), generator=generator, device=self.device)
-        images = [to_float(self.A[chosen]), to_float(self.B[chosen])]
         hard = [self.label_map == "A", self.label_map == "B"]
-        A, B = augment(images, hard, generator, flip=self.flip, jitter=self.jitter)
+        A, B = augment(draw(n, generator, self.A, self.B), hard, generator, flip=self.flip, jitter=self.jitter)
         return A, B
 
     def first(self, n: int) -> tuple[Tensor, Tensor]:
@@ -109,12 +104,70 @@ class Pairs:
         )
 
 
-def check_uint8_images(name: str, images: Tensor) -> None:
-    """Raises: ValueError for what is not uint8 (N, C, H, W) with something in it."""
-    if images.dtype != torch.uint8 or images.dim() != 4 or not images.numel():
-        raise ValueError(
-            f"{name}: expected images uint8 (N, C, H, W), none of them 0, got {images.dtype} {tuple(images.shape)}"
+def with_held_out(
+    part: Callable[..., Pairs], split: str, number: int | None, judged: tuple[str, int | None], flip: bool, jitter: bool
+) -> Pairs:
+    """The first `number` of one split, made by `part(split, number, ...)`.
+
+    The train split is augmented (`flip`, `jitter`) and has with it what it is `judged` by; the others are as they are.
+    """
+    if split != "train":
+        return part(split, number)
+    return part(split, number, flip=flip, jitter=jitter, held_out=part(*judged))
+
+
+@dataclass(frozen=True, eq=False)
+class Unpaired(TwoSides):
+    """The training images `A` and `B` of two domains, and held-out ones, uint8 (N, C, H, W), each of its own number.
+
+    `domains` names the two. Where `has_truth`, test_B[i] is what the perfect translation would make of test_A[i], and
+    the other way round: the generators never see it, so that they can be measured against it. `flip` and `jitter` are
+    the augmentation that `sample` applies.
+    Raises: ValueError for tensors of another dtype or shape, or on two devices.
+    """
+
+    name: str
+    A: Tensor
+    B: Tensor
+    test_A: Tensor
+    test_B: Tensor
+    domains: tuple[str, str] = ("A", "B")
+    has_truth: bool = False
+    flip: bool = False
+    jitter: bool = False
+
+    kind: ClassVar[str] = "unpaired"
+
+    def __post_init__(self) -> None:
+        for which in ("A", "B", "test_A", "test_B"):
+            images = getattr(self, which)
+            check_uint8(f"{self.name}, {which}", images)
+            check_like(f"{self.name}, {which}", images, torch.uint8, (len(images), *self.shape), self.device)
+        if self.has_truth and len(self.test_A) != len(self.test_B):
+            raise ValueError(
+                f"{self.name}: {len(self.test_A)} test images of A and {len(self.test_B)} of B; "
+                "with the truth known there must be as many of both"
+            )
+
+    def __repr__(self) -> str:
+        many_A, many_B, tests_A, tests_B = (f"{len(images):,}" for images in (self.A, self.B, self.test_A, self.test_B))
+        sides = f"{many_A} of {self.domains[0]} and {many_B} of {self.domains[1]}"
+        return f"<Unpaired {self.name}: {sides}, {self.shape}, on {self.device}, {tests_A} and {tests_B} more to test>"
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`n` images of each domain, drawn apart, with replacement, and augmented: float32 (n, C, H, W) in [-1, 1].
+
+        Raises: ValueError for n < 1 or a generator on another device.
+        """
+        (A,), (B,) = (
+            augment(draw(n, generator, images), [False], generator, flip=self.flip, jitter=self.jitter)
+            for images in (self.A, self.B)
         )
+        return A, B
+
+    def test(self, n: int) -> tuple[Tensor, Tensor]:
+        """The first `n` test images of each as they are, float32 (n, C, H, W) in [-1, 1]; pairs if `has_truth`."""
+        return to_float(self.test_A[:n]), to_float(self.test_B[:n])
 
 
 def augment(
@@ -151,91 +204,11 @@ def enlarge(batch: Tensor, size: tuple[int, int], hard: bool) -> Tensor:
 
 def cut(batch: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
     """From each image of (n, C, H, W) its own window, with the upper left corner (top[i], left[i])."""
-    rows = top[:, None] + torch.arange(height, device=top.device)
-    columns = left[:, None] + torch.arange(width, device=left.device)
-    which = torch.arange(len(batch), device=top.device)[:, None, None]
-    return batch.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    windows = batch.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(batch), device=top.device), :, top, left]
 
 
 def draw_labels(labels: Tensor, classes: Sequence[Label]) -> Tensor:
     """Class numbers (..., H, W) to images uint8 (..., 3, H, W)."""
     colours = torch.tensor([label.colour for label in classes], dtype=torch.uint8, device=labels.device)
     return colours[labels.long()].movedim(-1, -3).contiguous()
-
-
-def read_labels(pictures: Tensor, classes: Sequence[Label]) -> Tensor:
-    """Images uint8 (..., 3, H, W) to class numbers uint8 (..., H, W): the class whose colour is nearest."""
-    colours = torch.tensor([label.colour for label in classes], dtype=torch.float32, device=pictures.device)
-    pixels = pictures.movedim(-3, -1).float()
-    return torch.cdist(pixels.flatten(0, -2), colours).argmin(1).byte().view(pixels.shape[:-1])
-
-
-@dataclass(frozen=True, eq=False)
-class Unpaired:
-    """The training images `A` and `B` of two domains, and held-out ones, uint8 (N, C, H, W), each of its own number.
-
-    `domains` names the two. Where `has_truth`, test_B[i] is what the perfect translation would make of test_A[i], and
-    the other way round: the generators never see it, so that they can be measured against it. `flip` and `jitter` are
-    the augmentation that `sample` applies.
-    Raises: ValueError for tensors of another dtype or shape, or on two devices.
-    """
-
-    name: str
-    A: Tensor
-    B: Tensor
-    test_A: Tensor
-    test_B: Tensor
-    domains: tuple[str, str] = ("A", "B")
-    has_truth: bool = False
-    flip: bool = False
-    jitter: bool = False
-
-    kind: ClassVar[str] = "unpaired"
-
-    def __post_init__(self) -> None:
-        parts = {"A": self.A, "B": self.B, "test_A": self.test_A, "test_B": self.test_B}
-        for which, images in parts.items():
-            check_uint8_images(f"{self.name}, {which}", images)
-            if images.shape[1:] != self.A.shape[1:] or images.device != self.A.device:
-                raise ValueError(
-                    f"{self.name}, {which}: expected images {self.shape} on {self.device}, as A has, "
-                    f"got {tuple(images.shape[1:])} on {images.device}"
-                )
-        if self.has_truth and len(self.test_A) != len(self.test_B):
-            raise ValueError(
-                f"{self.name}: {len(self.test_A)} test images of A and {len(self.test_B)} of B; "
-                "with the truth known there must be as many of both"
-            )
-
-    def __repr__(self) -> str:
-        (A, B), sides = self.domains, (self.A, self.B, self.test_A, self.test_B)
-        many_A, many_B, tests_A, tests_B = (f"{len(images):,}" for images in sides)
-        return (
-            f"<Unpaired {self.name}: {many_A} of {A} and {many_B} of {B}, {self.shape}, on {self.device}, "
-            f"{tests_A} and {tests_B} more to test>"
-        )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one image: (C, H, W)."""
-        return tuple(self.A.shape[1:])
-
-    @property
-    def device(self) -> torch.device:
-        return self.A.device
-
-    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`n` images of each domain, drawn apart, with replacement, and augmented: float32 (n, C, H, W) in [-1, 1].
-
-        Raises: ValueError for n < 1 or a generator on another device.
-        """
-        check_draw(n, generator, self.device)
-        drawn = []
-        for images in (self.A, self.B):
-            chosen = torch.randint(len(images), (n,), generator=generator, device=self.device)
-            drawn += augment([to_float(images[chosen])], [False], generator, flip=self.flip, jitter=self.jitter)
-        return drawn[0], drawn[1]
-
-    def test(self, n: int) -> tuple[Tensor, Tensor]:
-        """The first `n` test images of each as they are, float32 (n, C, H, W) in [-1, 1]; pairs if `has_truth`."""
-        return to_float(self.test_A[:n]), to_float(self.test_B[:n])

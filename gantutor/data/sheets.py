@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantutor.data.common import DataError, embedded_file, how_to_restore
+from gantutor.data.common import Bytes, DataError, embedded_file, how_to_restore
 from gantutor.data.images import to_float
-from gantutor.data.procedural.drawing import Bytes
 
 
 def to_sheet(images: Bytes, columns: int, quality: int | None = None) -> bytes:

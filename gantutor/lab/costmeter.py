@@ -8,7 +8,7 @@ from gantutor.configs.base import TrainStep
 from gantutor.configs.settings import declared_settings
 from gantutor.lab.messages import say
 from gantutor.ledger import Cost, cost
-from gantutor.ledger.text import count
+from gantutor.ledger.records import count
 from gantutor.training import Run
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gantutor.lab.flowchart import Flowchart
 from gantutor.ledger import Line, NetworkState, Trace
-from gantutor.ledger.text import count, together
+from gantutor.ledger.records import count, together
 
 LIT, FAULT = "#FFF3CD", "#F8D7DA"
 

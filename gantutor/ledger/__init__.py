@@ -1,9 +1,8 @@
-"""Evidence about a training step: what each line did, what the step costs, and which steps are the same."""
+"""Evidence about a training step, anybody's: what each line did, what it costs, and which steps are the same."""
 
 from gantutor.ledger.activations import activations
 from gantutor.ledger.compare import Comparison, Difference, compare
-from gantutor.ledger.cost import Cost, cost
-from gantutor.ledger.meter import NetworkCost
+from gantutor.ledger.cost import Cost, NetworkCost, cost
 from gantutor.ledger.records import (
     ALIVE,
     FREED,
@@ -11,13 +10,14 @@ from gantutor.ledger.records import (
     STALE,
     BatchNormState,
     Contribution,
+    Finding,
     Line,
     Link,
     NetworkState,
     TensorState,
     Trace,
 )
-from gantutor.ledger.trace import trace
+from gantutor.ledger.trace import trace, watching
 from gantutor.ledger.traffic import Traffic, TrafficShare, seconds_by_kind, traffic
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Contribution",
     "Cost",
     "Difference",
+    "Finding",
     "Line",
     "Link",
     "NetworkCost",
@@ -44,4 +45,5 @@ __all__ = [
     "seconds_by_kind",
     "trace",
     "traffic",
+    "watching",
 ]

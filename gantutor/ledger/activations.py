@@ -5,23 +5,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.ledger.copies import copied
+from gantutor.ledger.reach import undone
 
 
 def activations(network: nn.Module, *batches: Tensor) -> list[dict[str, Tensor]]:
     """A forward for each batch, and for each forward the layers' outputs in their order, by name ("3 BatchNorm2d").
 
-    The forwards run on one copy, without a graph, in the network's mode: nothing changes in the network, its running
+    The forwards run without a graph, in the network's mode, and are undone: nothing changes in the network, its running
     statistics and the global random state. Containers are not recorded; a layer that runs twice in a forward has its
     later outputs under "3 BatchNorm2d (2)".
     """
     found: list[dict[str, Tensor]] = []
-    with torch.no_grad(), copied(network, batches) as (twin, twin_batches):
-        for name, layer in layers(twin).items():
+    with torch.no_grad(), undone(network, *batches):
+        for name, layer in layers(network).items():
             layer.register_forward_hook(ActivationRecorder(f"{name} {type(layer).__name__}".strip(), found))
-        for batch in twin_batches:
+        for batch in batches:
             found.append({})
-            twin(batch)
+            network(batch)
     return found
 
 

@@ -1,5 +1,6 @@
-"""Are these steps the same update? Gradients, weights and statistics after one step from identical copies."""
+"""Are these steps the same update? Gradients, weights and statistics after one step from the same start."""
 
+import functools
 import html
 import itertools
 from collections.abc import Callable, Mapping
@@ -7,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from gantutor.ledger.copies import copied
-from gantutor.ledger.text import html_table, table
-from gantutor.model_state import networks, optimizers
+from gantutor.ledger.reach import Player, Reach, Snapshot, roots_of
+from gantutor.ledger.records import html_table, table
 from gantutor.precision import float32_precision, widened
 
 GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
@@ -90,8 +90,8 @@ class Comparison:
         return html_table(*self._cells()) + "".join(f"<div>{html.escape(line)}</div>" for line in self._errors())
 
 
-def compare(steps: Mapping[str, Callable[..., Any]], model: Any, *batch: Any) -> Comparison:
-    """Take each step once, from identical copies of the model, the batch and the random state.
+def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) -> Comparison:
+    """Take each step once, `step(*args, **kwargs)`, from the same weights, batch and random state; put all back.
 
     A network's gradient is what its optimizer was given at each `step()`: what `.grad` holds later may be another
     loss's. A network that no optimizer moved counts as given zeros. A step that raises is left out, its error kept.
@@ -99,58 +99,65 @@ def compare(steps: Mapping[str, Callable[..., Any]], model: Any, *batch: Any) ->
     Rounding is what is below eps^(3/4), 6e-6 for float32 and 2e-12 for float64; for weights, which are large sums of
     small steps, 10 eps of their own size are added. Adam makes a full step of a gradient that is nothing but rounding,
     as that of a bias before BatchNorm: then weights differ where gradients do not.
-    Raises: ValueError for a model without networks.
+    Raises: ValueError where the steps reach no networks.
     """
-    if not networks(model):
-        raise ValueError(f"{type(model).__name__} has no networks among its attributes")
+    reach = Reach()
+    for step in steps.values():
+        reach.extend(*roots_of(step, args, kwargs))
+    if not reach.players:
+        raise ValueError(
+            "These steps reach no networks: neither their arguments nor the names in their code lead to any."
+        )
+    snapshot = Snapshot(reach, at_once=True)
+    start = {name: weights(player) for name, player in reach.players.items()}
     outcomes: dict[str, dict[tuple[str, str], list[Tensor]]] = {}
     errors: dict[str, Exception] = {}
     for name, step in steps.items():
         try:
             with float32_precision("ieee"):
-                outcomes[name] = outcome(step, model, batch)
+                outcomes[name] = outcome(functools.partial(step, *args, **kwargs), reach)
         except Exception as error:
             errors[name] = error.with_traceback(None)
+        finally:
+            snapshot.restore()
     differences = [
-        difference(a, b, name, kind, outcomes[a][name, kind], outcomes[b][name, kind], weights(network))
+        difference(a, b, name, kind, outcomes[a][name, kind], outcomes[b][name, kind], start[name])
         for a, b in itertools.combinations(outcomes, 2)
-        for name, network in networks(model).items()
+        for name in reach.players
         for kind in DIFFERENCE_KINDS
-        if weights(network) and (kind != BUFFERS or outcomes[a][name, BUFFERS])
+        if kind != BUFFERS or outcomes[a][name, BUFFERS]
     ]
     return Comparison(tuple(outcomes), tuple(differences), errors)
 
 
-def outcome(step: Callable[..., Any], model: Any, batch: tuple[Any, ...]) -> dict[tuple[str, str], list[Tensor]]:
-    """Each network's applied gradients, weights and buffers after a step on a copy, as lists of tensors."""
-    with copied(model, batch) as (twin, twin_batch):
-        players = networks(twin)
-        applied: dict[str, list[Tensor]] = {name: [] for name in players}
-        hooks = [
-            optimizer.register_step_pre_hook(gradient_hook(players, applied)) for optimizer in optimizers(twin).values()
-        ]
-        step(twin, *twin_batch)
+def outcome(run: Callable[[], Any], reach: Reach) -> dict[tuple[str, str], list[Tensor]]:
+    """Each network's applied gradients, weights and buffers after a step, as lists of tensors."""
+    applied: dict[str, list[Tensor]] = {name: [] for name in reach.players}
+    hooks = [o.register_step_pre_hook(gradient_hook(reach.players, applied)) for o in reach.optimizers.values()]
+    try:
+        run()
+    finally:
         for hook in hooks:
             hook.remove()
     found = {(name, GRADIENT): gradients for name, gradients in applied.items()}
-    for name, network in players.items():
-        found[name, WEIGHTS] = weights(network)
-        found[name, BUFFERS] = list(network.buffers())
+    for name, player in reach.players.items():
+        found[name, WEIGHTS] = weights(player)
+        found[name, BUFFERS] = [buffer.clone() for buffer in player.buffers.values()]
     return found
 
 
-def weights(network: nn.Module) -> list[Tensor]:
-    """A network's parameters as plain tensors."""
-    return [parameter.detach() for parameter in network.parameters()]
+def weights(player: Player) -> list[Tensor]:
+    """Copies of a network's parameters."""
+    return [parameter.detach().clone() for parameter in player.parameters.values()]
 
 
-def gradient_hook(players: dict[str, nn.Module], applied: dict[str, list[Tensor]]) -> Callable[..., None]:
+def gradient_hook(players: dict[str, Player], applied: dict[str, list[Tensor]]) -> Callable[..., None]:
     """A hook for an optimizer: adds each network's gradient, in one piece, for those networks that it moves."""
 
     def hook(optimizer: Optimizer, *_: Any) -> None:
         moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        for name, network in players.items():
-            parts = [gradient_or_zero(p).flatten() for p in network.parameters() if id(p) in moved]
+        for name, player in players.items():
+            parts = [gradient_or_zero(p).flatten() for p in player.parameters.values() if id(p) in moved]
             if parts:
                 applied[name].append(torch.cat(parts))
 

@@ -1,22 +1,200 @@
-"""What a step costs: operations by network and direction, memory kept for backward, time."""
+"""What a step costs: operations by network and direction, memory kept for backward, time.
 
+Autograd numbers the nodes of its graphs in the order in which they are made. The numbers that came while a network's
+forward ran are its nodes; what a backward computes in such a node is the network's, too, and so are the nodes that it
+makes there with `create_graph=True`.
+"""
+
+import bisect
+import dataclasses
 import statistics
+import sys
 import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import Node, saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from gantutor.ledger.copies import copied, device_of, wait
-from gantutor.ledger.flow import storage
-from gantutor.ledger.meter import Meter, NetworkCost
-from gantutor.ledger.text import count, html_table, table
-from gantutor.model_state import networks
+from gantutor.ledger.reach import Reach, Snapshot, storage_of
+from gantutor.ledger.records import count, html_table, table
+
+BACKWARD, GRAD = torch.autograd.backward.__code__, torch.autograd.grad.__code__
+NOBODY = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkCost:
+    """A network's share of a step, in calls and in floating-point operations.
+
+    `forwards` are calls of the network, or of a part of it; `backwards` are how often a backward went through what such
+    a call made. A whole backward costs two forwards, one for the weights' gradients and one for the inputs'; where it
+    costs less, one of them was not asked for.
+    """
+
+    forwards: int
+    backwards: int
+    forward_flops: int
+    backward_flops: int
+
+
+@dataclasses.dataclass
+class Forward:
+    """A call of a network: whose, inside which other call, its operations, and the backwards that went through it."""
+
+    network: str
+    outer: int
+    forward_flops: int = 0
+    backward_flops: int = 0
+    backwards: set[int] = dataclasses.field(default_factory=set)
+
+
+class Meter:
+    """Counts operations as they are told to it. `begin` and `end` are the bounds of a network's forward."""
+
+    def __init__(self) -> None:
+        self.flops = self.elsewhere = self.elsewhere_backward = 0
+        self.calls: list[Forward] = []
+        self.current = NOBODY  # the call under way
+        self.first = self._last = torch._C._autograd._get_sequence_nr()
+        self._starts, self._owners = [0], [NOBODY]  # from which number on the nodes are whose
+
+    def begin(self, network: str) -> None:
+        self._made_by(self.current)
+        self.calls.append(Forward(network, self.current))
+        self.current = len(self.calls) - 1
+
+    def end(self) -> None:
+        self._made_by(self.current)
+        self.current = self.calls[self.current].outer
+
+    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, backward: int) -> None:
+        """An operation that was just done, in the backward of that number; 0 in none."""
+        node = torch._C._current_autograd_node() if backward else None
+        owner = self.current if node is None else self.owner(node)
+        self._made_by(owner)
+        if node is not None:
+            call = owner
+            while call != NOBODY:
+                self.calls[call].backwards.add(backward)
+                call = self.calls[call].outer
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            return
+        flops = formula(*args, **kwargs, out_val=result)
+        self.flops += flops
+        if owner == NOBODY:
+            self.elsewhere += flops
+            self.elsewhere_backward += flops if backward else 0
+        elif node is None:
+            self.calls[owner].forward_flops += flops
+        else:
+            self.calls[owner].backward_flops += flops
+
+    def owner(self, node: Node) -> int:
+        """The call that made a node."""
+        number = node._sequence_nr()
+        if not self.first <= number < 1 << 62:  # from before, or a leaf's, which has no number
+            return NOBODY
+        return self._owners[bisect.bisect_right(self._starts, number) - 1]
+
+    def shares(self, networks: Any) -> dict[str, NetworkCost]:
+        """What the calls of each network come to."""
+        found = {}
+        for network in networks:
+            own = [call for call in self.calls if call.network == network]
+            found[network] = NetworkCost(
+                forwards=len(own),
+                backwards=sum(len(call.backwards) for call in own),
+                forward_flops=sum(call.forward_flops for call in own),
+                backward_flops=sum(call.backward_flops for call in own),
+            )
+        return found
+
+    def _made_by(self, owner: int) -> None:
+        """All nodes that were made since the last time are that call's."""
+        now = torch._C._autograd._get_sequence_nr()
+        if now > self._last:
+            if self._owners[-1] != owner:
+                self._starts.append(self._last)
+                self._owners.append(owner)
+            self._last = now
+
+
+class Counting(TorchDispatchMode):
+    """Tells a Meter what runs inside it."""
+
+    def __init__(self, reach: Reach) -> None:
+        super().__init__()
+        self.reach, self.meter = reach, Meter()
+        self.backward = self.backwards = 0  # the number of the one that runs, and of all
+
+    def __enter__(self) -> Self:
+        self.threads = torch.autograd.set_multithreading_enabled(False)
+        self.stance = torch.compiler.set_stance("force_eager")
+        self.tracer = sys.gettrace()
+        super().__enter__()
+        sys.settrace(self._on_call)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        sys.settrace(self.tracer)
+        super().__exit__(*error)
+        self.stance.__exit__(*error)
+        self.threads.__exit__(*error)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        whole = composite(func, self, args, kwargs)
+        if whole is not NotImplemented:
+            return whole
+        result = func(*args, **kwargs)
+        self.meter.operation(func, args, kwargs, result, self.backward)
+        return result
+
+    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
+        code = frame.f_code
+        if code is BACKWARD or code is GRAD:
+            if not self.backward:
+                self.backwards += 1
+                self.backward = self.backwards
+                return self._until_return(frame, lambda: setattr(self, "backward", 0))
+        elif code.co_name == "forward":
+            network = self.reach.network_of(frame.f_locals.get("self"), self.meter.current != NOBODY)
+            if network:
+                self.meter.begin(network)
+                return self._until_return(frame, self.meter.end)
+        return None
+
+    def _until_return(self, frame: FrameType, end: Callable[[], None]) -> Callable[..., Any]:
+        frame.f_trace_lines = False
+
+        def on_event(frame: FrameType, event: str, arg: Any) -> Any:
+            if event == "return":
+                end()
+            return on_event
+
+        return on_event
+
+
+def composite(func: Any, mode: TorchDispatchMode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of what is no operation itself; NotImplemented for an operation.
+
+    One that is made of others is done by these, as the mode sees them: under inference_mode it arrives whole.
+    """
+    if func.namespace == "prim":
+        return func(*args, **kwargs)
+    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        with mode:
+            return func.decompose(*args, **kwargs)
+    return NotImplemented
 
 
 @dataclass(frozen=True)
@@ -24,8 +202,8 @@ class Cost:
     """What one step costs.
 
     `flops` are the floating-point operations of matrix products and convolutions, a multiplication and an addition as
-    two; `networks` are the networks' shares, `elsewhere` is what belongs to none. `saved_bytes` is the most that graphs
-    held for backward at a time, parameters not counted. `milliseconds` is the median of `repeats` steps.
+    two; `networks` are the networks' shares, `elsewhere` is what belongs to none, `elsewhere_backward` of it in backwards.
+    `saved_bytes` is the most that graphs held for backward at a time, parameters not counted. `milliseconds` is the median of `repeats` steps.
     `device_bytes` is the most memory that a step took on a CUDA device beyond what was taken before it; None elsewhere.
     """
 
@@ -33,6 +211,7 @@ class Cost:
     flops: int
     networks: dict[str, NetworkCost]
     elsewhere: int
+    elsewhere_backward: int
     saved_bytes: int
     milliseconds: float
     repeats: int
@@ -50,6 +229,9 @@ class Cost:
             [name, str(n.forwards), str(n.backwards), count(n.forward_flops), count(n.backward_flops)]
             for name, n in self.networks.items()
         ]
+        if self.elsewhere:
+            forward = self.elsewhere - self.elsewhere_backward
+            rows.append(["no network", "", "", count(forward), count(self.elsewhere_backward)])
         return ["network", "forwards", "backwards", "FLOPs forward", "FLOPs backward"], rows
 
     def __str__(self) -> str:
@@ -61,46 +243,65 @@ class Cost:
         return f"<div>{self._summary()}</div>{html_table(*self._cells())}"
 
 
-def cost(step: Callable[..., Any], model: Any, *batch: Any, repeats: int = 5) -> Cost:
-    """Measure `step(model, *batch)` on copies; the model, the batch and the global random state stay as they are.
+def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) -> Cost:
+    """Measure `step(*args, **kwargs)`, any callable, and put everything back after each time that it runs.
 
-    One copy takes `repeats` steps by the clock after a first that does not count; two more copies take a step each, to
-    count operations and to weigh what is kept for backward.
+    It runs `repeats` times by the clock after a first that does not count, and once more to count operations and to
+    weigh what is kept for backward. What cannot be put back, such as an iterator, is moved on by each of these.
     Raises: what the step raises; ValueError for `repeats` below 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    milliseconds, device_bytes = clocked(step, model, batch, repeats)
-    with copied(model, batch) as (twin, twin_batch), Meter(networks(twin)) as meter:
-        step(twin, *twin_batch)
-    shares = meter.shares()
+    reach = Reach.of(step, args, kwargs)
+    snapshot = Snapshot(reach, at_once=True)
+    try:
+        milliseconds, device_bytes = clocked(lambda: step(*args, **kwargs), reach, repeats)
+        snapshot.restore()
+        scales = Scales({storage_of(p) for player in reach.players.values() for p in player.parameters.values()})
+        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), Counting(reach) as counting:
+            step(*args, **kwargs)
+    finally:
+        snapshot.restore()
+    meter = counting.meter
     return Cost(
-        name=getattr(step, "__name__", repr(step)),
+        name=getattr(step, "__name__", None) or type(step).__name__,
         flops=meter.flops,
-        networks=shares,
-        elsewhere=meter.flops - sum(share.forward_flops + share.backward_flops for share in shares.values()),
-        saved_bytes=peak_saved_bytes(step, model, batch),
+        networks=meter.shares(reach.players),
+        elsewhere=meter.elsewhere,
+        elsewhere_backward=meter.elsewhere_backward,
+        saved_bytes=scales.peak,
         milliseconds=milliseconds,
         repeats=repeats,
         device_bytes=device_bytes,
     )
 
 
-def clocked(step: Callable[..., Any], model: Any, batch: tuple[Any, ...], repeats: int) -> tuple[float, int | None]:
+def clocked(run: Callable[[], Any], reach: Reach, repeats: int) -> tuple[float, int | None]:
     """The median time of a step in ms, and on CUDA the most memory it took."""
-    device = device_of(model)
+    device = device_of(reach)
     times = []
-    with copied(model, batch) as (twin, twin_batch):
-        step(twin, *twin_batch)
+    run()
+    wait(device)
+    before = peak_from_here(device)
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
         wait(device)
-        before = peak_from_here(device)
-        for _ in range(repeats):
-            start = time.perf_counter()
-            step(twin, *twin_batch)
-            wait(device)
-            times.append(1000 * (time.perf_counter() - start))
-        peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else None
+        times.append(1000 * (time.perf_counter() - start))
+    peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else None
     return statistics.median(times), peak
+
+
+def device_of(reach: Reach) -> torch.device:
+    """Where the first network's parameters are; the CPU if there are none."""
+    parameters = (p for player in reach.players.values() for p in player.parameters.values())
+    return next((p.device for p in parameters), torch.device("cpu"))
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all it was given; a clock would otherwise measure the queueing alone."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def peak_from_here(device: torch.device) -> int:
@@ -111,7 +312,7 @@ def peak_from_here(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-class Held:
+class Packed:
     """Holds a saved tensor as long as autograd holds this."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -126,9 +327,9 @@ class Scales:
         self.holders = Counter[int]()
         self.now = self.peak = 0
 
-    def pack(self, tensor: Tensor) -> Held:
-        place, size = storage(tensor), tensor.untyped_storage().nbytes()
-        held = Held(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
+    def pack(self, tensor: Tensor) -> Packed:
+        place, size = storage_of(tensor), tensor.untyped_storage().nbytes()
+        held = Packed(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
         if tensor.dim() and place not in self.not_counted:
             if not self.holders[place]:
                 self.now += size
@@ -141,13 +342,3 @@ class Scales:
         self.holders[place] -= 1
         if not self.holders[place]:
             self.now -= size
-
-
-def peak_saved_bytes(step: Callable[..., Any], model: Any, batch: tuple[Any, ...]) -> int:
-    """The most bytes that graphs held for backward at a time. Under these hooks autograd checks no change in place."""
-    with copied(model, batch) as (twin, twin_batch):
-        parameters = {storage(p) for network in networks(twin).values() for p in network.parameters()}
-        scales = Scales(parameters)
-        with saved_tensors_hooks(scales.pack, lambda held: held.tensor):
-            step(twin, *twin_batch)
-    return scales.peak

@@ -1,26 +1,47 @@
-"""The graph behind a tensor: what it saved for backward, and whether backward would run.
+"""The graphs behind the named tensors: what they saved for backward, where each came from, and would backward run?
 
 Autograd itself is asked: a node's `_saved_*` attributes raise, with backward's own words, where backward would raise.
 Nothing is installed in the graph. (`saved_tensors_hooks` would see every saved tensor, too, but switches off the check
 for changes in place.) What was learnt about a node is written into its `metadata`, which lives as long as the node.
+Nodes are numbered in the order in which they are made, so that a number says in which line that was.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from gantutor.ledger.records import ALIVE, FREED, STALE
+from gantutor.ledger.reach import Player, storage_of
+from gantutor.ledger.records import ALIVE, FREED, NO_GRAPH, STALE, Link, Place, TensorState
 
 NOTE = "gantutor.ledger"
+BEFORE = -1  # the moment of all that happened before the step
+SAME_VALUES = (
+    "Mul",
+    "Div",
+    "Neg",
+    "View",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+    "ToCopy",
+    "Sub",
+    "Rsub",
+    "Expand",
+    "TBackward",
+)
+ON_LOGITS = ("SoftplusBackward0", "LogSigmoidBackward0", "BinaryCrossEntropyWithLogitsBackward0")
+
+
+# One node -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Kept:
-    """A tensor that a node has saved: where its storage is, how many bytes that has, and the tensor's name if any.
+class SavedTensor:
+    """A tensor that a node has saved: its storage, how many bytes that has, and the tensor's name if any.
 
     A single number, such as the 2 in `loss / 2`, counts as no bytes: torch does not always show it to its hooks.
     """
@@ -34,15 +55,18 @@ class Kept:
 class Note:
     """What is known of a node: the moment it was made, what it keeps, its state, since when, and for what tensor.
 
+    `changed` is BEFORE where it was freed or changed before the step, None where nobody saw it happen.
     `names` are those of all that it has ever kept.
     """
 
     made: int
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, SavedTensor] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     state: str = ALIVE
-    changed: int = 0
+    changed: int | None = None
     culprit: str = ""
+    storage: int = 0  # of the culprit
+    by: Place | None = None  # the backward that freed it, if it is known
 
 
 def reachable(roots: Iterable[Node | None]) -> list[Node]:
@@ -81,23 +105,39 @@ def saved(node: Node) -> tuple[dict[str, Tensor], str, str]:
     return found, state, blame
 
 
-def look(nodes: Iterable[Node], names: Mapping[int, str], moment: int) -> dict[Node, Note]:
-    """Note what nodes keep, and whether it was freed or changed by now. `names` are tensors' names by storage."""
+def look(
+    nodes: Iterable[Node],
+    names: Mapping[int, str],
+    moment: int,
+    made: Callable[[Node], int],
+    by: Place | None = None,
+) -> dict[Node, Note]:
+    """Note what nodes keep, and whether it was freed or changed by now.
+
+    `names` are tensors' names by storage; `made` is the moment in which a node was made; `by` is what has just run.
+    """
     notes = {}
     for node in nodes:
         found, state, blame = saved(node)
-        note = memory(node).setdefault(NOTE, Note(moment))
+        note = memory(node).get(NOTE)
+        fresh = note is None
+        if note is None:
+            note = memory(node)[NOTE] = Note(made(node))
         for attribute, tensor in found.items():
-            storage = tensor.untyped_storage()
             before = note.kept.get(attribute)
-            name = names.get(storage.data_ptr()) or (before.name if before else "")
-            note.kept[attribute] = Kept(storage.data_ptr(), storage.nbytes() if tensor.dim() else 0, name)
+            name = names.get(storage_of(tensor)) or (before.name if before else "")
+            note.kept[attribute] = SavedTensor(
+                storage_of(tensor), tensor.untyped_storage().nbytes() if tensor.dim() else 0, name
+            )
             note.names |= {name} - {""}
         if state != note.state:
-            note.state, note.changed = state, moment
-            note.culprit = note.kept[blame].name if state == STALE and blame in note.kept else ""
+            # One that nobody saw alive was made and spoilt by this line, or spoilt before the step, or who knows when.
+            unseen = note.made if note.made in (BEFORE, moment) else None
+            note.state, note.changed = state, unseen if fresh else moment
+            if state == STALE and blame in note.kept:
+                note.culprit, note.storage = note.kept[blame].name, note.kept[blame].storage
         if state == FREED:
-            note.kept = {}
+            note.kept, note.by = {}, note.by or by
         notes[node] = note
     return notes
 
@@ -119,7 +159,7 @@ def memory(node: Node) -> dict[str, Any]:
     return metadata
 
 
-def leaf(node: Node) -> Tensor | None:
+def leaf(node: Node | None) -> Tensor | None:
     """The leaf into which a node at a graph's end adds the gradient."""
     variable: Tensor | None = getattr(node, "variable", None)
     return variable
@@ -141,3 +181,201 @@ def on_the_way(nodes: list[Node], inputs: Iterable[Tensor]) -> set[Node]:
         needed |= fresh
         stack += fresh
     return needed
+
+
+def has_double_sigmoid(nodes: Iterable[Node]) -> bool:
+    """Whether a loss on logits is given what a sigmoid has made."""
+    for node in nodes:
+        inner: Node | None = node if node.name() in ON_LOGITS else None
+        while inner is not None:
+            inner = next((following for following, _ in inner.next_functions if following is not None), None)
+            if inner is not None and inner.name() == "SigmoidBackward0":
+                return True
+            if inner is not None and not inner.name().startswith(SAME_VALUES):
+                inner = None
+    return False
+
+
+# The named tensors at one moment --------------------------------------------------------------------------------------
+
+
+class Value(NamedTuple):
+    """What a network has made, and of what, without graphs; kept, so that their memory goes to no other tensor."""
+
+    network: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+
+def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by name, also those in lists and dicts: `losses['d']`, `fakes[0]`. Parameters belong to networks.
+
+    Of a long list it is the last 40.
+    """
+    for name, value in items:
+        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            yield name, value
+        elif depth and isinstance(value, Mapping):
+            yield from named_tensors(
+                ((f"{name}[{key!r}]", inner) for key, inner in list(value.items())[-40:]), depth - 1
+            )
+        elif depth and isinstance(value, list | tuple):
+            first = max(0, len(value) - 40)
+            yield from named_tensors(((f"{name}[{i}]", value[i]) for i in range(first, len(value))), depth - 1)
+
+
+class Scene:
+    """Everything that has a name at a moment. Making one notes in the graphs what has happened to them since the last.
+
+    `roots` are tensors without a name whose graphs are looked at, too; `values` are those that networks have made,
+    by storage; `made` says in which moment a node was made. Moments are counted by the caller.
+    """
+
+    def __init__(
+        self,
+        players: Mapping[str, Player],
+        tensors: dict[str, Tensor],
+        moment: int,
+        made: Callable[[Node], int],
+        roots: Iterable[Tensor] = (),
+        values: Mapping[int, Value] | None = None,
+    ) -> None:
+        self.players, self.tensors, self.values = players, tensors, values or {}
+        self.owner: dict[int, str] = {}  # by the id of a parameter; of a shared one, the first network that has it
+        self.parameters: dict[int, str] = {}  # by storage
+        others = {storage_of(tensor): name for name, tensor in reversed(tensors.items())}
+        self.network_of: dict[str, str] = {}  # by the whole name of a parameter or a buffer
+        for network, player in players.items():
+            for inner, parameter in player.parameters.items():
+                self.owner.setdefault(id(parameter), network)
+                self.parameters.setdefault(storage_of(parameter), full_name(network, inner))
+                self.network_of[full_name(network, inner)] = self.owner[id(parameter)]
+            for inner, buffer in player.buffers.items():
+                others[storage_of(buffer)] = full_name(network, inner)
+                self.network_of[full_name(network, inner)] = network
+        self.names = others | self.parameters
+        self.graphs = {name: reachable([tensor.grad_fn]) for name, tensor in tensors.items()}
+        nodes = {node for graph in self.graphs.values() for node in graph}
+        nodes |= set(reachable(root.grad_fn for root in roots))
+        self.moment, self.made = moment, made
+        self.notes = look(nodes, self.names, moment, made)
+        self._nodes: dict[tuple[Node | int, int], str] = {}  # which tensor a place in a graph is
+        for key, tensor in tensors.items():
+            if tensor.grad_fn is not None:
+                self._nodes.setdefault((tensor.grad_fn, tensor.output_nr), key)
+            elif tensor.requires_grad:
+                self._nodes.setdefault((id(tensor), 0), key)
+
+    def saved_bytes(self) -> int:
+        """What the graphs of the named tensors keep for backward, parameters not counted."""
+        nodes = {node for graph in self.graphs.values() for node in graph}
+        return saved_bytes((self.notes[node] for node in nodes), set(self.parameters))
+
+    def look_again(self, nodes: Iterable[Node], by: Place) -> None:
+        """See what a backward through these nodes has freed."""
+        look(nodes, self.names, self.moment, self.made, by)
+
+    @staticmethod
+    def behind(players: Mapping[str, Player], tensor: Tensor) -> tuple[str, ...]:
+        """The networks to whose parameters a tensor's graph leads."""
+        leaves = {id(leaf(node)) for node in reachable([tensor.grad_fn])}
+        return tuple(n for n, player in players.items() if any(id(p) in leaves for p in player.parameters.values()))
+
+    def failing(self, roots: Iterable[Node | None], inputs: Iterable[Tensor] | None = None) -> Node | None:
+        """The node at which `backward` from `roots` would raise. `inputs` are backward's."""
+        nodes = reachable(roots)
+        broken = [node for node in nodes if self.notes[node].state != ALIVE]
+        if broken and inputs is not None:
+            needed = on_the_way(nodes, inputs)
+            broken = [node for node in broken if node in needed]
+        return next(iter(execution_order(broken)), None)
+
+    def graph_of(self, node: Node) -> str:
+        """The named tensor that `node` helped to make: the one with the smallest graph that holds it."""
+        sizes = {name: len(graph) for name, graph in self.graphs.items() if node in graph}
+        return min(sizes, key=lambda name: sizes[name], default="")
+
+    def reaches(self, nodes: Iterable[Node]) -> tuple[str, ...]:
+        """The networks to whose parameters these nodes lead."""
+        found = {self.owner.get(id(leaf(node))) for node in nodes}
+        return tuple(network for network in self.players if network in found)
+
+    def passes(self, nodes: Iterable[Node]) -> tuple[str, ...]:
+        """The networks that these nodes belong to or lead to: those whose parameters they keep, frozen ones, too."""
+        nodes = list(nodes)
+        kept = {
+            name for node in nodes if node in self.notes for name in self.notes[node].names if name not in self.tensors
+        }
+        found = {self.network_of[name] for name in kept if name in self.network_of} | set(self.reaches(nodes))
+        return tuple(network for network in self.players if network in found)
+
+    def name_of(self, tensor: Tensor) -> str:
+        """A tensor's name; that of the one it was made from where nothing but its scale is different; or ""."""
+        name = next((name for name, other in self.tensors.items() if other is tensor), "")
+        if name or tensor.grad_fn is None:
+            return name
+        segment, sources = self._walk(tensor)
+        scaled = all(node.name().startswith(SAME_VALUES) for node in segment)
+        return sources[0] if scaled and len(sources) == 1 else ""
+
+    def state(self, name: str, numbers: Mapping[int, int]) -> TensorState:
+        """A tensor's record. `numbers` are the numbers of the lines by moment."""
+        tensor, graph = self.tensors[name], self.graphs[name]
+        gradient = tensor.grad if tensor.is_leaf else None
+        known = {
+            "gradient_norm": None if gradient is None else gradient.norm().item(),
+            "link": self.link(name),
+            "value": tensor.item()
+            if tensor.dim() == 0 and not tensor.is_complex() and tensor.device.type != "meta"
+            else None,
+        }
+        shape = tuple(tensor.shape)
+        if not graph:
+            return TensorState(shape, NO_GRAPH, **known)
+        node = self.failing([tensor.grad_fn])
+        if node is None:
+            return TensorState(shape, ALIVE, self.reaches(graph), **known)
+        note = self.notes[node]
+        line = None if note.changed is None else numbers.get(note.changed, 0)
+        return TensorState(shape, note.state, self.reaches(graph), note.culprit or self.graph_of(node), line, **known)
+
+    def link(self, name: str) -> Link | None:
+        """How a tensor was made; None for what comes from outside the step."""
+        tensor = self.tensors[name]
+        places = {storage_of(other): key for key, other in reversed(self.tensors.items())}
+        if tensor.grad_fn is None:
+            source, value = places[storage_of(tensor)], self.values.get(storage_of(tensor))
+            if source != name:
+                return Link((), (), (source,), NO_GRAPH)
+            if value is None:
+                return None
+            inputs = [places[storage_of(each)] for each in value.inputs if storage_of(each) in places]
+            return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
+        segment, sources = self._walk(tensor, name)
+        read = {text for node in segment for text in self.notes[node].names}
+        reached = {storage_of(self.tensors[source]) for source in sources} | {storage_of(tensor)}
+        cut = [key for key in self.tensors if key in read and storage_of(self.tensors[key]) not in reached]
+        states = [self.notes[node].state for node in segment if self.notes[node].state != ALIVE]
+        return Link(self.passes(segment), sources, tuple(cut), states[0] if states else ALIVE)
+
+    def _walk(self, tensor: Tensor, name: str = "") -> tuple[list[Node], tuple[str, ...]]:
+        """The nodes that a backward from a tensor meets before it meets other named tensors, and their names."""
+        start = tensor.grad_fn
+        assert start is not None
+        segment, sources, stack = {start: None}, dict[str, None](), [start]
+        while stack:
+            for node, output in stack.pop().next_functions:
+                if node is None:
+                    continue
+                source = self._nodes.get((node, output)) or self._nodes.get((id(leaf(node)), 0))
+                if source is not None:
+                    sources[source] = None
+                elif node not in segment:
+                    segment[node] = None
+                    stack.append(node)
+        return list(segment), tuple(key for key in self.tensors if key in sources and key != name)
+
+
+def full_name(network: str, inner: str) -> str:
+    """`D.4.weight` for `4.weight`; the network's name for a parameter that stands alone."""
+    return f"{network}.{inner}" if inner else network

@@ -1,15 +1,252 @@
 """What the ledger writes down. Plain records: norms are L2, sizes are bytes, times are milliseconds."""
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-from gantutor.ledger.text import count, html_table, table, together
 
 ALIVE = "alive"  # backward would run
 FREED = "freed"  # backward would raise "a second time": an earlier backward has freed what the graph saved
 STALE = "stale"  # backward would raise "modified by an inplace operation": a saved tensor was changed since
 NO_GRAPH = "no graph"  # nothing to go back through: detached, made under no_grad, or a leaf
+
+
+# What a line did ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A statement: its line, how it reads, and the function that it stands in, "" for the step itself."""
+
+    line: int
+    text: str
+    function: str = ""
+
+    def __str__(self) -> str:
+        inside = f" of `{self.function}`" if self.function else ""
+        return f"{self.line}{inside}, `{self.text}`,"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A forward of a network.
+
+    Args:
+        network: its name.
+        place: the innermost statement of the user's code that called it.
+        training: whether it was in training mode.
+        layers_in_eval: its BatchNorm and Dropout layers that were in evaluation mode, by name.
+        layers: how many BatchNorm and Dropout layers it has.
+        grad: whether autograd was on.
+        frozen: whether none of its parameters requires a gradient.
+        autocast: autocast's dtype as a word, "" where it is off.
+        finite: whether its outputs hold neither NaN nor infinity.
+        whole: whether the network itself was called, and not a part of it.
+    """
+
+    network: str
+    place: Place
+    training: bool
+    layers_in_eval: tuple[str, ...]
+    layers: int
+    grad: bool
+    frozen: bool
+    autocast: str
+    finite: bool
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A call of `backward`, or of `autograd.grad`.
+
+    Args:
+        place: the innermost statement of the user's code that called it.
+        losses: the names of the tensors that it starts from; how the code writes them where they have no name.
+        values: their values, None for what is not a single number.
+        arrived: the norm of what it added to `.grad`, by network; a network that it did not reach is absent.
+        retain_graph, create_graph: as it was called.
+        inputs: the names of `inputs=`, None without.
+        is_grad: whether this is `autograd.grad`, which leaves nothing in a network.
+        scale: the factor of the GradScaler that its loss was multiplied with; 1.0 without.
+        reaches: the networks to whose parameters its graph leads, asked for or not.
+        passes: the networks that its graph goes through, also frozen ones.
+        mixed: parameters that an optimizer has moved since a low-precision copy was made that the graph still uses.
+        mixed_made: where the first such copy was made, and `mixed_moved`: where its weight was moved.
+        double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
+        raised: whether it raised.
+    """
+
+    place: Place
+    losses: tuple[str, ...]
+    values: tuple[float | None, ...]
+    arrived: dict[str, float]
+    retain_graph: bool
+    create_graph: bool
+    inputs: tuple[str, ...] | None
+    is_grad: bool
+    scale: float
+    reaches: tuple[str, ...]
+    passes: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+    mixed_made: Place | None = None
+    mixed_moved: Place | None = None
+    double_sigmoid: bool = False
+    raised: bool = False
+
+
+@dataclass(frozen=True)
+class AppliedShare:
+    """A share of a gradient as an optimizer found it: the network, the line and the loss that put it there.
+
+    `line` 0 is what was there before the step; `loss` is "" for what no backward has put there.
+    """
+
+    network: str
+    line: int
+    loss: str
+
+
+@dataclass(frozen=True)
+class OptimizerStep:
+    """A call of an optimizer's `step`.
+
+    Args:
+        optimizer: its name.
+        place: the innermost statement of the user's code that called it.
+        holds: how many parameters of each network it holds.
+        moved: the networks of which it changed a parameter.
+        shares: the shares that made up the gradients that it was given.
+        without_gradient: how many of its parameters held none.
+        parameters: how many parameters it holds, those of no watched network included.
+        skipped: whether a GradScaler has left it out, as gradients were infinite.
+        first: whether the optimizer had no state, as before its first step.
+    """
+
+    optimizer: str
+    place: Place
+    holds: dict[str, int]
+    moved: tuple[str, ...]
+    shares: tuple[AppliedShare, ...]
+    without_gradient: int
+    parameters: int
+    skipped: bool = False
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the way back to a network ends.
+
+    Args:
+        place: the innermost statement of the user's code that did it.
+        how: "detach", "data", "item", "numpy", "argmax", "round", "grad without create_graph", or another operation
+            through which no gradient goes.
+        tensor: the name of the tensor that was cut, "" if it had none.
+        behind: the networks to which its graph led.
+    """
+
+    place: Place
+    how: str
+    tensor: str
+    behind: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Write:
+    """A change in place: of a named tensor, or of a network's parameter or buffer (`D.4.weight`).
+
+    `how` is the operation (`fill_`, `clamp_`), `optimizer` the optimizer that did it, "" for none.
+    """
+
+    place: Place
+    tensor: str
+    how: str
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class Clear:
+    """A call of `zero_grad`, of an optimizer or a module, with the networks of which it clears parameters."""
+
+    place: Place
+    networks: tuple[str, ...]
+
+
+Event = Call | Backward | OptimizerStep | Cut | Write | Clear
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a backward raises: the part of the graph behind `graph_of`, made at `made`, is FREED or STALE.
+
+    `culprit` is the tensor that was changed, "" if it has no name; `by` is who freed or changed it, None where that was
+    before the step (`before_step`) or is unknown; `made` is None for a graph from before the step. `write` is the
+    change, if it is known; `inside` is the network that made that part of the graph, "" for none.
+    """
+
+    kind: str
+    graph_of: str
+    made: Place | None
+    culprit: str
+    by: Place | None
+    write: Write | None = None
+    before_step: bool = False
+    inside: str = ""
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first NaN or infinity: where, in which tensor, and what that is: "tensor", "gradient" or "weights"."""
+
+    place: Place
+    tensor: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A graph that outlives its turn: a tensor in a container that grew in the step, with the bytes that it keeps.
+
+    `tensor` is its name (`losses[0]`), `container` that of the list or dict, `place` where it was put there.
+    """
+
+    tensor: str
+    container: str
+    place: Place
+    saved_bytes: int
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A turn of the training loop: the index of its first line in the trace, and what graphs keep at its end, in bytes."""
+
+    first: int
+    saved_bytes: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a step.
+
+    Args:
+        line: the number of the line.
+        what: what is wrong.
+        why: why that is wrong.
+        fix: the corrected line.
+        kind: the kind of mistake in a few words, the same for all of a kind ("freed graph").
+    """
+
+    line: int
+    what: str
+    why: str
+    fix: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"Line {self.line}: {self.what} {self.why}\n  Write: {self.fix}"
+
+
+# What is true after a line --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -24,11 +261,13 @@ class Contribution:
             backward that it ran.
         norm: the share's own L2 norm.
         along: share · gradient / ‖gradient‖; the sum over a network's shares is the gradient's norm.
+        loss: the loss whose backward added it; "" for a change that no backward has made.
     """
 
     line: int
     norm: float
     along: float
+    loss: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +287,7 @@ class NetworkState:
     `with_gradient` of its `parameters` (tensors, not numbers) hold a gradient, of norm `gradient_norm`;
     `contributions` says who put it there since it was last cleared. `versions` are autograd's counters of changes in
     place, by parameter; `changed` is whether the line changed a parameter's values, which some ways of writing do
-    behind autograd's back.
+    behind autograd's back. `training` is its mode; `frozen` is whether no parameter requires a gradient.
     """
 
     parameters: int
@@ -58,6 +297,8 @@ class NetworkState:
     versions: dict[str, int]
     changed: bool
     batchnorms: tuple[BatchNormState, ...]
+    training: bool = True
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,8 +322,10 @@ class TensorState:
 
     `state` is "alive", "freed", "stale" or "no graph"; `reaches` are the networks in whose parameters its backward
     would leave a gradient. For "freed" and "stale", `culprit` is the tensor of whose graph that part is, or that was
-    changed, as far as it has a name, and `culprit_line` is the line that freed or changed it.
+    changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step, None
+    is unknown.
     `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
+    `value` is that of a single number.
     """
 
     shape: tuple[int, ...]
@@ -92,6 +335,7 @@ class TensorState:
     culprit_line: int | None = None
     gradient_norm: float | None = None
     link: Link | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,9 +344,11 @@ class Line:
 
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
-    the names of those whose `backward()` the line has called.
+    the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
+    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts` and `writes` are those of a kind.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
-    `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time.
+    `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
+    under observation unless the trace was timed.
     """
 
     number: int
@@ -114,6 +360,27 @@ class Line:
     flops: int
     milliseconds: float
     backwards: tuple[str, ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(event for event in self.events if isinstance(event, Call))
+
+    @property
+    def sent(self) -> tuple[Backward, ...]:
+        return tuple(event for event in self.events if isinstance(event, Backward))
+
+    @property
+    def steps(self) -> tuple[OptimizerStep, ...]:
+        return tuple(event for event in self.events if isinstance(event, OptimizerStep))
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        return tuple(event for event in self.events if isinstance(event, Cut))
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        return tuple(event for event in self.events if isinstance(event, Write))
 
 
 @dataclass(frozen=True)
@@ -121,10 +388,14 @@ class Trace:
     """A step, statement by statement, in the order of execution.
 
     `source` is its text, whose first line has the number `first_line`, and `docstring` the numbers of the lines of its
-    docstring. `arguments` are its parameters by name, `before` are the networks at its start.
+    docstring. `arguments` are its parameters by name, `before` are the networks at its start, and `optimizers` the
+    networks that each optimizer holds, with the number of their parameters.
     If it raised, `error` is the exception, `lines[-1]` is the line that raised, as it left things, and `diagnosis`
-    explains autograd's two famous errors in a sentence. `model` is the copy that the step ran on, `result` what it
-    returned.
+    explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it returned.
+    `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
+    table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
+    `iterations` are the turns of the step's training loop, `kept` the graphs in containers that grew, `nonfinite` the
+    first NaN or infinity. `timed` is whether the milliseconds come from a run of their own.
     """
 
     name: str
@@ -135,9 +406,18 @@ class Trace:
     before: dict[str, NetworkState]
     lines: tuple[Line, ...]
     result: Any
-    model: Any
     error: Exception | None = None
     diagnosis: str = ""
+    failure: Failure | None = None
+    optimizers: dict[str, dict[str, int]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    unwatched: tuple[str, ...] = ()
+    not_put_back: tuple[str, ...] = ()
+    stopped: str = ""
+    iterations: tuple[Iteration, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    nonfinite: NonFinite | None = None
+    timed: bool = False
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         names = list(self.before)
@@ -148,22 +428,35 @@ class Trace:
                 *[shares(line.networks[name]) for name in names],
                 count(line.saved_bytes, "B"),
                 count(line.flops),
-                f"{line.milliseconds:.1f}",
+                *([f"{line.milliseconds:.1f}"] if self.timed else []),
             ]
             for line in self.lines
         ]
-        return ["line", self.name, *[f"gradient in {name}" for name in names], "saved", "FLOPs", "ms"], rows
+        times = ["ms"] if self.timed else []
+        return ["line", self.name, *[f"gradient in {name}" for name in names], "saved", "FLOPs", *times], rows
 
-    def _end(self) -> str:
-        return "" if self.error is None else f"{type(self.error).__name__}: {self.diagnosis or self.error}"
+    def _start(self) -> list[str]:
+        return [*self.unwatched, *map(str, self.findings)]
+
+    def _end(self) -> list[str]:
+        error = [] if self.error is None else [f"{type(self.error).__name__}: {self.diagnosis or self.error}"]
+        undone = f"Not put back: {'; '.join(self.not_put_back)}." if self.not_put_back else ""
+        return [*error, *filter(None, (self.stopped, undone))]
 
     def __str__(self) -> str:
-        return f"{table(*self._cells())}\n{self._end()}".rstrip()
+        return "\n".join([*self._start(), table(*self._cells()), *self._end()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"{html_table(*self._cells())}<div>{html.escape(self._end())}</div>"
+        start, end = (
+            "".join(f"<div style='white-space:pre-line'>{html.escape(text)}</div>" for text in texts)
+            for texts in (self._start(), self._end())
+        )
+        return start + html_table(*self._cells()) + end
+
+
+# As text --------------------------------------------------------------------------------------------------------------
 
 
 def shares(state: NetworkState) -> str:
@@ -171,3 +464,35 @@ def shares(state: NetworkState) -> str:
     if not state.with_gradient:
         return "-"
     return together([f"{part.norm:.2g} (line {part.line})" for part in state.contributions], state.gradient_norm)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns set flush left, two blanks apart."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def html_table(header: list[str], rows: list[list[str]]) -> str:
+    """The same for a notebook; every cell is escaped."""
+    head = "".join(f"<th scope='col' style='text-align:left'>{html.escape(cell)}</th>" for cell in header)
+    body = [
+        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def count(number: float, unit: str = "") -> str:
+    """`1.22 G`, `350 k`, `12`: three digits and a power of 1000."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= 0.9995 * factor:  # else 999,700 would be rounded to 1e+03 k
+            return f"{number / factor:.3g} {letter}{unit}"
+    return f"{number:.3g} {unit}".strip()
+
+
+def together(shares: list[str], norm: float) -> str:
+    """`0.25 (line 41) and 0.1 (line 46), together 0.31`: vectors, so that `norm` is not the sum of their norms."""
+    if not shares:
+        return f"{norm:.2g}"
+    return " and ".join(shares) + (f", together {norm:.2g}" if len(shares) > 1 else "")

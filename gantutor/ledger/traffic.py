@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from gantutor.ledger.copies import copied, device_of, wait
-from gantutor.ledger.text import count, html_table, table
+from gantutor.ledger.cost import composite, device_of, wait
+from gantutor.ledger.reach import undone
+from gantutor.ledger.records import count, html_table, table
 from gantutor.model_state import optimizers
 
 # What an operation's name contains, in this order. What an optimizer does is counted as "optimizer", whatever it is;
@@ -120,16 +121,16 @@ class Traffic:
 
 
 def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
-    """Count what `step(model, *batch)` asks of the machine, on a copy; the model stays as it is.
+    """Count what `step(model, *batch)` asks of the machine; the model stays as it is.
 
-    The copy takes a first step that does not count, in which the optimizers make their moments. A model and a batch on
+    It takes a first step that does not count, in which the optimizers make their moments. A model and a batch on
     torch's meta device, which have shapes and no values, are counted as on a CPU, and nothing is computed.
     Raises: what the step raises.
     """
-    with copied(model, batch) as (twin, twin_batch):
-        step(twin, *twin_batch)
-        with Counter(device_of(twin)) as counter, counter.watching(twin):
-            step(twin, *twin_batch)
+    with undone(model, *batch) as reach:
+        step(model, *batch)
+        with Counter(device_of(reach)) as counter, counter.watching(model):
+            step(model, *batch)
     return Traffic(
         getattr(step, "__name__", repr(step)),
         {kind: TrafficShare(*counter.kinds[kind]) for kind in OPERATION_KINDS if kind in counter.kinds},
@@ -139,15 +140,15 @@ def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
 def seconds_by_kind(step: Callable[..., Any], model: Any, *batch: Any, repeats: int = 5) -> dict[str, float]:
     """How many seconds the operations of each kind take in `step(model, *batch)`: the median of `repeats` steps.
 
-    On a copy; the device is waited for after each operation, so that on a GPU their launches are in it. What lies
+    They are undone; the device is waited for after each operation, so that on a GPU their launches are in it. What lies
     between two operations, such as Python's own work, is not. Raises: what the step raises.
     """
     found: dict[str, list[float]] = defaultdict(list)
-    with copied(model, batch) as (twin, twin_batch):
-        step(twin, *twin_batch)
+    with undone(model, *batch) as reach:
+        step(model, *batch)
         for _ in range(repeats):
-            with Counter(device_of(twin), clocked=True) as counter, counter.watching(twin):
-                step(twin, *twin_batch)
+            with Counter(device_of(reach), clocked=True) as counter, counter.watching(model):
+                step(model, *batch)
             for kind, seconds in counter.seconds.items():
                 found[kind].append(seconds)
     return {kind: statistics.median(found[kind]) for kind in OPERATION_KINDS if kind in found}
@@ -181,11 +182,9 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func._overloadpacket.__name__
-        if func.namespace == "prim":
-            return func(*args, **kwargs)
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
-            with self:  # under inference_mode a composite operation arrives whole
-                return func.decompose(*args, **kwargs)
+        whole = composite(func, self, args, kwargs)
+        if whole is not NotImplemented:
+            return whole
         start = perf_counter()
         result = func(*args, **kwargs)
         if self.clocked:

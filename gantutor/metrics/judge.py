@@ -1,4 +1,4 @@
-"""Scores of images in the eyes of a small classifier that has learned the data's classes.
+"""How near two batches are and what they cover, in the eyes of a small classifier that has learned the data's classes.
 
 judge = train_judge(images, labels)
 frechet_distance(judge.features(fake), judge.features(real))  # 0 where both look alike to the judge
@@ -6,11 +6,14 @@ classes_covered(judge(fake))  # the distance alone can hide that a class is miss
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Reader = TypeVar("Reader", bound=nn.Module)
 
 
 class Judge(nn.Module):
@@ -43,25 +46,49 @@ def train_judge(images: Tensor, labels: Tensor, steps: int = 300, seed: int = 0)
     The same seed gives the same judge, bit for bit on a CPU; the global random state is left alone.
     Raises: ValueError for images or labels of another shape, range or number.
     """
-    if images.dim() != 4 or not images.is_floating_point() or images.abs().max() > 1.001:
-        low, high = images.min().item(), images.max().item()
-        raise ValueError(
-            "expected float images (N, C, H, W) in [-1, 1], got "
-            f"{images.dtype} of shape {tuple(images.shape)} in [{low:.3g}, {high:.3g}]"
-        )
+    check_floats(images)
     if labels.shape != (len(images),):
         raise ValueError(f"expected a label for each of {len(images)} images, got shape {tuple(labels.shape)}")
+    classes = int(labels.max()) + 1
+    return train_frozen(lambda: Judge(images.shape[1:], classes), images, labels, steps, 128, 3e-3, seed)
+
+
+def train_frozen(
+    build: Callable[[], Reader],
+    images: Tensor,
+    labels: Tensor,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    one_cycle: bool = False,
+) -> Reader:
+    """A network that has learned, with Adam, to give the images their labels; `one_cycle`: its rate rises and falls.
+
+    The same seed gives the same one, bit for bit on a CPU; the global random state is left alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        judge = Judge(images.shape[1:], int(labels.max()) + 1)
-        draws = torch.randint(len(images), (steps, 128))
-    judge, draws = judge.to(images.device), draws.to(images.device)
-    optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
+        network = build()
+        draws = torch.randint(len(images), (steps, batch_size)).to(images.device)
+    network = network.to(images.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps) if one_cycle else None
     for drawn in draws:
         optimizer.zero_grad()
-        F.cross_entropy(judge(images[drawn]), labels[drawn]).backward()
+        F.cross_entropy(network(images[drawn]), labels[drawn].long()).backward()
         optimizer.step()
-    return judge.eval().requires_grad_(False)
+        if schedule:
+            schedule.step()
+    return network.requires_grad_(False).eval()
+
+
+def check_floats(images: Tensor) -> None:
+    """Raises: ValueError for what is not float (N, C, H, W) in [-1, 1] with something in it."""
+    if images.dim() != 4 or not images.is_floating_point() or not images.numel() or not images.abs().max() <= 1.001:
+        reach = f" in [{images.min().item():.3g}, {images.max().item():.3g}]" if images.numel() else ""
+        came = f"{images.dtype} of shape {tuple(images.shape)}{reach}"
+        raise ValueError(f"expected float images (N, C, H, W) in [-1, 1], got {came}")
 
 
 @torch.no_grad()
@@ -94,3 +121,16 @@ def classes_covered(logits: Tensor, share: float = 0.25) -> int:
     samples, classes = logits.shape
     counts = torch.bincount(logits.argmax(dim=1), minlength=classes)
     return int((counts >= share * samples / classes).sum())
+
+
+def modes_covered(points: Tensor, modes: Tensor, std: float, share: float = 0.25) -> tuple[int, float]:
+    """How many modes of a mixture the points cover, and the fraction of points that lie near any mode.
+
+    `points` is (N, 2), `modes` (M, 2) holds the centres of M equally likely Gaussians of standard deviation `std`.
+    A point is near a mode within 4 `std` of it; a mode is covered if it has at least `share` times N / M points.
+    Source: Srivastava et al., "VEEGAN", 2017, section 4.1 (there 3 std and one point).
+    """
+    nearest, mode = torch.cdist(points, modes).min(dim=1)
+    near = nearest < 4 * std
+    counts = torch.bincount(mode[near], minlength=len(modes))
+    return int((counts >= share * len(points) / len(modes)).sum()), near.float().mean().item()

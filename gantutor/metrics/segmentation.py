@@ -8,12 +8,14 @@ shows what its label map asks for. Source: Isola et al., "Image-to-Image Transla
 Networks", 2017, section 4.1 (there an FCN-8s on Cityscapes).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantutor.metrics.judge import check_floats, train_frozen
 from gantutor.precision import widened
 
 BATCH_SIZE = 4
@@ -64,14 +66,11 @@ class Segmenter(nn.Module):
 
 def block(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """Two convolutions; BatchNorm makes so short a training reliable."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
+    layers: list[nn.Module] = []
+    for before, step in ((channels_in, stride), (channels_out, 1)):
+        layers += [nn.Conv2d(before, channels_out, 3, stride=step, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(channels_out), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 def train_segmenter(images: Tensor, labels: Tensor, classes: int, steps: int = 200, seed: int = 0) -> Segmenter:
@@ -81,19 +80,8 @@ def train_segmenter(images: Tensor, labels: Tensor, classes: int, steps: int = 2
     Raises: ValueError for images or labels of another shape, type or range.
     """
     check(images, labels, classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        segmenter = Segmenter(images.shape[1], classes)
-        draws = torch.randint(len(images), (steps, BATCH_SIZE)).to(images.device)
-    segmenter = segmenter.to(images.device)
-    optimizer = torch.optim.Adam(segmenter.parameters(), 1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-    for drawn in draws:
-        optimizer.zero_grad()
-        F.cross_entropy(segmenter(images[drawn]), labels[drawn].long()).backward()
-        optimizer.step()
-        schedule.step()
-    return segmenter.requires_grad_(False).eval()
+    build = partial(Segmenter, images.shape[1], classes)
+    return train_frozen(build, images, labels, steps, BATCH_SIZE, 1e-2, seed, one_cycle=True)
 
 
 @torch.no_grad()
@@ -126,11 +114,7 @@ def score_of_counts(counts: Tensor) -> SegmentationScore:
 
 def check(images: Tensor, labels: Tensor, classes: int) -> None:
     """Raises: ValueError saying what came and what was expected."""
-    if images.dim() != 4 or not images.is_floating_point() or not images.numel() or not images.abs().max() <= 1.001:
-        reach = f" in [{images.min().item():.3g}, {images.max().item():.3g}]" if images.numel() else ""
-        raise ValueError(
-            f"expected float images (N, C, H, W) in [-1, 1], got {images.dtype} of shape {tuple(images.shape)}{reach}"
-        )
+    check_floats(images)
     expected = (len(images), *images.shape[2:])
     if labels.shape != expected or labels.is_floating_point():
         raise ValueError(

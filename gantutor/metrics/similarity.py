@@ -1,17 +1,8 @@
-"""What a generated image is like.
-
-How near it is to the true one, pixel by pixel (L1) and window by window (SSIM); and, to be held against the same of the
-true one, how sharp it is and how colourful.
-"""
+"""What a generated image is like: how near it is to the true one, how sharp, how colourful, its hues and shades."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from gantutor.precision import widened
-
-SSIM_WINDOW, SIGMA = 11, 1.5
-C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the pixels reach from -1 to 1: a range of 2
 
 
 def l1(images: Tensor, truth: Tensor, where: Tensor | None = None) -> float:
@@ -30,29 +21,6 @@ def l1(images: Tensor, truth: Tensor, where: Tensor | None = None) -> float:
             f"got {where.dtype} {tuple(where.shape)} with {int(where.sum())} set"
         )
     return error[where].mean().item()
-
-
-def ssim(images: Tensor, truth: Tensor) -> float:
-    """The structural similarity of float images (N, C, H, W) in [-1, 1], at least 11x11: 1 is equal.
-
-        SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2))
-    averaged over all windows that lie inside, with moments under a Gaussian of 1.5 pixels cut off at 11x11.
-    Raises: ValueError for two shapes or for smaller images.
-    Source: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment", 2004, equations 13 to 17.
-    """
-    check_alike(images, truth)
-    if min(images.shape[2:]) < SSIM_WINDOW:
-        raise ValueError(f"expected images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {tuple(images.shape)}")
-    # In float64: a variance is a small difference of large numbers.
-    x, y = (widened(batch).flatten(0, 1)[:, None] for batch in (images, truth))
-    distance = torch.arange(SSIM_WINDOW, device=x.device, dtype=torch.float64) - SSIM_WINDOW // 2
-    bell = torch.exp(-(distance**2) / (2 * SIGMA**2))
-    window = torch.outer(bell, bell) / bell.sum() ** 2
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (
-        F.conv2d(product, window[None, None]) for product in (x, y, x * x, y * y, x * y)
-    )
-    contrast = (2 * (mean_xy - mean_x * mean_y) + C2) / (mean_xx - mean_x**2 + mean_yy - mean_y**2 + C2)
-    return ((2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1) * contrast).mean().item()
 
 
 def sharpness(images: Tensor) -> float:
@@ -75,3 +43,61 @@ def check_alike(images: Tensor, truth: Tensor) -> None:
     """Raises: ValueError for two shapes, or what is not (N, C, H, W) with something in it."""
     if images.shape != truth.shape or images.dim() != 4 or not images.numel():
         raise ValueError(f"expected two batches (N, C, H, W) alike, got {tuple(images.shape)} and {tuple(truth.shape)}")
+
+
+def chroma(images: Tensor) -> Tensor:
+    """Where each pixel lies on the colour wheel: (N, H, W), complex. Its angle is the hue, red at 0; grey lies at 0.
+
+        c = r + g·exp(2πi/3) + b·exp(4πi/3)
+
+    `images` is float (N, 3, H, W). Raises: ValueError for another shape.
+    """
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise ValueError(f"expected colour images (N, 3, H, W), got {tuple(images.shape)}")
+    corners = torch.polar(torch.ones(3), torch.arange(3) * 2 * torch.pi / 3).to(images.device)
+    return torch.einsum("nchw,c->nhw", images.to(corners.dtype), corners)
+
+
+def hue_shift(images: Tensor, truth: Tensor) -> Tensor:
+    """The angle in degrees between the hues of two batches, 0 to 180, for each image: (N,).
+
+        Σ w |∠(x, y)| / Σ w  over an image's pixels, with w = min(|x|, |y|), where x and y are `chroma`
+
+    So a pixel that is grey in one of the two does not count, and an image with no other pixel has a shift of 0.
+    `images` and `truth` are float (N, 3, H, W) in [-1, 1]. Raises: ValueError for two shapes, or not three channels.
+    """
+    check_alike(images, truth)
+    x, y = chroma(images), chroma(truth)
+    weight = torch.minimum(x.abs(), y.abs())
+    angle = torch.rad2deg((x * y.conj()).angle().abs())
+    return (weight * angle).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-6)
+
+
+def flat_areas(images: Tensor) -> Tensor:
+    """Where a drawing has one colour and is not white: bool (N, H, W), true if all of a pixel's 3x3 are alike.
+
+    `images` is float (N, C, H, W) in [-1, 1].
+    """
+    spread = F.max_pool2d(images, 3, 1, 1) + F.max_pool2d(-images, 3, 1, 1)
+    return (spread.amax(1) < 0.02) & (images.amin(1) < 0.95)
+
+
+def shading(images: Tensor, areas: Tensor) -> float:
+    """How much the brightness of neighbouring pixels differs inside `areas` (N, H, W): 0 for a flat drawing.
+
+        mean |Δ| / 2 of neighbours left and right, and of neighbours above and below, both in the area
+    `images` is float (N, C, H, W) in [-1, 1], and so the difference of black and white is 1.
+    Raises: ValueError for areas of another shape, or without two neighbours.
+    """
+    brightness = images.mean(1)
+    if areas.shape != brightness.shape:
+        raise ValueError(f"expected areas {tuple(brightness.shape)}, got {tuple(areas.shape)}")
+    steps = torch.cat(
+        [
+            brightness.diff(dim=axis)[areas.narrow(axis, 1, size - 1) & areas.narrow(axis, 0, size - 1)]
+            for axis, size in ((1, areas.shape[1]), (2, areas.shape[2]))
+        ]
+    )
+    if not len(steps):
+        raise ValueError("the areas hold no two neighbouring pixels")
+    return steps.abs().mean().item() / 2

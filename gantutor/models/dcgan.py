@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from gantutor.models.norms import apply_spectral_norm, check_norms, norm_layer
+from gantutor.models.layers import apply_spectral_norm, check_norms, norm_layer
 
 FIRST_MAPS = {28: (7, 2), 32: (4, 3), 64: (4, 4)}  # size -> (side of the first feature map, number of doublings)
 

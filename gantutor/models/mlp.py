@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from gantutor.models.norms import apply_spectral_norm, check_norms, norm_layer
+from gantutor.models.layers import apply_spectral_norm, check_norms, norm_layer
 
 
 def mlp_points(

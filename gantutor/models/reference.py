@@ -35,26 +35,23 @@ def matched_state_dict(network: nn.Module, source: str | Path | Mapping[str, Ten
     """
     what = "the state dict" if isinstance(source, Mapping) else str(source)
     given = as_state_dict(source if isinstance(source, Mapping) else read_state(Path(source)), what)
-    instance_norms = {name for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm2d)}
-    given = {name: tensor for name, tensor in given.items() if not is_buffer_of(name, instance_norms)}
+    norms = {name for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm2d)}
+    given = {name: tensor for name, tensor in given.items() if not is_statistic(name, norms)}
     wanted = network.state_dict()
     counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
     found = counters | given
-    missing = [f"{name} {tuple(wanted[name].shape)} is missing" for name in wanted if name not in found]
-    extra = [f"{name} {tuple(found[name].shape)} is not expected" for name in found if name not in wanted]
-    shapes = [
-        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    faults = shapes + missing + extra
+    has, needs = ({name: tuple(tensor.shape) for name, tensor in each.items()} for each in (found, wanted))
+    both = [f"{n} has shape {has[n]}, expected {needs[n]}" for n in needs if n in has and has[n] != needs[n]]
+    missing = [f"{name} {needs[name]} is missing" for name in needs if name not in has]
+    extra = [f"{name} {has[name]} is not expected" for name in has if name not in needs]
+    faults = both + missing + extra
     if faults:
         more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise ValueError(f"{what} does not fit {type(network).__name__}: {'; '.join(faults[:SHOWN])}{more}")
     return found
 
 
-def is_buffer_of(name: str, norms: set[str]) -> bool:
+def is_statistic(name: str, norms: set[str]) -> bool:
     """Whether `name` is a running statistic of one of the named norms."""
     module, _, buffer = name.rpartition(".")
     return module in norms and buffer in STATISTICS
@@ -62,16 +59,11 @@ def is_buffer_of(name: str, norms: set[str]) -> bool:
 
 def as_state_dict(content: Any, what: str) -> dict[str, Tensor]:
     """A mapping from names to tensors, without DataParallel's prefix. Raises: ValueError for anything else."""
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{what} holds a {type(content).__name__}, expected a state dict: names and their tensors")
-    others = [f"{name!r}: {type(value).__name__}" for name, value in content.items() if not isinstance(value, Tensor)]
-    if others or not content:
-        raise ValueError(
-            f"{what} is not a state dict, which maps names to tensors; it has {', '.join(others[:SHOWN]) or 'nothing'}"
-        )
-    if all(name.startswith("module.") for name in content):
-        return {name.removeprefix("module."): tensor for name, tensor in content.items()}
-    return dict(content)
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        has = ", ".join(map(repr, content)) if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise ValueError(f"{what} is not a state dict, which maps names to tensors; it has {has:.200}")
+    prefix = "module." if all(name.startswith("module.") for name in content) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
 def read_state(path: Path) -> Any:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.models.dcgan import dcgan_init
-from gantutor.models.layers import check_reference_norm, reference_bias, reference_norm, upsampling_layer
+from gantutor.models.layers import (
+    REFERENCE_NORMS,
+    ImageNetwork,
+    check_name,
+    reference_bias,
+    reference_norm,
+    upsampling_layer,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -35,22 +42,8 @@ class ResidualBlock(nn.Module):
         return x + self.conv_block(x)
 
 
-class ResNet(nn.Module):
-    """A (B, C, H, W) -> B (B, C', H, W) in [-1, 1]; H and W are multiples of `multiple`, 2 to the number of halvings.
-
-    Raises: ValueError for another size.
-    """
-
-    def __init__(self, layers: list[nn.Module], multiple: int) -> None:
-        super().__init__()
-        self.model, self.multiple = nn.Sequential(*layers), multiple
-
-    def forward(self, A: Tensor) -> Tensor:
-        if A.dim() != 4 or A.shape[2] % self.multiple or A.shape[3] % self.multiple:
-            raise ValueError(
-                f"this ResNet takes images (B, C, H, W) with H and W multiples of {self.multiple}, got {tuple(A.shape)}"
-            )
-        return self.model(A)
+class ResNet(ImageNetwork):
+    """The generator of CycleGAN; `multiple` is 2 to the number of halvings."""
 
 
 def resnet(
@@ -71,7 +64,7 @@ def resnet(
     first and the last kernel. Weights start as `dcgan_init` says, and without a norm as `he_init` says.
     Raises: ValueError for an argument out of range, with what is expected.
     """
-    check_reference_norm(norm)
+    check_name("norm", norm, REFERENCE_NORMS)
     if n_blocks < 0 or downsamplings < 0:
         raise ValueError(f"n_blocks and downsamplings must be at least 0, got {n_blocks} and {downsamplings}")
     if end_kernel < 1 or end_kernel % 2 == 0:
@@ -94,11 +87,8 @@ def resnet(
         layers += [reference_norm(norm, wide // 2), nn.ReLU()]
         wide //= 2
     layers += [nn.ReflectionPad2d(border), nn.Conv2d(width, out_channels, end_kernel), nn.Tanh()]
-    network = ResNet(layers, 2**downsamplings)
-    if norm == "none":
-        he_init(network)
-    else:
-        dcgan_init(network)
+    network = ResNet(nn.Sequential(*layers), 2**downsamplings)
+    (he_init if norm == "none" else dcgan_init)(network)
     return network
 
 
@@ -121,5 +111,4 @@ def he_init(network: ResNet) -> None:
             last.weight.mul_(0.3)
 
 
-resnet_6 = functools.partial(resnet, 6)
 resnet_9 = functools.partial(resnet, 9)

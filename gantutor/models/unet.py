@@ -4,14 +4,20 @@ Sources: Ronneberger et al., "U-Net", 2015; Isola et al., "Image-to-Image Transl
 Networks", 2017, section 6.1.1; and the reference implementation, whose parameter names these are (models/reference.py).
 """
 
-import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gantutor.models.dcgan import dcgan_init
-from gantutor.models.layers import check_reference_norm, reference_bias, reference_norm, upsampling_layer
+from gantutor.models.layers import (
+    REFERENCE_NORMS,
+    ImageNetwork,
+    check_name,
+    reference_bias,
+    reference_norm,
+    upsampling_layer,
+)
 
 
 class UNetBlock(nn.Module):
@@ -43,37 +49,16 @@ class UNetBlock(nn.Module):
 class UNetOutside(nn.Module):
     """The outermost halving and doubling, without norms: (B, C, H, W) -> (B, C', H, W) in [-1, 1]."""
 
-    def __init__(self, before: int, after: int, width: int, inside: UNetBlock, bias: bool, upsampling: str) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        below = 2 * width if inside.skip else width
-        self.model = nn.Sequential(
-            nn.Conv2d(before, width, 4, stride=2, padding=1, bias=bias),
-            inside,
-            nn.ReLU(),
-            doubling(below, after, True, upsampling),
-            nn.Tanh(),
-        )
+        self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
 
-class UNet(nn.Module):
-    """A (B, C, H, W) -> B (B, C', H, W) in [-1, 1]; H and W are multiples of `side`, the smallest image it can halve.
-
-    Raises: ValueError for another size.
-    """
-
-    def __init__(self, outside: UNetOutside, side: int) -> None:
-        super().__init__()
-        self.model, self.side = outside, side
-
-    def forward(self, A: Tensor) -> Tensor:
-        if A.dim() != 4 or A.shape[2] % self.side or A.shape[3] % self.side:
-            raise ValueError(
-                f"this U-Net takes images (B, C, H, W) with H and W multiples of {self.side}, got {tuple(A.shape)}"
-            )
-        return self.model(A)
+class UNet(ImageNetwork):
+    """The generator of pix2pix; `multiple` is the smallest image that it can halve."""
 
 
 def doubling(before: int, after: int, bias: bool, upsampling: str) -> nn.Module:
@@ -95,6 +80,8 @@ def unet(
 ) -> UNet:
     """The generator of pix2pix for images of `side` pixels, a power of two of at least 8, halved down to a single one.
 
+    Without `skips` it is the paper's encoder-decoder, in which all must pass through the bottleneck.
+
     `width` times `multipliers`, one for each halving, are the channels; by default 1, 2, 4, 8, 8, ... `norm` is
     "batch", "instance" or "none"; `upsampling` is "transposed", as in the paper, or "nearest", which leaves no
     checkerboard. `dropout` is the paper's noise: it acts from the fifth halving on, the innermost left out (in a net
@@ -102,7 +89,7 @@ def unet(
     Weights start as `dcgan_init` says.
     Raises: ValueError for an argument out of range, with what is expected.
     """
-    check_reference_norm(norm)
+    check_name("norm", norm, REFERENCE_NORMS)
     halvings = side.bit_length() - 1
     if side < 8 or side != 2**halvings:
         raise ValueError(f"side must be a power of two of at least 8, got {side}")
@@ -119,13 +106,13 @@ def unet(
         rate = dropout if level in noisy else 0.0
         block = UNetBlock(channels[level - 1], channels[level], block, norm, rate, upsampling, skips)
     assert block is not None
-    outside = UNetOutside(in_channels, out_channels, width * multipliers[0], block, reference_bias(norm), upsampling)
+    outside = UNetOutside(
+        nn.Conv2d(in_channels, channels[0], 4, stride=2, padding=1, bias=reference_bias(norm)),
+        block,
+        nn.ReLU(),
+        doubling(2 * channels[0] if skips else channels[0], out_channels, True, upsampling),
+        nn.Tanh(),
+    )
     network = UNet(outside, side)
     dcgan_init(network)
     return network
-
-
-unet_64 = functools.partial(unet, 64)
-unet_128 = functools.partial(unet, 128)
-unet_256 = functools.partial(unet, 256)
-encoder_decoder = functools.partial(unet, skips=False)  # the paper's comparison: all must pass through the bottleneck

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.batches import Batches, Share
 from gantutor.image_pool import ImagePool
-from gantutor.ledger.copies import copied
+from gantutor.ledger.reach import undone
 from gantutor.losses import LOSSES
 from gantutor.model_state import attributes, networks
 from gantutor.scale.replicas import synced
@@ -213,17 +213,17 @@ class Averaged:
 def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str, int]:
     """The bytes of gradients that DDP averages in one step, by network: 4 a float32 parameter for each backward there.
 
-    Counted on a copy. Gradients that a backward leaves and nobody uses, as G's loss does in a D that is not frozen, are
+    Counted in a step that is undone. Gradients that a backward leaves and nobody uses, as G's loss does in a D that is not frozen, are
     averaged all the same.
     """
     sent = dict.fromkeys(networks(model), 0)
-    with copied(model, batch) as (twin, twin_batch):
-        for name, network in networks(twin).items():
+    with undone(model, *batch), contextlib.ExitStack() as hooks:
+        for name, network in networks(model).items():
 
             def count(parameter: Tensor, name: str = name) -> None:
                 sent[name] += parameter.nbytes
 
             for parameter in network.parameters():
-                parameter.register_post_accumulate_grad_hook(count)
-        step(twin, *twin_batch)
+                hooks.callback(parameter.register_post_accumulate_grad_hook(count).remove)
+        step(model, *batch)
     return sent

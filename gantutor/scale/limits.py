@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.ledger import Traffic, traffic
-from gantutor.ledger.copies import wait
+from gantutor.ledger.cost import wait
 from gantutor.precision import float32_precision
 from gantutor.training import pick_device
 

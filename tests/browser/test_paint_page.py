@@ -18,11 +18,11 @@ SETUP = """import torch
 
 from gantutor.data import load_pairs
 from gantutor.lab import Paint
-from gantutor.models import unet_64
+from gantutor.models import unet
 
 torch.manual_seed(0)
 data = load_pairs("facades_mini", split="test", number=4)
-G = unet_64(width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest")
+G = unet(64, width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest")
 with torch.no_grad():
     for _ in range(20):  # or else its BatchNorm would not know what an untrained net's features are like
         G(data.first(4)[0])

@@ -15,7 +15,7 @@ from gantutor import checks
 from gantutor.checks.pix2pix_exercises import STACKS, field_of
 from gantutor.models import patchgan
 from gantutor.models import receptive_field as computed_field
-from gantutor.models.receptive_field import convolutions
+from gantutor.models.patchgan import convolutions
 
 CELLS = {
     "ex-balance": checks.balancing_lambda,

@@ -79,7 +79,7 @@ def test_a_patch_that_does_not_fit_is_refused_at_the_start(name: str) -> None:
 
 def test_pictures_of_other_sizes_get_a_net_that_suits_them() -> None:
     tall = Pairs("tall", torch.cat([noise(5, 0), noise(5, 2)], dim=2), torch.cat([noise(5, 1), noise(5, 3)], dim=2))
-    assert after(P2P.replace(data=tall), 1).model.G.side == 16
+    assert after(P2P.replace(data=tall), 1).model.G.multiple == 16
     after(P2P.replace(data=Pairs("grey", noise(5, 0, channels=1), noise(5, 1))), 1)
     with pytest.raises(ValueError, match="side must be a power of two of at least 8, got 4"):
         P2P.replace(data=Pairs("odd", noise(5, 0, size=20), noise(5, 1, size=20))).start()

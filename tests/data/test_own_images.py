@@ -1,5 +1,15 @@
-"""One's own images as pairs and as two domains: what is read, what is held out, and that bad files are named."""
+"""One's own images: one tensor or read by workers, pairs, two domains; what is read, and that bad files are named."""
 
+import gc
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +18,29 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from image_helpers import seeded
+from PIL import Image, ImageDraw
 
-from gantutor.data import DataError, own_images, paired_folder, unpaired_folders
-from gantutor.data.own_images import held_out_places
+from gantutor.data import DataError, Folder, Images, image_folder, own_images, paired_folder, unpaired_folders
+from gantutor.data.own_images import held_out_places, read_image
 
+REPOSITORY = Path(__file__).parents[2]
 RED, BLUE = (200, 20, 30), (10, 40, 220)
 
 
-def save(path: Path, width: int, height: int, colour: Any = RED, mode: str = "RGB") -> Path:
+def save(path: Path, width: int = 20, height: int = 14, colour: Any = RED, mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (width, height), colour).save(path)
     return path
+
+
+def colour(index: int) -> tuple[int, int, int]:
+    return (index * 9 % 256, index * 31 % 256, 255 - index * 9 % 256)
+
+
+def save_pictures(folder: Path, number: int = 12) -> list[Path]:
+    """Images of one colour each, in nested folders, in the order of their names."""
+    return [save(folder / f"{i // 5}" / f"{i % 5}.png", colour=colour(i)) for i in range(number)]
 
 
 def save_side_by_side(folder: Path, number: int, height: int = 20) -> None:
@@ -27,9 +48,264 @@ def save_side_by_side(folder: Path, number: int, height: int = 20) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(number):
         picture = np.zeros((height, 2 * height, 3), np.uint8)
-        picture[:, :height] = (200, index, 30)
-        picture[:, height:] = (10, index, 220)
+        picture[:, :height], picture[:, height:] = (200, index, 30), (10, index, 220)
         Image.fromarray(picture).save(folder / f"{index:03}.png")
+
+
+# One image ------------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_every_mode_become_rgb_and_grey(tmp_path: Path) -> None:
+    pictures = {
+        "rgb.png": (Image.new("RGB", (10, 10), (200, 0, 0)), (200, 0, 0)),
+        "grey.png": (Image.new("L", (10, 10), 200), (200, 200, 200)),
+        "grey and alpha.png": (Image.new("LA", (10, 10), (200, 0)), (255, 255, 255)),
+        "alpha.png": (Image.new("RGBA", (10, 10), (200, 0, 0, 0)), (255, 255, 255)),
+        "half alpha.png": (Image.new("RGBA", (10, 10), (0, 0, 0, 128)), (127, 127, 127)),
+        "palette.gif": (Image.new("RGB", (10, 10), (200, 0, 0)).convert("P", palette=1), (200, 0, 0)),
+        "black and white.png": (Image.new("1", (10, 10), 1), (255, 255, 255)),
+        "sixteen bits.png": (Image.new("I;16", (10, 10), 200 * 257), (200, 200, 200)),
+        "print.tif": (Image.new("CMYK", (10, 10)), (255, 255, 255)),
+    }
+    for name, (picture, expected) in pictures.items():
+        picture.save(tmp_path / name)
+        shown = read_image(tmp_path / name, 4, 3)
+        assert shown.is_contiguous()
+        assert torch.equal(shown, torch.tensor(expected, dtype=torch.uint8)[:, None, None].expand(3, 4, 4)), name
+        assert read_image(tmp_path / name, 4, 1).shape == (1, 4, 4)
+
+
+def test_the_middle_square_is_kept_and_upright(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (90, 30), "red")
+    ImageDraw.Draw(wide).rectangle((30, 0, 59, 29), fill="blue")
+    wide.save(tmp_path / "wide.png")
+    assert read_image(tmp_path / "wide.png", 15, 3)[:, 7, 7].tolist() == [0, 0, 255]
+    assert read_image(tmp_path / "wide.png", 15, 3)[0].float().mean() < 10
+
+    turned = Image.new("RGB", (64, 64), "black")
+    ImageDraw.Draw(turned).rectangle((0, 0, 31, 63), fill="white")  # the left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees clockwise to see it upright": the left half comes to the top
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    shown = read_image(tmp_path / "turned.jpg", 16, 1)[0].float()
+    assert shown[:7].min() > 240
+    assert shown[9:].max() < 15
+
+
+def test_a_big_jpeg_loses_little_by_being_decoded_small(tmp_path: Path) -> None:
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    large = coarse.resize((1024, 1024), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=95)
+    large.save(tmp_path / "large.png")
+    jpg, png = (read_image(tmp_path / name, 64, 3).float() for name in ("large.jpg", "large.png"))
+    assert (jpg - png).abs().mean() < 2
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"cut"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_broken_or_cut_file_is_named(content: bytes, kind: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, kind)
+    path = tmp_path / f"broken.{kind}"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2] if content == b"cut" else content)
+    for read in (lambda: read_image(path, 16, 3), lambda: image_folder(tmp_path)):
+        with pytest.raises(DataError, match=rf"broken.{kind} is not a readable image \(.*\). Replace it"):
+            read()
+
+
+# A folder of images ---------------------------------------------------------------------------------------------------
+
+
+def test_a_small_folder_becomes_one_tensor_in_the_order_of_the_names(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("no image")
+    (tmp_path / "mine" / "0" / "._0.png").write_bytes(b"what a Mac leaves beside an image")
+    (tmp_path / "mine" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "mine" / ".ipynb_checkpoints" / "0.png").write_bytes(b"no image")
+    data = image_folder(tmp_path / "mine", size=8)
+    assert isinstance(data, Images)
+    assert (data.name, data.shape, data.labels, len(data)) == ("mine", (3, 8, 8), None, 12)
+    expected = torch.tensor([colour(index) for index in range(12)], dtype=torch.uint8)
+    assert torch.equal(data.images, expected[:, :, None, None].expand(12, 3, 8, 8))
+    assert image_folder(str(tmp_path / "mine"), size=8, channels=1).shape == (1, 8, 8)
+
+
+def test_folders_without_pictures_are_named(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "notes.txt").touch()
+    for path, read, message in (
+        ("nowhere", image_folder, "nowhere is not a folder"),
+        ("A/notes.txt", image_folder, r"notes.txt is not a folder"),
+        ("A", image_folder, r"A has no images in it or in its folders; an image's name ends in .jpg, "),
+        ("nowhere", paired_folder, "nowhere is not a folder"),
+        (".", paired_folder, "has a folder A, but no folder B"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / path)
+    save(tmp_path / "B" / "x.png")
+    with pytest.raises(DataError, match="A has no images in it"):
+        paired_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("read", "options", "error", "message"),
+    [
+        (image_folder, {"size": 0}, ValueError, "size=0: expected at least 1"),
+        (image_folder, {"size": 64.0}, TypeError, "size=64.0: expected a whole number"),
+        (image_folder, {"channels": 4}, ValueError, "channels=4 is unknown; choose one of 1, 3"),
+        (image_folder, {"workers": 0}, ValueError, "workers=0"),
+        (paired_folder, {"size": 0}, ValueError, "size=0"),
+        (paired_folder, {"held_out": 1.0}, ValueError, "held_out=1.0: expected a share"),
+        (paired_folder, {"number": 0}, ValueError, "number=0"),
+    ],
+)
+def test_options_are_checked(
+    read: Callable[..., Any], options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    save_side_by_side(tmp_path, 2)
+    with pytest.raises(error, match=message):
+        read(tmp_path, **options)
+
+
+# Files read by workers ------------------------------------------------------------------------------------------------
+
+needs_fork = pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # from Python 3.12 on, in any process with threads
+
+
+def in_files(path: Path, workers: int = 1) -> Folder:
+    folder = image_folder(path, size=8, max_bytes=0, workers=workers)
+    assert isinstance(folder, Folder)
+    return folder
+
+
+@needs_fork
+def test_a_large_folder_is_read_by_workers_and_gives_the_same_samples(tmp_path: Path) -> None:
+    save_pictures(tmp_path)
+    one_tensor = image_folder(tmp_path, size=8, max_bytes=12 * 3 * 8 * 8)
+    folder = image_folder(tmp_path, size=8, max_bytes=12 * 3 * 8 * 8 - 1, workers=2)
+    assert isinstance(one_tensor, Images)
+    assert isinstance(folder, Folder)
+    for attribute in ("name", "shape", "kind", "device", "labels"):
+        assert getattr(folder, attribute) == getattr(one_tensor, attribute), attribute
+    state = torch.get_rng_state()
+    same, other = seeded(5), seeded(5)
+    for n in (1, 7, 200):
+        samples = folder.sample(n, same)
+        assert samples.dtype == torch.float32
+        assert torch.equal(samples, one_tensor.sample(n, other))
+    assert torch.equal(torch.get_rng_state(), state), "torch's global generator was used"
+    with pytest.raises(ValueError, match="n=0"):
+        folder.sample(0, seeded())
+
+
+@needs_fork
+def test_workers_outlive_an_interrupt_and_end_with_their_folder(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    save_pictures(tmp_path)
+    folder = in_files(tmp_path, workers=2)
+    assert set(multiprocessing.active_children()) == before, "no worker before the first sample"
+    first = folder.sample(8, seeded())
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid or 0, signal.SIGINT)
+    assert torch.equal(folder.sample(8, seeded()), first)
+    assert set(multiprocessing.active_children()) - before == workers
+
+    ring = [folder]
+    ring.append(ring)  # type: ignore[arg-type]  # a traceback that is kept makes such a cycle, too
+    del folder, ring
+    gc.collect()
+    for worker in workers:  # the pool's thread joins them, too, and `is_alive` can be wrong while it does
+        assert connection.wait([worker.sentinel], 30), "a worker outlives its folder"
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(5)
+
+
+@needs_fork
+@pytest.mark.parametrize("moment", ["killed between samples", "killed while reading", "interrupted"])
+def test_a_folder_recovers_from_what_stopped_it(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(multiprocessing.active_children())
+    files = save_pictures(tmp_path)
+    folder = in_files(tmp_path)
+    first = folder.sample(8, seeded())
+    (worker,) = set(multiprocessing.active_children()) - before
+    if moment == "killed between samples":
+        os.kill(worker.pid or 0, signal.SIGKILL)
+    elif moment == "killed while reading":
+        files[0].rename(tmp_path / "first")
+        os.mkfifo(files[0])  # it is never written to, so the worker waits
+        reading = folder.start_reading([0, 1])
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        (tmp_path / "first").rename(files[0])
+        assert torch.equal(reading.result(), folder.start_reading([0, 1]).result())
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr("concurrent.futures.Future.result", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                folder.sample(8, seeded())
+    assert torch.equal(folder.sample(8, seeded()), first)
+
+
+def interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@needs_fork
+def test_workers_that_are_killed_again_and_again_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pictures(tmp_path)
+    folder = in_files(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("gantutor.data.own_images.read_pictures", end_this_process)
+        with pytest.raises(RuntimeError, match="killed twice, maybe because memory ran out"):
+            folder.sample(8, seeded())
+    assert folder.sample(8, seeded()).shape == (8, 3, 8, 8)
+
+
+def end_this_process(*arguments: Any) -> None:
+    os._exit(1)
+
+
+ENDLESS = """
+import multiprocessing, sys, time
+import torch
+from gantutor.data import image_folder
+folder = image_folder(sys.argv[1], size=8, max_bytes=0, workers=2)
+folder.sample(8, torch.Generator())
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
+    """They hold the pipe that their parent's output goes to: it ends when all of them have ended."""
+    save_pictures(tmp_path)
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert len(process.stdout.readline().split()) == 2
+        process.kill()
+        assert process.stdout.read() == ""
+
+
+@needs_fork
+def test_a_bad_file_is_named_when_it_is_drawn(tmp_path: Path) -> None:
+    bad = save_pictures(tmp_path)[7]
+    whole = bad.read_bytes()
+    bad.write_bytes(b"no image")
+    folder = in_files(tmp_path)
+    with pytest.raises(DataError, match=r"1.2.png is not a readable image") as caught:
+        folder.sample(200, seeded())
+    assert "Traceback" not in str(caught.value)
+    bad.write_bytes(whole)
+    assert folder.sample(200, seeded()).shape == (200, 3, 8, 8)
+
+
+# Pairs ----------------------------------------------------------------------------------------------------------------
 
 
 def test_side_by_side_becomes_a_and_b(tmp_path: Path) -> None:
@@ -43,6 +319,8 @@ def test_side_by_side_becomes_a_and_b(tmp_path: Path) -> None:
     assert torch.equal(data.A[:, 1], data.B[:, 1]), "each A with its own B"
     assert data.A[:, 1, 0, 0].tolist() == list(range(1, 10)), "in the order of the names"
     assert data.labels is None
+    few = paired_folder(tmp_path / "mine", size=64, number=4, held_out=0, max_bytes=100_000)
+    assert few.A[:, 1, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_two_folders_are_matched_by_name_not_by_place(tmp_path: Path) -> None:
@@ -55,98 +333,34 @@ def test_two_folders_are_matched_by_name_not_by_place(tmp_path: Path) -> None:
     assert data.reversed().A[0, :, 0, 0].tolist() == [10, 1, 220]
 
 
-@pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
-    [
-        ("L", 90, (90, 90, 90)),
-        ("LA", (90, 0), (255, 255, 255)),
-        ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
-        ("RGBA", (0, 100, 200, 128), (127, 177, 227)),
-        ("1", 1, (255, 255, 255)),
-        ("I;16", 257 * 77, (77, 77, 77)),
-    ],
-)
-def test_grey_is_repeated_and_what_is_transparent_becomes_white(
-    mode: str, colour: Any, expected: tuple[int, int, int], tmp_path: Path
-) -> None:
-    save(tmp_path / "both.png", 40, 20, colour, mode)
-    data = paired_folder(tmp_path, size=8, held_out=0)
-    for images in (data.A, data.B):
-        assert (images[0].float() - torch.tensor(expected)[:, None, None]).abs().max() <= 1
-
-
-def test_non_square_halves_are_cut_to_their_middle_squares(tmp_path: Path) -> None:
+def test_halves_are_cut_to_their_middle_squares(tmp_path: Path) -> None:
     picture = np.zeros((10, 60, 3), np.uint8)
     picture[:, 10:20], picture[:, 40:50] = RED, BLUE
     Image.fromarray(picture).save(tmp_path / "wide.png")
     data = paired_folder(tmp_path, size=10, held_out=0)
-    assert data.A[0, :, 5, 5].tolist() == list(RED)
-    assert data.B[0, :, 5, 5].tolist() == list(BLUE)
+    assert [images[0, :, 5, 5].tolist() for images in (data.A, data.B)] == [list(RED), list(BLUE)]
     assert (data.A[0, 0] > 150).all(), "nothing of the black around it"
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(41, 20), (20, 20), (20, 41), (1, 1)], ids=["odd", "square", "upright", "dot"]
-)
+@pytest.mark.parametrize(("width", "height"), [(41, 20), (20, 20), (20, 41)], ids=["odd", "square", "upright"])
 def test_a_file_that_cannot_be_halved_is_named(width: int, height: int, tmp_path: Path) -> None:
-    save_side_by_side(tmp_path, 3)
     save(tmp_path / "bad.png", width, height)
     with pytest.raises(DataError, match=rf"bad\.png is {width}x{height} pixels; expected A and B of one size side by"):
         paired_folder(tmp_path, size=8)
 
 
-@pytest.mark.parametrize("lonely", ["A", "B"])
-def test_files_without_a_partner_are_named(lonely: str, tmp_path: Path) -> None:
-    for side in "AB":
-        save(tmp_path / side / "both.png", 8, 8)
-    other = "B" if lonely == "A" else "A"
-    save(tmp_path / lonely / "alone.png", 8, 8)
-    with pytest.raises(DataError, match=rf"alone\.png has no partner of the same name in .*{other}$"):
-        paired_folder(tmp_path, size=8)
-    save(tmp_path / lonely / "alone2.png", 8, 8)
-    with pytest.raises(DataError, match=r"alone\.png and 1 more has no partner"):
-        paired_folder(tmp_path, size=8)
-
-
-def test_partners_of_two_shapes_are_named(tmp_path: Path) -> None:
-    save(tmp_path / "A" / "x.png", 30, 20)
-    save(tmp_path / "B" / "x.png", 20, 30)
-    with pytest.raises(DataError, match=r"A/x\.png is 30x20 pixels, its partner .*B/x\.png is 20x30; expected two"):
-        paired_folder(tmp_path, size=8)
-
-
-def test_missing_empty_and_half_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere is not a folder"):
-        paired_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="has no images in it"):
-        paired_folder(tmp_path)
-    save(tmp_path / "A" / "x.png", 8, 8)
-    with pytest.raises(DataError, match="has a folder A, but no folder B"):
-        paired_folder(tmp_path)
-    (tmp_path / "B").mkdir()
-    with pytest.raises(DataError, match="B has no images in it"):
-        paired_folder(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\x89PNG\r\n\x1a\n broken"])
-@pytest.mark.parametrize("folders", [False, True])
-def test_a_broken_file_is_named(content: bytes, folders: bool, tmp_path: Path) -> None:
-    for index in range(4):
-        for side in "AB" if folders else ("",):
-            save(tmp_path / side / f"{index}.png", 16, 8)
-    broken = tmp_path / ("B" if folders else "") / "2.png"
-    broken.write_bytes(content)
-    with pytest.raises(DataError, match=r"2\.png is not a readable image"):
-        paired_folder(tmp_path, size=8)
-
-
-def test_a_truncated_file_is_named(tmp_path: Path) -> None:
-    save_side_by_side(tmp_path, 3)
-    noise = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "cut.png")
-    whole = (tmp_path / "cut.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.png is not a readable image"):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["A/both.png", "B/both.png", "A/alone.png"], r"A.alone\.png has no partner of the same name"),
+        (["A/both.png", "B/both.png", "B/x.png", "B/y.png"], r"B.x\.png and 1 more has no partner"),
+        (["A/x.png", "B/x.jpg"], r"A.x\.png is 20x14 pixels, its partner .*B.x\.jpg is 14x20; expected two"),
+    ],
+)
+def test_files_without_a_partner_of_their_shape_are_named(files: list[str], message: str, tmp_path: Path) -> None:
+    for name in files:
+        save(tmp_path / name, *((14, 20) if name.endswith("jpg") else (20, 14)))
+    with pytest.raises(DataError, match=message):
         paired_folder(tmp_path, size=8)
 
 
@@ -155,24 +369,9 @@ def test_too_much_for_the_memory_is_said_before_anything_is_read(
 ) -> None:
     save_side_by_side(tmp_path, 10)
     monkeypatch.setattr(own_images, "read_pair", lambda *_: pytest.fail("a file was read"))
-    with pytest.raises(
-        DataError, match=r"20 images of 64 pixels need 0.0 GiB, more than max_bytes=100,000; take fewer"
-    ):
+    message = r"20 images of 64 pixels need 0.0 GiB, more than max_bytes=100,000; take fewer"
+    with pytest.raises(DataError, match=message):
         paired_folder(tmp_path, size=64, max_bytes=100_000)
-
-
-def test_number_takes_the_first(tmp_path: Path) -> None:
-    save_side_by_side(tmp_path, 10)
-    data = paired_folder(tmp_path, size=64, number=4, held_out=0, max_bytes=100_000)
-    assert data.A[:, 1, 0, 0].tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("option", [{"size": 0}, {"held_out": 1.0}, {"held_out": -0.1}, {"number": 0}])
-def test_options_are_checked(option: dict[str, Any], tmp_path: Path) -> None:
-    (name,) = option
-    for load in (paired_folder, lambda path, **options: unpaired_folders(path, path, **options)):
-        with pytest.raises(ValueError, match=f"{name}={option[name]}"):
-            load(tmp_path, **option)
 
 
 @given(count=st.integers(1, 300), share=st.floats(0, 0.99))
@@ -191,7 +390,7 @@ def test_many_pictures_show_their_progress(tmp_path: Path, capsys: pytest.Captur
     assert "100%" in capsys.readouterr().err
 
 
-# --- two domains ------------------------------------------------------------------------------------------------------
+# Two domains ----------------------------------------------------------------------------------------------------------
 
 
 def test_two_folders_become_two_domains(tmp_path: Path) -> None:
@@ -204,19 +403,15 @@ def test_two_folders_become_two_domains(tmp_path: Path) -> None:
     assert [len(part) for part in (data.A, data.test_A, data.B, data.test_B)] == [9, 3, 4, 1]
     seen = sorted(torch.cat([data.A, data.test_A])[:, 1, 0, 0].tolist())
     assert seen == list(range(12)), "each image once: nothing that is judged by was trained on"
-    A, B = data.sample(6, torch.Generator().manual_seed(0))
-    assert A.shape == B.shape == (6, 3, 8, 8)
+    with pytest.raises(ValueError, match="number=0"):
+        unpaired_folders(tmp_path / "cats", tmp_path / "dogs", number=0)
 
 
 def test_a_domain_needs_two_pictures(tmp_path: Path) -> None:
-    save(tmp_path / "cats" / "one.png", 8, 8)
-    save(tmp_path / "dogs" / "one.png", 8, 8)
-    save(tmp_path / "dogs" / "two.png", 8, 8)
+    for name in ("cats/one.png", "dogs/one.png", "dogs/two.png"):
+        save(tmp_path / name, 8, 8)
     with pytest.raises(DataError, match="cats has 1 image; expected at least 2"):
         unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8)
     save(tmp_path / "cats" / "two.png", 8, 8)
     data = unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8, held_out=0)
     assert [len(part) for part in (data.A, data.test_A)] == [1, 1]
-    (tmp_path / "dogs" / "two.png").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"two\.png is not a readable image"):
-        unpaired_folders(tmp_path / "cats", tmp_path / "dogs", size=8)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gantutor.data import Label, load_pairs
 from gantutor.data.pairs import draw_labels
 from gantutor.lab import Paint
-from gantutor.models import unet_64
+from gantutor.models import unet
 
 CLASSES = (Label("background", (0, 0, 170)), Label("wall", (0, 0, 255)), Label("window", (0, 85, 255)))
 SIDE = 16
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_map(act, fault: str) -> Non
         ({"translate": lambda A: 255 * A}, "must give finite pictures"),
         ({"translate": lambda A: A * float("nan")}, "must give finite pictures"),
         ({"translate": lambda A: A.numpy()}, "got ndarray"),
-        ({"translate": unet_64(width=2)}, "multiples of 64, got"),
+        ({"translate": unet(64, width=2)}, "multiples of 64, got"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_once(options: dict, fault: str) -> None:
@@ -377,7 +377,7 @@ def test_what_the_browser_runs_is_in_the_package() -> None:
 
 def test_64_pixels_are_answered_within_a_tenth_of_a_second() -> None:
     """The kernel's share of 300 ms, with the generator of notebook 04."""
-    generator = unet_64(width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest").eval()
+    generator = unet(64, width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest").eval()
     paint = Paint(generator, CLASSES, side=64)
     times = []
     for i in range(20):

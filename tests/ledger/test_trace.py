@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -24,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
-from gantutor.ledger.lines import Watch
+from gantutor.ledger.recorder import Watch
+from gantutor.ledger.records import count
 from gantutor.ledger.source import Source
-from gantutor.ledger.text import count
 from gantutor.models import dcgan
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
@@ -41,6 +42,13 @@ def at(record: Trace, text: str, which: int = 0) -> Line:
 
 def traced(step: Callable[..., Any], networks: str = "points", **options: Any) -> Trace:
     return trace(step, build(networks, **options), *draw(networks)[0])
+
+
+def taken(step: Callable[..., Any], networks: str = "points", **options: Any) -> GAN:
+    """The model after a plain step."""
+    gan = build(networks, **options)
+    step(gan, *draw(networks)[0])
+    return gan
 
 
 # Lines
@@ -173,12 +181,12 @@ class Networks:
 
 
 def test_a_method_of_the_model_itself() -> None:
-    record = trace(Networks.step, Networks(nn.Linear(2, 2)), torch.ones(1, 2))
+    record = trace(Networks(nn.Linear(2, 2)).step, torch.ones(1, 2))
     assert [line.text[:20] for line in record.lines] == [
         "self.fake = self.G(z)"[:20], "if self.fake.sum() >", "self.fake.sum().back"
     ]  # fmt: skip
     assert [line.tensors["self.fake"].state for line in record.lines] == [ALIVE, ALIVE, FREED]
-    assert record.lines[0].tensors["self.fake"].reaches == ("G",)
+    assert record.lines[0].tensors["self.fake"].reaches == ("self.G",)
 
 
 def test_a_step_may_take_any_arguments() -> None:
@@ -200,21 +208,17 @@ def generator(gan: GAN) -> Any:
     yield gan
 
 
-class Callable_:  # noqa: N801
-    def __call__(self, gan: GAN, real: Tensor, z: Tensor) -> None:
-        pass
-
-
 def test_what_cannot_be_followed_is_refused() -> None:
     namespace: dict[str, Any] = {}
     exec("def step(gan, real, z): pass", namespace)
     with pytest.raises(ValueError, match="step has no source to show: define it in a file or a notebook cell"):
         traced(namespace["step"])
-    with pytest.raises(ValueError, match="a lambda has no lines to follow"):
+    with pytest.raises(ValueError, match="A lambda has no lines to follow"):
         traced(lambda gan, real, z: None)
-    for step in (generator, Callable_(), print, functools.partial(d_first_detach)):
-        with pytest.raises(TypeError, match="a trace follows a plain function"):
-            traced(step)
+    with pytest.raises(TypeError, match="A trace follows a plain function, line by line; generator suspends itself"):
+        traced(generator)
+    with pytest.raises(TypeError, match="A trace follows a step that is written in Python"):
+        traced(print)
 
 
 # Nothing is left behind
@@ -243,10 +247,10 @@ def test_model_batch_random_states_and_tracer_stay_as_they_are(capsys: pytest.Ca
     sys.settrace(tracer)
     try:
         record = trace(noisy, gan, real, z)
+        assert record.lines[-2].networks["G"].changed
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(before)
-    assert not torch.equal(weights(record.model.G), weights(gan.G))
     assert str(kept.G.state_dict()) == str(gan.G.state_dict())
     assert str(kept.opt_G.state_dict()) == str(gan.opt_G.state_dict())
     assert torch.equal(real, kept_batch[0])
@@ -278,26 +282,32 @@ def test_the_ledgers_own_faults_are_not_taken_for_the_steps(monkeypatch: pytest.
         traced(d_first_detach)
 
 
-def test_a_step_that_takes_another_way_in_the_clocks_run_keeps_its_lines() -> None:
-    seen: list[int] = []
-
-    def impure(gan: GAN, real: Tensor, z: Tensor) -> None:
-        if not seen:
-            seen.append(1)
-
-    assert len(traced(impure).lines) == 2
-
-
-def test_times_are_those_of_the_second_run() -> None:
-    seen: list[int] = []
+def test_times_are_those_of_a_second_run_if_asked_for(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
 
     def slow_at_first(gan: GAN, real: Tensor, z: Tensor) -> None:
-        time.sleep(0.01 if seen else 0.5)
-        seen.append(1)
+        time.sleep(0.01 if seen.exists() else 0.5)
+        seen.touch()
 
-    sleep, append = traced(slow_at_first).lines
-    assert 10 <= sleep.milliseconds < 400
-    assert append.milliseconds < 400
+    gan, (batch,) = build("points"), draw("points")
+    once = trace(slow_at_first, gan, *batch)
+    assert not once.timed
+    assert once.lines[0].milliseconds >= 500
+    twice = trace(slow_at_first, gan, *batch, timed=True)
+    assert twice.timed
+    assert twice.lines[0].milliseconds >= 10
+    assert ("ms" in str(twice).splitlines()[0].split(), "ms" in str(once).splitlines()[0].split()) == (True, False)
+
+
+def test_a_step_that_takes_another_way_in_the_clocks_run_keeps_its_lines(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+
+    def impure(gan: GAN, real: Tensor, z: Tensor) -> None:
+        if not seen.exists():
+            seen.touch()
+
+    record = trace(impure, build("points"), *draw("points")[0], timed=True)
+    assert (len(record.lines), record.timed) == (2, False)
 
 
 def test_watching_takes_no_time() -> None:
@@ -305,8 +315,8 @@ def test_watching_takes_no_time() -> None:
         gan.G(z).sum().backward()
         seen.append((0, 0.0))
 
-    def slow(*_: Any) -> None:
-        time.sleep(0.3)
+    def slow(frame: FrameType) -> None:
+        time.sleep(0.3 if frame.f_code.co_name == "backward" else 0)
 
     seen: list[tuple[int, float]] = []
 
@@ -314,7 +324,7 @@ def test_watching_takes_no_time() -> None:
         time.sleep(0.3)
         seen.append((line, milliseconds))
 
-    with Watch(Source(step), torch.device("cpu"), after, slow).on():
+    with Watch(Source.of(step), after, enter=slow).on():
         step(build("points"), *draw("points")[0])
     assert [line for line, _ in seen if line] == [step.__code__.co_firstlineno + i for i in (1, 2)]
     assert all(milliseconds < 280 for _, milliseconds in seen)
@@ -343,7 +353,7 @@ def test_who_put_what_into_which_gradient() -> None:
     end = record.lines[-1].networks
     assert [part.line for part in end["G"].contributions] == [g_line.number]
     assert [part.line for part in end["D"].contributions] == [d_line.number, g_line.number]
-    from_g_loss = gradient(record.model.D) - from_d_loss
+    from_g_loss = gradient(taken(d_first_retain_graph).D) - from_d_loss
     assert end["D"].contributions[1].norm == pytest.approx(from_g_loss.norm().item())
 
 
@@ -448,7 +458,7 @@ def test_versions_and_changes_of_weights() -> None:
     backward, step, clip = at(record, "gan.D(real)"), at(record, "gan.opt_D.step"), at(record, "parameter.data")
     assert [line.networks["D"].changed for line in (backward, step, clip)] == [False, True, True]
     assert not any(line.networks["G"].changed for line in record.lines)
-    assert set(step.networks["D"].versions) == {name for name, _ in record.model.D.named_parameters()}
+    assert set(step.networks["D"].versions) == {name for name, _ in build("points").D.named_parameters()}
     pairs = zip(backward.networks["D"].versions.values(), step.networks["D"].versions.values(), strict=True)
     assert all(after > before for before, after in pairs)
     assert clip.networks["D"].versions == step.networks["D"].versions
@@ -466,7 +476,8 @@ def test_batchnorm_counts_and_statistics(networks: str) -> None:
     assert (at(record, "fake = ").networks["D"].batchnorms[0].batches, counts[-1]) == (0, 3)
     assert at(record, "logits_real").networks["D"].batchnorms[0].batches == 2
     assert {state.batches for state in record.lines[-1].networks["G"].batchnorms} == {1}
-    norms = {name: m for name, m in record.model.D.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)}
+    after = taken(d_first_detach, networks).D
+    norms = {name: m for name, m in after.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)}
     for state in record.lines[-1].networks["D"].batchnorms:
         assert list(state.mean) == norms[state.name].running_mean.tolist()  # type: ignore[union-attr]
         assert list(state.var) == norms[state.name].running_var.tolist()  # type: ignore[union-attr]
@@ -699,7 +710,7 @@ def test_every_pitfall_that_raises_is_diagnosed(name: str, networks: str, batchi
         shape = [int(n) for n in re.findall(r"\[torch\.DoubleTensor \[([\d, ]+)\]\]", str(record.error))[0].split(",")]
         network, parameter = found[4].split(".", 1)
         assert network == player
-        wanted = list(dict(record.model.__dict__[player].named_parameters())[parameter].shape)
+        wanted = list(dict(getattr(build(networks), player).named_parameters())[parameter].shape)
         assert shape in (wanted, wanted[::-1])
     assert int(found[5]) == at(record, found[6]).number
 
@@ -717,10 +728,11 @@ def with_everything(gan: GAN, z: Tensor) -> None:
 
 def test_an_error_inside_a_helper_is_diagnosed_at_the_helpers_line() -> None:
     record = traced(hidden_in_a_helper)
-    number = hidden_in_a_helper.__code__.co_firstlineno + 1
+    number, first = hidden_in_a_helper.__code__.co_firstlineno + 1, with_everything.__code__.co_firstlineno
     assert record.diagnosis == (
-        f"Line {number}, `with_everything(gan, z)`, goes back through a graph made on line {number}, which needs "
-        f"`D.4.weight` as it was on line {number}, but the same line has changed it in place since."
+        f"Line {first + 4} of `with_everything`, `logits.square().mean().backward()`, goes back through the graph of "
+        f"`logits`, which needs `D.4.weight` as it was on line {number}, but line {first + 3} of `with_everything`, "
+        "`gan.opt_D.step()`, has changed it in place since."
     )
 
 

@@ -1,8 +1,11 @@
-"""Loading checkpoints of the reference implementation: what is taken in stride, and what is refused."""
+"""The reference implementation: its names, shapes and functions are ours, and its checkpoints load or are refused."""
 
 import copy
+import math
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +13,129 @@ from torch import Tensor, nn
 
 from gantutor.models import load_reference_state_dict, patchgan, resnet, unet
 
-BUILD = {
-    "unet": lambda **options: unet(8, width=2, **options),
-    "unet, instance": lambda **options: unet(8, width=2, norm="instance", **options),
-    "resnet": lambda **options: resnet(1, width=2, **options),
-    "resnet, batch": lambda **options: resnet(1, width=2, norm="batch", **options),
-    "patchgan": lambda **options: patchgan(3, 1, 2, **options),
-    "pixel": lambda **options: patchgan(3, 0, 2, **options),
+Shapes = dict[str, tuple[int, ...]]
+
+# Names, shapes and functions ------------------------------------------------------------------------------------------
+
+
+def unet_names(levels: int, width: int) -> Shapes:
+    """The reference's weights of convolutions and norms, by name and shape, three channels to three.
+
+    What its blocks hold, in order, where "inside" is the next block. The outermost: conv, inside, relu, conv, tanh.
+    Those in between: leaky, conv, norm, inside, relu, conv, norm. The innermost: leaky, conv, relu, conv, norm.
+    """
+    channels = [width * 2 ** min(level, 3) for level in range(levels)]
+    shapes: Shapes = {"model.model.0.weight": (channels[0], 3, 4, 4)}
+    for level in range(1, levels):
+        block = "model.model.1" + ".model.3" * (level - 1)
+        outer, inner = channels[level - 1], channels[level]
+        innermost = level == levels - 1
+        conv, norm = (3, 4) if innermost else (5, 6)
+        shapes[f"{block}.model.1.weight"] = (inner, outer, 4, 4)
+        if not innermost:
+            shapes |= {f"{block}.model.2.{part}": (inner,) for part in ("weight", "bias")}
+        shapes[f"{block}.model.{conv}.weight"] = (inner if innermost else 2 * inner, outer, 4, 4)
+        shapes |= {f"{block}.model.{norm}.{part}": (outer,) for part in ("weight", "bias")}
+    return shapes | {"model.model.3.weight": (2 * width, 3, 4, 4), "model.model.3.bias": (3,)}
+
+
+def resnet_names(blocks: int, width: int) -> Shapes:
+    """The reference's weights and biases with InstanceNorm, which has none of its own, by name and shape."""
+    wide, first = 4 * width, 10 + blocks
+    shapes: Shapes = {"model.1.weight": (width, 3, 7, 7)}
+    shapes |= {"model.4.weight": (2 * width, width, 3, 3), "model.7.weight": (wide, 2 * width, 3, 3)}
+    for block in range(10, first):
+        shapes |= {f"model.{block}.conv_block.{place}.weight": (wide, wide, 3, 3) for place in (1, 5)}
+    transposed = {
+        f"model.{first}.weight": (wide, 2 * width, 3, 3),
+        f"model.{first + 3}.weight": (2 * width, width, 3, 3),
+    }
+    last = {f"model.{first + 7}.weight": (3, width, 7, 7)}
+    biases = {name.replace("weight", "bias"): (shape[0],) for name, shape in {**shapes, **last}.items()}
+    biases |= {name.replace("weight", "bias"): (shape[1],) for name, shape in transposed.items()}
+    return shapes | transposed | last | biases
+
+
+NAMES_OF_70 = {  # NLayerDiscriminator(6, ndf=4, n_layers=3) of the reference, norm "batch"
+    "model.0.weight": (4, 6, 4, 4), "model.0.bias": (4,),
+    "model.2.weight": (8, 4, 4, 4), "model.3.weight": (8,), "model.3.bias": (8,),
+    "model.5.weight": (16, 8, 4, 4), "model.6.weight": (16,), "model.6.bias": (16,),
+    "model.8.weight": (32, 16, 4, 4), "model.9.weight": (32,), "model.9.bias": (32,),
+    "model.11.weight": (1, 32, 4, 4), "model.11.bias": (1,),
+}  # fmt: skip
+NAMES_OF_PIXEL = {  # PixelDiscriminator(6, ndf=4)
+    "net.0.weight": (4, 6, 1, 1), "net.0.bias": (4,),
+    "net.2.weight": (8, 4, 1, 1), "net.3.weight": (8,), "net.3.bias": (8,),
+    "net.5.weight": (1, 8, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (unet(64, width=4), unet_names(6, 4)),
+        (unet(256, width=4), unet_names(8, 4)),
+        (resnet(6, width=4), resnet_names(6, 4)),
+        (patchgan(6, 3, 4), NAMES_OF_70),
+        (patchgan(6, 0, 4), NAMES_OF_PIXEL),
+    ],
+)
+def test_names_and_shapes_are_the_reference_s(network: nn.Module, names: Shapes) -> None:
+    assert {name: tuple(tensor.shape) for name, tensor in network.named_parameters()} == names
+
+
+def test_the_papers_networks_have_as_many_weights_as_the_reference_s() -> None:
+    weights = [sum(math.prod(shape) for shape in names.values()) for names in (unet_names(8, 64), resnet_names(9, 64))]
+    assert weights == [54_413_955, 11_378_179]  # counted in unet_256, norm "batch", and resnet_9blocks, norm "instance"
+    assert sum(p.numel() for p in patchgan().parameters()) == 2_768_705  # netD "basic"
+    channels = [p.shape[0] for p in patchgan(6, 5, 4).parameters() if p.dim() == 4]
+    assert channels == [4, 8, 16, 32, 32, 32, 1], "they double up to eight times the width"
+
+
+def filled(network: nn.Module, scale: float) -> nn.Module:
+    """The network in float64 and evaluation mode, every number in its state dict a sine of its place."""
+    network = network.double().eval()
+    for number, (name, tensor) in enumerate(network.state_dict().items()):
+        if tensor.is_floating_point():
+            wave = torch.sin(0.7 * torch.arange(tensor.numel(), dtype=torch.float64) + number).view(tensor.shape)
+            offset = 0 if name.endswith(("bias", "running_mean")) else 1
+            tensor.copy_(scale * wave if tensor.dim() > 1 else offset + 0.2 * wave)
+    return network
+
+
+# The reference's networks (models/networks.py, commit c941617), filled as ours, and what they make of the image below:
+# mean, standard deviation and two pixels, enough to tell two functions apart.
+@pytest.mark.parametrize(
+    ("network", "channels", "side", "scale", "expected"),
+    [
+        (unet(64, 3, 3, width=4), 3, 64, 0.1, [0.15027069, 0.16818239, 0.06429415, 0.10879302]),
+        (unet(64, 1, 2, width=4, norm="instance"), 1, 64, 0.1, [-0.18873033, 0.12361743, -0.20394943, -0.23649908]),
+        (resnet(6, width=4), 3, 32, 0.1, [-0.16994976, 0.16305470, -0.20659113, 0.07518735]),
+        (resnet(9, width=4, norm="batch", dropout=0.5), 3, 32, 0.05, [0.16483583, 0.02301903, 0.14415523, 0.15484891]),
+        (patchgan(6, 3, 4, "batch"), 6, 64, 0.1, [0.09730394, 0.04466275, 0.06233299, 0.07173718]),
+        (patchgan(6, 3, 4, "instance"), 6, 64, 0.1, [0.08459951, 0.16813550, -0.02316880, -0.07720174]),
+        (patchgan(3, 2, 4, "none"), 3, 64, 0.1, [-0.19966137, 0.07143747, -0.15587098, -0.21700075]),
+        (patchgan(6, 0, 4, "batch"), 6, 16, 0.5, [-0.11461267, 0.10040698, -0.09637493, -0.08088413]),
+    ],
+)
+def test_they_compute_the_reference_s_functions(
+    network: nn.Module, channels: int, side: int, scale: float, expected: list[float]
+) -> None:
+    places = torch.arange(channels * side * side, dtype=torch.float64)
+    image = torch.sin(0.3 * places + 0.001 * places.square() / side).view(1, channels, side, side)
+    with torch.no_grad():
+        out = filled(network, scale)(image)
+    found = [out.mean().item(), out.std().item(), out[0, 0, 1, 2].item(), out[0, -1, -3, -2].item()]
+    assert found == pytest.approx(expected, abs=2e-8)
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+BUILD: dict[str, Callable[[], nn.Module]] = {
+    "unet": lambda: unet(8, width=2),
+    "resnet": lambda: resnet(1, width=2),
+    "patchgan": lambda: patchgan(3, 1, 2),
+    "pixel": lambda: patchgan(3, 0, 2),
 }
 
 
@@ -28,68 +147,35 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("kind", BUILD)
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("from_file", [True, False])
-def test_a_state_dict_is_loaded_by_name(kind, prefix, from_file, tmp_path) -> None:
-    """In whatever order its names come, with or without the prefix of DataParallel."""
+@pytest.mark.parametrize(
+    ("kind", "prefix", "how"),
+    [("unet", "", "dict"), ("resnet", "module.", "file"), ("patchgan", "module.", "dict"), ("pixel", "", "old file")],
+)
+def test_a_state_dict_is_loaded_by_name(kind: str, prefix: str, how: str, tmp_path: Path) -> None:
+    """In whatever order its names come, with or without DataParallel's prefix, and from before PyTorch's zip format."""
     source, network = BUILD[kind](), BUILD[kind]()
     given = OrderedDict((prefix + name, tensor) for name, tensor in reversed(model_state(source).items()))
-    assert not same(model_state(source), model_state(network))
-    if from_file:
-        torch.save(given, tmp_path / "latest_net_G.pth")
-        load_reference_state_dict(network, tmp_path / "latest_net_G.pth")
-    else:
-        load_reference_state_dict(network, given)
+    torch.save(given, tmp_path / "net.pth", _use_new_zipfile_serialization=how != "old file")
+    load_reference_state_dict(network, given if how == "dict" else tmp_path / "net.pth")
     assert same(model_state(source), model_state(network))
 
 
-@pytest.mark.parametrize("kind", ["resnet", "unet, instance"])
-def test_the_statistics_of_old_instance_norms_are_dropped(kind) -> None:
-    source, network = BUILD[kind](), BUILD[kind]()
-    given = model_state(source)
+def test_the_statistics_of_old_instance_norms_are_dropped_and_an_old_batchnorm_has_no_counter() -> None:
+    source, network = BUILD["resnet"](), BUILD["resnet"]()
     norms = [name for name, module in source.named_modules() if isinstance(module, nn.InstanceNorm2d)]
-    assert norms
-    for name in norms:
-        given |= {f"{name}.running_mean": torch.ones(3), f"{name}.running_var": torch.ones(3)}
-        given[f"{name}.num_batches_tracked"] = torch.tensor(7)
-    load_reference_state_dict(network, given)
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    extra = {f"{name}.{part}": torch.ones(3) for name in norms for part in statistics}
+    load_reference_state_dict(network, model_state(source) | extra)
     assert same(model_state(source), model_state(network))
 
-
-def test_the_statistics_of_batchnorm_are_not() -> None:
-    given = model_state(BUILD["unet"]())
-    (mean, *_) = [name for name in given if name.endswith("running_mean")]
-    del given[mean]
-    with pytest.raises(ValueError, match=f"{mean} .* is missing"):
-        load_reference_state_dict(BUILD["unet"](), given)
-    given = model_state(BUILD["patchgan"]()) | {"model.1.running_mean": torch.ones(2)}
-    with pytest.raises(ValueError, match=r"model\.1\.running_mean \(2,\) is not expected"):
-        load_reference_state_dict(BUILD["patchgan"](), given)
-
-
-def test_an_old_batchnorm_has_no_counter() -> None:
     source, network = BUILD["unet"](), BUILD["unet"]()
     given = {name: tensor for name, tensor in model_state(source).items() if not name.endswith("num_batches_tracked")}
     load_reference_state_dict(network, given)
     assert same(model_state(source), model_state(network))
-
-
-def test_a_file_of_an_old_pytorch_is_read(tmp_path) -> None:
-    """The reference's published checkpoints are older than PyTorch's zip format."""
-    source, network = BUILD["unet"](), BUILD["unet"]()
-    torch.save(model_state(source), tmp_path / "net.pth", _use_new_zipfile_serialization=False)
-    load_reference_state_dict(network, tmp_path / "net.pth")
-    assert same(model_state(source), model_state(network))
-
-
-def test_a_checkpoint_of_half_precision_is_converted() -> None:
-    source, network = BUILD["patchgan"](), BUILD["patchgan"]()
-    load_reference_state_dict(network, {name: tensor.half() for name, tensor in model_state(source).items()})
-    assert all(tensor.dtype != torch.half for tensor in network.state_dict().values())
-    torch.testing.assert_close(
-        network.state_dict()["model.0.weight"], source.state_dict()["model.0.weight"], atol=1e-4, rtol=0
-    )
+    (mean, *_) = [name for name in given if name.endswith("running_mean")]
+    del given[mean]
+    with pytest.raises(ValueError, match=f"{mean} .* is missing"):
+        load_reference_state_dict(network, given)
 
 
 MISFITS = {
@@ -108,13 +194,13 @@ MISFITS = {
         "patchgan", lambda: model_state(BUILD["patchgan"]()) | {"extra.weight": torch.ones(2)},
         r"does not fit PatchGAN: extra.weight \(2,\) is not expected$",
     ),
-    "an optimizer's": ("pixel", lambda: {"state": {}, "param_groups": []}, "'state': dict, 'param_groups': list"),
-    "nothing": ("pixel", dict, "it has nothing"),
+    "an optimizer's": ("pixel", lambda: {"state": {}, "param_groups": []}, "it has 'state', 'param_groups'"),
+    "nothing": ("pixel", dict, "is missing"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_a_misfit_is_named_and_leaves_the_network_alone(case) -> None:
+def test_a_misfit_is_named_and_leaves_the_network_alone(case: str) -> None:
     kind, given, message = MISFITS[case]
     network = BUILD[kind]()
     before = model_state(network)
@@ -130,39 +216,26 @@ class Evil:
         return (pytest.fail, ("the file was executed",))
 
 
-def test_a_file_is_read_without_running_it(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "can read safely"),
+        (b"<html>404: not found</html>", "can read safely"),
+        (pickle.dumps({"a": 1}), r"net\.pth is not a"),
+        ("cut", "can read safely"),
+        (Evil(), "can read safely"),
+        (BUILD["pixel"](), "can read safely"),
+        ([torch.ones(2)], r"net\.pth is not a state dict, .* it has a list"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_never_run(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
-    torch.save({"model.0.weight": Evil()}, path)
-    with pytest.raises(ValueError, match=r"is not a file of weights that torch\.load can read safely"):
+    torch.save(model_state(BUILD["pixel"]()) if content == "cut" else content, path)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=message):
         load_reference_state_dict(BUILD["pixel"](), path)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>404: not found</html>", pickle.dumps({"a": 1})])
-def test_a_file_of_something_else_is_refused(content, tmp_path) -> None:
-    path = tmp_path / "net.pth"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"net\.pth is not a"):
-        load_reference_state_dict(BUILD["pixel"](), path)
-
-
-def test_a_truncated_file_is_refused(tmp_path) -> None:
-    whole, path = tmp_path / "whole.pth", tmp_path / "net.pth"
-    torch.save(model_state(BUILD["unet"]()), whole)
-    path.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"net\.pth is not a file of weights"):
-        load_reference_state_dict(BUILD["unet"](), path)
-
-
-def test_a_whole_network_or_a_list_is_refused(tmp_path) -> None:
-    path = tmp_path / "net.pth"
-    torch.save(BUILD["pixel"](), path)
-    with pytest.raises(ValueError, match="can read safely"):
-        load_reference_state_dict(BUILD["pixel"](), path)
-    torch.save([torch.ones(2)], path)
-    with pytest.raises(ValueError, match=r"net\.pth holds a list, expected a state dict"):
-        load_reference_state_dict(BUILD["pixel"](), path)
-
-
-def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*nowhere\.pth"):
         load_reference_state_dict(BUILD["pixel"](), tmp_path / "nowhere.pth")

@@ -1,0 +1,495 @@
+"""What a step can reach, by the names that its code has for it; and putting all of that back as it was."""
+
+import collections
+import contextlib
+import functools
+import inspect
+import io
+import logging
+import operator
+import os
+import random
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from gantutor.ledger.source import is_library, mentioned_names
+
+DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
+IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
+COPIED_AT_ONCE = (
+    1 << 14
+)  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
+WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
+CLOSED = (  # not looked into, and not put back
+    types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
+    torch.dtype, torch.device, torch.Size, io.IOBase, logging.Logger, Dataset, DataLoader,
+)  # fmt: skip
+
+
+# Who is there ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Player:
+    """A network; or a parameter that stands alone, whose name inside is "". What it has is what can hold a gradient."""
+
+    module: nn.Module | None
+    parameters: dict[str, Tensor]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The network and its layers, by name."""
+        return {} if self.module is None else {bare_name(name): inner for name, inner in self.module.named_modules()}
+
+    @property
+    def wrapped(self) -> list[nn.Module]:
+        """The network, and what is inside its wrappers."""
+        found, inner = [], self.module
+        while isinstance(inner, nn.Module):
+            found.append(inner)
+            inner = next((getattr(inner, name) for name in WRAPPERS if name in inner._modules), None)
+        return found
+
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        return {} if self.module is None else {bare_name(name): buffer for name, buffer in self.module.named_buffers()}
+
+
+def bare_name(name: str) -> str:
+    """A name inside a network, without the wrappers around it: `4.weight` for `module.4.weight`."""
+    first, _, rest = name.partition(".")
+    return bare_name(rest) if first in WRAPPERS else name
+
+
+@dataclass
+class Thing:
+    """An object that was found: its name, and the module that it is a child of, if that is how it was found."""
+
+    name: str
+    value: Any
+    parent: nn.Module | None
+
+
+class Reach:
+    """All that can be got to from some named objects: the `players`, the `optimizers`, and whatever else may change.
+
+    Each is named as the user's code would write it. `extend` adds what has come into being since.
+    """
+
+    def __init__(self) -> None:
+        self.players: dict[str, Player] = {}
+        self.optimizers: dict[str, Optimizer] = {}
+        self.iterators: dict[str, Iterator[Any]] = {}
+        self.owner: dict[int, str] = {}  # the player by the id of a parameter
+        self.modules: dict[int, str] = {}  # the player by the id of a module
+        self.namespaces: dict[
+            int, tuple[dict[str, Any], dict[str, Any]]
+        ] = {}  # globals that are named, as they are now
+        self.things: dict[int, Thing] = {}  # by id; they are kept alive
+        self._alone: dict[str, Tensor] = {}  # parameters that are no module's
+        self._selves: set[int] = set()
+
+    @classmethod
+    def of(cls, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Reach":
+        """What a call `step(*args, **kwargs)` can reach."""
+        reach, (roots, model, selves) = cls(), roots_of(step, args, kwargs)
+        reach.extend(roots, model, selves)
+        return reach
+
+    def extend(self, roots: Iterable[tuple[str, Any]], model: str = "", selves: Iterable[Any] = ()) -> None:
+        """Look at named objects and all that is behind them, nearest first.
+
+        The attributes of the object named `model` keep their own names: `G`, not `gan.G`. `selves` are objects whose
+        method the step is: a module among them is no network, but what holds the networks.
+        """
+        self._selves |= {id(each) for each in selves}
+        queue = collections.deque((Thing(name, value, None), 0) for name, value in roots)
+        while queue and len(self.things) < OBJECTS:
+            thing, depth = queue.popleft()
+            name, value = thing.name, thing.value
+            if isinstance(value, CLOSED) or id(value) in self.things:
+                continue
+            self.things[id(value)] = thing
+            if isinstance(value, Optimizer):
+                self.optimizers[free(name, self.optimizers)] = value
+            elif isinstance(value, Iterator):
+                self.iterators[name] = value
+            elif isinstance(value, nn.Parameter) and name:
+                self._alone[name] = value
+            if depth < DEPTH:
+                hidden = depth == 0 and name == model and not isinstance(value, Tensor | list | tuple | dict)
+                for inner, part, parent in parts(value):
+                    full = (
+                        ""
+                        if isinstance(value, Optimizer) or not name
+                        else inner.lstrip(".")
+                        if hidden
+                        else name + inner
+                    )
+                    queue.append((Thing(full, part, parent), depth + 1))
+        self._settle()
+
+    def name_of(self, optimizer: Optimizer) -> str:
+        """An optimizer's name; "" for one that was not found."""
+        return next((name for name, other in self.optimizers.items() if other is optimizer), "")
+
+    def network_of(self, module: Any, inside: bool) -> str | None:
+        """The network that a forward of `module` belongs to; inside another forward, only if it is a whole network."""
+        name = self.modules.get(id(module))
+        if name is not None and inside and all(module is not each for each in self.players[name].wrapped):
+            return None
+        return name
+
+    def _settle(self) -> None:
+        """Decide which of the modules are the networks, and whose each parameter is."""
+        held = [{id(p) for group in o.param_groups for p in group["params"]} for o in self.optimizers.values()]
+        children: dict[int, list[Thing]] = {}
+        for thing in self.things.values():
+            if isinstance(thing.value, nn.Module):
+                children.setdefault(id(thing.parent), []).append(thing)
+
+        def networks(things: list[Thing]) -> Iterator[tuple[str, nn.Module]]:
+            for thing in things:
+                if self._is_container(thing.value, held):
+                    yield from networks(children.get(id(thing.value), []))
+                    self._alone |= {f"{thing.name}.{n}": p for n, p in thing.value.named_parameters(recurse=False)}
+                elif next(thing.value.parameters(), None) is not None:
+                    yield thing.name, thing.value
+
+        tops = list(networks(children.get(id(None), [])))
+        wrapped = {id(getattr(module, inner, None)) for _, module in tops for inner in WRAPPERS}
+        for name, module in tops:
+            if id(module) not in wrapped:
+                self._add(name, module, {bare_name(inner): p for inner, p in module.named_parameters()})
+        for name, optimizer in self.optimizers.items():
+            numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
+            self._alone |= {f"{name}[{i}]": p for i, p in numbered if id(p) not in map(id, self._alone.values())}
+        for name, parameter in self._alone.items():
+            if id(parameter) not in self.owner:
+                self._add(name, None, {"": parameter})
+
+    def _add(self, name: str, module: nn.Module | None, parameters: dict[str, Tensor]) -> None:
+        known = [player.module for player in self.players.values()]
+        if module is not None and any(module is other for other in known):
+            return
+        name = free(name, self.players)
+        self.players[name] = player = Player(module, parameters)
+        for parameter in parameters.values():
+            self.owner.setdefault(id(parameter), name)
+        nested = module is not None and id(module) in self.modules
+        for inner in player.modules.values():
+            if nested or id(inner) not in self.modules:
+                self.modules[id(inner)] = name
+
+    def _is_container(self, module: nn.Module, held: list[set[int]]) -> bool:
+        """Whether a module holds networks, and is none: the step's own object, without a forward, or divided up.
+
+        Divided up means that two optimizers have a part each.
+        """
+        if isinstance(module, nn.ModuleList | nn.ModuleDict) or type(module).forward is nn.Module.forward:
+            return True
+        if id(module) in self._selves or hasattr(module, "training_step"):
+            return True
+        if isinstance(module, nn.Sequential):
+            return False
+        own = {id(p) for p in module.parameters()}
+        shares = {frozenset(own & each) for each in held} - {frozenset()}
+        return any(not a & b for a in shares for b in shares)
+
+
+def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
+    """What is in an object: how its code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
+    if isinstance(value, nn.Module):
+        keyed = isinstance(value, nn.ModuleList | nn.ModuleDict)
+        for key, child in value._modules.items():
+            index = f"[{key}]" if isinstance(value, nn.ModuleList) else f"[{key!r}]"
+            yield index if keyed else f".{key}", child, value
+        yield from ((f".{key}", part, None) for key, part in vars(value).items() if not is_internal(key))
+    elif isinstance(value, dict):
+        yield from ((f"[{key!r}]", part, None) for key, part in list(value.items())[:ITEMS])
+    elif isinstance(value, list | tuple | set | frozenset | collections.deque):
+        yield from ((f"[{i}]", part, None) for i, part in enumerate(list(value)[:ITEMS]))
+    elif isinstance(value, functools.partial):
+        yield from (("", part, None) for part in (value.func, *value.args, *value.keywords.values()))
+    elif isinstance(value, types.MethodType):
+        yield "", value.__self__, None
+    elif isinstance(value, Tensor | Iterator | types.FunctionType) or not hasattr(value, "__dict__"):
+        return
+    else:
+        yield from ((f".{key}", part, None) for key, part in vars(value).items())
+
+
+def is_internal(key: str) -> bool:
+    """Whether an attribute is one of those that nn.Module keeps itself in."""
+    return key in ("training", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set") or "_hooks" in key
+
+
+def free(name: str, taken: Iterable[str]) -> str:
+    """A name that is not taken."""
+    while name in taken:
+        name += "'"
+    return name
+
+
+# From where the looking starts ----------------------------------------------------------------------------------------
+
+
+def function_of(step: Callable[..., Any]) -> tuple[types.FunctionType, list[Any], tuple[Any, ...], dict[str, Any]]:
+    """The function whose lines a callable runs; the objects that it is a method of; and what is given to it already.
+
+    Raises: TypeError for what has no such function.
+    """
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    selves: list[Any] = []
+    inner: Any = step
+    while not isinstance(inner, types.FunctionType):
+        if isinstance(inner, functools.partial):
+            args, kwargs, inner = (*inner.args, *args), {**inner.keywords, **kwargs}, inner.func
+        elif isinstance(inner, types.MethodType):
+            selves.append(inner.__self__)
+            args, inner = (inner.__self__, *args), inner.__func__
+        elif isinstance(inner, nn.Module):
+            inner = inner.forward
+        elif isinstance(getattr(type(inner), "__call__", None), types.FunctionType):  # noqa: B004
+            inner = types.MethodType(type(inner).__call__, inner)
+        else:
+            raise TypeError(f"A trace follows a step that is written in Python, line by line; {step!r} is not.")
+        inner = inspect.unwrap(inner)
+    return inspect.unwrap(inner), selves, args, kwargs
+
+
+def roots_of(
+    step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[tuple[str, Any]], str, list[Any]]:
+    """Arguments, closure cells and named globals of a call; the name of the model among them; whose method it is."""
+    function, selves, before, given = function_of(step)
+    args, kwargs = (*before, *args), {**given, **kwargs}
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    except TypeError:  # the step itself will say so
+        bound = {**{f"arguments[{i}]": value for i, value in enumerate(args)}, **kwargs}
+    first = next(iter(bound), "")
+    if first == "self":
+        selves = [*selves, bound["self"]]
+    roots = [*bound.items(), *mentioned(function, (*selves, *bound.values()))]
+    return roots, "" if first == "self" else first, selves
+
+
+def mentioned(
+    function: types.FunctionType, objects: Iterable[Any], seen: set[int] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """The closure cells and globals that a function names, and those of the functions and methods that it names."""
+    seen = set() if seen is None else seen
+    if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
+        return
+    seen.add(function.__code__)
+    named = dict.fromkeys(mentioned_names(function.__code__))
+    yield from closure_variables(function)
+    yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
+    found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
+    found += [getattr(type(each), name, None) for name in named for each in objects]
+    for other in found:
+        other = inspect.unwrap(other) if callable(other) else other
+        if isinstance(other, types.FunctionType):
+            yield from mentioned(other, objects, seen)
+
+
+def closure_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The variables of the functions around it that a function uses, as far as they have values."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):
+            yield name, cell.cell_contents
+
+
+# Putting back ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Held:
+    """A tensor as it was: its memory, its version and, once it is needed, a copy of its numbers."""
+
+    tensor: Tensor
+    memory: Tensor
+    version: int
+    is_leaf: bool
+    requires_grad: bool
+    grad: Tensor | None
+    numbers: Callable[[], Tensor] | None = None
+
+
+class Snapshot:
+    """Everything in a Reach as it was, to be put back: in place, with autograd's versions, so that graphs stay valid.
+
+    Large tensors are copied when they are about to be written to, which `keep` is told; with `at_once`, here.
+    """
+
+    def __init__(self, reach: Reach, at_once: bool = False) -> None:
+        self.reach, self.at_once = reach, at_once
+        self.held: dict[int, Held] = {}
+        self.by_storage: dict[int, list[Held]] = {}
+        self.containers: dict[int, tuple[Any, Any]] = {}
+        self.sources = random_sources()
+        self.positions: dict[str, Any] = {}
+        self.seen: set[int] = set()
+        self.bytes = 0
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.extend()
+
+    def extend(self) -> None:
+        """Look at what the reach has found since."""
+        for key, thing in self.reach.things.items():
+            if key in self.seen:
+                continue
+            self.seen.add(key)
+            value = thing.value
+            if isinstance(value, Tensor):
+                self._hold(value)
+            elif isinstance(value, nn.Module):
+                for tensor in (*value._parameters.values(), *value._buffers.values()):
+                    if tensor is not None:
+                        self._hold(tensor)
+                for inner in (vars(value), *(part for part in vars(value).values() if isinstance(part, dict | set))):
+                    self._contain(inner)
+            elif isinstance(value, list | dict | set | collections.deque):
+                self._contain(value)
+            elif isinstance(value, torch.Generator | random.Random) or hasattr(value, "bit_generator"):
+                self.sources.append(random_state(value))
+            elif isinstance(value, Iterator):
+                self.positions.setdefault(thing.name, position(value))
+            elif hasattr(value, "__dict__") and not isinstance(value, types.FunctionType | types.MethodType):
+                self._contain(vars(value))
+
+    def keep(self, storage: int) -> None:
+        """Copy what lies in a storage that is about to be written to."""
+        for held in self.by_storage.get(storage, ()):
+            self._copy(held)
+
+    def restore(self) -> list[str]:
+        """Put it back; and what could not be, in words."""
+        for container, before in self.containers.values():
+            put_back(container, before)
+        with torch.no_grad():
+            for held in self.held.values():
+                tensor = held.tensor
+                if held.is_leaf and not tensor.is_leaf:
+                    tensor.detach_()
+                if storage_of(tensor) != storage_of(held.memory) or tensor.shape != held.memory.shape:
+                    tensor.data = held.memory
+                if held.numbers is not None:
+                    held.memory.copy_(held.numbers())
+                if tensor.is_leaf and tensor.requires_grad != held.requires_grad:
+                    tensor.requires_grad_(held.requires_grad)
+                if tensor.is_leaf and tensor.grad is not held.grad:
+                    tensor.grad = held.grad
+        changed = [held for held in self.held.values() if held.version >= 0 and held.tensor._version != held.version]
+        torch._C._autograd._unsafe_set_version_counter(
+            [held.tensor for held in changed], [held.version for held in changed]
+        )
+        for restore in self.sources:
+            restore()
+        if self.folder is not None and not self.at_once:
+            self.folder.cleanup()
+        moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
+        return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
+
+    def _hold(self, tensor: Tensor) -> None:
+        if id(tensor) in self.held or tensor.layout is not torch.strided:
+            return
+        version = -1 if tensor.is_inference() else tensor._version
+        grad = tensor.grad if tensor.is_leaf else None
+        held = self.held[id(tensor)] = Held(tensor, tensor.data, version, tensor.is_leaf, tensor.requires_grad, grad)
+        self.by_storage.setdefault(storage_of(tensor), []).append(held)
+        if self.at_once or tensor.numel() <= COPIED_AT_ONCE:
+            self._copy(held)
+        if grad is not None:
+            self._hold(grad)
+
+    def _copy(self, held: Held) -> None:
+        """Keep a tensor's numbers: in memory, or in a file once there are many."""
+        if held.numbers is not None:
+            return
+        self.bytes += held.memory.nbytes
+        if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
+            held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
+            return
+        self.folder = self.folder or tempfile.TemporaryDirectory()
+        path = os.path.join(self.folder.name, str(id(held)))
+        read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
+        read().copy_(held.memory.flatten())
+        held.numbers = lambda: read().view(held.memory.shape)
+
+    def _contain(self, container: Any) -> None:
+        if id(container) not in self.containers and len(container) <= ITEMS * 100:
+            self.containers[id(container)] = container, (dict if isinstance(container, dict) else list)(container)
+
+
+def put_back(container: Any, before: Any) -> None:
+    """A list, dict, set or deque as it was, where it differs."""
+    if isinstance(container, dict):
+        if list(container) != list(before):
+            container.clear()
+        for key, value in before.items():
+            if key not in container or container[key] is not value:
+                container[key] = value
+    elif len(container) != len(before) or any(map(operator.is_not, container, before)):
+        container.clear()
+        (container.update if isinstance(container, set) else container.extend)(before)
+
+
+def position(iterator: Iterator[Any]) -> Any:
+    """Something that changes when an iterator is moved on, as far as that can be seen."""
+    if isinstance(iterator, types.GeneratorType):
+        frame = iterator.gi_frame
+        return None if frame is None else (frame.f_lasti, frame.f_lasti >= 0)
+    yielded = getattr(iterator, "_num_yielded", None)
+    return operator.length_hint(iterator, -1) if yielded is None else yielded
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Which storage holds a tensor; views share it."""
+    return tensor.untyped_storage()._cdata
+
+
+def random_state(source: Any) -> Callable[[], Any]:
+    """What puts a random generator back to where it is now."""
+    if isinstance(source, torch.Generator):
+        return functools.partial(source.set_state, source.get_state())
+    if isinstance(source, random.Random):
+        return functools.partial(source.setstate, source.getstate())
+    return functools.partial(setattr, source.bit_generator, "state", source.bit_generator.state)
+
+
+def random_sources() -> list[Callable[[], Any]]:
+    """What puts the global random generators of Python, NumPy and torch back to where they are now."""
+    found: list[Callable[[], Any]] = [
+        functools.partial(random.setstate, random.getstate()),
+        functools.partial(torch.set_rng_state, torch.get_rng_state()),
+    ]
+    if torch.cuda.is_initialized():
+        found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if "numpy" in sys.modules:
+        numpy = sys.modules["numpy"].random
+        found.append(functools.partial(numpy.set_state, numpy.get_state()))
+    return found
+
+
+@contextlib.contextmanager
+def undone(*objects: Any) -> Iterator[Reach]:
+    """Whatever runs inside changes these objects, and all that is behind them; afterwards they are as before."""
+    reach = Reach()
+    reach.extend((f"arguments[{i}]", value) for i, value in enumerate(objects))
+    snapshot = Snapshot(reach, at_once=True)
+    try:
+        yield reach
+    finally:
+        snapshot.restore()

@@ -1,0 +1,121 @@
+"""DDP with two processes, where rank 0 alone looks (StyleTTS2 7, MONAI 352); BatchNorm's buffers (pytorch/pytorch 175024)."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from ledger_helpers import kinds, mlp, only, shares_of
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel as DDP
+
+from gantutor.ledger import trace
+
+
+class M:
+    def __init__(self, norm="none"):
+        torch.manual_seed(0)
+        self.G, self.D = DDP(mlp(4, 6)), DDP(mlp(6, 1, norm))
+        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.G, self.D))
+
+
+def step(m, real, z):
+    m.opt_D.zero_grad()
+    fake = m.G(z)
+    pred_real = m.D(real)
+    pred_fake = m.D(fake.detach())
+    d_loss = F.softplus(-pred_real).mean() + F.softplus(pred_fake).mean()
+    d_loss.backward()
+    m.opt_D.step()
+
+
+def rank_of_two(rank):
+    """What one process does. Rank 1 does not trace where rank 0 alone looks, as `if rank == 0: print(...)` has it."""
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    real, z = torch.randn(8, 6), torch.randn(8, 4)
+    m = M()
+    record = trace(step, m, real, z)
+    print("together", len(shares_of(record)), kinds(record), record.error, flush=True)
+    record = trace(step, M("batch"), real, z)
+    print("buffers", record.error, *record.findings, flush=True)
+    dist.barrier()
+    if rank == 0:
+        try:
+            trace(step, m, real, z)
+        except RuntimeError as error:
+            print("alone", error, flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def said():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank)], env={**os.environ, **there, **paths}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        return [rank.communicate(timeout=300)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def test_all_ranks_together_are_traced(said):
+    assert all("together 1 [] None" in text for text in said), said
+
+
+def test_two_forwards_with_batchnorm(said):
+    """Where DDP counts its writing into the buffers as a change, the step raises; the newest PyTorch does not count it."""
+    for text in said:
+        found = next(line for line in text.splitlines() if line.startswith("buffers"))
+        assert found.strip() == "buffers None" or "needs `D.1.running_" in text
+
+
+class Broadcasts(nn.Module):
+    """What DDP does before each forward, as PyTorch counted it for long: rank 0's buffers are written into all ranks."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        for buffer in self.module.buffers():
+            buffer.copy_(buffer.clone())
+        return self.module(x)
+
+
+def test_a_buffer_that_is_written_between_two_forwards_is_named():
+    D = Broadcasts(mlp(6, 1, "batch"))
+    opt_D = torch.optim.Adam(D.parameters(), 1e-3)
+
+    def two_forwards(real, fake):
+        opt_D.zero_grad()
+        d_loss = F.softplus(-D(real)).mean() + F.softplus(D(fake)).mean()
+        d_loss.backward()
+        opt_D.step()
+
+    found = only(trace(two_forwards, torch.randn(8, 6), torch.randn(8, 6)), "changed in place")
+    assert "needs `D.module.1.running_" in found.why
+    assert "broadcast_buffers=False" in found.fix
+
+
+def test_one_rank_alone_is_refused_and_does_not_hang(said):
+    assert "alone" in said[0]
+    assert "on every rank" in said[0]
+
+
+if __name__ == "__main__":
+    rank_of_two(int(sys.argv[1]))

@@ -1,0 +1,277 @@
+"""Findings: none on a correct step, the right one on each pitfall; their words; and how statements are rewritten."""
+
+import itertools
+
+import pytest
+import torch
+from helpers import NETWORKS, build, draw
+from image_helpers import build_cyclegan, build_pix2pix, pictures
+from ledger_helpers import kinds, line_of, only
+
+from gantutor.cyclegan import CYCLEGAN_STEPS
+from gantutor.gan import BATCHINGS
+from gantutor.ledger import trace
+from gantutor.ledger.findings import assigned, made_again, out_of_place, with_call, with_keyword, without_cut
+from gantutor.losses import LOSSES
+from gantutor.pitfalls import PITFALLS, SECOND_TIME
+from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS
+from gantutor.steps import STEPS, d_only, g_only
+from gantutor.traits import why_not
+from gantutor.translation import TRANSLATION_LOSSES
+
+ALL = {**STEPS, "d_only": d_only, "g_only": g_only}
+
+
+def takes(step, loss, networks="points", batching="split"):
+    joint = batching in ("joint", "joint_in_D_step")
+    return why_not(step, LOSSES[loss], joint=joint, batchnorm_D=networks.endswith("batch")) is None
+
+
+# Correct steps
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("step", ALL)
+def test_nothing_is_found_in_the_lessons_steps_before_and_after_training(step, networks):
+    for loss, batching in [("minimax", batching) for batching in BATCHINGS] + [(loss, "split") for loss in LOSSES]:
+        if not takes(ALL[step], loss, networks, batching) or ("dcgan" in networks and loss != "minimax"):
+            continue
+        gan, ((real, z),) = build(networks, loss=loss, batching=batching), draw(networks)
+        for _ in range(2):
+            record = trace(ALL[step], gan, real, z)
+            assert record.error is None
+            assert kinds(record) == [], (loss, batching, str(record.findings[0]))
+            ALL[step](gan, real, z)
+
+
+A, B = pictures(4, 2, seed=1), pictures(4, 3, seed=2)
+
+
+@pytest.mark.parametrize("step", PIX2PIX_STEPS)
+def test_nothing_is_found_in_pix2pix(step):
+    for loss, objective in itertools.product(TRANSLATION_LOSSES, OBJECTIVES):
+        if why_not(PIX2PIX_STEPS[step], LOSSES[loss], patches=True) is not None:
+            continue
+        model = build_pix2pix(loss=loss, **OBJECTIVES[objective])
+        for _ in range(2):
+            assert kinds(trace(PIX2PIX_STEPS[step], model, A, B)) == [], (loss, objective)
+            PIX2PIX_STEPS[step](model, A, B)
+
+
+@pytest.mark.parametrize("step", CYCLEGAN_STEPS)
+def test_nothing_is_found_in_cyclegan(step):
+    model, real_A, real_B = build_cyclegan(), pictures(2, 2, seed=1), pictures(3, 2, seed=2)
+    for _ in range(2):
+        assert kinds(trace(CYCLEGAN_STEPS[step], model, real_A, real_B)) == []
+        CYCLEGAN_STEPS[step](model, real_A, real_B)
+
+
+# Pitfalls
+
+RIGHT = {  # the kind, the line it names, what the sentence names, and the corrected line
+    "d_first_same_logits": (
+        "changed in place", "g_loss.backward()", "`D.", "logits_real, logits_fake = gan.logits(real, fake)  # above line"
+    ),
+    "d_first_detached_logits": (
+        "freed graph", "g_loss.backward()", "`logits_fake`", "logits_real, logits_fake = gan.logits(real, fake)  # above line"
+    ),
+    "d_first_rescored": (
+        "freed graph", "g_loss.backward()", "`fake`", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+    ),
+    "g_first_no_detach": (
+        "freed graph", "d_loss.backward()", "`fake`", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+    ),
+    "g_first_retain_graph": (
+        "changed in place", "d_loss.backward()", "`G.", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+    ),
+    "d_first_early_zero_grad": ("another's gradient", "gan.opt_G.step()", "G", "gan.opt_G.zero_grad()  # above line"),
+    "d_first_no_zero_grad_D": ("not cleared", "d_loss.backward()", "D", "gan.opt_D.zero_grad()  # above line"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PITFALLS)
+@pytest.mark.parametrize("trained", [False, True])
+def test_each_pitfall_gets_the_right_finding(name, trained):
+    gan, ((real, z),) = build("points"), draw("points")
+    if trained:
+        STEPS["d_first_detach"](gan, real, z)
+    record = trace(PITFALLS[name].step, gan, real, z)
+    kind, text, named, fix = RIGHT[name]
+    found = only(record, kind)
+    assert found.line == line_of(record, text)
+    assert named in f"{found.what} {found.why}"
+    assert found.fix.startswith(fix)
+    if PITFALLS[name].raises == SECOND_TIME:
+        assert record.diagnosis.endswith("has gone through it before and freed what it had saved.")
+
+
+@pytest.mark.parametrize("loss", ["minimax", "hinge", "wgan", "lsgan"])
+def test_a_silent_pitfall_is_found_where_its_shares_cancel(loss):
+    gan, ((real, z),) = build("points", loss=loss), draw("points")
+    only(trace(PITFALLS["d_first_early_zero_grad"].step, gan, real, z), "another's gradient")
+
+
+def test_a_finding_reads_as_a_message():
+    found = only(trace(PITFALLS["d_first_rescored"].step, build("points"), *draw("points")[0]), "freed graph")
+    first, second = str(found).splitlines()
+    assert first == f"Line {found.line}: {found.what} {found.why}"
+    assert second == f"  Write: {found.fix}"
+    assert found.what == "`g_loss.backward()` needs a graph that is used up."
+
+
+def test_the_findings_come_first_in_the_trace():
+    record = trace(PITFALLS["d_first_early_zero_grad"].step, build("points"), *draw("points")[0])
+    assert str(record).startswith(str(record.findings[0]))
+    assert record._repr_html_().index("is moved by") < record._repr_html_().index("<table")
+
+
+# Steps that are right, and look like mistakes
+
+
+def both_backwards(gan, real, z):
+    logits_real, logits_fake = gan.D(real), gan.D(gan.G(z))
+    d_loss, g_loss = gan.loss.d_loss(logits_real, logits_fake), gan.loss.g_loss(logits_fake)
+    gan.opt_D.zero_grad()
+    gan.opt_G.zero_grad()
+    d_loss.backward(retain_graph=True)
+    g_loss.backward()
+    gan.opt_D.step()
+    gan.opt_G.step()
+
+
+def test_both_backwards_without_inputs_pull_against_each_other():
+    found = only(trace(both_backwards, build("points"), *draw("points")[0]), "another's gradient")
+    assert "inputs=list(" in found.fix
+
+
+class Encoded:
+    """An autoencoder with an optimizer for each part: two losses, and no adversary."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.E, self.head_a, self.head_b = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)
+        self.opt_E, self.opt_a, self.opt_b = (
+            torch.optim.Adam(net.parameters(), 1e-3) for net in (self.E, self.head_a, self.head_b)
+        )
+
+
+def two_heads(m, x):
+    code = m.E(x).tanh()
+    loss_a, loss_b = (m.head_a(code) - x).square().mean(), m.head_b(code).square().mean()
+    for opt in (m.opt_E, m.opt_a, m.opt_b):
+        opt.zero_grad()
+    loss_a.backward(retain_graph=True)
+    loss_b.backward()
+    for opt in (m.opt_E, m.opt_a, m.opt_b):
+        opt.step()
+
+
+def with_a_term_of_its_own(m, x):
+    code = m.E(x).tanh()
+    loss_a, small = (m.head_a(code) - x).square().mean(), code.square().mean()
+    m.opt_E.zero_grad()
+    m.opt_a.zero_grad()
+    loss_a.backward(retain_graph=True)
+    small.backward()
+    m.opt_E.step()
+    m.opt_a.step()
+
+
+def cleared_by_the_loop(m, x):
+    loss = (m.head_a(m.E(x)) - x).square().mean()
+    loss.backward()
+    m.opt_E.step()
+    m.opt_a.step()
+
+
+def clears_at_the_end(m, x):
+    loss = (m.head_a(m.E(x)) - x).square().mean()
+    loss.backward()
+    m.opt_E.step()
+    m.opt_a.step()
+    m.opt_E.zero_grad()
+    m.opt_a.zero_grad()
+
+
+def balanced(m, x):  # as VQGAN weighs its losses: a gradient at a weight, as a number
+    code = m.E(x)
+    loss_a, loss_b = (m.head_a(code) - x).square().mean(), m.head_b(code).square().mean()
+    (at_a,) = torch.autograd.grad(loss_a, m.E.weight, retain_graph=True)
+    (at_b,) = torch.autograd.grad(loss_b, m.E.weight, retain_graph=True)
+    weight = at_a.norm() / (at_b.norm() + 1e-4)
+    loss = loss_a + weight.detach() * loss_b
+    m.opt_E.zero_grad()
+    loss.backward()
+    m.opt_E.step()
+
+
+def frozen_teacher(m, x):  # a network in evaluation mode that nobody trains
+    m.head_b.eval()
+    for p in m.head_b.parameters():
+        p.requires_grad = False
+    loss = m.head_b(m.head_a(m.E(x))).square().mean()
+    m.opt_E.zero_grad()
+    loss.backward()
+    m.opt_E.step()
+
+
+def masked(m, x):  # minus infinity as a mask is meant
+    scores = m.E(x).masked_fill(torch.eye(3)[: len(x)].bool(), float("-inf"))
+    loss = -scores.softmax(1).square().mean()
+    m.opt_E.zero_grad()
+    loss.backward()
+    m.opt_E.step()
+
+
+def straight_through(m, x):
+    code = m.E(x)
+    hard = code + (code.round() - code).detach()
+    loss = (m.head_a(hard) - x).square().mean()
+    m.opt_E.zero_grad()
+    m.opt_a.zero_grad()
+    loss.backward()
+    m.opt_E.step()
+    m.opt_a.step()
+
+
+@pytest.mark.parametrize(
+    "step", [two_heads, with_a_term_of_its_own, clears_at_the_end, balanced, frozen_teacher, masked, straight_through]
+)
+def test_a_right_step_that_looks_like_a_mistake(step):
+    m, x = Encoded(), torch.randn(3, 3)
+    for _ in range(2):
+        assert kinds(trace(step, m, x)) == []
+        step(m, x)
+
+
+def test_a_step_whose_caller_clears_is_right_once_it_is_seen_that_something_does():
+    m, x = Encoded(), torch.randn(3, 3)
+    assert "not cleared" in kinds(trace(cleared_by_the_loop, m, x))  # a first step: nothing shows that anybody does
+    cleared_by_the_loop(m, x)
+    assert "not cleared" in kinds(trace(cleared_by_the_loop, m, x))  # nobody did
+    m.opt_E.zero_grad()
+    m.opt_a.zero_grad()
+    assert kinds(trace(cleared_by_the_loop, m, x)) == []
+
+
+# Statements rewritten
+
+
+def test_statements_are_rewritten():
+    assert with_call("a, b = D(x), D(self.fake)", "self.fake", "detach()") == "a, b = (D(x), D(self.fake.detach()))"
+    assert with_call("losses.append(errD)", "errD", "item()") == "losses.append(errD.item())"
+    assert with_call("fake = G(z)", "fake", "detach()") == ""  # it is not read
+    assert with_call("for p in fake:", "fake", "detach()") == ""  # half a statement
+    assert without_cut("fake = torch.from_numpy(G(z).detach().numpy())") == "fake = G(z)"
+    assert without_cut("fake = Variable(G(z).data)") == "fake = G(z)"
+    assert made_again("p0, p1 = D(x), D(fake)", "p1") == "p1 = D(fake)"
+    assert made_again("p0, p1 = both(x, fake)", "p1") == "p0, p1 = both(x, fake)"
+    assert out_of_place("label.fill_(0.0)") == "label = torch.full_like(label, 0.0)"
+    assert out_of_place("fake += noise") == "fake = fake + noise"
+    assert out_of_place("fake[:, :3] = x") == "fake = fake.clone(); fake[:, :3] = x"
+    assert out_of_place("flat.clamp_(0, 1)") == "flat = flat.clamp(0, 1)"
+    assert with_keyword("loss.backward()", "backward", "retain_graph=True") == "loss.backward(retain_graph=True)"
+    assert with_keyword("(g,) = grad(s, x, create_graph=False)", "grad", "create_graph=True").endswith(
+        "grad(s, x, create_graph=True)"
+    )
+    assert assigned("a, self.b = c[0] = f(x)") == ["a", "self.b", "c[0]"]
