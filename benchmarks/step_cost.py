@@ -44,9 +44,11 @@ def counted(network: nn.Module, x: Tensor, weights: bool = True, inputs: bool = 
     """The operations of one forward, and of one backward to the weights, to x, or to both."""
     x = x.detach().requires_grad_(inputs)
     wanted = [*(network.parameters() if weights else ()), *([x] if inputs else ())]
-    with Counting(Reach()) as forward:
+    forward = Counting(Reach())
+    with forward:
         y = network(x)
-    with Counting(Reach()) as backward:
+    backward = Counting(Reach())
+    with backward:
         torch.autograd.grad(y.sum(), wanted)
     return forward.meter.flops, backward.meter.flops
 

@@ -1,4 +1,4 @@
-"""Write docs/my_gan_does_not_train.md: the text below, with what its code prints: python docs/my_gan_does_not_train.py"""
+"""Write docs/my_gan_does_not_train.md, text and what its code prints: python docs/my_gan_does_not_train.py"""
 
 import contextlib
 import io
@@ -8,11 +8,11 @@ import warnings
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".md")
-TEXT = r'''# My GAN does not train
+TEXT = r"""# My GAN does not train
 
-Look for what you see. Each answer is a case that runs: the code is short, and below it stands what `trace` finds. Your own
-step is traced in the same way. `trace(step, ...)` runs it once, line by line, and puts everything back: weights, gradients,
-optimizers, random states. In a notebook, put `%%trace` above the loop body, as it is.
+Look for what you see. Each answer is a case that runs: the code is short, and below it stands what `trace` finds.
+Your own step is traced in the same way. `trace(step, ...)` runs it once, line by line, and puts everything back:
+weights, gradients, optimizers, random states. In a notebook, put `%%trace` above the loop body, as it is.
 
 ```python
 import torch
@@ -41,8 +41,8 @@ def findings(step, *arguments):
         print(finding)
 ```
 
-A correct step for comparison. Nothing is found in it, which means: the gradients go where they should. Whether the *game*
-goes well is another question; the last section has it.
+A correct step for comparison. Nothing is found in it, which means: the gradients go where they should. Whether the
+*game* goes well is another question; the last section has it.
 
 ```python
 def correct():
@@ -64,8 +64,8 @@ findings(correct)
 
 ### "Trying to backward through the graph a second time"
 
-An earlier backward went through the same part of the graph and freed it. In a GAN that part is mostly G's: D's loss went on
-into G.
+An earlier backward went through the same part of the graph and freed it. In a GAN that part is mostly G's: D's loss
+went on into G.
 
 ```python
 def without_detach():
@@ -83,12 +83,13 @@ def without_detach():
 findings(without_detach)
 ```
 
-`retain_graph=True` would hide this error. It costs a backward through G and the memory of its graph, and it leaves D's gradient
-in G. Notebook 02 shows when it is right.
+`retain_graph=True` would hide this error. It costs a backward through G and the memory of its graph, and it leaves
+D's gradient in G. Notebook 02 shows when it is right.
 
 ### "one of the variables needed for gradient computation has been modified by an inplace operation"
 
-An optimizer's step is such an operation. Here `opt_D.step()` overwrites weights that the graph of `scores` still needs.
+An optimizer's step is such an operation. Here `opt_D.step()` overwrites weights that the graph of `scores` still
+needs.
 
 ```python
 def scores_from_before():
@@ -128,8 +129,9 @@ Two backwards, one before `fill_` and one after it, are right: the first graph i
 
 ### The same error with DistributedDataParallel, and only with two forwards
 
-DDP writes rank 0's buffers (BatchNorm's running statistics) into all ranks before every forward. Two forwards and then one
-backward: the second forward overwrites what the first graph needs. `Broadcasts` does here what DDP does, without processes.
+DDP writes rank 0's buffers (BatchNorm's running statistics) into all ranks before every forward. Two forwards and
+then one backward: the second forward overwrites what the first graph needs. `Broadcasts` does here what DDP does,
+without processes. (PyTorch 2.15 no longer counts DDP's own writing as a change, so there the step runs.)
 
 ```python
 class Broadcasts(nn.Module):
@@ -157,7 +159,8 @@ def two_forwards():
 findings(two_forwards)
 ```
 
-With several processes, call `trace` on every rank, or on none: a step of DDP waits for all ranks.
+With several processes, call `trace` on every rank, or on none: a step of DDP waits for all ranks. One rank alone is
+refused after ten seconds.
 
 ### "element 0 of tensors does not require grad"
 
@@ -178,8 +181,8 @@ findings(scored_without_a_graph)
 
 ### "One of the differentiated Tensors does not require grad"
 
-A gradient penalty asks for the gradient at the images. Autograd records one only for a tensor that asked for it *before* D
-scored it. This is why the real image requires a gradient in R1, although nobody updates it:
+A gradient penalty asks for the gradient at the images. Autograd records one only for a tensor that asked for it
+*before* D scored it. This is why the real image requires a gradient in R1, although nobody updates it:
 
 ```python
 def r1_without_a_leaf():
@@ -389,8 +392,8 @@ findings(eval_forgotten)
 
 ### With autocast the wrong step does not even raise
 
-Autocast computes with copies of the weights in low precision. The graph keeps the copies, so autograd does not see that
-`opt_D.step()` has moved the weights.
+Autocast computes with copies of the weights in low precision. The graph keeps the copies, so autograd does not see
+that `opt_D.step()` has moved the weights.
 
 ```python
 def scores_from_before_in_bfloat16():
@@ -451,8 +454,8 @@ findings(loop, torch.randn(5, 8, 6))
 
 ### backward(create_graph=True)
 
-A penalty on the *parameters'* gradient needs a graph of the gradient. `torch.autograd.grad` returns it, and it goes with the
-name. `backward` leaves it in `.grad`, where it keeps itself alive.
+A penalty on the *parameters'* gradient needs a graph of the gradient. `torch.autograd.grad` returns it, and it goes
+with the name. `backward` leaves it in `.grad`, where it keeps itself alive.
 
 ```python
 import warnings
@@ -564,19 +567,21 @@ findings(several)
 
 ### DDP with two forwards
 
-`DistributedDataParallel(D, broadcast_buffers=False)`, or one forward of both halves (with BatchNorm that is another function,
-see notebook 03).
+`DistributedDataParallel(D, broadcast_buffers=False)`, or one forward of both halves (with BatchNorm that is another
+function, see notebook 03).
 
 ## Nothing is found, and it still does not train
 
 Then each gradient goes where it should, and the question is another one:
 
-- D's loss is near 0 and G learns nothing: which loss does G minimise? Notebook 01 measures what a saturated loss sends to G.
-- All samples look alike: that is mode collapse. Notebook 01 shows it, and what the loss curves say of it, which is little.
+- D's loss is near 0 and G learns nothing: which loss does G minimise? Notebook 01 measures what a saturated loss
+  sends to G.
+- All samples look alike: that is mode collapse. Notebook 01 shows it, and what the loss curves say of it, which is
+  little.
 - A step with `cat` in D's half only, and BatchNorm in D: notebook 03.
 - `G.eval()` ruins pix2pix's output: notebook 04.
 - A loss curve is no verdict on a GAN. Look at samples, and measure coverage.
-'''
+"""
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 

@@ -38,6 +38,12 @@ def optimizers(model: Any) -> dict[str, Optimizer]:
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
 
 
+def device_of(model: Any) -> torch.device:
+    """Where the first network's parameters are; the CPU if there are none."""
+    parameters = (parameter for network in networks(model).values() for parameter in network.parameters())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
 def stateful(model: Any) -> dict[str, Any]:
     """What has a state among a model's attributes, networks without DistributedDataParallel around them."""
     parts = {name: value for name, value in attributes(model).items() if hasattr(value, "state_dict")}

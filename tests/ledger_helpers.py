@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from gantutor.ledger import Line, Trace
 
-
 Share = tuple[int, str, float]  # line, network, norm
 
 

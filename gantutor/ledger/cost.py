@@ -6,16 +6,17 @@ makes there with `create_graph=True`.
 """
 
 import bisect
+import contextlib
 import dataclasses
 import statistics
 import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from torch.utils.flop_counter import flop_registry
 from gantutor.ledger.reach import Reach, Snapshot, storage_of
 from gantutor.ledger.records import count, html_table, table
 
+Leave = Callable[[Any, bool], None]
 BACKWARD, GRAD = torch.autograd.backward.__code__, torch.autograd.grad.__code__
 NOBODY = -1
 
@@ -129,59 +131,76 @@ class Meter:
 
 
 class Counting(TorchDispatchMode):
-    """Tells a Meter what runs inside it."""
+    """Tells a Meter of every operation, and of every forward and backward; `busy` while it is to look away."""
 
     def __init__(self, reach: Reach) -> None:
         super().__init__()
         self.reach, self.meter = reach, Meter()
-        self.backward = self.backwards = 0  # the number of the one that runs, and of all
+        self.busy = False
+        self.number = self.backwards = 0  # the number of the backward that runs, 0 for none; and of the last
 
-    def __enter__(self) -> Self:
-        self.threads = torch.autograd.set_multithreading_enabled(False)
-        self.stance = torch.compiler.set_stance("force_eager")
-        self.tracer = sys.gettrace()
-        super().__enter__()
-        sys.settrace(self._on_call)
-        return self
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Count what runs inside. Backward runs in this thread, on a GPU, too; nothing is compiled."""
+        with torch.autograd.set_multithreading_enabled(False), torch.compiler.set_stance("force_eager"), self:
+            yield
 
-    def __exit__(self, *error: Any) -> None:
-        sys.settrace(self.tracer)
-        super().__exit__(*error)
-        self.stance.__exit__(*error)
-        self.threads.__exit__(*error)
+    def enter(self, frame: FrameType) -> Leave | None:
+        """A function is called; what is to be told what it returns, and whether it raised."""
+        if frame.f_code in (BACKWARD, GRAD) and not self.number:
+            return self.backward_begins(frame)
+        if frame.f_code.co_name == "forward":
+            network = self.reach.network_of(frame.f_locals.get("self"), self.meter.current != NOBODY)
+            return self.forward_begins(frame, network) if network else None
+        return None
+
+    def backward_begins(self, frame: FrameType) -> Leave:
+        self.number = self.backwards = self.backwards + 1
+        return lambda value, raised: setattr(self, "number", 0)
+
+    def forward_begins(self, frame: FrameType, network: str) -> Leave:
+        self.meter.begin(network)
+        return lambda value, raised: self.meter.end()
+
+    def before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An operation is about to be done."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        whole = composite(func, self, args, kwargs)
+        whole = func(*args, **kwargs) if self.busy else composite(func, self, args, kwargs)
         if whole is not NotImplemented:
             return whole
+        self.before(func, args, kwargs)
         result = func(*args, **kwargs)
-        self.meter.operation(func, args, kwargs, result, self.backward)
+        self.meter.operation(func, args, kwargs, result, self.number)
         return result
 
-    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
-        code = frame.f_code
-        if code is BACKWARD or code is GRAD:
-            if not self.backward:
-                self.backwards += 1
-                self.backward = self.backwards
-                return self._until_return(frame, lambda: setattr(self, "backward", 0))
-        elif code.co_name == "forward":
-            network = self.reach.network_of(frame.f_locals.get("self"), self.meter.current != NOBODY)
-            if network:
-                self.meter.begin(network)
-                return self._until_return(frame, self.meter.end)
+
+@contextlib.contextmanager
+def calls_told_to(enter: Callable[[FrameType], Leave | None]) -> Iterator[None]:
+    """Tell of every function that is called inside; another tracer (a debugger's) comes back afterwards."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: until_return(frame, enter(frame)))
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+def until_return(frame: FrameType, leave: Leave | None) -> Any:
+    """A tracer of one call, which tells `leave` how it ended; None where nobody wants to know."""
+    if leave is None:
         return None
+    frame.f_trace_lines = raised = False
 
-    def _until_return(self, frame: FrameType, end: Callable[[], None]) -> Callable[..., Any]:
-        frame.f_trace_lines = False
-
-        def on_event(frame: FrameType, event: str, arg: Any) -> Any:
-            if event == "return":
-                end()
-            return on_event
-
+    def on_event(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal raised
+        raised = raised or event == "exception"
+        if event == "return":
+            leave(arg, raised and arg is None)
         return on_event
+
+    return on_event
 
 
 def composite(func: Any, mode: TorchDispatchMode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -202,9 +221,10 @@ class Cost:
     """What one step costs.
 
     `flops` are the floating-point operations of matrix products and convolutions, a multiplication and an addition as
-    two; `networks` are the networks' shares, `elsewhere` is what belongs to none, `elsewhere_backward` of it in backwards.
-    `saved_bytes` is the most that graphs held for backward at a time, parameters not counted. `milliseconds` is the median of `repeats` steps.
-    `device_bytes` is the most memory that a step took on a CUDA device beyond what was taken before it; None elsewhere.
+    two; `networks` are the networks' shares, `elsewhere` is what belongs to none, and `elsewhere_backward` what of that
+    backwards did. `saved_bytes` is the most that graphs held for backward at a time, parameters not counted.
+    `milliseconds` is the median of `repeats` steps. `device_bytes` is the most memory that a step took on a CUDA device
+    beyond what was taken before it; None elsewhere.
     """
 
     name: str
@@ -258,7 +278,8 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
         milliseconds, device_bytes = clocked(lambda: step(*args, **kwargs), reach, repeats)
         snapshot.restore()
         scales = Scales({storage_of(p) for player in reach.players.values() for p in player.parameters.values()})
-        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), Counting(reach) as counting:
+        counting = Counting(reach)
+        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), counting.on(), calls_told_to(counting.enter):
             step(*args, **kwargs)
     finally:
         snapshot.restore()
@@ -278,7 +299,7 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
 
 def clocked(run: Callable[[], Any], reach: Reach, repeats: int) -> tuple[float, int | None]:
     """The median time of a step in ms, and on CUDA the most memory it took."""
-    device = device_of(reach)
+    device = reach.device
     times = []
     run()
     wait(device)
@@ -290,12 +311,6 @@ def clocked(run: Callable[[], Any], reach: Reach, repeats: int) -> tuple[float, 
         times.append(1000 * (time.perf_counter() - start))
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else None
     return statistics.median(times), peak
-
-
-def device_of(reach: Reach) -> torch.device:
-    """Where the first network's parameters are; the CPU if there are none."""
-    parameters = (p for player in reach.players.values() for p in player.parameters.values())
-    return next((p.device for p in parameters), torch.device("cpu"))
 
 
 def wait(device: torch.device) -> None:

@@ -1,14 +1,14 @@
 """What is wrong with a step: the line, what it does, why that is wrong, and what to write instead.
 
-A rule reads the records of a trace, never a tensor. It speaks where the records show a mistake, and not where they would
-allow one: on a correct step all rules are silent.
+A rule reads the records of a trace, never a tensor. It speaks where the records show a mistake, and not where they
+would allow one: on a correct step all rules are silent.
 """
 
 import ast
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from gantutor.ledger.records import (
     Write,
 )
 
+Found = Iterator[tuple[Place, str, str, str]]  # where, what, why, and what to write instead
+
 AGAINST = -0.5  # the cosine below which two losses pull a network in opposite directions
 HOW = {  # why a gradient ends at an operation, and what to write instead; {} is the line without the operation
     "detach": ("`detach` ends the graph here, so backward cannot go on.", "{}"),
@@ -42,42 +44,14 @@ def find(trace: Trace) -> list[Finding]:
     """The mistakes in a step, in the order of its lines; one for each kind and line."""
     facts = Facts(trace)
     found: dict[tuple[str, int], Finding] = {}
-    for rule in RULES if trace.error is None else RULES_FOR_ERRORS:
-        for finding in rule(facts):
-            found.setdefault((finding.kind, finding.line), finding)
+    for kind, rule in RULES.items():
+        if trace.error is None or kind not in NEED_A_WHOLE_STEP:
+            for place, what, why, fix in rule(facts):
+                found.setdefault((kind, place.line), Finding(place.line, what, why, fix, kind))
     return sorted(found.values(), key=lambda finding: finding.line)
 
 
 # Statements rewritten -------------------------------------------------------------------------------------------------
-
-
-def edited(text: str, change: Callable[[ast.expr], str | None]) -> str:
-    """A statement with expressions replaced by what `change` makes of them, inner ones first; "" for half a statement."""
-
-    class Edit(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> ast.AST:
-            node = self.generic_visit(node)
-            new = change(node) if isinstance(node, ast.expr) else None
-            return node if new is None else ast.parse(new, mode="eval").body
-
-    try:
-        return "; ".join(ast.unparse(Edit().visit(statement)) for statement in ast.parse(text.strip()).body)
-    except SyntaxError:
-        return ""
-
-
-def with_call(text: str, name: str, call: str) -> str:
-    """`D(fake)` → `D(fake.detach())`, wherever the statement reads `name`."""
-    loads = (
-        node for node in ast.walk(ast.Module(parsed(text), [])) if isinstance(getattr(node, "ctx", None), ast.Load)
-    )
-    if name not in map(ast.unparse, loads):
-        return ""
-    return edited(text, lambda n: f"{name}.{call}" if is_read(n, name) else None)
-
-
-def is_read(node: ast.expr, name: str) -> bool:
-    return isinstance(getattr(node, "ctx", None), ast.Load) and ast.unparse(node) == name
 
 
 def parsed(text: str) -> list[ast.stmt]:
@@ -88,45 +62,63 @@ def parsed(text: str) -> list[ast.stmt]:
         return []
 
 
+def edited(text: str, change: Callable[[ast.expr, str], str | None]) -> str:
+    """A line with expressions replaced by what `change` makes of them, inner ones first; "" if none was."""
+    changes = 0
+
+    class Edit(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            nonlocal changes
+            node = self.generic_visit(node)
+            new = change(node, ast.unparse(node)) if isinstance(node, ast.expr) else None
+            changes += new is not None
+            return node if new is None else ast.parse(new, mode="eval").body
+
+    statements = [ast.unparse(Edit().visit(statement)) for statement in parsed(text)]
+    return "; ".join(statements) if changes else ""
+
+
+def with_call(text: str, name: str, call: str) -> str:
+    """`D(fake)` → `D(fake.detach())`, wherever the line reads `name`; "" if it does not."""
+    reads = lambda node: isinstance(getattr(node, "ctx", None), ast.Load)  # noqa: E731
+    return edited(text, lambda node, code: f"{name}.{call}" if code == name and reads(node) else None)
+
+
 def with_keyword(text: str, function: str, keyword: str) -> str:
     """`loss.backward()` → `loss.backward(retain_graph=True)`."""
 
-    def change(node: ast.expr) -> str | None:
+    def change(node: ast.expr, code: str) -> str | None:
         if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != function:
             return None
-        given = [k for k in map(ast.unparse, [*node.args, *node.keywords]) if not k.startswith(keyword.split("=")[0])]
-        return f"{ast.unparse(node.func)}({', '.join([*given, keyword])})"
+        others = [k for k in map(ast.unparse, [*node.args, *node.keywords]) if not k.startswith(keyword.split("=")[0])]
+        return f"{ast.unparse(node.func)}({', '.join([*others, keyword])})"
 
     return edited(text, change)
 
 
 def without_cut(text: str) -> str:
     """`fake = Variable(G(z).data)` → `fake = G(z)`: no cut, and nothing around it that makes a tensor again."""
+    cut = re.compile(r"(.*)\.(?:data|(?:detach|item|numpy|tolist)\(\))", re.DOTALL)
+    again = re.compile(r"(?:[\w.]+\.)?(?:Variable|from_numpy|tensor|as_tensor)\(([^,]*)\)", re.DOTALL)
 
-    def change(node: ast.expr) -> str | None:
-        code = ast.unparse(node)
-        cut = re.fullmatch(r"(.*)\.(?:data|(?:detach|item|numpy|tolist)\(\))", code, re.DOTALL)
-        again = re.fullmatch(r"(?:[\w.]+\.)?(?:Variable|from_numpy|tensor|as_tensor)\((.*)\)", code, re.DOTALL)
-        one = isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords
-        return cut[1] if cut else again[1] if again and one else None
+    def change(node: ast.expr, code: str) -> str | None:
+        found = cut.fullmatch(code) or (again.fullmatch(code) if isinstance(node, ast.Call) else None)
+        return found[1] if found else None
 
     return edited(text, change)
 
 
 def assigned(text: str) -> list[str]:
-    """The names that a statement assigns, as the code writes them."""
+    """The names that a line assigns, as the code writes them."""
     targets = [t for s in parsed(text) for t in getattr(s, "targets", [getattr(s, "target", None)]) if t is not None]
     return [ast.unparse(each) for t in targets for each in getattr(t, "elts", [t])]
 
 
 def made_again(text: str, name: str) -> str:
     """What makes `name`: of `p0, p1 = D(x), D(y)` and `p1` it is `p1 = D(y)`."""
-    for statement in parsed(text):
-        value, names = getattr(statement, "value", None), assigned(ast.unparse(statement))
-        if name in names and isinstance(value, ast.Tuple) and len(value.elts) == len(names):
-            return f"{name} = {ast.unparse(value.elts[names.index(name)])}"
-        if name in names:
-            return ast.unparse(statement)
+    names, values = assigned(text), [getattr(statement, "value", None) for statement in parsed(text)]
+    if name in names and len(values) == 1 and isinstance(values[0], ast.Tuple) and len(values[0].elts) == len(names):
+        return f"{name} = {ast.unparse(values[0].elts[names.index(name)])}"
     return text
 
 
@@ -140,15 +132,22 @@ OUT_OF_PLACE = {  # a change in place, and a new tensor instead
 
 def out_of_place(text: str) -> str:
     """`x += y` → `x = x + y`."""
-    for pattern, new in OUT_OF_PLACE.items():
-        if found := re.fullmatch(pattern, text):
-            return found.expand(new)
-    return text
+    found = (match.expand(new) for pattern, new in OUT_OF_PLACE.items() if (match := re.fullmatch(pattern, text)))
+    return next(found, text)
 
 
 def above(statement: str, place: Place) -> str:
     """A statement to insert."""
     return f"{statement}  # above line {place.line}"
+
+
+def named(names: Iterable[str]) -> str:
+    """`a` and `b`."""
+    return " and ".join(f"`{name}`" for name in sorted(names))
+
+
+def listed(names: Iterable[str]) -> str:
+    return " and ".join(sorted(names))
 
 
 # The records as one sequence of events --------------------------------------------------------------------------------
@@ -169,9 +168,11 @@ class Facts:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.events = [event for line in trace.lines for event in line.events]
-        self.lines = [line for line in trace.lines for _ in line.events]  # the line of each event
+        self.moments = [moment for moment, line in enumerate(trace.lines) for _ in line.events]
         self.sent = {i: b for i, b in self.of(Backward) if not b.is_grad and not b.raised}
         self.steps = [self._used(i, step) for i, step in self.of(OptimizerStep) if not step.skipped]
+        self.last = next((b for _, b in reversed(list(self.of(Backward)))), None)
+        self.parameters = {f"{name}.{inner}" for name, state in trace.before.items() for inner in state.versions}
 
     def of(self, kind: type[Any]) -> Iterator[tuple[int, Any]]:
         """The events of a kind, with their indices."""
@@ -181,30 +182,27 @@ class Facts:
         """Of several backwards with one line and one loss, those of a loop, as many as there are shares: the last."""
         found: set[int] = set()
         for share in set(step.shares):
+            where = share.line, share.loss
             same = [
-                i
-                for i, b in self.sent.items()
-                if i < index
-                and self.lines[i].number == share.line
-                and share.loss in b.losses[:1]
-                and share.network in b.arrived
+                i for i, b in self.sent.items() if i < index and share.network in b.arrived and self.where(i) == where
             ]
             found |= set(same[-step.shares.count(share) :])
         return Used(index, step, frozenset(found))
 
-    def clears(self, network: str, first: int = -1, last: int | None = None) -> Place | None:
+    def where(self, backward: int) -> tuple[int, str]:
+        """The line of the step and the loss by which shares name a backward."""
+        return self.trace.lines[self.moments[backward]].number, "".join(self.sent[backward].losses[:1])
+
+    def cleared(self, network: str, first: int = -1, last: float = math.inf) -> Place | None:
         """Where a network's gradients are cleared, after the first index and before the last."""
-        return next(
-            (c.place for i, c in self.of(Clear) if first < i and (last is None or i < last) and network in c.networks),
-            None,
-        )
+        return next((c.place for i, c in self.of(Clear) if first < i < last and network in c.networks), None)
 
     def users(self, backward: int) -> list[Used]:
         return [used for used in self.steps if backward in used.backwards]
 
     def code(self, name: str) -> str:
-        """A network or an optimizer as the code writes it: attributes of the step's argument have no prefix in records."""
-        longer = [f"{argument}.{name}" for argument in self.trace.arguments[:1]]
+        """A network or an optimizer as the code writes it: records leave out the name of the step's first argument."""
+        longer = (f"{argument}.{name}" for argument in self.trace.arguments[:1])
         return next((each for each in longer if each in self.trace.source), name)
 
     def player_of(self, place: Place) -> set[str]:
@@ -228,298 +226,256 @@ class Facts:
         """The last line before another that gave a network this mode; None if it had it before the step."""
         found, before = None, getattr(self.trace.before.get(network), attribute, value)
         for line in self.trace.lines:
-            now = getattr(line.networks[network], attribute, value)
+            now = getattr(line.networks[network], attribute)
             if line.number < until.line and now == value != before:
                 found = Place(line.number, line.text)
             before = now
         return found
 
 
-def named(losses: Backward) -> str:
-    return " and ".join(f"`{name}`" for name in losses.losses)
-
-
-def listed(names: Any) -> str:
-    return " and ".join(sorted(names))
-
-
 # Steps that raise -----------------------------------------------------------------------------------------------------
 
 
-def broken_graph(facts: Facts) -> Iterator[Finding]:
-    """Autograd's two famous errors."""
-    failure, last = facts.trace.failure, facts.trace.lines[-1] if facts.trace.lines else None
-    if failure is None or last is None:
-        return
-    backward = next((b for _, b in reversed(list(facts.of(Backward)))), None)
-    place = backward.place if backward is not None else Place(last.number, last.text)
-    reaches = set(backward.reaches) if backward is not None else set()
-    why = "It goes" + facts.trace.diagnosis.partition(" goes")[2]
-    if failure.kind == FREED:
-        yield Finding(
-            place.line,
-            f"`{place.text}` needs a graph that is used up.",
-            why,
-            mended(facts, failure, place, reaches),
-            "freed graph",
-        )
-    else:
-        yield Finding(
-            place.line,
-            f"`{place.text}` needs a tensor that has been overwritten.",
-            why,
-            mended(facts, failure, place, reaches),
-            "changed in place",
-        )
+def freed_graph(facts: Facts) -> Found:
+    """ "backward through the graph a second time"."""
+    failure = facts.trace.failure
+    if failure is not None and failure.kind == FREED and facts.last is not None:
+        what = f"`{facts.last.place.text}` needs a graph that is used up."
+        yield facts.last.place, what, diagnosis(facts), fix_graph(facts, failure, facts.last)
 
 
-def mended(facts: Facts, failure: Failure, place: Place, reaches: set[str]) -> str:
-    """Detach what the other player needs; or score again; or keep the graph; or write nothing in place."""
-    name, by, made, write = failure.graph_of, failure.by, failure.made, failure.write
+def changed_in_place(facts: Facts) -> Found:
+    """ "modified by an inplace operation"."""
+    failure = facts.trace.failure
+    if failure is not None and failure.kind != FREED and facts.last is not None:
+        by_optimizer = failure.by is None or (failure.write is not None and failure.write.optimizer)
+        fix = (fix_graph if by_optimizer else fix_write)(facts, failure, facts.last)
+        what = f"`{facts.last.place.text}` needs a tensor that has been overwritten."
+        yield facts.last.place, what, diagnosis(facts), fix
+
+
+def diagnosis(facts: Facts) -> str:
+    return "It goes" + facts.trace.diagnosis.partition(" goes")[2]
+
+
+def fix_graph(facts: Facts, failure: Failure, raised: Backward) -> str:
+    """Detach what leads to the other player; or score again; or keep the graph."""
+    name, by, made, place = failure.graph_of, failure.by, failure.made, raised.place
     if by is None or made is None:
         return f"{name} = {name}.detach()  # at the end of each turn"
-    if failure.kind != FREED and (write is None or not write.optimizer):
-        return rewritten_in_place(facts, failure, by, place)
     behind, player = facts.behind(name), facts.player_of(place)
     later, earlier = facts.readers(name, by, place), facts.readers(name, made, by)
     if failure.kind == FREED:
-        users = [used for i, b in facts.sent.items() if b.place == by for used in facts.users(i)]
-        if not behind & {network for used in users for network in used.step.holds} and users:
+        theirs = {n for i, b in facts.sent.items() if b.place == by for used in facts.users(i) for n in used.step.holds}
+        if theirs and not theirs & behind:
             return with_call(earlier[0].text, name, "detach()") if earlier else f"{name}.detach()  # for line {by.line}"
-        if not users or not later:
+        if not theirs or not later:
             return with_keyword(by.text, "backward", "retain_graph=True")
-    if player & (reaches - behind) and not player & behind:  # the way to this player does not lead through `name`
-        reader = (later or earlier or [made])[0 if later else -1]
-        again = with_call(reader.text, name, "detach()")
+    if player & (set(raised.reaches) - behind) and not player & behind:  # the way to this player avoids `name`
+        again = with_call([*earlier, *later[:1]][-1].text, name, "detach()")
         return again if later else above(again, place)
-    return above(made_again(made.text, name).replace(".detach()", ""), later[0] if later else place)
+    return above(made_again(made.text, name).replace(".detach()", ""), [*later, place][0])
 
 
-def rewritten_in_place(facts: Facts, failure: Failure, by: Place, place: Place) -> str:
-    """For a change that no optimizer made."""
+def fix_write(facts: Facts, failure: Failure, raised: Backward) -> str:
+    """For a change that no optimizer made: of a weight, of a buffer, inside a network, or of the step's own tensor."""
+    by = failure.by or raised.place
     calls = [call.network for _, call in facts.of(Call) if call.place == by]
-    parameters = {f"{network}.{inner}" for network, state in facts.trace.before.items() for inner in state.versions}
-    inside = next((network for network in facts.trace.before if failure.culprit.startswith(f"{network}.")), None)
-    if failure.culprit in parameters:
-        return f"{by.text}  # below line {place.line}"
-    if inside and calls:
+    if failure.culprit in facts.parameters:
+        return f"{by.text}  # below line {raised.place.line}"
+    if calls and any(failure.culprit.startswith(f"{network}.") for network in calls):
         return "DistributedDataParallel(..., broadcast_buffers=False)"
-    if calls and by == failure.made:
-        return f"inplace=False  # in the layers of {facts.code(calls[-1])}"
-    return out_of_place(by.text)
+    return f"inplace=False  # in the layers of {facts.code(calls[-1])}" if calls else out_of_place(by.text)
 
 
-def lost_with_an_error(facts: Facts) -> Iterator[Finding]:
-    """ "element 0 of tensors does not require grad": a loss without a graph."""
-    if "does not require grad and does not have a grad_fn" in str(facts.trace.error):
-        place = Place(facts.trace.lines[-1].number, facts.trace.lines[-1].text)
-        backward = next((b for _, b in reversed(list(facts.of(Backward)))), None)
-        loss = named(backward) if backward is not None else "the loss"
-        yield from lost(facts, len(facts.events), loss, facts.player_of(place) or set(facts.trace.before))
-
-
-def lost(facts: Facts, until: int, loss: str, networks: set[str]) -> Iterator[Finding]:
+def lost(facts: Facts, until: int, loss: str, networks: set[str]) -> Found:
     """The last place before a loss where the way to some networks ends."""
     what = f"No gradient of {loss} reaches {listed(networks)}."
     for event in reversed(facts.events[:until]):
         if isinstance(event, Cut) and event.how == "grad without create_graph":
             return  # it has a rule of its own
         if isinstance(event, Cut) and networks & set(event.behind):
-            why, fix = HOW.get(event.how, (f"No gradient goes through `{event.how}`.", ""))
-            yield Finding(event.place.line, what, why, fix.format(without_cut(event.place.text)), "loss cannot reach")
+            why, fix = HOW.get(event.how, (f"No gradient goes through `{event.how}`.", "{}"))
+            yield event.place, what, why, fix.format(without_cut(event.place.text))
             return
         if isinstance(event, Call) and not event.grad:
             why = f"{event.network} is called under `torch.no_grad()`, where autograd records no graph."
-            yield Finding(
-                event.place.line, what, why, f"{event.place.text}  # outside torch.no_grad()", "loss cannot reach"
-            )
+            yield event.place, what, why, f"{event.place.text}  # outside torch.no_grad()"
             return
         if isinstance(event, Call) and event.frozen and event.network in networks:
             at = facts.since(event.network, "frozen", True, event.place)
-            why = f"`requires_grad` is False for all parameters of {event.network}{'' if at else ', since before this step'}."
-            fix = above(f"{facts.code(event.network)}.requires_grad_(True)", event.place)
-            yield Finding((at or event.place).line, what, why, fix, "loss cannot reach")
+            why = (
+                f"`requires_grad` is False for {event.network}'s parameters{'' if at else ', since before this step'}."
+            )
+            yield at or event.place, what, why, above(f"{facts.code(event.network)}.requires_grad_(True)", event.place)
             return
 
 
-def penalty_cannot_reach(facts: Facts) -> Iterator[Finding]:
+def cannot_reach(facts: Facts) -> Found:
+    """A loss without a graph, which raises; or an optimizer that steps, and whose gradient never came or is 0."""
+    if "does not require grad and does not have a grad_fn" in str(facts.trace.error):
+        place = Place(facts.trace.lines[-1].number, facts.trace.lines[-1].text)
+        loss = named(facts.last.losses) if facts.last is not None else "the loss"
+        yield from lost(facts, len(facts.events), loss, facts.player_of(place) or set(facts.trace.before))
+    for used in facts.steps if facts.trace.error is None else ():
+        before = [i for i in facts.sent if i < used.index]
+        arrived = [norm for i in before for n, norm in facts.sent[i].arrived.items() if n in used.step.holds]
+        if before and used.step.holds and (not any(arrived) if not used.backwards else set(arrived) == {0}):
+            yield from lost(facts, before[-1], named(facts.sent[before[-1]].losses), set(used.step.holds))
+
+
+def penalty_cannot_reach(facts: Facts) -> Found:
     """`autograd.grad` for an input that the scores were not made of, or that requires no gradient."""
-    asked = next((b for _, b in reversed(list(facts.of(Backward)))), None)
+    asked = facts.last
     if asked is None or not asked.is_grad or "differentiated Tensor" not in str(facts.trace.error):
         return
-    name = (asked.inputs or ("x",))[0]
-    scored = next((call.place for _, call in facts.of(Call)), asked.place)
+    name, scored = (asked.inputs or ("x",))[0], next((call.place for _, call in facts.of(Call)), asked.place)
+    why = f"`{name}` does not require a gradient, so autograd has not recorded what was made of it."
     if "not have been used" in str(facts.trace.error):
-        why = f"`{name}` was not used for {' and '.join(f'`{n}`' for n in assigned(scored.text))}: the network was given another tensor."
-    else:
-        why = f"`{name}` does not require a gradient, so autograd has not recorded what was made of it."
+        why = f"`{name}` was not used for {named(assigned(scored.text))}: the network was given another tensor."
     what = f"`{asked.place.text}` asks for a gradient that is not in the graph."
-    yield Finding(asked.place.line, what, why, above(f"{name}.requires_grad_()", scored), "penalty cannot reach")
+    yield asked.place, what, why, above(f"{name}.requires_grad_()", scored)
 
 
 # Steps that run, and are wrong ----------------------------------------------------------------------------------------
 
 
-def constant_penalty(facts: Facts) -> Iterator[Finding]:
+def constant_penalty(facts: Facts) -> Found:
     """A gradient penalty whose gradient has no graph: a number that is added to the loss."""
-    parameters = {f"{network}.{inner}" for network, state in facts.trace.before.items() for inner in state.versions}
     for index, asked in facts.of(Backward):
-        if asked.is_grad and not asked.create_graph and not asked.raised and not parameters & set(asked.inputs or ()):
-            if name := constant_in_a_loss(facts, index):
-                what = f"The penalty `{name}` is a constant: no network learns from it."
-                why = "Its gradient was computed without `create_graph=True`, so there is no graph to go back through."
-                fix = with_keyword(asked.place.text, "grad", "create_graph=True")
-                yield Finding(asked.place.line, what, why, fix, "constant penalty")
+        if asked.is_grad and not asked.create_graph and not asked.raised:
+            name = "" if facts.parameters & set(asked.inputs or ()) else constant_in_a_loss(facts, facts.moments[index])
+            what = f"The penalty `{name}` is a constant: no network learns from it."
+            why = "Its gradient was computed without `create_graph=True`, so there is no graph to go back through."
+            if name:
+                yield asked.place, what, why, with_keyword(asked.place.text, "grad", "create_graph=True")
 
 
-def constant_in_a_loss(facts: Facts, index: int) -> str:
+def constant_in_a_loss(facts: Facts, moment: int) -> str:
     """What a line makes of `autograd.grad`, if it has no graph and a later line adds it to a loss; or ""."""
-    names: set[str] = set(assigned(facts.lines[index].text))
-    lines = facts.trace.lines[facts.trace.lines.index(facts.lines[index]) + 1 :]
-    for line in lines:
+    names = set(assigned(facts.trace.lines[moment].text))
+    for line in facts.trace.lines[moment + 1 :]:
         read = [name for name in names if with_call(line.text, name, "x")]
         made = {name: line.tensors[name] for name in assigned(line.text) if name in line.tensors}
-        for name in read:
-            if line.sent or any(state.state != NO_GRAPH and state.shape == () for state in made.values()):
-                return name if name not in line.tensors or line.tensors[name].state == NO_GRAPH else ""
-        names |= {name for name, state in made.items() if read and state.state == NO_GRAPH}
+        with_graph = any(state.state != NO_GRAPH and state.shape == () for state in made.values())
+        for name in read if line.sent or with_graph else ():
+            return name if name not in line.tensors or line.tensors[name].state == NO_GRAPH else ""
+        names |= set(made) if read else set()
     return ""
 
 
-def nothing_to_apply(facts: Facts) -> Iterator[Finding]:
-    """An optimizer that holds no network of the step, or that no gradient has reached."""
+def empty_optimizer(facts: Facts) -> Found:
+    """An optimizer of networks that the step never runs: the one that it runs was made or copied later."""
+    called = {call.network for _, call in facts.of(Call)}
     for used in facts.steps:
-        step, before = used.step, [i for i in facts.sent if i < used.index]
-        networks = set(step.holds)
-        if not before or not step.parameters:
-            continue
-        last = facts.sent[before[-1]]
-        zero = all(last.arrived.get(network) == 0 for network in networks)
-        if not networks:
-            held = {network for holds in facts.trace.optimizers.values() for network in holds}
-            alone = sorted({n for i in before for n in facts.sent[i].arrived} - held) or ["the network"]
+        step, sent = used.step, [b for i, b in facts.sent.items() if i < used.index]
+        if sent and step.parameters == step.without_gradient and not called & set(step.holds):
             what = f"`{step.place.text}` moves no network of this step."
-            why = f"{step.optimizer} holds no parameter of {listed(alone)}, which was made or copied after it."
-            fix = f"{facts.code(step.optimizer)} = torch.optim.Adam({facts.code(alone[0])}.parameters())  # after the network"
-            yield Finding(step.place.line, what, why, fix, "empty optimizer")
-        elif zero or (
-            step.without_gradient == step.parameters
-            and not networks & {n for i in before for n in facts.sent[i].arrived}
-        ):
-            yield from lost(facts, before[-1], named(last), networks)
+            why = f"{step.optimizer} holds none of {listed(sent[-1].arrived)}: a network was made or copied after it."
+            fix = f"{facts.code(step.optimizer)} = torch.optim.Adam(network.parameters())  # after the network is made"
+            yield step.place, what, why, fix
 
 
-def unused(facts: Facts) -> Iterator[Finding]:
+def unused_gradient(facts: Facts) -> Found:
     """A gradient that is cleared before its optimizer steps, or whose optimizer never does."""
     stepped = {used.step.optimizer for used in facts.steps}
-    for index, backward in facts.sent.items():
-        users, arrived = facts.users(index), set(backward.arrived)
-        what = f"The gradient of {named(backward)} is never used."
+    for index, sent in facts.sent.items():
+        users, what = facts.users(index), f"The gradient of {named(sent.losses)} is never used."
         for used in facts.steps if not users else ():
-            at = next(filter(None, (facts.clears(n, index, used.index) for n in arrived & set(used.step.holds))), None)
-            if used.index > index and at is not None:
-                why = f"Line {at} clears it before line {used.step.place} can apply it."
-                yield Finding(at.line, what, why, above(at.text, backward.place), "unused gradient")
-                break
+            at = [
+                facts.cleared(n, index, used.index) for n in sent.arrived if n in used.step.holds and used.index > index
+            ]
+            for clear in filter(None, at[:1]):
+                why = f"Line {clear} clears it before line {used.step.place} can apply it."
+                yield clear, what, why, above(clear.text, sent.place)
         for name, holds in facts.trace.optimizers.items():
-            waits = name not in stepped and arrived & set(holds) and any(facts.clears(n, -1, index) for n in holds)
+            waits = (
+                name not in stepped
+                and set(sent.arrived) & set(holds)
+                and any(facts.cleared(n, -1, index) for n in holds)
+            )
             for used in users if waits else ():
                 if not set(holds) & set(used.step.holds):
-                    why = f"{name} clears {listed(holds)} and never steps; {used.step.optimizer} moves {listed(used.step.moved)}."
+                    why = f"{name} clears {listed(holds)} and never steps; {used.step.optimizer} does."
                     fix = used.step.place.text.replace(facts.code(used.step.optimizer), facts.code(name))
-                    yield Finding(used.step.place.line, what, why, fix, "unused gradient")
+                    yield used.step.place, what, why, fix
 
 
-def not_cleared(facts: Facts) -> Iterator[Finding]:
+def not_cleared(facts: Facts) -> Found:
     """An optimizer whose gradients nothing clears: they add up from step to step."""
-    if any(unused(facts)):
+    if any(unused_gradient(facts)):
         return  # an optimizer that steps by mistake is not cleared, either
     for name in dict.fromkeys(used.step.optimizer for used in facts.steps if used.backwards):
         turns = [used for used in facts.steps if used.step.optimizer == name and used.backwards]
-        first = turns[0]
-        for network in {n for i in first.backwards for n in facts.sent[i].arrived if n in first.step.holds}:
-            never = facts.clears(network) is None
-            left = any(share.network == network and share.line == 0 for share in first.step.shares)
-            again = any(facts.clears(network, a.index, b.index) is None for a, b in itertools.pairwise(turns))
-            if again or (never and (left or first.step.first)):
-                adds = facts.sent[min(first.backwards)]
-                others = {
-                    named(b) for i, b in facts.sent.items() if i not in first.backwards and network in b.arrived
-                } - {named(adds)}
-                and_these = f", and {listed(others)} into it, too" if others else ""
+        adds = facts.sent[min(turns[0].backwards)]
+        for network in (n for n in adds.arrived if n in turns[0].step.holds):
+            left = any(share.network == network and share.line == 0 for share in turns[0].step.shares)
+            never = facts.cleared(network) is None and (left or turns[0].step.first)
+            if never or any(facts.cleared(network, a.index, b.index) is None for a, b in itertools.pairwise(turns)):
+                others = {n for b in facts.sent.values() if network in b.arrived for n in b.losses} - set(adds.losses)
+                also = f", {named(others)} adds to it, too" if others else ""
+                why = f"{named(adds.losses)} adds to what is there{also}, and {network} moves on a sum that grows."
                 what = f"Nothing in this step clears the gradient of {network}."
-                why = f"{named(adds)} adds to what is there{and_these}, so {network} moves on a sum that grows from step to step."
-                fix = above(f"{facts.code(name)}.zero_grad()", adds.place)
-                yield Finding(adds.place.line, what, why, fix, "not cleared")
+                yield adds.place, what, why, above(f"{facts.code(name)}.zero_grad()", adds.place)
 
 
-def moved_by_another(facts: Facts) -> Iterator[Finding]:
+def anothers_gradient(facts: Facts) -> Found:
     """A player that is moved by the other's loss: zero_grad missing or misplaced, `inputs=` missing, D not frozen."""
     for used, other in itertools.permutations(facts.steps, 2):
         both, own = used.backwards & other.backwards, used.backwards - other.backwards
-        if used.step.optimizer == other.step.optimizer or not both:
+        if used.step.optimizer == other.step.optimizer or not both or both != other.backwards:
             continue
-        if own and both == other.backwards and all(facts.users(i) == [used] for i in own):
+        theirs, only = facts.sent[max(both)], facts.code(next(iter(other.step.holds)))
+        to_only = with_keyword(theirs.place.text, "backward", f"inputs=list({only}.parameters())")
+        if own and all(facts.users(i) == [used] for i in own):
             in_turns = any(b < other.index < o for b in both for o in own)
             if in_turns or any(set(facts.sent[o].passes) & set(other.step.holds) for o in own):
-                yield foreign(facts, used, other, max(both), min(own))
-        elif (
-            not own
-            and both == other.backwards
-            and len(both) > 1
-            and used.index < other.index
-            and opposed(facts, used, other)
-        ):
-            first = facts.sent[min(both)]
-            what = f"{listed({*used.step.holds, *other.step.holds})} are moved by {listed({named(facts.sent[i]) for i in both})} alike."
+                network, mine = listed(n for n in theirs.arrived if n in used.step.holds), facts.sent[min(own)].place
+                why = f"Line {theirs.place} leaves its gradient there, and line {mine} adds to it."
+                fix = above(f"{facts.code(used.step.optimizer)}.zero_grad()", mine)
+                if max(both) > min(own):
+                    why = f"Line {theirs.place} goes on into {network}, which has not moved yet."
+                    fix = f"{to_only}  # or detach what {only} is given"
+                yield used.step.place, f"{network} is moved by {named(theirs.losses)}, too.", why, fix
+        elif not own and len(both) > 1 and used.index > other.index and opposed(facts, used, other):
+            networks, losses = (
+                listed({*used.step.holds, *other.step.holds}),
+                {n for i in both for n in facts.sent[i].losses},
+            )
             why = "Each backward goes into both networks, where the two losses pull in opposite directions."
-            only = facts.code(next(iter(used.step.holds)))
-            fix = with_keyword(first.place.text, "backward", f"inputs=list({only}.parameters())")
-            yield Finding(first.place.line, what, why, fix, "another's gradient")
-
-
-def foreign(facts: Facts, used: Used, other: Used, theirs: int, mine: int) -> Finding:
-    sent, own = facts.sent[theirs], facts.sent[mine]
-    network = listed(n for n in sent.arrived if n in used.step.holds)
-    why = f"Line {sent.place} leaves its gradient in {network}, and nothing clears it before line {own.place} adds its own."
-    fix = above(f"{facts.code(used.step.optimizer)}.zero_grad()", own.place)
-    if theirs > mine:
-        only = facts.code(next(iter(other.step.holds)))
-        why = f"Line {sent.place} goes on into {network}, whose optimizer has not stepped yet."
-        fix = with_keyword(sent.place.text, "backward", f"inputs=list({only}.parameters())") + "  # or detach"
-    return Finding(used.step.place.line, f"{network} is moved by {named(sent)}, too.", why, fix, "another's gradient")
+            first = facts.sent[min(both)].place
+            fix = with_keyword(first.text, "backward", f"inputs=list({only}.parameters())")
+            yield first, f"{networks} are moved by {named(losses)} alike.", why, fix
+    yield from left_for_the_next_step(facts)
 
 
 def opposed(facts: Facts, used: Used, other: Used) -> bool:
     """Whether shares of a network point against each other. For a share a of the sum t it is cos(a, t − a)."""
-    line = facts.trace.lines[max(facts.trace.lines.index(facts.lines[used.index]) - 1, 0)]
-    for network in {*used.step.holds, *other.step.holds}:
-        total = line.networks[network].gradient_norm
-        for share in line.networks[network].contributions:
-            rest = math.sqrt(max(total**2 - 2 * share.along * total + share.norm**2, 0.0))
-            if share.norm and rest and (share.along * total - share.norm**2) / (share.norm * rest) < AGAINST:
+    networks = facts.trace.lines[max(facts.moments[other.index] - 1, 0)].networks
+    for state in (networks[name] for name in {*used.step.holds, *other.step.holds}):
+        for share in state.contributions:
+            product = share.along * state.gradient_norm
+            rest = math.sqrt(max(state.gradient_norm**2 - 2 * product + share.norm**2, 0.0))
+            if share.norm and rest and (product - share.norm**2) / (share.norm * rest) < AGAINST:
                 return True
     return False
 
 
-def left_for_the_next_step(facts: Facts) -> Iterator[Finding]:
+def left_for_the_next_step(facts: Facts) -> Found:
     """The other's loss after a player was cleared, where the next step begins without clearing."""
     for used in {used.step.optimizer: used for used in facts.steps if used.backwards}.values():
         name = used.step.optimizer
         start = min(i for each in facts.steps if each.step.optimizer == name for i in each.backwards)
-        for network in used.step.holds:
-            if facts.clears(network, -1, start) or not facts.clears(network, used.index):
-                continue
-            for index, sent in facts.sent.items():
-                left = index > used.index and network in sent.arrived and not facts.clears(network, index)
-                if left and any(user.step.optimizer != name for user in facts.users(index)):
-                    what = f"The next step will move {network} on {named(sent)}, too."
-                    why = f"Line {sent.place} leaves its gradient in {network} after {name} was cleared."
-                    fix = above(f"{facts.code(name)}.zero_grad()", facts.sent[start].place)
-                    yield Finding(sent.place.line, what, why, fix, "another's gradient")
+        for network, (index, sent) in itertools.product(used.step.holds, facts.sent.items()):
+            at_the_end = facts.cleared(network, used.index) and not facts.cleared(network, -1, start)
+            left = network in sent.arrived and index > used.index and not facts.cleared(network, index)
+            if at_the_end and left and any(user.step.optimizer != name for user in facts.users(index)):
+                what = f"The next step will move {network} on {named(sent.losses)}, too."
+                why = f"Line {sent.place} leaves its gradient in {network} after {name} was cleared."
+                yield sent.place, what, why, above(f"{facts.code(name)}.zero_grad()", facts.sent[start].place)
 
 
-def wrong_mode(facts: Facts) -> Iterator[Finding]:
+def wrong_mode(facts: Facts) -> Found:
     """A network that is trained through a forward in evaluation mode."""
     for index, call in facts.of(Call):
         network = call.network
@@ -530,110 +486,97 @@ def wrong_mode(facts: Facts) -> Iterator[Finding]:
             since = f"since line {at}" if at else "since before this step,"
             why = f"It is in that mode {since} so its BatchNorm and Dropout compute another function than in training."
             fix = above(f"{facts.code(network)}.train()", call.place)
-            yield Finding(call.place.line, f"{network} is trained in evaluation mode.", why, fix, "wrong mode")
+            yield call.place, f"{network} is trained in evaluation mode.", why, fix
 
 
-def two_sigmoids(facts: Facts) -> Iterator[Finding]:
+def two_sigmoids(facts: Facts) -> Found:
     """A loss on logits that is given what a sigmoid has made; the first such loss speaks for all."""
-    for index, sent in facts.of(Backward):
-        if sent.double_sigmoid:
-            makes = [
-                l
-                for l in facts.trace.lines
-                if set(sent.losses) & set(assigned(l.text)) and l.number <= facts.lines[index].number
-            ]
-            network = facts.code(next(iter(reversed(sent.passes)), "D"))
-            why = f"{network} ends in a sigmoid, and this loss takes logits, so the scores stay between 0.5 and 0.73."
-            fix = f"Leave the sigmoid at the end of {network} out."
-            line = makes[-1].number if makes else sent.place.line
-            yield Finding(line, f"{named(sent)} takes the sigmoid of a sigmoid.", why, fix, "two sigmoids")
-            return
+    for index, sent in [(i, b) for i, b in facts.of(Backward) if b.double_sigmoid][:1]:
+        lines = [
+            line for line in facts.trace.lines[: facts.moments[index]] if set(sent.losses) & set(assigned(line.text))
+        ]
+        network = facts.code(next(iter(reversed(sent.passes)), "D"))
+        why = f"{network} ends in a sigmoid, and this loss takes logits, so the scores stay between 0.5 and 0.73."
+        place = Place(lines[-1].number, lines[-1].text) if lines else sent.place
+        what = f"{named(sent.losses)} takes the sigmoid of a sigmoid."
+        yield place, what, why, f"Leave the sigmoid at the end of {network} out."
 
 
-def kept_graphs(facts: Facts) -> Iterator[Finding]:
+def kept_graph(facts: Facts) -> Found:
     """Memory that grows: losses that are kept with their graphs."""
     losses = {name for sent in facts.sent.values() for name in sent.losses}
     for kept in facts.trace.kept[:1]:
-        text = kept.place.text
-        fix = next(filter(None, (with_call(text, name, "item()") for name in losses)), f"{text}  # detached")
+        fixes = [fix for name in losses if (fix := with_call(kept.place.text, name, "item()"))]
         why = f"`{kept.tensor}` has its graph, and the graph what it has saved."
-        yield Finding(
-            kept.place.line, f"`{kept.container}` keeps a graph of each turn, so memory grows.", why, fix, "kept graph"
-        )
+        what = f"`{kept.container}` keeps a graph of each turn, so memory grows."
+        yield kept.place, what, why, [*fixes, f"{kept.place.text}  # detached"][0]
     for line in facts.trace.lines:
-        for statement in parsed(line.text):
-            value = ast.unparse(statement.value) if isinstance(statement, ast.AugAssign) else ""
+        for statement in (each for each in parsed(line.text) if isinstance(each, ast.AugAssign)):
+            value = ast.unparse(statement.value)
             if value in line.tensors and line.tensors[value].state == FREED:
-                what = f"`{assigned(line.text)[0]}` keeps a graph of each turn, so memory grows."
+                what = f"`{ast.unparse(statement.target)}` keeps a graph of each turn, so memory grows."
                 why = f"It is a sum of tensors with graphs, and `{value}` has been used for backward already."
-                yield Finding(line.number, what, why, with_call(line.text, value, "item()"), "kept graph")
-    for sent in facts.sent.values():
-        if sent.create_graph:
-            why = "Each `.grad` holds the graph and the graph the parameter, so neither is freed."
-            fix = f"grads = torch.autograd.grad({', '.join(sent.losses)}, parameters, create_graph=True)"
-            yield Finding(sent.place.line, "The gradients of this backward keep its graph.", why, fix, "kept graph")
+                yield Place(line.number, line.text), what, why, with_call(line.text, value, "item()")
+    for sent in (sent for sent in facts.sent.values() if sent.create_graph):
+        why = "Each `.grad` holds the graph and the graph the parameter, so neither is freed."
+        fix = f"grads = torch.autograd.grad({', '.join(sent.losses)}, parameters, create_graph=True)"
+        yield sent.place, "The gradients of this backward keep its graph.", why, fix
 
 
-def not_a_number(facts: Facts) -> Iterator[Finding]:
+def not_a_number(facts: Facts) -> Found:
     """The first NaN or infinity, if it gets to a loss, a gradient or a weight; a GradScaler leaves such a step out."""
     found = facts.trace.nonfinite
     losses = [value for b in facts.sent.values() if b.scale == 1 for value in b.values if value is not None]
     applied = [norm for used in facts.steps for i in used.backwards for norm in facts.sent[i].arrived.values()]
     skipped = any(step.skipped for _, step in facts.of(OptimizerStep))
-    if (
-        found is None
-        or (found.kind == "gradient" and skipped)
-        or (found.kind != "weights" and all(map(math.isfinite, [*losses, *applied])))
-    ):
+    if found is None or (found.kind == "gradient" and skipped):
         return
-    values = [
-        l.tensors[found.tensor].value
-        for l in facts.trace.lines
-        if found.tensor in l.tensors and l.number >= found.place.line
-    ]
-    which = "NaN or infinite" if not values or values[0] is None else str(values[0])
-    why = "All that is computed from it is lost, and after the next step the weights are, too."
-    fix = "torch.autograd.set_detect_anomaly(True)  # names the operation"
-    if "log(" in found.place.text:
-        fix = "F.binary_cross_entropy_with_logits(logits, target)  # instead of log(sigmoid(logits))"
-    yield Finding(found.place.line, f"`{found.tensor}` becomes {which} here.", why, fix, "not a number")
+    if found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied])):
+        states = [line.tensors[found.tensor] for line in facts.trace.lines if found.tensor in line.tensors]
+        values = [str(state.value) for state in states if not math.isfinite(state.value or 0)]
+        why = "All that is computed from it is lost, and after the next step the weights are, too."
+        fix = "torch.autograd.set_detect_anomaly(True)  # names the operation"
+        if "log(" in found.place.text:
+            fix = "F.binary_cross_entropy_with_logits(logits, target)  # instead of log(sigmoid(logits))"
+        yield found.place, f"`{found.tensor}` becomes {[*values, 'NaN or infinite'][0]} here.", why, fix
 
 
-def mixed_weights(facts: Facts) -> Iterator[Finding]:
+def mixed_weights(facts: Facts) -> Found:
     """A backward through weights that have moved since the forward, which autograd does not see."""
     for index, sent in facts.sent.items():
         made, moved = sent.mixed_made, sent.mixed_moved
         why = "Under autocast the graph holds copies of the weights in low precision, and autograd checks only those."
         for at, write in facts.of(Write):
-            calls = [
-                i
-                for i, c in facts.of(Call)
-                if i < index and write.tensor.startswith(f"{c.network}.") and c.network in sent.passes
-            ]
+            calls = [(i, c) for i, c in facts.of(Call) if i < index and write.tensor.startswith(f"{c.network}.")]
+            by_hand = not write.optimizer and write.tensor in facts.parameters
             if (
-                not write.optimizer
+                by_hand
                 and calls
-                and calls[-1] < at < index
-                and facts.events[calls[-1]].grad
-                and is_weight(facts, write.tensor)
+                and calls[-1][0] < at < index
+                and calls[-1][1].grad
+                and calls[-1][1].network in sent.passes
             ):
-                made, moved = facts.events[calls[-1]].place, write.place
-                why = "Autograd does not see a change through `.data`."
+                made, moved, why = calls[-1][1].place, write.place, "Autograd does not see a change through `.data`."
         if made is not None and moved is not None:
             what = f"`{sent.place.text}` mixes two versions of the weights."
             why = f"The forward on line {made} used the weights that line {moved} has changed since. {why}"
-            yield Finding(sent.place.line, what, why, above(made.text, sent.place), "mixed weights")
+            yield sent.place, what, why, above(made.text, sent.place)
 
 
-def is_weight(facts: Facts, name: str) -> bool:
-    return any(
-        name == f"{network}.{inner}" for network, state in facts.trace.before.items() for inner in state.versions
-    )
-
-
-Rule = Callable[[Facts], Iterator[Finding]]
-RULES_FOR_ERRORS: tuple[Rule, ...] = (
-    broken_graph, lost_with_an_error, penalty_cannot_reach, constant_penalty, two_sigmoids, wrong_mode, kept_graphs,
-    not_a_number, mixed_weights,
-)  # fmt: skip
-RULES = (*RULES_FOR_ERRORS, nothing_to_apply, unused, not_cleared, moved_by_another, left_for_the_next_step)
+RULES: dict[str, Callable[[Facts], Found]] = {  # by the kind of mistake
+    "freed graph": freed_graph,
+    "changed in place": changed_in_place,
+    "loss cannot reach": cannot_reach,
+    "penalty cannot reach": penalty_cannot_reach,
+    "constant penalty": constant_penalty,
+    "empty optimizer": empty_optimizer,
+    "unused gradient": unused_gradient,
+    "not cleared": not_cleared,
+    "another's gradient": anothers_gradient,
+    "wrong mode": wrong_mode,
+    "two sigmoids": two_sigmoids,
+    "kept graph": kept_graph,
+    "not a number": not_a_number,
+    "mixed weights": mixed_weights,
+}
+NEED_A_WHOLE_STEP = ("empty optimizer", "unused gradient", "not cleared", "another's gradient")

@@ -50,11 +50,6 @@ class GradientLedger:
             node.register_prehook(self._arrives(slot)) for node, slot in zip(self.nodes, self.slots, strict=True)
         ]
 
-    def close(self) -> None:
-        """Take the hooks off."""
-        for hook in self.hooks:
-            hook.remove()
-
     def written(self, gradient: Tensor, factor: Any) -> None:
         """An operation outside of any backward is about to write to a gradient; `factor` is what it multiplies with."""
         for slot in self.slots:
@@ -105,7 +100,8 @@ class GradientLedger:
             change = gradient.detach() - slot.before
             if change.any():
                 number = self.sender()
-                slot.shares[number] = slot.shares[number] + change if number in slot.shares else change
+                earlier = slot.shares.get(number)
+                slot.shares[number] = change if earlier is None else earlier + change
         elif gradient is not None:
             slot.shares = {self.sender(): None}
         slot.seen, slot.before, self.told = gradient, None, None

@@ -66,6 +66,7 @@ class Note:
     changed: int | None = None
     culprit: str = ""
     storage: int = 0  # of the culprit
+    blame: str = ""  # the node's own name for it
     by: Place | None = None  # the backward that freed it, if it is known
 
 
@@ -134,6 +135,7 @@ def look(
             # One that nobody saw alive was made and spoilt by this line, or spoilt before the step, or who knows when.
             unseen = note.made if note.made in (BEFORE, moment) else None
             note.state, note.changed = state, unseen if fresh else moment
+            note.blame = blame.removeprefix("_saved_")
             if state == STALE and blame in note.kept:
                 note.culprit, note.storage = note.kept[blame].name, note.kept[blame].storage
         if state == FREED:
@@ -312,6 +314,7 @@ class Scene:
     def name_of(self, tensor: Tensor) -> str:
         """A tensor's name; that of the one it was made from where nothing but its scale is different; or ""."""
         name = next((name for name, other in self.tensors.items() if other is tensor), "")
+        name = name or (self.names[storage_of(tensor)] if id(tensor) in self.owner else "")
         if name or tensor.grad_fn is None:
             return name
         segment, sources = self._walk(tensor)
@@ -322,22 +325,21 @@ class Scene:
         """A tensor's record. `numbers` are the numbers of the lines by moment."""
         tensor, graph = self.tensors[name], self.graphs[name]
         gradient = tensor.grad if tensor.is_leaf else None
-        known = {
-            "gradient_norm": None if gradient is None else gradient.norm().item(),
-            "link": self.link(name),
-            "value": tensor.item()
-            if tensor.dim() == 0 and not tensor.is_complex() and tensor.device.type != "meta"
-            else None,
-        }
-        shape = tuple(tensor.shape)
-        if not graph:
-            return TensorState(shape, NO_GRAPH, **known)
+        norm = None if gradient is None else gradient.norm().item()
+        single = tensor.dim() == 0 and not tensor.is_complex() and tensor.device.type != "meta"
         node = self.failing([tensor.grad_fn])
-        if node is None:
-            return TensorState(shape, ALIVE, self.reaches(graph), **known)
-        note = self.notes[node]
-        line = None if note.changed is None else numbers.get(note.changed, 0)
-        return TensorState(shape, note.state, self.reaches(graph), note.culprit or self.graph_of(node), line, **known)
+        note = self.notes[node] if node is not None else None
+        line = None if note is None or note.changed is None else numbers.get(note.changed, 0)
+        return TensorState(
+            shape=tuple(tensor.shape),
+            state=note.state if note is not None else ALIVE if graph else NO_GRAPH,
+            reaches=self.reaches(graph),
+            culprit=note.culprit or self.graph_of(node) if note is not None and node is not None else "",
+            culprit_line=line,
+            gradient_norm=norm,
+            link=self.link(name),
+            value=tensor.item() if single else None,
+        )
 
     def link(self, name: str) -> Link | None:
         """How a tensor was made; None for what comes from outside the step."""

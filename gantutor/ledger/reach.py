@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,8 @@ from gantutor.ledger.source import is_library, mentioned_names
 
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
 IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
-COPIED_AT_ONCE = (
-    1 << 14
-)  # numbers; a tensor as small as that is copied at once, a larger one when it is first written to
+COPIED_AT_ONCE = 1 << 14  # numbers; a larger tensor is copied when it is first written to
+PROXIES = (weakref.ReferenceType, weakref.ProxyType, weakref.CallableProxyType)
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
 CLOSED = (  # not looked into, and not put back
     types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
@@ -79,6 +79,14 @@ class Thing:
     parent: nn.Module | None
 
 
+@dataclass(slots=True)
+class Variables:
+    """Variables of a module that code names and may bind anew."""
+
+    namespace: dict[str, Any]
+    names: Iterable[str]
+
+
 class Reach:
     """All that can be got to from some named objects: the `players`, the `optimizers`, and whatever else may change.
 
@@ -91,9 +99,6 @@ class Reach:
         self.iterators: dict[str, Iterator[Any]] = {}
         self.owner: dict[int, str] = {}  # the player by the id of a parameter
         self.modules: dict[int, str] = {}  # the player by the id of a module
-        self.namespaces: dict[
-            int, tuple[dict[str, Any], dict[str, Any]]
-        ] = {}  # globals that are named, as they are now
         self.things: dict[int, Thing] = {}  # by id; they are kept alive
         self._alone: dict[str, Tensor] = {}  # parameters that are no module's
         self._selves: set[int] = set()
@@ -116,7 +121,7 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            if isinstance(value, CLOSED) or id(value) in self.things:
+            if type(value) in PROXIES or isinstance(value, CLOSED) or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
             if isinstance(value, Optimizer):
@@ -125,18 +130,18 @@ class Reach:
                 self.iterators[name] = value
             elif isinstance(value, nn.Parameter) and name:
                 self._alone[name] = value
-            if depth < DEPTH:
-                hidden = depth == 0 and name == model and not isinstance(value, Tensor | list | tuple | dict)
-                for inner, part, parent in parts(value):
-                    full = (
-                        ""
-                        if isinstance(value, Optimizer) or not name
-                        else inner.lstrip(".")
-                        if hidden
-                        else name + inner
-                    )
-                    queue.append((Thing(full, part, parent), depth + 1))
+            hidden = depth == 0 and name == model and not isinstance(value, Tensor | list | tuple | dict)
+            unnamed = not name or isinstance(value, Optimizer)
+            for inner, part, parent in parts(value) if depth < DEPTH else ():
+                full = "" if unnamed else inner.lstrip(".") if hidden else name + inner
+                queue.append((Thing(full, part, parent), depth + 1))
         self._settle()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first network's parameters are; the CPU if there are none."""
+        parameters = (p for player in self.players.values() for p in player.parameters.values())
+        return next((p.device for p in parameters), torch.device("cpu"))
 
     def name_of(self, optimizer: Optimizer) -> str:
         """An optimizer's name; "" for one that was not found."""
@@ -170,12 +175,14 @@ class Reach:
         for name, module in tops:
             if id(module) not in wrapped:
                 self._add(name, module, {bare_name(inner): p for inner, p in module.named_parameters()})
-        for name, optimizer in self.optimizers.items():
-            numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
-            self._alone |= {f"{name}[{i}]": p for i, p in numbered if id(p) not in map(id, self._alone.values())}
         for name, parameter in self._alone.items():
             if id(parameter) not in self.owner:
                 self._add(name, None, {"": parameter})
+        for name, optimizer in self.optimizers.items():
+            numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
+            strangers = {str(i): p for i, p in numbered if id(p) not in self.owner}
+            if strangers:
+                self._add(f"parameters of {name}", None, strangers)
 
     def _add(self, name: str, module: nn.Module | None, parameters: dict[str, Tensor]) -> None:
         known = [player.module for player in self.players.values()]
@@ -207,7 +214,7 @@ class Reach:
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
-    """What is in an object: how its code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
+    """What is in an object: how code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
     if isinstance(value, nn.Module):
         keyed = isinstance(value, nn.ModuleList | nn.ModuleDict)
         for key, child in value._modules.items():
@@ -286,7 +293,7 @@ def roots_of(
 
 
 def mentioned(
-    function: types.FunctionType, objects: Iterable[Any], seen: set[int] | None = None
+    function: types.FunctionType, objects: Iterable[Any], seen: set[types.CodeType] | None = None
 ) -> Iterator[tuple[str, Any]]:
     """The closure cells and globals that a function names, and those of the functions and methods that it names."""
     seen = set() if seen is None else seen
@@ -295,6 +302,7 @@ def mentioned(
     seen.add(function.__code__)
     named = dict.fromkeys(mentioned_names(function.__code__))
     yield from closure_variables(function)
+    yield "", Variables(function.__globals__, named)
     yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
     found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
     found += [getattr(type(each), name, None) for name in named for each in objects]
@@ -340,6 +348,7 @@ class Snapshot:
         self.containers: dict[int, tuple[Any, Any]] = {}
         self.sources = random_sources()
         self.positions: dict[str, Any] = {}
+        self.variables: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.seen: set[int] = set()
         self.bytes = 0
         self.folder: tempfile.TemporaryDirectory[str] | None = None
@@ -354,6 +363,9 @@ class Snapshot:
             value = thing.value
             if isinstance(value, Tensor):
                 self._hold(value)
+            elif isinstance(value, Variables):
+                before = {name: value.namespace[name] for name in value.names if name in value.namespace}
+                self.variables.append((value.namespace, before))
             elif isinstance(value, nn.Module):
                 for tensor in (*value._parameters.values(), *value._buffers.values()):
                     if tensor is not None:
@@ -393,8 +405,10 @@ class Snapshot:
                     tensor.grad = held.grad
         changed = [held for held in self.held.values() if held.version >= 0 and held.tensor._version != held.version]
         torch._C._autograd._unsafe_set_version_counter(
-            [held.tensor for held in changed], [held.version for held in changed]
+            tuple(held.tensor for held in changed), tuple(held.version for held in changed)
         )
+        for namespace, variables in self.variables:
+            put_variables_back(namespace, variables)
         for restore in self.sources:
             restore()
         if self.folder is not None and not self.at_once:
@@ -431,6 +445,13 @@ class Snapshot:
     def _contain(self, container: Any) -> None:
         if id(container) not in self.containers and len(container) <= ITEMS * 100:
             self.containers[id(container)] = container, (dict if isinstance(container, dict) else list)(container)
+
+
+def put_variables_back(namespace: dict[str, Any], variables: dict[str, Any]) -> None:
+    """Bind those that were bound anew as they were."""
+    for name, value in variables.items():
+        if namespace.get(name) is not value:
+            namespace[name] = value
 
 
 def put_back(container: Any, before: Any) -> None:
@@ -477,9 +498,9 @@ def random_sources() -> list[Callable[[], Any]]:
     ]
     if torch.cuda.is_initialized():
         found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    if "numpy" in sys.modules:
-        numpy = sys.modules["numpy"].random
-        found.append(functools.partial(numpy.set_state, numpy.get_state()))
+    numpy = sys.modules.get("numpy")  # the ledger itself needs none
+    if numpy is not None:
+        found.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
     return found
 
 

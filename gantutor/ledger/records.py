@@ -28,31 +28,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """A forward of a network.
+    """A forward of a network, or of a part of it that is called apart.
 
     Args:
         network: its name.
         place: the innermost statement of the user's code that called it.
         training: whether it was in training mode.
-        layers_in_eval: its BatchNorm and Dropout layers that were in evaluation mode, by name.
         layers: how many BatchNorm and Dropout layers it has.
         grad: whether autograd was on.
         frozen: whether none of its parameters requires a gradient.
-        autocast: autocast's dtype as a word, "" where it is off.
-        finite: whether its outputs hold neither NaN nor infinity.
-        whole: whether the network itself was called, and not a part of it.
     """
 
     network: str
     place: Place
     training: bool
-    layers_in_eval: tuple[str, ...]
     layers: int
     grad: bool
     frozen: bool
-    autocast: str
-    finite: bool
-    whole: bool
 
 
 @dataclass(frozen=True)
@@ -64,14 +56,14 @@ class Backward:
         losses: the names of the tensors that it starts from; how the code writes them where they have no name.
         values: their values, None for what is not a single number.
         arrived: the norm of what it added to `.grad`, by network; a network that it did not reach is absent.
-        retain_graph, create_graph: as it was called.
+        create_graph: as it was called.
         inputs: the names of `inputs=`, None without.
         is_grad: whether this is `autograd.grad`, which leaves nothing in a network.
         scale: the factor of the GradScaler that its loss was multiplied with; 1.0 without.
         reaches: the networks to whose parameters its graph leads, asked for or not.
         passes: the networks that its graph goes through, also frozen ones.
-        mixed: parameters that an optimizer has moved since a low-precision copy was made that the graph still uses.
-        mixed_made: where the first such copy was made, and `mixed_moved`: where its weight was moved.
+        mixed_made: where the graph's low-precision copy of a weight was made, if that weight was moved since.
+        mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
     """
@@ -80,14 +72,12 @@ class Backward:
     losses: tuple[str, ...]
     values: tuple[float | None, ...]
     arrived: dict[str, float]
-    retain_graph: bool
     create_graph: bool
     inputs: tuple[str, ...] | None
     is_grad: bool
     scale: float
     reaches: tuple[str, ...]
     passes: tuple[str, ...] = ()
-    mixed: tuple[str, ...] = ()
     mixed_made: Place | None = None
     mixed_moved: Place | None = None
     double_sigmoid: bool = False
@@ -218,7 +208,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Iteration:
-    """A turn of the training loop: the index of its first line in the trace, and what graphs keep at its end, in bytes."""
+    """A turn of the training loop: the index of its first line, and the bytes that graphs keep at its end."""
 
     first: int
     saved_bytes: int
@@ -322,8 +312,8 @@ class TensorState:
 
     `state` is "alive", "freed", "stale" or "no graph"; `reaches` are the networks in whose parameters its backward
     would leave a gradient. For "freed" and "stale", `culprit` is the tensor of whose graph that part is, or that was
-    changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step, None
-    is unknown.
+    changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step,
+    None is unknown.
     `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
     `value` is that of a single number.
     """
@@ -345,7 +335,7 @@ class Line:
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
     the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
-    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts` and `writes` are those of a kind.
+    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts`, `writes`: those of a kind.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
     under observation unless the trace was timed.
@@ -391,7 +381,7 @@ class Trace:
     docstring. `arguments` are its parameters by name, `before` are the networks at its start, and `optimizers` the
     networks that each optimizer holds, with the number of their parameters.
     If it raised, `error` is the exception, `lines[-1]` is the line that raised, as it left things, and `diagnosis`
-    explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it returned.
+    explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
     `iterations` are the turns of the step's training loop, `kept` the graphs in containers that grew, `nonfinite` the

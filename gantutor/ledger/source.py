@@ -46,9 +46,9 @@ class Source:
         self._texts: dict[int, str] = {}
         self._first: dict[int, int] = {}  # every line of a statement -> its first line
         self.docstring = range(0)  # the numbers of its lines
-        if code.co_name != "<module>" and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            if len(body) > 1:
-                self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
+        first_is_text = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+        if code.co_name != "<module>" and first_is_text and len(body) > 1:
+            self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
         self.arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         self.names = set(code.co_varnames) | set(mentioned_names(code))
         for node in statements(body):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.ledger.findings import find
-from gantutor.ledger.reach import Reach, Snapshot, function_of, roots_of
+from gantutor.ledger.reach import Reach, Snapshot, Variables, function_of, roots_of
 from gantutor.ledger.recorder import LoopEnds, Recorder, Watch
 from gantutor.ledger.records import FREED, STALE, Failure, Place, Trace
 from gantutor.ledger.source import Source, is_library
@@ -63,7 +63,7 @@ def run_recorded(source: Source, reach: Reach, run: Callable[[], Any], max_itera
     meet_all_ranks(reach)
     result, error = None, None
     recorder = Recorder(source, reach, max_iterations)
-    with float32_precision("ieee"), recorder.on():
+    with float32_precision("ieee"), recorder.recording():
         try:
             result = run()
         except LoopEnds:
@@ -85,9 +85,9 @@ def written_down(recorder: Recorder, result: Any, error: Exception | None) -> Tr
         first_line=source.first_line,
         docstring=source.docstring,
         arguments=source.arguments,
-        before=recorder.before,
+        before=recorder.networks,
         lines=tuple(
-            dataclasses.replace(line, networks={**recorder.before, **line.networks}) for line in recorder.lines
+            dataclasses.replace(line, networks={**recorder.networks, **line.networks}) for line in recorder.lines
         ),
         result=result,
         error=error,
@@ -132,13 +132,15 @@ def explain(failure: Failure | None, error: Exception | None, needed: Place | No
     unnamed = f"a tensor inside `{failure.inside}`" if failure.inside else "a tensor inside"
     tensor = f"`{failure.culprit}`" if failure.culprit else unnamed
     when = f"on line {failure.made.line}" if failure.made else "before the step"
-    return f"Line {needed} goes back through {graph}, which needs {tensor} as it was {when}, but {by} has changed it in place since."
+    return (
+        f"Line {needed} goes back through {graph}, which needs {tensor} as it was {when}, but {by} has changed it in "
+        "place since."
+    )
 
 
 def times(source: Source, run: Callable[[], Any], reach: Reach) -> list[tuple[int, float]]:
     """The lines of a run with nothing but a clock, and their milliseconds; what it prints is dropped."""
     found: list[tuple[int, float]] = []
-    device = next((p.device for player in reach.players.values() for p in player.parameters.values()), None)
 
     def after(line: int, frame: FrameType, milliseconds: float) -> None:
         found.append((line, milliseconds))
@@ -146,7 +148,7 @@ def times(source: Source, run: Callable[[], Any], reach: Reach) -> list[tuple[in
     snapshot = Snapshot(reach, at_once=True)
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            with contextlib.suppress(Exception), Watch(source, after, device=device).on():
+            with contextlib.suppress(Exception), Watch(source, after, device=reach.device).on():
                 run()
         finally:
             snapshot.restore()
@@ -185,7 +187,7 @@ class watching:  # noqa: N801 -- used as a verb
     ...     for real in loader: ...
     >>> watch.trace
 
-    What the block changes in networks, optimizers, lists and random states is put back; its variables keep their values.
+    What the block changes in networks, optimizers, lists and random states is put back; its variables stay.
     A loop that trains is left after `max_iterations` turns. An error in the block goes on after it is written down.
     """
 
@@ -204,7 +206,7 @@ class watching:  # noqa: N801 -- used as a verb
         self.recorder = Recorder(source, reach, self.max_iterations)
         self.stack = contextlib.ExitStack()
         self.stack.enter_context(float32_precision("ieee"))
-        self.stack.enter_context(self.recorder.on(frame))
+        self.stack.enter_context(self.recorder.recording(frame))
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
@@ -216,7 +218,7 @@ class watching:  # noqa: N801 -- used as a verb
 
 
 def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) -> Trace:
-    """Run a notebook's cell in its namespace and trace it. Its lines are numbered as in the cell, whose first is `%%trace`.
+    """Run a notebook's cell in its namespace and trace it. Lines are numbered as in the cell; the first is `%%trace`.
 
     Variables that were there before are put back; those that the cell makes stay.
     """
@@ -225,12 +227,9 @@ def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) ->
     linecache.cache[name] = (len(text), None, lines, name)
     source = Source.of_module("the cell", compile(text, name, "exec"), lines)
     reach = Reach()
-    before = {inner: namespace[inner] for inner in source.names if inner in namespace}
-    reach.extend(around(before))
-    try:
-        return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
-    finally:
-        namespace |= before
+    named = {inner: namespace[inner] for inner in source.names if inner in namespace}
+    reach.extend([("", Variables(namespace, named)), *around(named)])
+    return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
 
 
 def around(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from gantutor.ledger.cost import composite, device_of, wait
+from gantutor.ledger.cost import composite, wait
 from gantutor.ledger.reach import undone
 from gantutor.ledger.records import count, html_table, table
 from gantutor.model_state import optimizers
@@ -129,7 +129,7 @@ def traffic(step: Callable[..., Any], model: Any, *batch: Any) -> Traffic:
     """
     with undone(model, *batch) as reach:
         step(model, *batch)
-        with Counter(device_of(reach)) as counter, counter.watching(model):
+        with Counter(reach.device) as counter, counter.watching(model):
             step(model, *batch)
     return Traffic(
         getattr(step, "__name__", repr(step)),
@@ -147,7 +147,7 @@ def seconds_by_kind(step: Callable[..., Any], model: Any, *batch: Any, repeats: 
     with undone(model, *batch) as reach:
         step(model, *batch)
         for _ in range(repeats):
-            with Counter(device_of(reach), clocked=True) as counter, counter.watching(model):
+            with Counter(reach.device, clocked=True) as counter, counter.watching(model):
                 step(model, *batch)
             for kind, seconds in counter.seconds.items():
                 found[kind].append(seconds)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import default_restore_location
 
-from gantutor.ledger.copies import device_of
+from gantutor.model_state import device_of
 from gantutor.training import Run, is_finite
 
 FORMAT, VERSION = "gantutor checkpoint", 1

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
-from gantutor.ledger.copies import device_of
 from gantutor.losses import Loss
-from gantutor.model_state import networks, optimizers, place_counts, unwrapped
+from gantutor.model_state import device_of, networks, optimizers, place_counts, unwrapped
 from gantutor.scale.cuda_graph import CUDAGraph
 from gantutor.training import Run
 from gantutor.traits import traits_of

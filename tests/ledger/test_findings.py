@@ -68,21 +68,23 @@ def test_nothing_is_found_in_cyclegan(step):
 
 # Pitfalls
 
+SCORE_AGAIN = "logits_real, logits_fake = gan.logits(real, fake)  # above line"
+DETACH = "logits_real, logits_fake = gan.logits(real, fake.detach())"
 RIGHT = {  # the kind, the line it names, what the sentence names, and the corrected line
     "d_first_same_logits": (
-        "changed in place", "g_loss.backward()", "`D.", "logits_real, logits_fake = gan.logits(real, fake)  # above line"
+        "changed in place", "g_loss.backward()", "`D.", SCORE_AGAIN
     ),
     "d_first_detached_logits": (
-        "freed graph", "g_loss.backward()", "`logits_fake`", "logits_real, logits_fake = gan.logits(real, fake)  # above line"
+        "freed graph", "g_loss.backward()", "`logits_fake`", SCORE_AGAIN
     ),
     "d_first_rescored": (
-        "freed graph", "g_loss.backward()", "`fake`", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+        "freed graph", "g_loss.backward()", "`fake`", DETACH
     ),
     "g_first_no_detach": (
-        "freed graph", "d_loss.backward()", "`fake`", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+        "freed graph", "d_loss.backward()", "`fake`", DETACH
     ),
     "g_first_retain_graph": (
-        "changed in place", "d_loss.backward()", "`G.", "logits_real, logits_fake = gan.logits(real, fake.detach())"
+        "changed in place", "d_loss.backward()", "`G.", DETACH
     ),
     "d_first_early_zero_grad": ("another's gradient", "gan.opt_G.step()", "G", "gan.opt_G.zero_grad()  # above line"),
     "d_first_no_zero_grad_D": ("not cleared", "d_loss.backward()", "D", "gan.opt_D.zero_grad()  # above line"),

@@ -97,6 +97,10 @@ class Program:
         return Built(step, holders[self.shape], dict(zip(map(in_records, self.names), nets, strict=True)), opts)
 
 
+def is_keyword(argument: str) -> bool:
+    return "=" in argument.partition("(")[0]
+
+
 def in_records(name: str) -> str:
     """The attributes of a step's first argument have their own names in a trace."""
     return name.removeprefix("m.")
@@ -153,16 +157,14 @@ def programs(draw: st.DrawFn) -> Program:
             body.append(f"loss{number} = {draw(st.sampled_from(LOSSES)).format(start)}")
         if kind == "loss":
             how = draw(st.sampled_from(["backward", "gradient", "scaled", "inputs", "tensor"]))
-            both = ", ".join(each for each in (retain,) if each)
-            body.append(
-                {
-                    "backward": f"loss{number}.backward({both})",
-                    "gradient": f"loss{number}.backward({', '.join(['torch.tensor(-2.0).double()', *[retain] * bool(retain)])})",
-                    "scaled": f"(loss{number} / 4).backward({both})",
-                    "inputs": f"loss{number}.backward({', '.join([*[retain] * bool(retain), f'inputs=list({network}.parameters())'])})",
-                    "tensor": f"{start}.backward({', '.join([f'torch.ones_like({start})', *[retain] * bool(retain)])})",
-                }[how]
-            )
+            call = {
+                "backward": (f"loss{number}", ""),
+                "gradient": (f"loss{number}", "torch.tensor(-2.0).double()"),
+                "scaled": (f"(loss{number} / 4)", ""),
+                "inputs": (f"loss{number}", f"inputs=list({network}.parameters())"),
+                "tensor": (start, f"torch.ones_like({start})"),
+            }[how]
+            body.append(f"{call[0]}.backward({', '.join(filter(None, sorted([call[1], retain], key=is_keyword)))})")
         if kind == "pair":
             body.append(f"other{number} = {network}(x).square().mean()")
             body.append(f"torch.autograd.backward([loss{number}, other{number}])")

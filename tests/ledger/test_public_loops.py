@@ -34,7 +34,8 @@ def images(n, channels=1, size=8):
 
 
 def generator_net(nz, channels=1):
-    return nn.Sequential(nn.ConvTranspose2d(nz, 8, 8), nn.BatchNorm2d(8), nn.ReLU(True), nn.Conv2d(8, channels, 1), nn.Tanh())
+    first = (nn.ConvTranspose2d(nz, 8, 8), nn.BatchNorm2d(8), nn.ReLU(True))
+    return nn.Sequential(*first, nn.Conv2d(8, channels, 1), nn.Tanh())
 
 
 def score_net(channels=1, last=()):
@@ -42,7 +43,8 @@ def score_net(channels=1, last=()):
 
 
 def picture_net(channels=1):
-    return nn.Sequential(nn.Conv2d(channels, 8, 3, 1, 1), nn.InstanceNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, channels, 1))
+    first = (nn.Conv2d(channels, 8, 3, 1, 1), nn.InstanceNorm2d(8), nn.ReLU(inplace=True))
+    return nn.Sequential(*first, nn.Conv2d(8, channels, 1))
 """
 
 DCGAN_SETUP = """
@@ -109,7 +111,10 @@ dataloader = torch.utils.data.DataLoader(
 class Generator(nn.Module):
     def __init__(self):
         super().__init__()
-        self.model = nn.Sequential(nn.Linear(opt.latent_dim, 16), nn.BatchNorm1d(16, 0.8), nn.LeakyReLU(0.2, inplace=True), nn.Linear(16, 64), nn.Tanh())
+        self.model = nn.Sequential(
+            nn.Linear(opt.latent_dim, 16), nn.BatchNorm1d(16, 0.8), nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(16, 64), nn.Tanh(),
+        )
 
     def forward(self, z):
         return self.model(z).view(z.size(0), 1, 8, 8)
@@ -216,7 +221,8 @@ for epoch in range(opt.epoch, opt.n_epochs):
         time_left = datetime.timedelta(seconds=batches_left * (time.time() - prev_time))
         prev_time = time.time()
         sys.stdout.write("\\r[Epoch %d/%d] [D loss: %f] [G loss: %f, pixel: %f, adv: %f] ETA: %s"
-                         % (epoch, opt.n_epochs, loss_D.item(), loss_G.item(), loss_pixel.item(), loss_GAN.item(), time_left))
+                         % (epoch, opt.n_epochs, loss_D.item(), loss_G.item(), loss_pixel.item(), loss_GAN.item(),
+                            time_left))
 """
 
 CYCLEGAN_SETUP = """

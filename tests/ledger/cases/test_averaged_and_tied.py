@@ -1,9 +1,12 @@
-"""An average of G kept with .data, gradients clamped by hand, a trunk that D and Q share (FastGAN-pytorch 4 and 34, VAE-GAN 1)."""
+"""An average of G kept with .data, gradients clamped by hand, a trunk that D and Q share.
 
+Sources: FastGAN-pytorch 4 and 34, VAE-GAN 1.
+"""
+
+import pytest
 import torch
 import torch.nn.functional as F
 from ledger_helpers import Oracle, at, kinds, line_of, mlp, moved, shares_of
-from pytest import approx
 from torch import nn
 
 from gantutor.ledger import compare, trace
@@ -55,7 +58,7 @@ def test_a_clamp_of_gradients_is_no_losses_share():
     assert {share.line for share in clamped.contributions if share.loss} == {line_of(record, "d_loss.backward()")}
     before = at(record, "d_loss.backward()").networks["D"]
     assert clamped.gradient_norm < before.gradient_norm
-    assert sum(share.along for share in clamped.contributions) == approx(clamped.gradient_norm, rel=1e-5)
+    assert sum(share.along for share in clamped.contributions) == pytest.approx(clamped.gradient_norm, rel=1e-5)
 
 
 def test_a_shared_trunk_has_both_losses_and_each_head_its_own():

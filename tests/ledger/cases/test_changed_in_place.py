@@ -1,4 +1,7 @@
-"""The "inplace" error whose cause is no optimizer (pytorch/pytorch 46638, the label tensor of pytorch/examples' dcgan)."""
+"""The "inplace" error whose cause is no optimizer.
+
+Sources: pytorch/pytorch 46638, the label tensor of pytorch/examples' dcgan.
+"""
 
 import pytest
 import torch

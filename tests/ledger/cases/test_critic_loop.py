@@ -1,4 +1,7 @@
-"""WGAN's loop over an iterator (martinarjovsky/WassersteinGAN 50, Zeleni9/pytorch-wgan 51): clamp, backward(one), backward(mone)."""
+"""WGAN's loop over an iterator: clamp, backward(one), backward(mone).
+
+Sources: martinarjovsky/WassersteinGAN 50, Zeleni9/pytorch-wgan 51.
+"""
 
 import copy
 

@@ -1,4 +1,7 @@
-"""netD_A judges B (junyanz/pytorch-CycleGAN-and-pix2pix 260 and 603); D's update before G's backward (simple_CycleGAN 3)."""
+"""netD_A judges B; D's update before G's backward (simple_CycleGAN 3).
+
+Sources: junyanz/pytorch-CycleGAN-and-pix2pix 260 and 603.
+"""
 
 import itertools
 import random

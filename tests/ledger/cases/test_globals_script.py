@@ -1,4 +1,7 @@
-"""A script whose loop body uses module-level networks and optimizers (pytorch/pytorch 39141, MorvanZhou/PyTorch-Tutorial 89)."""
+"""A script whose loop body uses module-level networks and optimizers.
+
+Sources: pytorch/pytorch 39141, MorvanZhou/PyTorch-Tutorial 89.
+"""
 
 import pytest
 import torch

@@ -1,9 +1,12 @@
-"""Autocast with one GradScaler and two optimizers (Lornatang/ESRGAN-PyTorch 5, huggingface/accelerate 174, neosr 31 and 50)."""
+"""Autocast with one GradScaler and two optimizers.
 
+Sources: Lornatang/ESRGAN-PyTorch 5, huggingface/accelerate 174, neosr 31 and 50.
+"""
+
+import pytest
 import torch
 import torch.nn.functional as F
 from ledger_helpers import Oracle, at, kinds, line_of, mlp, moved, only, shares_of
-from pytest import approx
 
 from gantutor.ledger import compare, cost, trace
 
@@ -70,8 +73,8 @@ def test_shares_are_in_the_scale_that_the_optimizer_applies_and_have_their_losse
     lines = [line_of(record, f"m.scaler.scale({name})") for name in ("d_loss_real", "d_loss_fake")]
     assert [share.line for share in unscaled.contributions] == lines
     clipped = at(record, "torch.nn.utils.clip_grad_norm_").networks["D"]
-    assert clipped.gradient_norm == approx(min(0.1, unscaled.gradient_norm), rel=1e-3)
-    assert sum(share.along for share in clipped.contributions) == approx(clipped.gradient_norm, rel=1e-3)
+    assert clipped.gradient_norm == pytest.approx(min(0.1, unscaled.gradient_norm), rel=1e-3)
+    assert sum(share.along for share in clipped.contributions) == pytest.approx(clipped.gradient_norm, rel=1e-3)
     with Oracle(step, {"G": m.G, "D": m.D}) as oracle:
         step(m, real, z)
     assert shares_of(record) == oracle.shares(scale=SCALE)

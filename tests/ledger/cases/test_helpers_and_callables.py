@@ -1,4 +1,7 @@
-"""Losses that go backward in helpers (facebookresearch/pytorch_GAN_zoo 83 and 85, StyleMapGAN 16); steps of every callable kind."""
+"""Losses that go backward in helpers; steps of every callable kind.
+
+Sources: facebookresearch/pytorch_GAN_zoo 83 and 85, StyleMapGAN 16.
+"""
 
 import functools
 

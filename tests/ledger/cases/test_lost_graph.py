@@ -1,4 +1,7 @@
-""" "element 0 of tensors does not require grad" and its silent relatives (pytorch/pytorch 19806, leftthomas/SRGAN 79)."""
+""" "element 0 of tensors does not require grad" and its silent relatives.
+
+Sources: pytorch/pytorch 19806, leftthomas/SRGAN 79.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Several discriminators in a list, a ModuleList or a dict (mingyuliutw/UNIT 92, junyanz/BicycleGAN 8, the shape of HiFi-GAN)."""
+"""Several discriminators in a list, a ModuleList or a dict.
+
+Sources: mingyuliutw/UNIT 92, junyanz/BicycleGAN 8, the shape of HiFi-GAN.
+"""
 
 import itertools
 

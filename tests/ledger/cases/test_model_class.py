@@ -1,4 +1,7 @@
-"""The class shape of junyanz/pytorch-CycleGAN-and-pix2pix (issues 344, 594, 1001, 439): all on self, backward in methods."""
+"""The class shape of junyanz/pytorch-CycleGAN-and-pix2pix: all on self, backward in methods.
+
+Sources: issues 344, 594, 1001, 439.
+"""
 
 import torch
 from ledger_helpers import Oracle, kinds, line_of, moved, only, shares_of, sorted_shares

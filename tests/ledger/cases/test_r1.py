@@ -1,4 +1,7 @@
-"""R1: why does the real image require a gradient? (podgorskiy/ALAE 55, style-based-gan-pytorch 84, giraffe 44, wgan-gp 4)"""
+"""R1: why does the real image require a gradient?.
+
+Sources: podgorskiy/ALAE 55, style-based-gan-pytorch 84, giraffe 44, wgan-gp 4.
+"""
 
 import pytest
 import torch

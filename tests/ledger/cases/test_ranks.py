@@ -1,4 +1,7 @@
-"""DDP with two processes, where rank 0 alone looks (StyleTTS2 7, MONAI 352); BatchNorm's buffers (pytorch/pytorch 175024)."""
+"""DDP with two processes, where rank 0 alone looks; BatchNorm's buffers (pytorch/pytorch 175024).
+
+Sources: StyleTTS2 7, MONAI 352.
+"""
 
 import os
 import socket
@@ -11,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from ledger_helpers import kinds, mlp, only, shares_of
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.ledger import trace
 
@@ -19,7 +22,7 @@ from gantutor.ledger import trace
 class M:
     def __init__(self, norm="none"):
         torch.manual_seed(0)
-        self.G, self.D = DDP(mlp(4, 6)), DDP(mlp(6, 1, norm))
+        self.G, self.D = (DistributedDataParallel(net) for net in (mlp(4, 6), mlp(6, 1, norm)))
         self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.G, self.D))
 
 
@@ -78,14 +81,14 @@ def test_all_ranks_together_are_traced(said):
 
 
 def test_two_forwards_with_batchnorm(said):
-    """Where DDP counts its writing into the buffers as a change, the step raises; the newest PyTorch does not count it."""
+    """Where DDP counts its writing into the buffers as a change, the step raises; PyTorch 2.15 does not count it."""
     for text in said:
         found = next(line for line in text.splitlines() if line.startswith("buffers"))
         assert found.strip() == "buffers None" or "needs `D.1.running_" in text
 
 
 class Broadcasts(nn.Module):
-    """What DDP does before each forward, as PyTorch counted it for long: rank 0's buffers are written into all ranks."""
+    """What DDP does before each forward, as PyTorch counted it for long: it writes rank 0's buffers into all ranks."""
 
     def __init__(self, module):
         super().__init__()
@@ -108,7 +111,7 @@ def test_a_buffer_that_is_written_between_two_forwards_is_named():
         opt_D.step()
 
     found = only(trace(two_forwards, torch.randn(8, 6), torch.randn(8, 6)), "changed in place")
-    assert "needs `D.module.1.running_" in found.why
+    assert "needs `D.1.running_" in found.why
     assert "broadcast_buffers=False" in found.fix
 
 

@@ -1,4 +1,7 @@
-"""Spectral norm, old and new (pytorch/pytorch 55368: several statements on a line; 62293: two forwards, one backward)."""
+"""Spectral norm, old and new.
+
+Sources: pytorch/pytorch 55368: several statements on a line; 62293: two forwards, one backward.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Encoder, decoder and D, one optimizer for two networks (1Konny/FactorVAE 15, YannDubs/disentangling-vae 62 and 77)."""
+"""Encoder, decoder and D, one optimizer for two networks.
+
+Sources: 1Konny/FactorVAE 15, YannDubs/disentangling-vae 62 and 77.
+"""
 
 import torch
 import torch.nn.functional as F
