@@ -80,7 +80,7 @@ def cells(spent: Spent) -> tuple[str, ...]:
 def bars(cost: Cost | None, most: int) -> list[tuple[str, str, float]]:
     """A step's operations by player and direction: whose, which, and the share of `most`."""
     return [
-        (name[0], direction, getattr(share, f"{direction}_flops") / most)
+        (name.rpartition(".")[2][0], direction, getattr(share, f"{direction}_flops") / most)  # D of "gan.D"
         for name, share in (cost.networks if cost else {}).items()
         for direction in ("forward", "backward")
     ]
