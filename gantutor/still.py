@@ -157,7 +157,8 @@ def draw_chart(axes: Any, view: View) -> None:
         # A log axis would write 10² by mathtext, whose parser is shared and not thread safe.
         axes.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, borderpad=0)
+    beside: Any = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.97), "ncols": 2, "borderpad": 0}  # the title
+    axes.legend(handlelength=0.8, handletextpad=0.4, columnspacing=0.8, **beside)
 
 
 def power_of_ten(value: float, _: int) -> str:
