@@ -48,6 +48,8 @@ def measured(repeats: int, seconds: float) -> dict[str, list[dict[str, float]]]:
     from chromium import ARGUMENTS, CHROMIUM
     from playground_twin import DOCS, served
 
+    if CHROMIUM is None:
+        raise SystemExit("playground.py drives a Chromium, and there is none")
     found: dict[str, list[dict[str, float]]] = {name: [] for name in STEPS}
     with served(DOCS) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

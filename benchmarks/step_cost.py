@@ -50,7 +50,7 @@ def counted(network: nn.Module, x: Tensor, weights: bool = True, inputs: bool = 
     backward = Counting(Reach())
     with backward:
         torch.autograd.grad(y.sum(), wanted)
-    return forward.meter.flops, backward.meter.flops
+    return forward.flops, backward.flops
 
 
 def least_of_gan(model: Any, real: Tensor, z: Tensor) -> tuple[int, int]:

@@ -1,8 +1,8 @@
-"""What it costs to trace a step of pix2pix at its real size: U-Net and PatchGAN, 57 M parameters, one image of 256 x 256.
+"""What it costs to trace a step of pix2pix at its real size: 57 M parameters, one image of 256 x 256.
 
-Two processes take two plain steps each; one of them then traces a third, the other takes it. Memory is the most that
-a process has held. On two CPU cores a trace takes 2 to 3 steps' time and 1.5 times the memory: everything that the step
-writes to, weights, moments and gradients, is there a second time, to be put back.
+U-Net and PatchGAN. Two processes take two plain steps each; one of them then traces a third, the other takes it. Memory
+is the most that a process has held. A trace may take at most 4 steps' time and 1.5 times the memory: what the step
+writes to, weights, moments and gradients, is kept to be put back, in memory and, beyond 400 MB, in a temporary file.
 """
 
 import argparse

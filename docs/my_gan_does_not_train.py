@@ -151,7 +151,9 @@ opt_D_norm = torch.optim.Adam(D_norm.parameters(), 2e-4)
 
 def two_forwards():
     opt_D_norm.zero_grad()
-    d_loss = loss_real(D_norm(real)) + loss_fake(D_norm(G(z).detach()))
+    logits_real = D_norm(real)
+    logits_fake = D_norm(G(z).detach())
+    d_loss = loss_real(logits_real) + loss_fake(logits_fake)
     d_loss.backward()
     opt_D_norm.step()
 

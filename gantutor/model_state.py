@@ -33,15 +33,14 @@ def unwrapped(model: Any) -> dict[str, nn.Module]:
     }
 
 
+def model_device(model: Any) -> torch.device:
+    """Where a model's networks are."""
+    return next(parameter.device for network in networks(model).values() for parameter in network.parameters())
+
+
 def optimizers(model: Any) -> dict[str, Optimizer]:
     """The optimizers among a model's attributes."""
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
-
-
-def device_of(model: Any) -> torch.device:
-    """Where the first network's parameters are; the CPU if there are none."""
-    parameters = (parameter for network in networks(model).values() for parameter in network.parameters())
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 def stateful(model: Any) -> dict[str, Any]:

@@ -161,18 +161,6 @@ class Transfers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_many_rows_come_in_one_transfer() -> None:
-    history, d_loss, g_loss = History(), torch.tensor(1.5), torch.tensor(-2.0)
-    for row in range(10_000):
-        history.append({"d_loss": d_loss, "g_loss": g_loss} if row else {"g_loss": g_loss})
-    with Transfers() as transfers:
-        found = history["d_loss"]
-    assert transfers.count == 1
-    assert len(history) == len(found) == 10_000
-    assert math.isnan(found[0])
-    assert (set(found[1:]), set(history["g_loss"])) == ({1.5}, {-2.0})
-
-
 def test_what_waits_on_a_gpu_is_bounded() -> None:
     """A step on a batch that says it is on a GPU: the history is fetched with the losses, every 50 steps."""
     model = SimpleNamespace(G=torch.nn.Linear(1, 1))
@@ -234,49 +222,32 @@ def test_gradient_norms_leave_no_hook_even_where_a_step_raises() -> None:
 # The first batch is looked at before anything changes -----------------------------------------------------------------
 
 
-def images(count: int = 6, side: int = 28, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
-    return scale * torch.linspace(-1, 1, count * side * side, dtype=dtype).view(count, 1, side, side)
+REAL = torch.linspace(-1, 1, 6 * 28 * 28, dtype=torch.float64).view(6, 1, 28, 28)
+Z = torch.linspace(-1, 1, 30, dtype=torch.float64).view(6, 5)
 
 
-def latent(count: int = 6, width: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.linspace(-1, 1, count * width, dtype=dtype).view(count, width)
-
-
-def spoiled(batch: Tensor, value: float) -> Tensor:
-    batch = batch.clone()
-    batch.view(-1)[7] = value
-    return batch
-
-
-BAD_BATCHES: dict[str, tuple[Tensor, Tensor, str]] = {
-    "size": (images(side=32), latent(), r"G\(z\) has shape \(6, 1, 28, 28\), but real has shape \(6, 1, 32, 32\)"),
-    "fewer z": (images(6), latent(5), r"G\(z\) has shape \(5, 1, 28, 28\), but real has shape \(6, 1, 28, 28\)"),
-    "z too wide": (images(), latent(width=7), r"G does not take z of shape \(6, 7\): "),
-    "bytes": (
-        (images() * 127 + 127).byte(),
-        latent(),
-        "real is torch.uint8 on cpu, but the networks are torch.float64",
-    ),
-    "z's dtype": (images(), latent(dtype=torch.float32), "z is torch.float32 on cpu, but the networks are torch.float"),
-    "0 to 255": ((images() + 1) * 127.5, latent(), r"images must lie in \[-1, 1\], .* real spans \[0, 255\]"),
-    "slightly beyond": (images(scale=1.01), latent(), r"real spans \[-1.01, 1.01\]"),
-    "NaN": (spoiled(images(), math.nan), latent(), "real holds values that are NaN or infinite"),
-    "infinite z": (images(), spoiled(latent(), math.inf), "z holds values that are NaN or infinite"),
-    "one sample": (images(1), latent(1), "a batch needs at least 2 samples, got 1"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_BATCHES)
-def test_a_bad_batch_is_refused_before_anything_changes(name: str) -> None:
-    real, z, message = BAD_BATCHES[name]
+@pytest.mark.parametrize(
+    ("real", "z", "message"),
+    [
+        (REAL[..., :20], Z, r"G\(z\) has shape \(6, 1, 28, 28\), but real has shape \(6, 1, 28, 20\)"),
+        (REAL, Z[:5], r"G\(z\) has shape \(5, 1, 28, 28\), but real has shape \(6, 1, 28, 28\)"),
+        (REAL, Z[:, :4], r"G does not take z of shape \(6, 4\): "),
+        (REAL.byte(), Z, "real is torch.uint8 on cpu, but the networks are torch.float64"),
+        (REAL, Z.float(), "z is torch.float32 on cpu, but the networks are torch.float64"),
+        ((REAL + 1) * 127.5, Z, r"images must lie in \[-1, 1\], .* real spans \[0, 255\]"),
+        (REAL * math.nan, Z, "real holds values that are NaN or infinite"),
+        (REAL, Z * math.inf, "z holds values that are NaN or infinite"),
+        (REAL[:1], Z[:1], "a batch needs at least 2 samples, got 1"),
+    ],
+)
+def test_a_bad_batch_is_refused_before_anything_changes(real: Tensor, z: Tensor, message: str) -> None:
     gan = build("dcgan-batch")
     before, random = copy.deepcopy(gan), torch.get_rng_state()
-    run = Run(gan, d_first_detach, iter([(real, z), (images(), latent())]))
+    run = Run(gan, d_first_detach, iter([(real, z)]))
     with pytest.raises(ValueError, match=message):
         run.step()
     assert same_state(gan, before)
     assert all(p.grad is None for p in [*gan.G.parameters(), *gan.D.parameters()])
-    assert not gan.opt_G.state
     assert gan.G.training
     assert gan.D.training
     assert torch.equal(torch.get_rng_state(), random)
@@ -378,17 +349,14 @@ def test_an_absurd_learning_rate_ends_in_an_error_or_stays_finite(loss: str) -> 
     """Whatever overflows, weights, statistics or Adam's moments: what is kept is finite, and can go on."""
     run = SMALL["digits, BatchNorm"].replace(loss=loss, lr_G=1e12, lr_D=1e12).start()
     run.SNAPSHOT_EVERY = 1
-    diverged = None
+    diverged = False
     for _ in range(12):
         try:
             run.step()
-        except DivergedError as error:
-            diverged = error
-        assert all(x.isfinite().all() for x in (*run.good.G.state_dict().values(), *run.good.D.state_dict().values()))
-        for optimizer in (run.good.opt_G, run.good.opt_D):
-            assert all(x.isfinite().all() for moments in optimizer.state.values() for x in moments.values())
-    if loss == "lsgan":  # a square of logits: it must overflow
-        assert diverged is not None
+        except DivergedError:
+            diverged = True
+        assert is_finite(run.good)
+    assert diverged or loss != "lsgan", "a square of logits must overflow"
 
 
 def test_is_finite_looks_at_statistics_and_moments_too() -> None:

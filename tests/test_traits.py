@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import build, draw
-from image_helpers import build_cyclegan, build_pix2pix, pictures
+from run_cases import CONFIGS, RING
 
-from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
+from gantutor.configs import Config
 from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.gan import BATCHINGS
-from gantutor.ledger import trace
 from gantutor.losses import LOSSES
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
@@ -38,11 +36,9 @@ def test_traits_leave_the_function_as_it_is() -> None:
     def step(gan: Any, real: Any, z: Any) -> dict[str, Any]:
         return {}
 
-    noted = Traits(rescales=True)(step)
-    assert noted is step
-    assert traits_of(noted) == Traits(rescales=True)
+    assert Traits(rescales=True)(step) is step
+    assert traits_of(step) == Traits(rescales=True)
     assert traits_of(lambda: None) == Traits()
-    assert trace(STEPS["one_stage"], build("points"), *draw("points")[0]).lines[0].text == "check_one_stage(gan)"
 
 
 def refusal(config: Config, **fields: Any) -> str:
@@ -55,8 +51,8 @@ def refusal(config: Config, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize("strategy", STEPS)
-def test_every_combination_trains_or_is_refused_with_the_reason(strategy: str) -> None:
-    base = GANConfig("ring", batch_size=4, model_options={"width": 4}, device="cpu")
+def test_every_combination_is_taken_or_refused_with_the_reason(strategy: str) -> None:
+    """Of those that are taken, every loss and every batching takes a step."""
     for loss, batching, norm in itertools.product(LOSSES, BATCHINGS, ("batch", "none")):
         fields = {"strategy": strategy, "loss": loss, "batching": batching, "norm_D": norm}
         wanted = ""
@@ -64,16 +60,11 @@ def test_every_combination_trains_or_is_refused_with_the_reason(strategy: str) -
             exact = loss in ("minimax", "wgan", "wgan-gp") and batching in ("split", "joint_in_G_step")
             wanted = "BatchNorm in D" if norm == "batch" and not exact else ""
             wanted = "slope ratio" if loss in ("lsgan", "hinge", "relativistic") else wanted
-        found = refusal(base, **fields)
+        found = refusal(RING, **fields)
         assert (wanted in found) if wanted else found == ""
-        if not wanted:
-            report = base.replace(**fields).start().step()
+        if not wanted and (batching == "split" or loss == "minimax"):
+            report = RING.replace(**fields).start().step()
             assert torch.isfinite(report["d_loss"] + report["g_loss"])
-
-
-MODELS = {"pix2pix": build_pix2pix, "cyclegan": build_cyclegan}
-CONFIGS: dict[str, Config] = {"pix2pix": Pix2PixConfig(), "cyclegan": CycleGANConfig()}
-BATCHES = {"pix2pix": (pictures(4, 2), pictures(4, 3, seed=1)), "cyclegan": (pictures(2, 2), pictures(2, 2, seed=1))}
 
 
 @pytest.mark.parametrize(("kind", "strategy"), [(kind, name) for kind, name in EVERY if kind != "gan"])
@@ -88,21 +79,18 @@ def test_every_loss_of_an_image_translation_trains_or_is_refused(kind: str, stra
             wanted = "not given D's logits of real images"
         elif strategy == "one_stage" and loss not in ("minimax", "wgan"):
             wanted = "patches overlap" if loss == "non-saturating" else "slope ratio"
-        norm_of = "norm" if kind == "pix2pix" else "norm_G"
-        found = refusal(CONFIGS[kind], strategy=strategy, loss=loss, **{norm_of: norm})
+        fields = {"strategy": strategy, "loss": loss, "norm" if kind == "pix2pix" else "norm_G": norm}
+        found = refusal(CONFIGS[kind], **fields)
         assert (wanted in found) if wanted else found == ""
         if not wanted:
-            report = KINDS[kind][strategy](MODELS[kind](norm, loss=loss), *BATCHES[kind])
+            report = CONFIGS[kind].replace(**fields).start().step()
             assert torch.isfinite(report["d_loss"] + report["g_loss"])
 
 
-def test_why_not_and_check_step_say_the_same() -> None:
+def test_check_step_raises_what_why_not_says() -> None:
     one_stage, wgan = STEPS["one_stage"], LOSSES["wgan"]
-    assert why_not(one_stage, wgan) is None
     assert why_not(one_stage, wgan, batchnorm_D=True) is None
-    reason = why_not(one_stage, wgan, batchnorm_D=True, joint=True)
-    assert reason is not None
     check_step(one_stage, wgan, batchnorm_D=True)
     with pytest.raises(ValueError, match="BatchNorm in D") as raised:
         check_step(one_stage, wgan, batchnorm_D=True, joint=True)
-    assert str(raised.value) == reason
+    assert str(raised.value) == why_not(one_stage, wgan, batchnorm_D=True, joint=True)

@@ -118,7 +118,8 @@ export class Curves {
     }
   }
   draw(colours) {
-    const { c, width, height } = prepared(this.canvas), left = 30, bottom = height - 18, top = 8;
+    const { c, width, height } = prepared(this.canvas), left = 30, bottom = height - 18;
+    const top = this.marks.length ? 20 : 8;  // room for their labels
     const values = this.means.flat().filter(Number.isFinite).sort((a, b) => a - b);
     const at = share => values[Math.floor(share * (values.length - 1))] ?? share;  // a spike must not flatten the rest
     let low = Math.min(0, at(0.01)), high = Math.max(at(0.99), low + 0.1);
@@ -138,18 +139,20 @@ export class Curves {
     c.fillText(`${this.steps.toLocaleString('en')} steps`, width - 4, bottom + 5);
     c.textAlign = 'left';
     c.fillText('0', left, bottom + 5);
-    this.marks.forEach(({ at: step, text }, i) => {
-      c.setLineDash([2, 3]);
-      line(c, x(step), top, x(step), bottom);
-      c.setLineDash([]);
-      c.fillText(text, x(step) + 3, top + 12 * (i % 3));
-    });
     ['D', 'G'].forEach((player, k) => {
       c.beginPath();
       this.means[k].forEach((v, i) => c[i ? 'lineTo' : 'moveTo'](x((i + 0.5) * this.stretch), y(v)));
       Object.assign(c, { strokeStyle: colours[player], lineWidth: 1.5, lineJoin: 'round' });
       c.stroke();
     });
+    let free = width;  // to the left of the labels so far: one that would run into the next is left out
+    for (const { at: step, text } of this.marks.toReversed()) {
+      const wide = c.measureText(text).width, start = Math.min(Math.max(x(step) - wide / 2, left), width - wide - 4);
+      c.fillRect(x(step), top - 4, 1, bottom - top + 4);
+      if (start + wide > free) continue;
+      c.fillText(text, start, 2);
+      free = start - 8;
+    }
   }
 }
 

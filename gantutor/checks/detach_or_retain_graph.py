@@ -82,11 +82,8 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     for parameter in [*gan.G.parameters(), *gan.D.parameters()]:
         parameter.grad = torch.full_like(parameter, LEFT_OVER)
     updates = recorded(gan)
-    backward, grad = torch.autograd.backward, torch.autograd.grad  # Tensor.backward calls the first
-    with (
-        mock.patch.object(torch.autograd, "backward", wraps=backward) as backwards,
-        mock.patch.object(torch.autograd, "grad", wraps=grad) as grads,
-    ):
+    backward = torch.autograd.backward  # Tensor.backward calls it
+    with mock.patch.object(torch.autograd, "backward", wraps=backward) as calls:
         try:
             step(gan, *inputs)
         except RuntimeError as error:
@@ -94,12 +91,9 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
                 if part in str(error):
                     raise RuntimeError(hint) from error
             raise
-    used = set()
-    for function, calls in ((backward, backwards), (grad, grads)):
-        for call in calls.call_args_list:
-            given = inspect.signature(function).bind(*call.args, **call.kwargs).arguments
-            used |= {"retain_graph"} if given.get("retain_graph") else set()
-            used |= {"inputs="} if function is backward and given.get("inputs") is not None else set()
+    given = [inspect.signature(backward).bind(*call.args, **call.kwargs).arguments for call in calls.call_args_list]
+    used = {"retain_graph"} if any(one.get("retain_graph") for one in given) else set()
+    used |= {"inputs="} if any(one.get("inputs") is not None for one in given) else set()
     return Watched(updates, gan, used)
 
 
@@ -296,6 +290,7 @@ def ledger(answer: Any) -> CheckResult:
 
 FAULTS = {
     "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": "no clip",
+    "The weights are clipped before each update, and not after it: the last one leaves the limits.": "clip first",
     "The clipping comes before opt_D.step(), which leaves the limits again.": "clip before",
     "The weights are clipped once, after D's last update; clip them after each.": "clip at the end",
     "The gradients are clipped; the paper clips the weights.": "clip gradients",
@@ -330,6 +325,8 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
     for real, z_d in zip(reals, zs, strict=True):
         if fault not in ("no zero_grad D", "never clear D"):
             gan.opt_D.zero_grad()
+        if fault == "clip first":
+            clamp(gan.D.parameters())
         fake = gan.G(zs[0] if fault == "same fakes" else z_d)
         logits_real = gan.D(reals[0] if fault == "same batch" else real)
         logits_fake = gan.D(fake if "leaked" in fault else fake.detach())

@@ -29,7 +29,7 @@ from gantutor.ledger.records import count, html_table, table
 
 Leave = Callable[[Any, bool], None]
 BACKWARD, GRAD = torch.autograd.backward.__code__, torch.autograd.grad.__code__
-NOBODY = -1
+NOBODY = 0  # the call that is none: what runs in no network's forward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,86 +58,21 @@ class Forward:
     backwards: set[int] = dataclasses.field(default_factory=set)
 
 
-class Meter:
-    """Counts operations as they are told to it. `begin` and `end` are the bounds of a network's forward."""
-
-    def __init__(self) -> None:
-        self.flops = self.elsewhere = self.elsewhere_backward = 0
-        self.calls: list[Forward] = []
-        self.current = NOBODY  # the call under way
-        self.first = self._last = torch._C._autograd._get_sequence_nr()
-        self._starts, self._owners = [0], [NOBODY]  # from which number on the nodes are whose
-
-    def begin(self, network: str) -> None:
-        self._made_by(self.current)
-        self.calls.append(Forward(network, self.current))
-        self.current = len(self.calls) - 1
-
-    def end(self) -> None:
-        self._made_by(self.current)
-        self.current = self.calls[self.current].outer
-
-    def operation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, backward: int) -> None:
-        """An operation that was just done, in the backward of that number; 0 in none."""
-        node = torch._C._current_autograd_node() if backward else None
-        owner = self.current if node is None else self.owner(node)
-        self._made_by(owner)
-        if node is not None:
-            call = owner
-            while call != NOBODY:
-                self.calls[call].backwards.add(backward)
-                call = self.calls[call].outer
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is None:
-            return
-        flops = formula(*args, **kwargs, out_val=result)
-        self.flops += flops
-        if owner == NOBODY:
-            self.elsewhere += flops
-            self.elsewhere_backward += flops if backward else 0
-        elif node is None:
-            self.calls[owner].forward_flops += flops
-        else:
-            self.calls[owner].backward_flops += flops
-
-    def owner(self, node: Node) -> int:
-        """The call that made a node."""
-        number = node._sequence_nr()
-        if not self.first <= number < 1 << 62:  # from before, or a leaf's, which has no number
-            return NOBODY
-        return self._owners[bisect.bisect_right(self._starts, number) - 1]
-
-    def shares(self, networks: Any) -> dict[str, NetworkCost]:
-        """What the calls of each network come to."""
-        found = {}
-        for network in networks:
-            own = [call for call in self.calls if call.network == network]
-            found[network] = NetworkCost(
-                forwards=len(own),
-                backwards=sum(len(call.backwards) for call in own),
-                forward_flops=sum(call.forward_flops for call in own),
-                backward_flops=sum(call.backward_flops for call in own),
-            )
-        return found
-
-    def _made_by(self, owner: int) -> None:
-        """All nodes that were made since the last time are that call's."""
-        now = torch._C._autograd._get_sequence_nr()
-        if now > self._last:
-            if self._owners[-1] != owner:
-                self._starts.append(self._last)
-                self._owners.append(owner)
-            self._last = now
-
-
 class Counting(TorchDispatchMode):
-    """Tells a Meter of every operation, and of every forward and backward; `busy` while it is to look away."""
+    """Counts operations, and whose they are; it must be told of functions that are called (`enter`).
+
+    `busy` while it is to look away.
+    """
 
     def __init__(self, reach: Reach) -> None:
         super().__init__()
-        self.reach, self.meter = reach, Meter()
+        self.reach = reach
         self.busy = False
         self.number = self.backwards = 0  # the number of the backward that runs, 0 for none; and of the last
+        self.calls = [Forward("", NOBODY)]
+        self.current = NOBODY  # the call under way
+        self.first_node = self._last = torch._C._autograd._get_sequence_nr()
+        self._starts, self._owners = [0], [NOBODY]  # from which number on the nodes are whose
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -145,12 +80,17 @@ class Counting(TorchDispatchMode):
         with torch.autograd.set_multithreading_enabled(False), torch.compiler.set_stance("force_eager"), self:
             yield
 
+    @property
+    def flops(self) -> int:
+        """All operations so far."""
+        return sum(call.forward_flops + call.backward_flops for call in self.calls)
+
     def enter(self, frame: FrameType) -> Leave | None:
         """A function is called; what is to be told what it returns, and whether it raised."""
         if frame.f_code in (BACKWARD, GRAD) and not self.number:
             return self.backward_begins(frame)
         if frame.f_code.co_name == "forward":
-            network = self.reach.network_of(frame.f_locals.get("self"), self.meter.current != NOBODY)
+            network = self.reach.network_of(frame.f_locals.get("self"), self.current != NOBODY)
             return self.forward_begins(frame, network) if network else None
         return None
 
@@ -159,11 +99,30 @@ class Counting(TorchDispatchMode):
         return lambda value, raised: setattr(self, "number", 0)
 
     def forward_begins(self, frame: FrameType, network: str) -> Leave:
-        self.meter.begin(network)
-        return lambda value, raised: self.meter.end()
+        def leave(value: Any, raised: bool) -> None:
+            self._made_by(self.current)
+            self.current = self.calls[self.current].outer
+
+        self._made_by(self.current)
+        self.calls.append(Forward(network, self.current))
+        self.current = len(self.calls) - 1
+        return leave
 
     def before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An operation is about to be done."""
+
+    def owner(self, node: Node) -> int:
+        """The call that made a node."""
+        number = node._sequence_nr()
+        if not self.first_node <= number < 1 << 62:  # from before, or a leaf's, which has no number
+            return NOBODY
+        return self._owners[bisect.bisect_right(self._starts, number) - 1]
+
+    def share(self, network: str) -> NetworkCost:
+        """What the calls of a network come to; "" is none."""
+        own = [call for call in self.calls if call.network == network]
+        forward, backward = (sum(getattr(call, f"{way}_flops") for call in own) for way in ("forward", "backward"))
+        return NetworkCost(len(own), sum(len(call.backwards) for call in own), forward, backward)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -172,8 +131,28 @@ class Counting(TorchDispatchMode):
             return whole
         self.before(func, args, kwargs)
         result = func(*args, **kwargs)
-        self.meter.operation(func, args, kwargs, result, self.number)
+        node = torch._C._current_autograd_node() if self.number else None
+        call = self.current if node is None else self.owner(node)
+        self._made_by(call)
+        formula = flop_registry.get(func._overloadpacket)
+        flops = formula(*args, **kwargs, out_val=result) if formula else 0
+        if node is None:
+            self.calls[call].forward_flops += flops
+        else:
+            self.calls[call].backward_flops += flops
+            while call != NOBODY:
+                self.calls[call].backwards.add(self.number)
+                call = self.calls[call].outer
         return result
+
+    def _made_by(self, call: int) -> None:
+        """All nodes that were made since the last time are that call's."""
+        now = torch._C._autograd._get_sequence_nr()
+        if now > self._last:
+            if self._owners[-1] != call:
+                self._starts.append(self._last)
+                self._owners.append(call)
+            self._last = now
 
 
 @contextlib.contextmanager
@@ -283,13 +262,13 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
             step(*args, **kwargs)
     finally:
         snapshot.restore()
-    meter = counting.meter
+    elsewhere = counting.share("")
     return Cost(
         name=getattr(step, "__name__", None) or type(step).__name__,
-        flops=meter.flops,
-        networks=meter.shares(reach.players),
-        elsewhere=meter.elsewhere,
-        elsewhere_backward=meter.elsewhere_backward,
+        flops=counting.flops,
+        networks={network: counting.share(network) for network in reach.players},
+        elsewhere=elsewhere.forward_flops + elsewhere.backward_flops,
+        elsewhere_backward=elsewhere.backward_flops,
         saved_bytes=scales.peak,
         milliseconds=milliseconds,
         repeats=repeats,

@@ -9,6 +9,7 @@ import logging
 import operator
 import os
 import random
+import shutil
 import sys
 import tempfile
 import types
@@ -27,7 +28,6 @@ from gantutor.ledger.source import is_library, mentioned_names
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
 IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
 COPIED_AT_ONCE = 1 << 14  # numbers; a larger tensor is copied when it is first written to
-PROXIES = (weakref.ReferenceType, weakref.ProxyType, weakref.CallableProxyType)
 WRAPPERS = ("module", "_orig_mod")  # what DistributedDataParallel and torch.compile call the network inside
 CLOSED = (  # not looked into, and not put back
     types.ModuleType, type, str, bytes, int, float, complex, types.NoneType, types.CodeType, types.BuiltinFunctionType,
@@ -121,7 +121,8 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            if type(value) in PROXIES or isinstance(value, CLOSED) or id(value) in self.things:
+            own = type(value).__module__.startswith("gantutor.ledger.") and not isinstance(value, Variables)
+            if own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
             if isinstance(value, Optimizer):
@@ -243,7 +244,7 @@ def is_internal(key: str) -> bool:
 def free(name: str, taken: Iterable[str]) -> str:
     """A name that is not taken."""
     while name in taken:
-        name += "'"
+        name += "_2"
     return name
 
 
@@ -300,12 +301,12 @@ def mentioned(
     if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
         return
     seen.add(function.__code__)
-    named = dict.fromkeys(mentioned_names(function.__code__))
+    named = mentioned_names(function.__code__)
     yield from closure_variables(function)
     yield "", Variables(function.__globals__, named)
     yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
     found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
-    found += [getattr(type(each), name, None) for name in named for each in objects]
+    found += [getattr(type(each), name, None) for name in function.__code__.co_names for each in objects]
     for other in found:
         other = inspect.unwrap(other) if callable(other) else other
         if isinstance(other, types.FunctionType):
@@ -351,7 +352,7 @@ class Snapshot:
         self.variables: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.seen: set[int] = set()
         self.bytes = 0
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.folder = ""  # the files go with this object
         self.extend()
 
     def extend(self) -> None:
@@ -408,11 +409,9 @@ class Snapshot:
             tuple(held.tensor for held in changed), tuple(held.version for held in changed)
         )
         for namespace, variables in self.variables:
-            put_variables_back(namespace, variables)
+            namespace |= {name: value for name, value in variables.items() if namespace.get(name) is not value}
         for restore in self.sources:
             restore()
-        if self.folder is not None and not self.at_once:
-            self.folder.cleanup()
         moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
         return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
 
@@ -436,8 +435,10 @@ class Snapshot:
         if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
             held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
             return
-        self.folder = self.folder or tempfile.TemporaryDirectory()
-        path = os.path.join(self.folder.name, str(id(held)))
+        if not self.folder:
+            self.folder = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, self.folder, True)
+        path = os.path.join(self.folder, str(id(held)))
         read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
         read().copy_(held.memory.flatten())
         held.numbers = lambda: read().view(held.memory.shape)
@@ -445,13 +446,6 @@ class Snapshot:
     def _contain(self, container: Any) -> None:
         if id(container) not in self.containers and len(container) <= ITEMS * 100:
             self.containers[id(container)] = container, (dict if isinstance(container, dict) else list)(container)
-
-
-def put_variables_back(namespace: dict[str, Any], variables: dict[str, Any]) -> None:
-    """Bind those that were bound anew as they were."""
-    for name, value in variables.items():
-        if namespace.get(name) is not value:
-            namespace[name] = value
 
 
 def put_back(container: Any, before: Any) -> None:
@@ -482,26 +476,18 @@ def storage_of(tensor: Tensor) -> int:
 
 
 def random_state(source: Any) -> Callable[[], Any]:
-    """What puts a random generator back to where it is now."""
-    if isinstance(source, torch.Generator):
-        return functools.partial(source.set_state, source.get_state())
-    if isinstance(source, random.Random):
-        return functools.partial(source.setstate, source.getstate())
+    """What puts a random generator, of Python, NumPy or torch, back to where it is now."""
+    for get, put in (("get_state", "set_state"), ("getstate", "setstate")):
+        if hasattr(source, get):
+            return functools.partial(getattr(source, put), getattr(source, get)())
     return functools.partial(setattr, source.bit_generator, "state", source.bit_generator.state)
 
 
 def random_sources() -> list[Callable[[], Any]]:
-    """What puts the global random generators of Python, NumPy and torch back to where they are now."""
-    found: list[Callable[[], Any]] = [
-        functools.partial(random.setstate, random.getstate()),
-        functools.partial(torch.set_rng_state, torch.get_rng_state()),
-    ]
-    if torch.cuda.is_initialized():
-        found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    numpy = sys.modules.get("numpy")  # the ledger itself needs none
-    if numpy is not None:
-        found.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
-    return found
+    """What puts the global random generators back to where they are now."""
+    devices = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
+    numpy = [module.random for module in [sys.modules.get("numpy")] if module is not None]  # the ledger needs none
+    return [random_state(source) for source in (random, torch.default_generator, *devices, *numpy)]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import sys
+import threading
 import time
 import types
 import weakref
@@ -33,7 +34,7 @@ from gantutor.ledger.gradients import GradientLedger, factor_of
 from gantutor.ledger.graph import BEFORE, Scene, full_name, leaf
 from gantutor.ledger.reach import Reach, Snapshot, free, is_internal, storage_of
 from gantutor.ledger.records import Place
-from gantutor.ledger.source import Source, place_of, users_frames
+from gantutor.ledger.source import Source, mentioned_names, place_of, users_frames
 
 ZERO_GRADS = (inspect.unwrap(Optimizer.zero_grad).__code__, nn.Module.zero_grad.__code__)
 SCALER_STEP, SAVE = torch.amp.GradScaler.step.__code__, torch.save.__code__
@@ -164,7 +165,7 @@ class Recorder(Counting):
 
     def __init__(self, source: Source, reach: Reach, max_iterations: int) -> None:
         super().__init__(reach)
-        self.source, self.max_iterations = source, max_iterations
+        self.source, self.max_iterations, self.thread = source, max_iterations, threading.get_ident()
         self.watch = Watch(source, self.after_line, self.before_line, self.enter)
         self.snapshot = Snapshot(reach)
         self.lines: list[records.Line] = []
@@ -202,6 +203,7 @@ class Recorder(Counting):
         self.prints: dict[tuple[str, str], tuple[int, int, int]] = {}  # fingerprints of the parameters
         self.checked: dict[int, int] = {}  # storage -> its version when it was seen to be finite
         self.strangers: set[int] = set()
+        self.loop_of: dict[int, ast.For | ast.While] = {}  # by the id of what the step has made before it
         self._meet()
 
     @contextlib.contextmanager
@@ -231,7 +233,9 @@ class Recorder(Counting):
         loop = self.source.loop_at(line)
         if loop is not None:
             if not self.lines or not loop.lineno < self.lines[-1].number <= (loop.end_lineno or 0):
-                self.turns[line] = []
+                self.turns[line], known = [], set(self.reach.things)
+                self._discover(frame)
+                self.loop_of |= dict.fromkeys(set(self.reach.things) - known, loop)
             self.turns[line].append(moment)
             turns = len(self.turns[line]) - 1
             if turns >= self.max_iterations and self._trains(loop, turns):
@@ -251,7 +255,7 @@ class Recorder(Counting):
                 networks=states,
                 tensors={name: scene.state(name, self.numbers) for name in scene.tensors},
                 saved_bytes=scene.saved_bytes(),
-                flops=self.meter.flops,
+                flops=self.flops,
                 milliseconds=milliseconds,
                 backwards=tuple(self.backward_names),
                 events=tuple(self.events),
@@ -269,15 +273,6 @@ class Recorder(Counting):
             return False
         waiting = set(self.reach.optimizers) - set(self.stepped_at)
         return not self.stepped_at or not waiting or turns >= 10 * self.max_iterations
-
-    def iterations(self) -> tuple[records.Iteration, ...]:
-        """The turns of the training loop, if there is one."""
-        for header, moments in self.turns.items():
-            loop = self.source.loop_at(header)
-            if loop is not None and len(moments) > 2 and self._trains(loop, 10 * self.max_iterations):
-                bounds = itertools.pairwise(moments)
-                return tuple(records.Iteration(first, self.lines[end - 1].saved_bytes) for first, end in bounds)
-        return ()
 
     # What is called inside --------------------------------------------------------------------------------------------
 
@@ -374,8 +369,8 @@ class Recorder(Counting):
         """Why a backward will raise at a node."""
         if node is None:
             return None
-        note, owner = scene.notes[node], self.meter.owner(node)
-        inside = "" if owner == NOBODY else self.meter.calls[owner].network
+        note, owner = scene.notes[node], self.owner(node)
+        inside = "" if owner == NOBODY else self.calls[owner].network
         made = None if note.made == BEFORE else self._line_of(note.made)
         culprit, by, write = note.culprit, note.by, None
         if note.state == records.STALE:
@@ -409,7 +404,7 @@ class Recorder(Counting):
 
     def _cut(self, how: str, tensor: Tensor) -> None:
         """A function is called that ends a tensor's graph."""
-        if self.watch.line and not self.busy and not self.number and not self.optimizer:
+        if self._listens() and not self.number and not self.optimizer:
             with self._own_work():
                 behind = Scene.behind(self.reach.players, tensor)
                 name = next((name for found, name in self.named.values() if found() is tensor), "")
@@ -419,7 +414,7 @@ class Recorder(Counting):
     # Optimizers and writes --------------------------------------------------------------------------------------------
 
     def _optimizer_begins(self, optimizer: Optimizer) -> None:
-        if not self.watch.line or self.busy:
+        if not self._listens():
             return
         with self._own_work():
             frame = sys._getframe()
@@ -432,7 +427,7 @@ class Recorder(Counting):
             self.stepped_at.setdefault(self.optimizer, len(self.lines))
 
     def _optimizer_ends(self, optimizer: Optimizer, skipped: bool = False) -> None:
-        if self.watch.line and not self.busy and self.step_place is not None:
+        if self._listens() and self.step_place is not None:
             moved = tuple(name for name in self.reach.players if name in self.step_moved)
             given = held_by(optimizer)
             without = sum(p.grad is None for p in given)
@@ -527,7 +522,7 @@ class Recorder(Counting):
     def _discover(self, frame: FrameType | None) -> None:
         """Look for networks and optimizers that have come into being, in the variables of the functions that run."""
         for inner in users_frames(frame, self.watch.frame):
-            shared = {name: inner.f_globals[name] for name in inner.f_code.co_names if name in inner.f_globals}
+            shared = {name: inner.f_globals[name] for name in mentioned_names(inner.f_code) if name in inner.f_globals}
             self.reach.extend((shared if inner.f_locals is inner.f_globals else shared | inner.f_locals).items())
         self._meet()
 
@@ -634,20 +629,18 @@ class Recorder(Counting):
     def _kept(self) -> Iterator[records.Kept]:
         """Tensors with a graph in lists and dicts that have grown."""
         for key, (container, before) in self.snapshot.containers.items():
-            if key not in self.reach.things or len(container) <= len(before):
+            loop = self.loop_of.get(key)  # where the step made it; only a training loop's turns add up
+            local = loop is not None and not self._trains(loop, 10 * self.max_iterations)
+            if local or key not in self.reach.things or len(container) <= len(before):
                 continue
             name = self.reach.things[key].name
             old = {id(value) for value in (before.values() if isinstance(before, dict) else before)}
             for index, value in container.items() if isinstance(container, dict) else enumerate(container):
-                found = [
-                    t for _, t in graph.named_tensors([("", value)]) if t.grad_fn is not None and id(value) not in old
-                ]
-                label = f"{name}[{index!r}]"
-                seen = (i for i, line in enumerate(self.lines) if any(n.endswith(label) for n in line.tensors))
-                for tensor in found if self.lines else ():
-                    notes = graph.look(graph.reachable([tensor.grad_fn]), {}, len(self.lines), self._moment_of)
-                    size = graph.saved_bytes(notes.values(), set(self.inner))
-                    yield records.Kept(label, name, self._line_of(next(seen, len(self.lines) - 1)), size)
+                tensors = [tensor for _, tensor in graph.named_tensors([("", value)])] if id(value) not in old else []
+                if self.lines and any(tensor.grad_fn is not None for tensor in tensors):
+                    label = f"{name}[{index!r}]"
+                    seen = (i for i, line in enumerate(self.lines) if any(n.endswith(label) for n in line.tensors))
+                    yield records.Kept(label, name, self._line_of(next(seen, len(self.lines) - 1)))
 
     # Small things -----------------------------------------------------------------------------------------------------
 
@@ -659,6 +652,10 @@ class Recorder(Counting):
             yield
         finally:
             self.busy = before
+
+    def _listens(self) -> bool:
+        """Whether what happens now is the step's: optimizers of other threads, as of a panel that plays, are not."""
+        return bool(self.watch.line) and not self.busy and threading.get_ident() == self.thread
 
     def _sender(self) -> int:
         """The number of the backward that runs now, or that of the line as one that writes to gradients itself."""
@@ -679,7 +676,7 @@ class Recorder(Counting):
     def _moment_of(self, node: Node) -> int:
         """The moment in which a node was made."""
         number = node._sequence_nr()
-        return BEFORE if number < self.meter.first else bisect.bisect_right(self.first_nodes, number) - 1
+        return BEFORE if number < self.first_node else bisect.bisect_right(self.first_nodes, number) - 1
 
 
 def scope(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:

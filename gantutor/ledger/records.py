@@ -2,7 +2,7 @@
 
 import html
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 ALIVE = "alive"  # backward would run
 FREED = "freed"  # backward would raise "a second time": an earlier backward has freed what the graph saved
@@ -162,6 +162,7 @@ class Clear:
     networks: tuple[str, ...]
 
 
+EventKind = TypeVar("EventKind")
 Event = Call | Backward | OptimizerStep | Cut | Write | Clear
 
 
@@ -195,7 +196,7 @@ class NonFinite:
 
 @dataclass(frozen=True)
 class Kept:
-    """A graph that outlives its turn: a tensor in a container that grew in the step, with the bytes that it keeps.
+    """A graph that outlives its turn: a tensor in a container that grew in the step.
 
     `tensor` is its name (`losses[0]`), `container` that of the list or dict, `place` where it was put there.
     """
@@ -203,15 +204,6 @@ class Kept:
     tensor: str
     container: str
     place: Place
-    saved_bytes: int
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """A turn of the training loop: the index of its first line, and the bytes that graphs keep at its end."""
-
-    first: int
-    saved_bytes: int
 
 
 @dataclass(frozen=True)
@@ -335,7 +327,7 @@ class Line:
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
     the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
-    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts`, `writes`: those of a kind.
+    that it called is the line's, too.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
     under observation unless the trace was timed.
@@ -352,25 +344,9 @@ class Line:
     backwards: tuple[str, ...]
     events: tuple[Event, ...] = ()
 
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(event for event in self.events if isinstance(event, Call))
-
-    @property
-    def sent(self) -> tuple[Backward, ...]:
-        return tuple(event for event in self.events if isinstance(event, Backward))
-
-    @property
-    def steps(self) -> tuple[OptimizerStep, ...]:
-        return tuple(event for event in self.events if isinstance(event, OptimizerStep))
-
-    @property
-    def cuts(self) -> tuple[Cut, ...]:
-        return tuple(event for event in self.events if isinstance(event, Cut))
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        return tuple(event for event in self.events if isinstance(event, Write))
+    def of(self, kind: type[EventKind]) -> tuple[EventKind, ...]:
+        """The events of a kind: `line.of(Backward)`."""
+        return tuple(event for event in self.events if isinstance(event, kind))
 
 
 @dataclass(frozen=True)
@@ -384,7 +360,7 @@ class Trace:
     explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
-    `iterations` are the turns of the step's training loop, `kept` the graphs in containers that grew, `nonfinite` the
+    `kept` are the graphs in containers that grew, `nonfinite` the
     first NaN or infinity. `timed` is whether the milliseconds come from a run of their own.
     """
 
@@ -404,7 +380,6 @@ class Trace:
     unwatched: tuple[str, ...] = ()
     not_put_back: tuple[str, ...] = ()
     stopped: str = ""
-    iterations: tuple[Iteration, ...] = ()
     kept: tuple[Kept, ...] = ()
     nonfinite: NonFinite | None = None
     timed: bool = False

@@ -1,6 +1,7 @@
 """The source of a step: which statement a line belongs to, and where in the user's code something happens."""
 
 import ast
+import dis
 import functools
 import inspect
 import os
@@ -32,7 +33,7 @@ class Source:
     """Statements that run in one frame: a function's own, a cell's, or those of a `with` block.
 
     Lines are numbered as in the file or cell, which is how a traceback numbers them. Of a decorated function it is the
-    function inside, where the decorator uses `functools.wraps`. `names` are all that the code mentions.
+    function inside, where the decorator uses `functools.wraps`. `names` are those of variables from outside.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Source:
         if code.co_name != "<module>" and first_is_text and len(body) > 1:
             self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
         self.arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        self.names = set(code.co_varnames) | set(mentioned_names(code))
+        self.names = mentioned_names(code)
         for node in statements(body):
             first, last = extent(node)
             self._shared |= {first} & set(self._nodes)
@@ -171,12 +172,12 @@ def place_of(frame: types.FrameType | None, outermost: types.FrameType, source: 
     return source.place(outermost.f_lineno)
 
 
-def mentioned_names(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes that a code mentions, in the functions inside it, too."""
-    yield from (*code.co_names, *code.co_freevars)
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            yield from mentioned_names(inner)
+@functools.cache
+def mentioned_names(code: types.CodeType) -> tuple[str, ...]:
+    """The variables outside of it that a code names, in the functions inside it, too; no attributes."""
+    found = [each.argval for each in dis.get_instructions(code) if each.opname.endswith(("_GLOBAL", "_NAME"))]
+    inner = [name for each in code.co_consts if isinstance(each, types.CodeType) for name in mentioned_names(each)]
+    return tuple(dict.fromkeys((*code.co_freevars, *found, *inner)))
 
 
 def parse(lines: list[str], first_line: int) -> ast.FunctionDef:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.serialization import default_restore_location
 
-from gantutor.model_state import device_of
+from gantutor.model_state import model_device
 from gantutor.training import Run, is_finite
 
 FORMAT, VERSION = "gantutor checkpoint", 1
@@ -48,7 +48,7 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
         "format": FORMAT,
         "version": VERSION,
         "torch": str(torch.__version__),
-        "device": device_of(run.model).type,
+        "device": model_device(run.model).type,
         "config": json.dumps(config),
         "state": run.state_dict(),
         "chance": global_rng_state(),  # the name that the format has for it
@@ -93,7 +93,7 @@ def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     Raises: CheckpointError for a file that `read_checkpoint` refuses, another config, another kind of device, a state
     that does not fit the run. The run is unchanged then.
     """
-    device = device_of(run.model)
+    device = model_device(run.model)
     content = read_checkpoint(path, device)
     differences = list(changes(content["config"], json.loads(json.dumps(config))))
     if differences:

@@ -213,8 +213,8 @@ class Averaged:
 def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str, int]:
     """The bytes of gradients that DDP averages in one step, by network: 4 a float32 parameter for each backward there.
 
-    Counted in a step that is undone. Gradients that a backward leaves and nobody uses, as G's loss does in a D that is not frozen, are
-    averaged all the same.
+    Counted in a step that is undone. Gradients that a backward leaves and nobody uses, as G's loss does in a D that is
+    not frozen, are averaged all the same.
     """
     sent = dict.fromkeys(networks(model), 0)
     with undone(model, *batch), contextlib.ExitStack() as hooks:

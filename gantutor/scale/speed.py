@@ -21,12 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from gantutor.losses import Loss
-from gantutor.model_state import device_of, networks, optimizers, place_counts, unwrapped
+from gantutor.model_state import model_device, networks, optimizers, place_counts, unwrapped
 from gantutor.scale.cuda_graph import CUDAGraph
 from gantutor.training import Run
 from gantutor.traits import traits_of
 
-Report = dict[str, Tensor]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 VARIANTS = 64  # torch keeps 8 of a function; the blocks of one U-Net are more, in training, frozen, with other shapes
 
@@ -36,11 +35,6 @@ class SpeedUp(NamedTuple):
 
     refusal: Callable[[Run], str]
     switch: Callable[[Run, bool], None]
-
-
-def never(run: Run) -> str:
-    """No run refuses it."""
-    return ""
 
 
 def without(step_runner: Any, kind: type) -> Any:
@@ -183,22 +177,22 @@ class GettingReady:
         self.thread: threading.Thread | None = None
         self.error: Exception | None = None
 
-    def __call__(self, model: Any, step: Any, *batch: Tensor) -> Report:
+    def __call__(self, model: Any, step: Any, *batch: Tensor) -> dict[str, Tensor]:
         if self.start(batch).is_alive():
             return self.inner(model, step, *batch)
         self.finish()
         return self.run.step_runner(model, step, *batch)
 
     def start(self, batch: tuple[Tensor, ...]) -> threading.Thread:
-        """Begin, once, with copies of what the run has now."""
+        """Begin, once: a thread takes a step on copies of what the run has now."""
         if self.thread is None:
-            model, step = copy.deepcopy(self.run.model), getattr(self.run.train_step, "last", self.run.train_step)
-            arguments = (step, model, [tensor.clone() for tensor in batch])
-            self.thread = threading.Thread(target=self.compile, args=arguments, name="compile", daemon=True)
+            step = getattr(self.run.train_step, "last", self.run.train_step)
+            model, inputs = copy.deepcopy((self.run.model, batch))
+            self.thread = threading.Thread(target=self.compile, args=(step, model, *inputs), daemon=True)
             self.thread.start()
         return self.thread
 
-    def compile(self, step: Any, model: Any, batch: list[Tensor]) -> None:
+    def compile(self, step: Any, model: Any, *batch: Tensor) -> None:
         """Take a step on copies."""
         try:
             if batch[0].is_cuda:
@@ -253,7 +247,7 @@ def refuse_compile(run: Run) -> str:
         )
     if is_shared(run):
         return "several processes train these networks already: switch it on before they do"
-    device = device_of(run.model).type
+    device = model_device(run.model).type
     if device == "cuda":
         return "" if find_spec("triton") else "torch.compile needs the package triton, which is not installed"
     if device != "cpu":
@@ -275,7 +269,7 @@ def switch_compile(run: Run, on: bool) -> None:
 
 
 def refuse_graph(run: Run) -> str:
-    device = device_of(run.model)
+    device = model_device(run.model)
     if device.type != "cuda":
         return f"a recording (CUDA graph) is made on a CUDA device, and this run is on {device}"
     if is_shared(run):
@@ -315,9 +309,9 @@ def switch_graph(run: Run, on: bool) -> None:
 # All of them ----------------------------------------------------------------------------------------------------------
 
 SPEED_UPS: dict[str, SpeedUp] = {  # in the order in which they are switched
-    "channels_last": SpeedUp(never, switch_channels_last),
+    "channels_last": SpeedUp(lambda run: "", switch_channels_last),
     "fused": SpeedUp(refuse_fused, switch_fused),
-    "bf16": SpeedUp(never, switch_bf16),
+    "bf16": SpeedUp(lambda run: "", switch_bf16),
     "compile": SpeedUp(refuse_compile, switch_compile),
     "graph": SpeedUp(refuse_graph, switch_graph),
 }

@@ -38,6 +38,7 @@ main(["train", "dcgan", "--help"], standalone_mode=False)
 """
 
 
+@pytest.mark.slow
 def test_one_line_is_a_check_a_control_an_option_and_a_row(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "gantutor", tmp_path / "gantutor", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("*.png", "*.gif"))

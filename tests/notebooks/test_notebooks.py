@@ -20,7 +20,7 @@ FIRST = "00_start_here"  # the browser tests run all of it, and of the others th
 LIGHT = {
     "00_start_here": (2, 4, 350),
     "01_gan_objective": (6, 10, 350),
-    "02_detach_or_retain_graph": (6, 10, 510),
+    "02_detach_or_retain_graph": (6, 11, 510),
     "03_batchnorm_batching": (6, 10, 350),
     "04_pix2pix": (6, 10, 350),
     "05_cyclegan": (6, 10, 350),

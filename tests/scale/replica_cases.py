@@ -5,10 +5,7 @@ is 0 but for rounding.
 """
 
 import copy
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +27,7 @@ from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
 
+ROUNDING = 1e-12  # of the norm, in float64
 TAKEN = 3  # steps; DDP puts its buckets in another order after the first
 
 
@@ -83,7 +81,6 @@ def descending(run: Run) -> Run:
     return run
 
 
-KINDS: dict[str, Any] = {"gan": STEPS, "pix2pix": PIX2PIX_STEPS, "cyclegan": CYCLEGAN_STEPS}
 OTHER_LOSSES = ("non-saturating-r1", "non-saturating-r2", "relativistic")
 
 # Runs whose replicas should do what one process does, without BatchNorm: every strategy, and each setting in one.
@@ -122,7 +119,7 @@ def ticks(run: Run, count: int) -> list[Tensor]:
 
 
 def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
-    return max(relative_error(ours, theirs) for ours, theirs in zip(found, wanted, strict=True))
+    return max((relative_error(ours, theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
 
 
 def columns(run: Run) -> list[Tensor]:
@@ -141,20 +138,44 @@ def compared(replicas: Replicas, new: Callable[[], Run], sync_batchnorm: bool = 
     wanted = ticks(one, TAKEN)
     replicas.spread(run, sync_batchnorm)
     found = ticks(run, TAKEN)
-    errors = {"gradients": largest_error(found, wanted), "history": largest_error(columns(run), columns(one))}
-    if statistics(one):
-        errors["statistics"] = largest_error(statistics(run), statistics(one))
-    return errors
+    return {
+        "gradients": largest_error(found, wanted),
+        "history": 1e-6 * largest_error(columns(run), columns(one)),  # which has float32 numbers
+        "statistics": largest_error(statistics(run), statistics(one)),
+    }
 
 
-def penalty(replicas: Replicas) -> dict[str, float]:
+def check_strategies(replicas: Replicas) -> None:
+    for name, new in PLAIN.items():
+        errors = compared(replicas, new)
+        assert max(errors.values()) < ROUNDING, (name, errors)
+    refused = compared(replicas, lambda: gan_run("d_first_retain_graph"))["gradients"]
+    assert refused > 0.1
+    others = [torch.tensor(refused) for _ in range(replicas.count)]
+    dist.all_gather(others, torch.tensor(refused))
+    assert others[0] != others[1], "and not alike everywhere"
+
+
+def check_batchnorm(replicas: Replicas) -> None:
+    for name, new in BATCHNORM.items():
+        synced, alone = compared(replicas, new, sync_batchnorm=True), compared(replicas, new)
+        assert max(synced.values()) < ROUNDING, (name, synced)
+        assert alone["gradients"] > 0.1, name
+        assert alone["statistics"] > 0.01, name
+    run = gan_run("d_first_detach", "dcgan-batch")
+    replicas.spread(run)
+    spread: list[Any] = list(networks(run.model).values())
+    assert not any(network.will_sync_module_buffers() for network in spread), "no forward begins with another's buffers"
+
+
+def check_penalty(replicas: Replicas) -> None:
     one, run = gan_run("d_first_detach", loss="wgan-gp"), gan_run("d_first_detach", loss="wgan-gp")
     one.model.loss = MixedByShare()
     replicas.spread(run)
-    return {"gradients": largest_error(ticks(run, TAKEN), ticks(one, TAKEN))}
+    assert largest_error(ticks(run, TAKEN), ticks(one, TAKEN)) < ROUNDING
 
 
-def copies(replicas: Replicas) -> dict[str, float]:
+def check_copies(replicas: Replicas) -> None:
     """A step on replicas; then replica 0 looks at it alone; then all go on with copies of the good state."""
     one, run = gan_run("d_first_detach"), gan_run("d_first_detach")
     replicas.spread(run)
@@ -163,77 +184,60 @@ def copies(replicas: Replicas) -> dict[str, float]:
     z = torch.ones(2, 5)
     if replicas.rank == 0:
         assert torch.equal(run.model.sample(z), copy.deepcopy(run.model).sample(z))
+    assert run.good_step > 0
     run.model = copy.deepcopy(run.good)
-    return {"gradients": largest_error(found + ticks(run, TAKEN - 1), wanted), "good step": run.good_step}
+    assert largest_error(found + ticks(run, TAKEN - 1), wanted) < ROUNDING
 
 
-def resumed_alone(replicas: Replicas, new: Callable[[], Run]) -> dict[str, float]:
+def check_resumed_alone(replicas: Replicas) -> None:
     """Two steps on replicas; their state is taken over by a run in one process, which goes on."""
-    one, run, alone = new(), new(), new()
-    replicas.spread(run)
-    found, wanted = ticks(run, 2), ticks(one, 2 + TAKEN)
-    alone.load_state_dict(copy.deepcopy(run.state_dict()))
-    return {"gradients": largest_error(found + ticks(alone, TAKEN), wanted)}
+    for name in ("gan d_steps", "pix2pix d_first_detach", "cyclegan g_first_shared"):
+        one, run, alone = PLAIN[name](), PLAIN[name](), PLAIN[name]()
+        replicas.spread(run)
+        found, wanted = ticks(run, 2), ticks(one, 2 + TAKEN)
+        alone.load_state_dict(copy.deepcopy(run.state_dict()))
+        assert largest_error(found + ticks(alone, TAKEN), wanted) < ROUNDING, name
 
 
-def diverged(replicas: Replicas) -> int:
-    """The step at which this replica stops; only the last one's share has a NaN, in the third step."""
-    run = gan_run("d_first_detach", broken=2)
+def check_divergence(replicas: Replicas) -> None:
+    """All stop at the step at which one diverges: only the last one's share has a NaN, in the third step."""
+    run, stopped = gan_run("d_first_detach", broken=2), 0
     replicas.spread(run)
     try:
         ticks(run, 10)
     except DivergedError as error:
-        return error.step
-    return 0
+        stopped = error.step
+    assert stopped == 3
 
 
-def sent(replicas: Replicas, new: Callable[[], Run]) -> tuple[dict[str, int], dict[str, int]]:
-    """The bytes that DDP averages in a step, by network, and what `communication` says of it."""
-    run = new()
-    run.train_step = getattr(run.train_step, "last", run.train_step)
-    said = communication(run.train_step, run.model, *next(run.batches))
-    replicas.spread(run)
-    counted = dict.fromkeys(said, 0)
-    for name, network in networks(run.model).items():
+def check_communication(replicas: Replicas) -> None:
+    """The bytes that DDP averages in a step, by network, are what `communication` says."""
+    for case, new in PLAIN.items():
+        run = new()
+        run.train_step = getattr(run.train_step, "last", run.train_step)
+        said = communication(run.train_step, run.model, *next(run.batches))
+        replicas.spread(run)
+        counted = dict.fromkeys(said, 0)
+        for name, network in networks(run.model).items():
 
-        def hook(name: str, bucket: dist.GradBucket) -> Future[Tensor]:
-            counted[name] += bucket.buffer().nbytes
-            return allreduce_hook(None, bucket)
+            def hook(name: str, bucket: dist.GradBucket, counted: dict[str, int] = counted) -> Future[Tensor]:
+                counted[name] += bucket.buffer().nbytes
+                return allreduce_hook(None, bucket)
 
-        network.register_comm_hook(name, hook)
-    run.step()
-    return counted, said
-
-
-def hands_out_buffers(replicas: Replicas) -> list[bool]:
-    """Whether each network's next forward would begin with replica 0's buffers."""
-    run = gan_run("d_first_detach", "dcgan-batch")
-    replicas.spread(run)
-    found: list[Any] = list(networks(run.model).values())
-    return [network.will_sync_module_buffers() for network in found]
-
-
-def results(replicas: Replicas) -> dict[str, Any]:
-    resumed = ("gan d_steps", "pix2pix d_first_detach", "cyclegan g_first_shared")
-    return {
-        "replicas": [replicas.rank, replicas.count, str(replicas.device), dist.get_backend()],
-        "plain": {name: compared(replicas, new) for name, new in PLAIN.items()},
-        "synced": {name: compared(replicas, new, sync_batchnorm=True) for name, new in BATCHNORM.items()},
-        "alone": {name: compared(replicas, new) for name, new in BATCHNORM.items()},
-        "refused": compared(replicas, lambda: gan_run("d_first_retain_graph")),
-        "penalty": penalty(replicas),
-        "hands out buffers": hands_out_buffers(replicas),
-        "copies": copies(replicas),
-        "resumed": {name: resumed_alone(replicas, PLAIN[name]) for name in resumed},
-        "diverged": diverged(replicas),
-        "sent": {name: sent(replicas, new) for name, new in PLAIN.items()},
-    }
+            network.register_comm_hook(name, hook)
+        run.step()
+        assert counted == said, case
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     with join_replicas("cpu") as replicas:
-        found = results(replicas)
-        Path(sys.argv[1], f"{replicas.rank}.json").write_text(json.dumps(found))
+        assert (replicas.count, str(replicas.device), dist.get_backend()) == (2, "cpu", "gloo")
+        for check in (
+            *(check_strategies, check_batchnorm, check_penalty, check_copies, check_resumed_alone, check_divergence),
+            check_communication,
+        ):
+            check(replicas)
     assert not dist.is_initialized()
+    print("all is well")

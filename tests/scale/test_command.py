@@ -294,6 +294,7 @@ def test_what_makes_another_run_is_refused_by_name() -> None:
     assert content("x") == before
 
 
+@pytest.mark.slow
 def test_a_run_killed_by_the_system_ends_bit_for_bit_as_one_that_was_not() -> None:
     often = ["--steps", "240", "--checkpoint-every", "20", "--sample-every", "40"]
     trained("dcgan", *RING, *often, "--folder", "whole")
@@ -312,6 +313,7 @@ def test_a_run_killed_by_the_system_ends_bit_for_bit_as_one_that_was_not() -> No
 # Several replicas.
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_process_does() -> None:
     options = [*RING, "--steps", "20", "--sample-every", "10"]
     trained("dcgan", *options, "--folder", "one")

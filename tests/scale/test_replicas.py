@@ -17,6 +17,7 @@ def halves(count: int = 8) -> tuple[Tensor, Tensor]:
     return real, 1 - 2 * fake
 
 
+@pytest.mark.slow
 def test_replicas_alone_normalise_their_own_share_and_synced_ones_are_one_process() -> None:
     D, (real, fake) = build("dcgan-batch").D, halves()
     found = on_replicas(D, real, fake)

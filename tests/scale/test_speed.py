@@ -31,7 +31,7 @@ from gantutor.scale.speed import (
     set_speed,
     wait_until_ready,
 )
-from gantutor.steps import STEPS, d_first_detach
+from gantutor.steps import d_first_detach
 from gantutor.training import DivergedError, Run, measured
 
 ON_ANY = ("channels_last", "fused", "bf16")  # what needs neither a compiler nor a GPU
@@ -71,15 +71,6 @@ def groups(run: Run) -> list[dict[str, Any]]:
 def test_gradients_are_the_plain_ones_but_for_rounding(name: str, speed_up: str) -> None:
     plain, fast = gradients(SMALL[name]), gradients(SMALL[name], speed_up)
     assert (fast - plain).norm() < ROUNDING * plain.norm()
-
-
-@each_kind
-def test_reports_stay_with_the_plain_ones(name: str) -> None:
-    """Adam divides by a gradient's size, so that one close to 0 turns rounding into a whole step: hence 1e-3."""
-    plain, fast = after(SMALL[name], 4), after(SMALL[name], 4, "channels_last", "fused")
-    assert plain.history.keys() == fast.history.keys()
-    for key in plain.history.keys():  # noqa: SIM118 -- a History is no dict
-        assert torch.allclose(torch.tensor(fast.history[key]), torch.tensor(plain.history[key]), rtol=1e-3), key
 
 
 @each_kind
@@ -136,12 +127,10 @@ def test_each_is_switched_on_and_off(name: str) -> None:
 
 
 @each_kind
-@pytest.mark.parametrize("names", [("channels_last",), ("fused",), ("bf16",), ON_ANY])
-def test_on_and_off_again_leaves_no_trace(name: str, names: tuple[str, ...]) -> None:
+def test_on_and_off_again_leaves_no_trace(name: str) -> None:
     run, plain = after(SMALL[name], 2), after(SMALL[name], 2)
-    for _ in range(2):
+    for names in (("channels_last",), ("fused",), ("bf16",), ON_ANY, ON_ANY, ()):
         set_speed(run, names)
-    set_speed(run, ())
     run.step(), plain.step()
     assert run.step_runner is measured
     assert equal_runs(run, plain)
@@ -252,7 +241,7 @@ def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
     assert refused(config, "channels_last", "graph") == (
         "graph cannot be used here: a recording (CUDA graph) is made on a CUDA device, and this run is on cpu"
     )
-    monkeypatch.setattr(speed, "device_of", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(speed, "model_device", lambda model: torch.device("cuda"))
     found = SPEED_UPS["graph"].refusal(config.start())
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
@@ -261,7 +250,7 @@ def test_a_recording_is_refused_where_a_step_is_not_the_same_each_time(
 def test_optimizers_that_have_no_such_update_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "fused cannot be used here: opt_D, RMSprop, has no update in one kernel"
     assert refused(RING, "bf16", "fused", change=other_optimizer).startswith(message)
-    monkeypatch.setattr(speed, "device_of", lambda model: torch.device("cuda"))
+    monkeypatch.setattr(speed, "model_device", lambda model: torch.device("cuda"))
     run = RING.start()
     run.model.opt_G = torch.optim.SGD(run.model.G.parameters(), lr=0.1)
     assert SPEED_UPS["graph"].refusal(run) == "opt_G, SGD, cannot be recorded; Adam and AdamW can"
@@ -364,21 +353,7 @@ def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pyte
     assert equal_runs(run, plain)
 
 
-def test_every_thread_may_compile_as_much() -> None:
-    import torch._dynamo.config
-
-    found: list[int] = []
-
-    def look() -> None:
-        speed.allow_variants()
-        found.append(torch._dynamo.config.recompile_limit)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    assert found == [speed.VARIANTS]
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(bool(SPEED_UPS["compile"].refusal(RING.start())), reason="there is no compiler")
 def test_what_torch_compiles_takes_the_plain_steps(tmp_path: Path) -> None:
     """With the real compiler, in a process of its own: it warns, and lets threads and files live on."""
@@ -399,6 +374,7 @@ print("alike")
     environment = {
         **os.environ,
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # workers of its own would cost more
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",  # nothing is compiled only to see whether the CPU has vectors
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),  # what lies there from another time may have been made otherwise
     }
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
@@ -408,6 +384,7 @@ print("alike")
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kept_memory_is_not_faulted_in_again() -> None:
     program = """
 import resource, sys, torch
@@ -425,13 +402,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     if not keep_memory():
         pytest.skip("there is no glibc")
     found = {}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # else the state of the heap decides
     for way in ("plain", "kept"):
         run = subprocess.run([sys.executable, "-c", program, way], capture_output=True, text=True, env=environment)
         assert not run.returncode, run.stderr
         found[way] = int(run.stdout)
-    assert found["plain"] > 10 * found["kept"]
-    assert found["kept"] < 1000, "of 80,000 pages; what the plain process loses depends on its heap"
+    assert found["kept"] < 1000 < 10_000 < found["plain"], "of 80,000 pages"
 
 
 def test_another_system_than_glibcs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,14 +456,6 @@ def test_a_recording_is_made_anew_when_what_it_was_made_with_has_changed() -> No
         run.step()
     assert step_runner.graph is not first
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.G.parameters(), strict=True))
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("strategy", STEPS)
-def test_every_strategy_can_be_recorded(strategy: str) -> None:
-    config = on_cuda(SMALL["gan"]).replace(strategy=strategy, norm_D="none")
-    run, plain = after(config, 8, "graph"), after(config, 8)
-    assert torch.allclose(run.last["d_loss"], plain.last["d_loss"], rtol=1e-2)
 
 
 @pytest.mark.cuda
