@@ -29,7 +29,7 @@ test-fast: .venv/.ready
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not slow" $(PYTEST_ARGS) tests
 
 check: .venv/.ready
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/oxlint --deny-warnings gantutor/lab/front
 
 bench: .venv/.ready
 	@set -e; for script in $(filter-out benchmarks/gpu.py benchmarks/mutants.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done

@@ -404,36 +404,33 @@ def reduced(config: Any, data: Any) -> tuple[Any, float]:
 
 
 def frames(keep: Keep, device: str, clock: Clock) -> None:
-    """A run that plays in the panel's thread, with its pictures painted as for a page, and without."""
+    """A run that plays in the panel's thread, with its views made as for a page, and without."""
     from gantutor.configs import GANConfig
-    from gantutor.lab.gan_painters import ImagePainter, PointPainter
-    from gantutor.lab.pair_painter import PairPainter
     from gantutor.lab.runner import Runner
+    from gantutor.views import views_of
 
-    kinds: dict[str, tuple[Any, Any]] = {
-        "digits": (GANConfig(device=device), ImagePainter),
-        "ring": (GANConfig("ring", device=device), PointPainter),
-        "pix2pix": (defaults(device)["pix2pix 64"], PairPainter),
+    kinds: dict[str, Any] = {
+        "digits": GANConfig(device=device),
+        "ring": GANConfig("ring", device=device),
+        "pix2pix": defaults(device)["pix2pix 64"],
     }
-    for name, (config, kind) in kinds.items():
+    for name, config in kinds.items():
         run = config.start(data := config.load())
-        picture = kind(data, **{field: getattr(config, field) for field in kind.FIELDS})
-        moving = {view.name for view in picture.views if not view.still}
+        look = views_of(config, data)
         for _ in range(5):
             run.step()
         found: Result = {"data": name, "plain": [], "with_frames": [], "frames": 0, "bytes": 0, "painted_s": 0.0}
 
-        def paint(last: bool, found: Result = found, picture: Any = picture, run: Any = run, config: Any = config,
-                  moving: set[str] = moving) -> None:  # fmt: skip
+        def paint(last: bool, found: Result = found, look: Any = look, run: Any = run, config: Any = config) -> None:
             start = time.perf_counter()
-            sent = picture.paint(run, moving, config)
+            views = look(run, config, since=run.t)
             found["painted_s"] += time.perf_counter() - start
             found["frames"] += 1
-            found["bytes"] += sum(map(len, sent.values()))
+            found["bytes"] += sum(array.nbytes for view in views for array in view.arrays.values())
 
         sides = {
             "plain": Runner(f"{name} plain", run.step, lambda last: None, lambda state: None),
-            "with_frames": Runner(f"{name} frames", run.step, paint, lambda state: None, max_fps=FPS, share=0.99),
+            "with_frames": Runner(f"{name} frames", run.step, paint, lambda state: None, lambda: FPS, share=0.99),
         }
         seconds = min(0.8, clock.seconds / 30)
         for number in range(2):

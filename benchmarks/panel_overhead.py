@@ -1,138 +1,150 @@
-"""What the live panel costs: training steps a second with it and without it, and how soon a toggle is seen.
+"""What the live panel costs in a browser: steps and frames a second, and how soon a toggle is seen on the page.
 
     python benchmarks/panel_overhead.py [--repeats N] [--seconds N] [--redraw]
 
-Both sides train in a thread of their own, by the same Runner: one under a Lab whose messages are packed and signed as
-for a browser, the other with nothing to show. They take turns on the same machine in the same process, and each pair of
-turns gives one ratio, by the clock, and by CPU time for a machine that others use as well. What the browser adds, 6 to
-12 ms to draw a frame, is not in it. Targets: at most 5 % on digits; toggle to picture in 150 ms (median).
-
-The allocator is told to keep what is freed. By default glibc hands a thread's memory back after a step and fetches it
-again in the next, 2 to 5 ms of page faults on digits, unless something else lies on top of it. The panel's figures do,
-so that the loop without a panel came out slower than the one with it.
+A JupyterLab of its own, seen by a Chromium. In the notebook's kernel two runners take turns: the panel's, whose frames
+the browser draws, and a plain one that trains the same config and shows nothing. Each pair of turns gives one ratio. A
+toggle is timed in the page, from the control's change to the picture that is drawn after it took effect.
+Targets: at most 8 % of the steps lost; frames at most 5 % of the time; toggle to picture in 50 ms (median) on digits
+and on the ring.
 """
 
-import os
-import random
+import json
 import statistics
 import sys
-import threading
-import time
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import comm
 from benchlib.machine import machine
 from benchlib.results import Result, draw, parser, read, stem, table, verdict, write
-from comm.base_comm import BaseComm
-from jupyter_client.session import Session
 
-from gantutor.configs import GANConfig
-from gantutor.lab import Lab
+TARGET_LOST, TARGET_SHARE, TARGET_LATENCY_MS = 0.08, 0.05, 50
+CONFIGS = {
+    "digits": 'Experiment(data="digits", device="cpu")',
+    "ring": 'Experiment(data="ring", device="cpu")',
+    "pix2pix": 'Pix2PixConfig(device="cpu", steps=0)',
+}
+
+PANEL = """
+from gantutor import Experiment, Lab, Pix2PixConfig
+config = {config}
+lab = Lab(config, name="bench")
+lab
+"""
+
+# In a thread, so that the kernel is as free as it is for a learner who watches.
+MEASURE = """
+import json, threading, time
 from gantutor.lab.runner import Runner
 
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_ARENA_MAX": "1"}
-TARGET_OVERHEAD, TARGET_LATENCY_S = 0.05, 0.150
+plain = config.start(lab.run_views[0].data)
+runners = {"panel": lab.runner, "plain": Runner("plain", plain.step, lambda last: None, lambda state: None)}
+spent = [0, 0.0]
+shows = lab.runner.on_frame
 
+def timed(last):
+    start = time.perf_counter()
+    shows(last)
+    spent[0] += 1
+    spent[1] += time.perf_counter() - start
 
-class Wire(BaseComm):  # type: ignore[misc]
-    """A comm that packs and signs every message, and then has nobody to send it to."""
+lab.runner.on_frame = timed
 
-    session = Session(key=b"benchmark")
-
-    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any) -> None:
-        content = {"data": data or {}, "comm_id": self.comm_id}
-        self.session.serialize(self.session.msg(msg_type, content=content, metadata=metadata))
-        b"".join(buffers or [])
-
-
-def turn(runner: Runner, seconds: float) -> tuple[float, float]:
-    """Play for so long: seconds a step, by the clock and by CPU time, from the first step's end to the last one's."""
-    ends: list[tuple[float, float]] = []
-    step = runner.step
-
-    def timed() -> None:
+def turn(runner, seconds):
+    ends, step = [], runner.step
+    def counted():
         step()
-        ends.append((time.perf_counter(), time.process_time()))
-
-    runner.step = timed
+        ends.append(time.perf_counter())
+    runner.step = counted
     runner.play()
     time.sleep(seconds)
     runner.pause()
     runner.wait()
     runner.step = step
-    (first, first_cpu), (last, last_cpu) = ends[0], ends[-1]
-    return (last - first) / (len(ends) - 1), (last_cpu - first_cpu) / (len(ends) - 1)
+    return (len(ends) - 1) / (ends[-1] - ends[0])
 
+def measure(repeats, seconds):
+    for runner in runners.values():
+        turn(runner, 1.0)
+    spent[:] = 0, 0.0
+    found = {"panel": [], "plain": []}
+    for number in range(repeats):
+        for side in list(runners)[:: 1 if number % 2 else -1]:
+            found[side].append(turn(runners[side], seconds))
+    found |= {"frames_per_s": spent[0] / repeats / seconds, "frame_ms": 1000 * spent[1] / spent[0]}
+    found["share"] = spent[1] / repeats / seconds
+    done.append(found)
 
-class Frames:
-    """Counts and times a lab's frames, and tells when the first one after a change has been painted."""
+done = []
+threading.Thread(target=measure, args=(REPEATS, SECONDS)).start()
+"""
 
-    def __init__(self, lab: Lab) -> None:
-        self.count, self.spent_s = 0, 0.0
-        self.applied, self.painted = threading.Event(), threading.Event()
-        self._paint = lab.runner.on_frame
-        lab.runner.on_frame = self._on_frame
-        lab.status.observe(lambda _: self.applied.set(), "value")
-
-    def _on_frame(self, last: bool) -> None:
-        start = time.perf_counter()
-        self._paint(last)
-        self.count += 1
-        self.spent_s += time.perf_counter() - start
-        if self.applied.is_set():
-            self.painted.set()
-
-
-def overhead(data: str, pairs: int, seconds: float) -> Result:
-    """Steps a second with the panel and without, in turns."""
-    experiment = GANConfig(data=data)
-    lab = Lab(experiment, name="panel")
-    frames = Frames(lab)
-    plain = experiment.start()
-    plain_runner = Runner("plain", plain.step, lambda last: None, lambda state: None)
-    times: dict[str, list[tuple[float, float]]] = {"panel": [], "plain": []}
-    turn(plain_runner, 0.5), turn(lab.runner, 0.5)  # warm up
-    frames.count, frames.spent_s, played_s = 0, 0.0, 0.0
-    for number in range(pairs):
-        for side in ("panel", "plain") if number % 2 else ("plain", "panel"):
-            start = time.perf_counter()
-            times[side].append(turn(lab.runner if side == "panel" else plain_runner, seconds))
-            played_s += time.perf_counter() - start if side == "panel" else 0.0
-    lab.close()
-    plain_runner.close()
-    turns = list(zip(times["panel"], times["plain"], strict=True))
-    costs = [1 - plain[0] / panel[0] for panel, plain in turns]  # of the steps a second, how many are lost
-    return {
-        "steps_per_s_plain": 1 / statistics.median(plain for plain, _ in times["plain"]),
-        "steps_per_s_panel": 1 / statistics.median(panel for panel, _ in times["panel"]),
-        "overhead": costs,
-        "overhead_cpu": [1 - plain[1] / panel[1] for panel, plain in turns],
-        "frames_per_s": frames.count / played_s,
-        "frame_ms": 1000 * frames.spent_s / frames.count,
-        "share_in_frames": frames.spent_s / played_s,
+# Milliseconds of each toggle, while it plays.
+TOGGLES = """async ([panel, count]) => {
+    const row = [...panel.querySelectorAll('.gt-setting')].find(row => row.textContent.startsWith('loss'));
+    const select = row.children[1];
+    const status = panel.querySelector('[role=status]'), frame = () => Number(panel.dataset.frame);
+    const names = [...select.options].map(option => option.textContent), found = [];
+    const next = () => new Promise(done => requestAnimationFrame(done));
+    for (let i = 0; i < count; i++) {
+        await new Promise(done => setTimeout(done, 100 + 37 * (i % 7)));
+        const name = ['lsgan', 'non-saturating'][i % 2], start = performance.now();
+        select.value = String(names.indexOf(name));
+        select.dispatchEvent(new Event('change'));
+        while (!status.textContent.startsWith(`loss = ${name} `)) await next();
+        for (const seen = frame(); frame() === seen;) await next();
+        found.push(performance.now() - start);
     }
+    return found;
+}"""
 
 
-def latency(data: str, toggles: int) -> list[float]:
-    """Seconds, of each toggle, from the control's move until the picture that shows it is painted, while it plays."""
-    lab = Lab(GANConfig(data=data), name="panel")
-    frames = Frames(lab)
-    turn(lab.runner, 0.5)
-    lab.runner.play()
-    lab.runner.wait()
-    pauses, waited = random.Random(0), []
-    for number in range(toggles):
-        time.sleep(pauses.uniform(0.02, 0.2))
-        frames.applied.clear()
-        frames.painted.clear()
-        start = time.perf_counter()
-        lab.set(loss=("minimax", "non-saturating")[number % 2])
-        if not frames.painted.wait(10):
-            raise TimeoutError("no frame followed the toggle")
-        waited.append(time.perf_counter() - start)
-    lab.close()
-    return waited
+@contextmanager
+def opened() -> Iterator[Any]:
+    """A function from a config to the page of its panel and that panel; each takes the place of the one before."""
+    sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / "browser")]
+    from chromium import ARGUMENTS, CHROMIUM
+    from labserver import lab_server
+    from notebookpage import open_notebook, run_all, write_notebook
+    from panelpage import PanelPage
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        raise SystemExit("this benchmark needs a Chromium")
+    with tempfile.TemporaryDirectory() as folder, lab_server(Path(folder)) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+
+        def show(config: str) -> tuple[Any, Any]:
+            write_notebook(server.notebooks / "panel.ipynb", ("browser", PANEL.format(config=config)))
+            open_notebook(page, server.url, "panel.ipynb")
+            run_all(page)
+            return page, PanelPage(page, 0).panel
+
+        yield show
+        browser.close()
+
+
+def measured(show: Any, config: str, repeats: int, seconds: float, toggles: int = 40) -> Result:
+    """The figures of one config."""
+    from notebookpage import run_cell
+    from panelpage import PanelPage
+
+    page, _ = show(config)
+    run_cell(page, MEASURE.replace("REPEATS", str(repeats)).replace("SECONDS", str(seconds)))
+    PanelPage(page, 0)  # in sight again
+    page.wait_for_timeout(1000 * (2 * repeats * (seconds + 0.2) + 3))
+    found: Result = json.loads(run_cell(page, "while not done:\n    time.sleep(0.1)\nprint(json.dumps(done[0]))"))
+    panel = PanelPage(page, 0)
+    panel.press("Play")
+    page.wait_for_timeout(1000)
+    found["latency_ms"] = panel.panel.evaluate(f"panel => ({TOGGLES})([panel, {toggles}])")
+    panel.press("Pause")
+    found["lost"] = [1 - panel / plain for panel, plain in zip(found["panel"], found["plain"], strict=True)]
+    return found
 
 
 def share(values: Sequence[float]) -> str:
@@ -141,24 +153,24 @@ def share(values: Sequence[float]) -> str:
 
 
 def text(result: Result) -> str:
+    found = {name: row for name, row in result.items() if name in CONFIGS}
     rows = [
-        [data, f"{row['steps_per_s_plain']:.1f}", f"{row['steps_per_s_panel']:.1f}", share(row["overhead"]),
-         share(row["overhead_cpu"]), f"{row['frames_per_s']:.1f}", f"{row['frame_ms']:.1f}"]
-        for data, row in result["overhead"].items()
+        [name, f"{statistics.median(row['plain']):.1f}", f"{statistics.median(row['panel']):.1f}", share(row["lost"]),
+         f"{row['frames_per_s']:.1f}", f"{row['frame_ms']:.1f}", f"{row['share']:.1%}",
+         f"{statistics.median(row['latency_ms']):.0f}", f"{statistics.quantiles(row['latency_ms'], n=20)[-1]:.0f}"]
+        for name, row in found.items()
     ]  # fmt: skip
-    head = ["", "steps/s", "with the panel", "lost", "lost, in CPU time", "frames/s", "ms a frame"]
-    waits = [
-        [data, *(f"{1000 * x:.0f}" for x in (statistics.median(waited), statistics.quantiles(waited, n=20)[-1]))]
-        for data, waited in result["latency"].items()
-    ]
-    lost = statistics.median(result["overhead"]["digits"]["overhead"])
-    slowest = max(statistics.median(waited) for waited in result["latency"].values())
-    return (
-        f"# What the live panel costs\n\n{table(head, rows)}\n"
-        f"## From a toggle to the picture that shows it\n\n{table(['', 'ms, median', 'ms, 95 %'], waits)}\n"
-        + verdict("lost on digits, %", 100 * lost, high=100 * TARGET_OVERHEAD, digits=1)
-        + verdict("toggle to picture, ms", 1000 * slowest, high=1000 * TARGET_LATENCY_S, digits=0)
-    )
+    head = ["", "steps/s", "with the panel", "lost", "frames/s", "ms a frame", "of the time", "toggle, ms", "95 %"]
+    lines = [f"# What the live panel costs in a browser\n\n{table(head, rows)}"]
+    for name, row in found.items():
+        lines.append(
+            verdict(f"{name}: lost, %", 100 * statistics.median(row["lost"]), high=100 * TARGET_LOST, digits=1)
+            + verdict(f"{name}: frames, % of the time", 100 * row["share"], high=100 * TARGET_SHARE, digits=1)
+        )
+        if name != "pix2pix":
+            toggle = statistics.median(row["latency_ms"])
+            lines.append(verdict(f"{name}: toggle to picture, ms", toggle, high=TARGET_LATENCY_MS, digits=0))
+    return "\n".join(lines)
 
 
 def paint(result: Result) -> Any:
@@ -167,16 +179,17 @@ def paint(result: Result) -> Any:
     from gantutor.plots import COLOURS
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), sharey=True)
-    lost = {data: [100 * x for x in row["overhead"]] for data, row in result["overhead"].items()}
-    waited = {data: [1000 * x for x in values] for data, values in result["latency"].items()}
+    found = {name: row for name, row in result.items() if name in CONFIGS}
+    lost = {name: [100 * x for x in row["lost"]] for name, row in found.items()}
+    waited = {name: row["latency_ms"] for name, row in found.items()}
     shown = (
-        (lost, "% of the steps/s that the panel costs", 100 * TARGET_OVERHEAD),
-        (waited, "ms from a toggle to its picture", 1000 * TARGET_LATENCY_S),
+        (lost, "% of the steps/s that the panel costs", 100 * TARGET_LOST),
+        (waited, "ms from a toggle to its picture", TARGET_LATENCY_MS),
     )
-    for ax, (found, what, target) in zip(axes, shown, strict=True):
-        for place, values in enumerate(found.values()):
-            ax.plot(values, [place] * len(values), "o", ms=4, alpha=0.4, color=COLOURS["D"])
-            ax.plot(statistics.median(values), place, "|", ms=16, mew=2, color=COLOURS["ink"])
+    for ax, (values, what, target) in zip(axes, shown, strict=True):
+        for place, row in enumerate(values.values()):
+            ax.plot(row, [place] * len(row), "o", ms=4, alpha=0.4, color=COLOURS["D"])
+            ax.plot(statistics.median(row), place, "|", ms=16, mew=2, color=COLOURS["ink"])
         ax.axvline(target, color=COLOURS["fake"], lw=1)
         ax.set_yticks(range(len(found)), list(found))
         ax.set(xlabel=what, ylim=(-0.5, len(found) - 0.5))
@@ -184,20 +197,14 @@ def paint(result: Result) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    made = parser(__doc__, repeats=12)
-    made.add_argument("--seconds", type=float, default=1.5, help="of a turn on digits")
+    made = parser(__doc__, repeats=6)
+    made.add_argument("--seconds", type=float, default=3.0, help="of a turn")
     options = made.parse_args(arguments)
     path = stem(options.out, "panel_overhead")
     if not options.redraw:
-        if os.environ.keys().isdisjoint(KEEP_MEMORY):  # read once, when a process starts
-            os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
-        comm.create_comm = Wire
-        found = {
-            "digits": overhead("digits", options.repeats, options.seconds),
-            "ring": overhead("ring", max(2, options.repeats // 2), options.seconds / 2),
-        }
-        waited = {data: latency(data, 40) for data in found}
-        write(path, {"machine": machine(), "overhead": found, "latency": waited})
+        with opened() as show:
+            found = {name: measured(show, config, options.repeats, options.seconds) for name, config in CONFIGS.items()}
+        write(path, {"machine": machine(), **found})
     draw(path, read(path), text, paint)
 
 

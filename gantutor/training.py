@@ -96,6 +96,12 @@ class History:
             rows = range(self._read - steps, self._read)
             return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
+    def since(self, step: int) -> dict[str, np.ndarray]:
+        """The values of each column after the first `step` steps."""
+        with self._lock:
+            self.flush()
+            return {name: np.array(column[step:]) for name, column in self._columns.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """How many steps there were, and the columns by name, float64, one value a step."""
         with self._lock:

@@ -18,7 +18,8 @@ FLOORS = (
     ("gan", "traits", "translation"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training"),
-    ("plots", "checks", "configs"),
+    ("plots", "checks", "configs", "views"),
+    ("still",),
     ("scale",),
     ("lab", "__main__"),
     ("__init__",),  # the façade

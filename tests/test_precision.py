@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantutor.data import load
-from gantutor.lab.gan_painters import ImagePainter, PointPainter
 from gantutor.ledger import compare, trace
 from gantutor.metrics import l1
 from gantutor.metrics.segmentation import score_of_counts
 from gantutor.precision import backend_settings, float32_precision, widened
 from gantutor.steps import d_first_detach, simultaneous
+from gantutor.views import views_of
 
 
 def precisions() -> list[str]:
@@ -111,16 +111,15 @@ def test_the_loop_needs_no_float64(name: str) -> None:
     assert len(run.history["d_loss"]) == 3
 
 
-@pytest.mark.parametrize(("data", "painter"), [("ring", PointPainter), ("digits", ImagePainter)])
-def test_the_panel_and_the_ledger_need_no_float64(data: str, painter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("data", ["ring", "digits"])
+def test_the_panel_and_the_ledger_need_no_float64(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RING if data == "ring" else SMALL["gan"]
     run, loaded = config.start(), load(data, "cpu")
     module = importlib.import_module("gantutor.ledger.compare")
     monkeypatch.setattr(module, "widened", lambda x: x)  # from MPS it would go to the CPU
     with NoFloat64():
         run.step()
-        views = painter(loaded, z_dim=config.z_dim)
-        assert views.paint(run, {view.name for view in views.views}, config)
+        assert views_of(config, loaded)(run, config)
         batch = next(run.batches)
         assert trace(run.train_step.last, copy.deepcopy(run.model), *batch).error is None
         found = compare({"a": d_first_detach, "b": simultaneous}, run.model, *batch)

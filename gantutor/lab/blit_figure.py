@@ -1,10 +1,9 @@
-"""What a view of the panel is, and the figure that paints one.
+"""The figure that paints the drawing of the debugger.
 
 Only `Figure` objects on Agg canvases, never pyplot, which is not thread safe.
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,25 +23,6 @@ TICKS: Any = {"which": "both", "labelsize": 7, "color": "black", "labelcolor": "
 def panel_style() -> AbstractContextManager[None]:
     """Draw as the panel does, whatever the notebook has set; for the thread that makes a figure."""
     return style.context(["default", SMALL])
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture of the panel: its name, its title, what a screen reader says, its size in CSS pixels.
-
-    `columns` are headings above equal parts of its width. A `still` one does not change within a run; one that stands
-    `beside` is right of the view before it where there is room, and not below.
-    """
-
-    name: str
-    title: str
-    alt: str
-    width: int
-    height: int
-    pixelated: bool = False
-    columns: tuple[str, ...] = ()
-    still: bool = False
-    beside: bool = False
 
 
 class BlitFigure:

@@ -1,20 +1,15 @@
 """The panel's cost meter: what a step of each setting tried costs, and what the run has spent so far."""
 
-import html
 from dataclasses import dataclass
 from typing import Any
-
-import ipywidgets as W
 
 from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
 from gantutor.configs.settings import declared_settings
+from gantutor.lab.messages import say
 from gantutor.ledger import Cost, cost
 from gantutor.ledger.records import count
-from gantutor.plots import COLOURS
 from gantutor.training import Run
-
-SHADES = {"forward": 0.45, "backward": 1.0}
 
 
 @dataclass
@@ -38,7 +33,6 @@ class CostMeter:
     """
 
     def __init__(self) -> None:
-        self.widget = W.HTML()
         self.spent: dict[str, Spent] = {}
         self.now = ""
         self.t = 0
@@ -56,50 +50,40 @@ class CostMeter:
         self.now = getattr(step, "__name__", "the step") if step else cost_label(config)
         if self.now not in self.spent:
             self.spent[self.now] = measure_step(config, data, run, step)
-        self.widget.value = self._table()
 
     def lines(self) -> list[str]:
         """The meter in words, for a picture."""
         return [f"{name}: {', '.join(cells(spent))}" for name, spent in self.spent.items()] + [self._total()]
 
     def _total(self) -> str:
-        return f"so far {count(sum(spent.flops for spent in self.spent.values()))} FLOPs in {self.t} steps"
+        flops = sum(spent.flops for spent in self.spent.values())
+        return say("meter_total", flops=count(flops), steps=self.t)
 
-    def _table(self) -> str:
+    def rows(self) -> dict[str, Any]:
+        """The meter as data: its total, and a row a setting; `bars` are shares of the dearest setting's FLOPs."""
         most = max([1, *(spent.cost.flops for spent in self.spent.values() if spent.cost)])
-        body = "".join(self._row(name, spent, most) for name, spent in self.spent.items())
-        heads = ("", "a step: G, D; forward pale, backward full", "FLOPs", "kept", "time", "steps")
-        head = "".join(f'<th scope="col" style="text-align:left;padding:0 6px">{text}</th>' for text in heads)
-        table = f'<table class="gt-meter" style="font-size:12px;line-height:1.4"><tr>{head}</tr>{body}</table>'
-        return f"{table}<small>{self._total()}</small>"
-
-    def _row(self, name: str, spent: Spent, most: int) -> str:
-        weight = "bold" if name == self.now else "normal"
-        bar = bars(spent.cost, most) if spent.cost else ""
-        inner = "".join(f'<td style="padding:0 6px;white-space:nowrap">{cell}</td>' for cell in (bar, *cells(spent)))
-        return f'<tr style="font-weight:{weight}"><td style="padding:0 6px">{html.escape(name)}</td>{inner}</tr>'
+        rows = [
+            {"name": name, "now": name == self.now, "bars": bars(spent.cost, most), "cells": cells(spent)}
+            for name, spent in self.spent.items()
+        ]
+        return {"total": self._total(), "rows": rows}
 
 
 def cells(spent: Spent) -> tuple[str, ...]:
     """FLOPs, bytes and milliseconds of a step, and how many were taken."""
     if spent.cost is None:
-        return (f"raises {spent.error}", "", "", f"{spent.steps} steps")
+        return (say("meter_raises", error=spent.error), "", "", f"{spent.steps} steps")
     c = spent.cost
     return f"{count(c.flops)}", f"{count(c.saved_bytes, 'B')}", f"{c.milliseconds:.3g} ms", f"{spent.steps} steps"
 
 
-def bars(cost: Cost, most: int) -> str:
-    """A step's operations as one bar, by network and direction."""
-    parts = [
-        (getattr(share, f"{direction}_flops"), COLOURS.get(name[0], COLOURS["ink"]), shade)
-        for name, share in cost.networks.items()
-        for direction, shade in SHADES.items()
+def bars(cost: Cost | None, most: int) -> list[tuple[str, str, float]]:
+    """A step's operations by player and direction: whose, which, and the share of `most`."""
+    return [
+        (name.rpartition(".")[2][0], direction, getattr(share, f"{direction}_flops") / most)  # D of "gan.D"
+        for name, share in (cost.networks if cost else {}).items()
+        for direction in ("forward", "backward")
     ]
-    spans = "".join(
-        f'<span style="width:{220 * flops / most:.1f}px;background:{colour};opacity:{shade};height:9px"></span>'
-        for flops, colour, shade in parts
-    )
-    return f'<span style="display:inline-flex;width:222px;vertical-align:middle">{spans}</span>'
 
 
 def cost_label(config: Config) -> str:

@@ -9,7 +9,6 @@ from PIL import Image
 
 from gantutor.lab.a11y import Accessibility
 from gantutor.lab.page import close_widgets, mimebundle
-from gantutor.lab.recording import stacked
 from gantutor.lab.stepview import Scale, StepView
 from gantutor.ledger import Trace
 
@@ -74,7 +73,11 @@ class Debugger:
 
     def snapshot(self) -> Image.Image:
         """All of it as one picture."""
-        return stacked([view.picture() for view in self.views], gap=0, across=False)
+        pictures = [view.picture() for view in self.views]
+        page = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+        for i, picture in enumerate(pictures):
+            page.paste(picture, (0, sum(p.height for p in pictures[:i])))
+        return page
 
     def close(self) -> None:
         """Take it off the page."""

@@ -1,24 +1,23 @@
-"""The live panel: one run view, or several in lock step, and the buttons that drive them."""
+"""The live panel: one run view, or several in lock step. front/panel.js is what it looks like."""
 
-import html
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import ipywidgets as W
+from PIL import Image
 
 from gantutor.configs import Config, GANConfig
 from gantutor.configs.base import TrainStep
-from gantutor.lab.a11y import Accessibility
-from gantutor.lab.page import Panel, close_widgets, mimebundle
-from gantutor.lab.recording import LABELS, Frame, Recording, compose
+from gantutor.lab.messages import say
+from gantutor.lab.page import mimebundle
+from gantutor.lab.recording import Recording, picture
 from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
+from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
-from gantutor.training import DivergedError
 
-__all__ = ["Lab", "close_widgets"]
+LABELS = "ABCDEFGH"  # of run views
 
 
 class Lab:
@@ -33,6 +32,7 @@ class Lab:
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
     `keep_frames` keeps every frame shown in `recording`, to be exported. `cost_meter` shows what a step of each setting
     tried costs, and what the run has spent. `speed_ups` shows switches for them.
+    `status` is what was said last; `error` is what stopped the run, until it goes on.
     """
 
     def __init__(
@@ -46,18 +46,19 @@ class Lab:
         configs = configs or (GANConfig(),)
         if len(configs) > len(LABELS):
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(configs)}")
-        self.runner = Runner(name, self._step, self._frame, self._show_state)  # first: it ends the thread of that name
-        narrow = len(configs) > 1
+        self.status, self.error, self._rate = say("paused"), "", 0.0
+        self.stream = Stream(self._describe_scene, self._describe_state, self._command)
+        self.runner = Runner(
+            name, self._step, self._frame, self._show_state, self.stream.fps
+        )  # ends that name's thread
         self.run_views = [
-            RunView(config, label, cost_meter, narrow, speed_ups)
-            for config, label in zip(configs, LABELS, strict=False)
+            RunView(config, label, cost_meter, speed_ups) for config, label in zip(configs, LABELS, strict=False)
         ]
-        self.runner.share = self._share()
+        self.widget = self.stream.widget
+        self.widget.on_close = self.runner.close
         self.recording = Recording()
         self.keep_frames = keep_frames
-        self._build()
-        self._show_state("paused")
-        self._show_progress()
+        self._frame(last=True)
 
     # What a cell calls -----------------------------------------------------------------------------------------------
 
@@ -76,202 +77,197 @@ class Lab:
 
         Raises: what a step raises.
         """
+        self.error = ""
         began = time.perf_counter()
         self.runner.advance(steps)
-        self._show_progress(steps / (time.perf_counter() - began))
+        self._rate = steps / (time.perf_counter() - began)
+        self.stream.new_state()
+
+    def play(self) -> None:
+        """Train on, in the background, until `pause`."""
+        self.runner.play()
+
+    def pause(self) -> None:
+        """Stop after the step that is under way."""
+        self.runner.pause()
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Return when all that was asked for is done. Raises: TimeoutError; and what has stopped the run."""
+        self.runner.wait(timeout)
 
     def set(self, run_view: int = 0, **fields: Any) -> None:
         """Do what the controls do: `lab.set(loss="minimax")`, in run view B `lab.set(1, loss="minimax")`.
 
         Raises: ValueError for a name or value that the experiment does not take.
         """
-        self.run_views[run_view].controls.check(fields)  # these raise here, in the cell
-        changed = self.run_views[run_view].config.replace(**fields)
-        fields = in_order(self.run_views[run_view].config, fields)
+        view = self.run_views[run_view]
+        view.controls.check(fields)  # these raise here, in the cell
+        changed = view.config.replace(**fields)
         if "speed" in fields:
-            check_speed(self.run_views[run_view].run, changed.speed)
-        self.run_views[run_view].controls.set(**{name: getattr(changed, name) for name in fields})
+            check_speed(view.run, changed.speed)
+        for name in in_order(view.config, fields):
+            self.runner.post(partial(self._choose, view, name, getattr(changed, name)))
 
     def reset(self) -> None:
         """Start all run views again, as their controls say; returns when it is done."""
         self.runner.post(self._restart)
         self.runner.wait()
 
-    def snapshot(self) -> Any:
-        """The panel's views as one PIL image."""
-        notes = [run_view.meter.lines() for run_view in self.run_views if run_view.meter is not None]
-        return compose(Frame(self.run.t, [run_view.views() for run_view in self.run_views]), notes)
+    def snapshot(self) -> Image.Image:
+        """What the panel shows, as one image."""
+        return picture(self.stream.frame, [view.label for view in self.run_views], self._notes())
 
     def close(self) -> None:
         """End the thread and take the panel off the page."""
         self.runner.close()
         self.widget.close()
 
-    # What the widgets do: post, and return ---------------------------------------------------------------------------
+    # What the browser sends: post, and return ------------------------------------------------------------------------
 
-    def _build(self) -> None:
-        self.play = W.ToggleButton(description="Play", icon="play", tooltip="Train until Pause")
-        self.status = W.HTML()
-        self.progress = W.HTML()
-        buttons: list[W.Widget] = [self.play]
-        actions: tuple[tuple[str, str, str, Callable[[], None]], ...] = (
-            ("Step", "step-forward", "One update of D and G", partial(self._one, None)),
-            *(
-                (name, "", f"One update of {name.split()[0]} alone", partial(self._one, step))
-                for name, step in self._half_steps().items()
-            ),
-            ("Reset", "refresh", "Start again from the seed, as the controls say", self._restart),
-        )
-        for description, icon, tooltip, action in actions:
-            button = W.Button(description=description, icon=icon, tooltip=tooltip)
-            button.on_click(partial(self._post, action))
-            buttons.append(button)
-        for button in buttons:
-            button.layout.width = "auto"
-        self._button_says = False
-        self.play.observe(self._play_or_pause, "value")
+    def _command(self, sender: str, number: int, content: dict[str, Any]) -> None:
+        """Do what a button or a control asks for, between two steps, and say that it was done."""
+        what, half = content["do"], self._half_steps().get(content.get("player", ""))
+        actions: dict[str, Callable[[], None]] = {
+            "play": self.runner.play_now,
+            "pause": self.runner.pause_now,
+            "step": partial(self._one, None),
+            "reset": self._restart,
+            "set": partial(self._set, content),
+        }
+        if half is not None:
+            actions["half"] = partial(self._one, half)
 
-        boxes = []
-        for run_view in self.run_views:
-            run_view.controls.on_change(partial(self._changed, run_view))
-            title = [W.HTML(f"<b>{run_view.label}</b>")] if len(self.run_views) > 1 else []
-            meter = [run_view.meter.widget] if run_view.meter is not None else []
-            box = W.VBox(
-                [*title, run_view.controls.widget, *meter, run_view.pictures],
-                layout=W.Layout(flex="1 1 380px", padding="4px"),
-            )
-            box.add_class("gt-run-view")
-            boxes.append(box)
-        alt = {view.name: view.alt for run_view in self.run_views for view in run_view.painter.views}
-        self.accessibility = Accessibility(alt=alt)
-        self.widget = Panel(
-            [
-                W.HBox([*buttons, self.progress], layout=W.Layout(flex_flow="row wrap")),
-                self.status,
-                W.Box(boxes, layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="12px")),
-                self.accessibility,
-            ]
-        )
-        self.widget.runner = self.runner
-        self.widget.add_class("gt-panel")
+        def act() -> None:
+            try:
+                if what in actions:
+                    actions[what]()
+            finally:
+                self.stream.done[sender] = number
+                self.stream.new_state()
+
+        self.runner.post(act)
+
+    def _set(self, content: dict[str, Any]) -> None:
+        view, field = self.run_views[int(content["run"])], str(content["field"])
+        try:
+            value = view.controls.decode(field, content["value"])
+        except (ValueError, TypeError, IndexError) as refusal:
+            self._say(str(refusal))
+            return
+        self._choose(view, field, value)
 
     def _half_steps(self) -> dict[str, TrainStep]:
         """The updates of one player alone that every run view's experiment has."""
-        first, *others = [run_view.config.HALF_STEPS for run_view in self.run_views]
+        first, *others = [view.config.HALF_STEPS for view in self.run_views]
         return {name: step for name, step in first.items() if all(other.get(name) is step for other in others)}
-
-    def _post(self, action: Callable[[], None], _: W.Button) -> None:
-        self.runner.post(action)
-
-    def _play_or_pause(self, change: dict[str, Any]) -> None:
-        if change["new"] != self._button_says:  # else the button only follows what the runner did
-            self._button_says = change["new"]
-            (self.runner.play if change["new"] else self.runner.pause)()
-
-    def _changed(self, run_view: RunView, field: str, value: Any) -> None:
-        if field in run_view.config.live_fields():
-            self.runner.post(lambda: self._apply(run_view, field, value))
-        else:
-            self._say_later(run_view, field, value)
 
     # What the training thread does -----------------------------------------------------------------------------------
 
     def _step(self, step: Any = None) -> None:
         """One step in every run view. A run view that is ahead, because another one raised, waits for it."""
-        behind = min(run_view.run.t for run_view in self.run_views)
-        for run_view in self.run_views:
-            if run_view.run.t == behind:
-                try:
-                    run_view.run.step(step)
-                except DivergedError:
-                    run_view.config.apply(run_view.run)  # the run went back to a state older than what the controls say
-                    raise
-        if self.runner.playing and behind + 1 in {run_view.config.steps for run_view in self.run_views}:
+        behind = min(view.run.t for view in self.run_views)
+        for view in self.run_views:
+            if view.run.t == behind and (said := view.step(step)):
+                self._say(f"{self._of(view)}{said}")
+        if self.runner.playing and behind + 1 in {view.config.steps for view in self.run_views}:
             self.runner.pause_now()
-            self._say(f"paused: step {behind + 1} is the last that was planned")
+            self._say(say("planned_end", step=behind + 1))
 
     def _one(self, step: Any) -> None:
         self.runner.pause_now()
-        for run_view in self.run_views:
-            run_view.follow(step)
+        self.error = ""
+        for view in self.run_views:
+            view.follow(step)
         self._step(step)
         self._frame(last=True)
 
-    def _share(self) -> float:
-        """Frames' share of the time: a step on points is so short that smooth pictures may cost more."""
-        return 0.25 if all(run_view.data.kind == "points" for run_view in self.run_views) else 0.05
-
-    def _apply(self, run_view: RunView, field: str, value: Any) -> None:
-        if not run_view.config.is_live(field, value):
-            self._say_later(run_view, field, value)
-            return
-        run_view.follow()  # what was done until now is the old setting's
-        try:
-            changed = run_view.config.replace(**{field: value})
-            changed.apply(run_view.run)
-        except ValueError as refusal:
-            run_view.config.apply(run_view.run)
-            run_view.controls.put_back(field, value, getattr(run_view.config, field))  # which is applied before this:
-            self.runner.post(partial(self._say, f"{self._of(run_view)}{refusal}"))
-            return
-        run_view.config = changed
-        self._say(f"{self._of(run_view)}{field} = {describe_value(value)} from step {run_view.run.t + 1} on")
+    def _choose(self, view: RunView, field: str, value: Any) -> None:
+        self._say(f"{self._of(view)}{view.choose(field, value)}")
         self.runner.want_frame()
 
     def _restart(self) -> None:
         self.runner.pause_now()
-        configs = [run_view.controls.read(run_view.config) for run_view in self.run_views]
-        prepared = [run_view.prepare(config) for run_view, config in zip(self.run_views, configs, strict=True)]
-        for run_view, config, (data, run) in zip(self.run_views, configs, prepared, strict=True):
-            run_view.restart(config, data, run)
-        self.runner.share = self._share()
-        self.accessibility.alt = {view.name: view.alt for run_view in self.run_views for view in run_view.painter.views}
+        configs = [view.config.chosen(**view.controls.values) for view in self.run_views]
+        prepared = [view.prepare(config) for view, config in zip(self.run_views, configs, strict=True)]
+        for view, config, (data, run) in zip(self.run_views, configs, prepared, strict=True):
+            view.restart(config, data, run)
+        self.error = ""
         self.recording.clear()
+        self.stream.new_scene()
         self._frame(last=True)
 
     def _frame(self, last: bool) -> None:
-        for run_view in self.run_views:
-            run_view.paint(everything=last)
-        self._show_progress()
+        for view in self.run_views:
+            view.follow()
+        frame = Frame(
+            self.run.t,
+            [view.views(since=view.run.t) for view in self.run_views],
+            [run.history for run in self.runs],
+            [len(run.history) for run in self.runs],
+            self.progress,
+            [view.meter.rows() for view in self.run_views if view.meter is not None],
+        )
+        self.stream.show(frame)
         if self.keep_frames:
-            self.recording.add(Frame(self.run.t, [run_view.views() for run_view in self.run_views]))
+            self.recording.add(frame)
 
     # What the reader is told -----------------------------------------------------------------------------------------
 
-    def _of(self, run_view: RunView) -> str:
-        return f"{run_view.label}: " if len(self.run_views) > 1 else ""
+    @property
+    def progress(self) -> str:
+        """How far the run is, how fast, and where."""
+        rate = self.runner.steps_per_second if self.runner.playing else self._rate
+        first = self.run_views[0]
+        parts = [" ".join([say("line_step", step=self.run.t), first.config.progress(self.run)]).strip()]
+        parts += [say("line_rate", rate=rate)] if rate else []
+        parts += [str(first.data.device)]
+        parts += [say("compiling")] if any(is_getting_ready(run) for run in self.runs) else []
+        return " · ".join(parts)
 
-    def _say_later(self, run_view: RunView, field: str, value: Any) -> None:
-        self._say(f"{self._of(run_view)}{field} = {describe_value(value)} applies at Reset")
+    def _describe_scene(self) -> dict[str, Any]:
+        labels = [view.label for view in self.run_views] if len(self.run_views) > 1 else [""]
+        controls = [view.controls.declare(view.config.live_fields()) for view in self.run_views]
+        return {"labels": labels, "controls": controls, "players": list(self._half_steps())}
+
+    def _describe_state(self) -> dict[str, Any]:
+        return {
+            "playing": self.runner.playing, "status": self.status, "error": self.error, "line": self.progress,
+            "values": [view.controls.encode() for view in self.run_views],
+            "refusals": [view.refusals() for view in self.run_views],
+            "marks": [view.marks for view in self.run_views],
+        }  # fmt: skip
+
+    def _notes(self) -> list[list[str]]:
+        return [view.meter.lines() if view.meter is not None else [] for view in self.run_views]
+
+    def _of(self, view: RunView) -> str:
+        return f"{view.label}: " if len(self.run_views) > 1 else ""
 
     def _say(self, text: str) -> None:
-        self.status.value = f'<div role="status">{html.escape(text)}</div>'
+        self.status = text
+        self.stream.new_state()
 
     def _show_state(self, state: str) -> None:
-        playing = self._button_says = state == "playing"
-        self.play.value = playing
-        self.play.description, self.play.icon = ("Pause", "pause") if playing else ("Play", "play")
-        self._say(state)
-
-    def _show_progress(self, steps_per_second: float = 0.0) -> None:
-        rate = self.runner.steps_per_second if self.runner.playing else steps_per_second
-        first = self.run_views[0]
-        parts = [" ".join(["step", str(self.run.t), first.config.progress(self.run)]).strip()]
-        parts += [f"{rate:.0f} steps/s"] if rate else []
-        parts += [str(first.data.device)]
-        parts += ["compiling"] if any(is_getting_ready(run) for run in self.runs) else []
-        self.progress.value = " · ".join(parts)
+        """What the runner calls; an error stays in sight until the run goes on."""
+        self.stream.playing = self.runner.playing
+        if state.startswith("error"):
+            self.error = state
+        else:
+            self.error = "" if state == "playing" else self.error
+            self.status = say(state)
+        self._rate = 0.0
+        self.stream.new_state()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor lab")
 
 
-def in_order(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields in an order in which a run can take them over one by one.
+def in_order(config: Config, fields: dict[str, Any]) -> list[str]:
+    """The fields in an order in which a run can take them over one by one; the data first, since others follow them.
 
     Raises: ValueError where there is none, with a reason.
     """
-    taken, order, left = config, {}, dict(fields)
+    taken, order, left = config, [], sorted(fields, key=lambda name: name != "data")
     while left:
         for name in left:
             try:
@@ -279,15 +275,9 @@ def in_order(config: Config, fields: dict[str, Any]) -> dict[str, Any]:
             except ValueError as error:
                 refusal = error
             else:
-                order[name] = left.pop(name)
+                order.append(name)
+                left.remove(name)
                 break
         else:
             raise refusal
     return order
-
-
-def describe_value(value: Any) -> str:
-    """A control's value in words."""
-    if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    return str(getattr(value, "name", value))

@@ -1,127 +1,160 @@
-"""A run view of the panel: one experiment with its run, its controls and its views."""
+"""A run view of the panel: one experiment with its run, its controls and what it looks like."""
 
-import time
-from dataclasses import replace
+import copy
 from typing import Any
-
-import ipywidgets as W
 
 from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
-from gantutor.lab.blit_figure import View, panel_style
-from gantutor.lab.control_widgets import Controls
+from gantutor.lab.controls import Controls, choice_name
 from gantutor.lab.costmeter import CostMeter
-from gantutor.lab.gan_painters import ImagePainter, PointPainter
-from gantutor.lab.pair_painter import PairPainter
-from gantutor.lab.recording import ViewImage, rows_of
-from gantutor.lab.unpaired_painter import UnpairedPainter
-from gantutor.training import Run
-
-PAINTERS: dict[str, Any] = {  # by the data's kind
-    "points": PointPainter,
-    "images": ImagePainter,
-    "pairs": PairPainter,
-    "unpaired": UnpairedPainter,
-}
+from gantutor.lab.messages import say
+from gantutor.model_state import load_state, model_state
+from gantutor.scale.speed import check_speed
+from gantutor.training import DivergedError, Run
+from gantutor.views import View, views_of
 
 
 class RunView:
-    """One experiment: its run, its controls, its views."""
+    """One experiment: its run, its controls, its views, and `marks`, the steps after which a setting changed.
 
-    CHARTS_EVERY_S = 0.5  # the charts move slowly and cost most
-    ROOM = 400  # CSS pixels for a run view's pictures where two run views share a page of 1,300
+    A change is on trial until a step was taken with it: if that step raises, the run goes on as it was.
+    """
 
-    def __init__(
-        self,
-        config: Config,
-        label: str,
-        cost_meter: bool = False,
-        narrow: bool = False,
-        speed_ups: bool = False,
-    ) -> None:
-        self.config, self.label, self.narrow = config, label, narrow
+    def __init__(self, config: Config, label: str, cost_meter: bool = False, speed_ups: bool = False) -> None:
+        self.config, self.label = config, label
         self.meter = CostMeter() if cost_meter else None
         self.controls = Controls(config, speed_ups)
-        self.pictures = W.Box(layout=W.Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="8px"))
-        self.pngs: dict[str, bytes] = {}
-        self.images: dict[str, W.Image] = {}
-        self._looks_like: tuple[Any, ...] = ()
-        self._charts_at = 0.0
+        self.data: Any = None
         self.restart(config, *self.prepare(config))
-        self.paint(everything=True)
 
     def prepare(self, config: Config) -> tuple[Any, Run]:
         """The data and a new run for `restart`; nothing has changed yet, should this raise."""
-        e = self.config
-        same_data = self.images and (config.data, config.device) == (e.data, e.device)
-        data = self.data if same_data else config.load()
+        same = self.data is not None and (config.data, config.device) == (self.config.data, self.config.device)
+        data = self.data if same else config.load()
         return data, config.start(data)
 
     def restart(self, config: Config, data: Any, run: Run) -> None:
-        """Go over to that run, for `paint` to show; views are built anew only if what they show has another form."""
+        """Go over to that run."""
         self.config, self.data, self.run = config, data, run
+        self.look = views_of(config, data)
+        self.marks: list[tuple[int, str]] = []
+        self._trial: tuple[Config, str, Any] | None = None  # the config before, the field, the state before
         if self.meter is not None:
             self.meter.restart()
-        make = PAINTERS[data.kind]
-        form = {name: getattr(config, name) for name in make.FIELDS}
-        looks_like = (data, form)
-        if looks_like != self._looks_like:
-            self._looks_like = looks_like
-            with panel_style():
-                self.painter = make(data, **form)
-            *column, charts = rows_of(self.painter.views)
-            self.rows = [narrowed(row, self.ROOM) for row in column] if self.narrow else column
-            self.rows.append(charts)
-            self.images = {view.name: self._image(view) for row in self.rows for view in row}
-            *column, charts = [[self._framed(view) for view in row] for row in self.rows]
-            beside: Any = {"flex_flow": "row wrap", "grid_gap": "8px"}
-            boxes = [row[0] if len(row) == 1 else W.Box(row, layout=W.Layout(**beside)) for row in column]
-            self.pictures.children = [W.VBox(boxes), *charts]
 
-    def _image(self, view: View) -> W.Image:
-        image = W.Image(format="png", width=view.width, height=view.height)
-        image.add_class(f"gt-view-{view.name}")
-        if view.pixelated:
-            image.add_class("gt-pixelated")
-        return image
-
-    def _framed(self, view: View) -> W.VBox:
-        headings = "".join(f'<span style="flex:1;text-align:center">{column}</span>' for column in view.columns)
-        row = f'<span style="display:flex;width:{view.width}px">{headings}</span>' if headings else ""
-        title = W.HTML(f'<small style="display:block;line-height:1.3">{view.title}{row}</small>')
-        room = W.Layout(width=f"{view.width + 6}px")  # or a title that is longer than the picture would widen it
-        return W.VBox([title, self.images[view.name]], layout=room)
-
-    def paint(self, everything: bool) -> None:
-        moving = {view.name for view in self.painter.views if not view.still} - {"charts"}
-        names = set(self.images) if everything else moving
-        if time.perf_counter() - self._charts_at > self.CHARTS_EVERY_S:
-            names.add("charts")
-        if "charts" in names:
-            self._charts_at = time.perf_counter()
-        fresh = self.painter.paint(self.run, names, self.config)
-        self.pngs.update(fresh)
-        for name, data in fresh.items():
-            self.images[name].value = data
-        if "charts" in names:  # after the pictures: a new setting is measured, which takes some steps' time
-            self.follow()
+    def views(self, since: int = 0) -> list[View]:
+        """What the run looks like now, with its curves from step `since` on."""
+        return self.look(self.run, self.config, since)
 
     def follow(self, step: TrainStep | None = None) -> None:
         """Let the cost meter, if there is one, know how far the run is, and that `step` comes next."""
         if self.meter is not None:
             self.meter.follow(self.config, self.data, self.run, step)
 
-    def views(self) -> list[ViewImage]:
-        return [
-            ViewImage(view.title, self.pngs[view.name], view.width, view.height, view.columns, view.beside)
-            for row in self.rows
-            for view in row
-        ]
+    # Steps -----------------------------------------------------------------------------------------------------------
+
+    def step(self, step: TrainStep | None = None) -> str:
+        """Take a step. What there is to say of it, as where a change was taken back.
+
+        Raises: what the step raises, unless it is the first one after a change.
+        """
+        said = ""
+        try:
+            self.run.step(step)
+        except DivergedError:
+            self.config.apply(self.run)  # the run went back to a state older than what the controls say
+            raise
+        except Exception as error:  # memory runs out as a RuntimeError or a MemoryError
+            if self._trial is None:
+                raise
+            said = self._go_back(error)
+            self.run.step(step)
+        self._trial = None
+        return said
+
+    def _go_back(self, error: Exception) -> str:
+        assert self._trial is not None
+        (before, field, state), self._trial = self._trial, None
+        load_state(self.run.model, state["model"])
+        if state["step"]:
+            self.run.train_step.load_state_dict(state["step"])  # type: ignore[attr-defined]
+        before.apply(self.run)
+        for name in before.live_fields():
+            if name in self.controls.values and getattr(self.config, name) != getattr(before, name):
+                self.controls.values[name] = getattr(before, name)
+        self.config = before
+        self.marks = [mark for mark in self.marks if mark[0] < self.run.t]
+        return self._stays(f"{type(error).__name__}: {error}", field)
+
+    def _state(self) -> dict[str, Any]:
+        """A copy of what a step changes, but for the history."""
+        step = self.run.train_step
+        steps = step.state_dict() if hasattr(step, "state_dict") else {}
+        return copy.deepcopy({"model": model_state(self.run.model), "step": steps})
+
+    # Changes ---------------------------------------------------------------------------------------------------------
+
+    def choose(self, field: str, value: Any) -> str:
+        """Do what the control says, at once or at Reset, or change nothing; returns what there is to say, as why not.
+
+        Raises: ValueError for a value that the control does not have.
+        """
+        self.controls.check({field: value})
+        if not self.config.is_live(field, value):
+            try:
+                self.controls.values, _ = self.controls.planned(self.config, field, value)
+            except ValueError as refusal:
+                return self._stays(str(refusal), field)
+            return say("later", field=field, value=in_words(value))
+        self.follow()  # what was done until now is the old setting's
+        before = self.config
+        try:
+            trial = self._trial or (before, field, self._state())
+            changed = before.replace(**{field: value})
+            changed.apply(self.run)
+        except (ValueError, RuntimeError, MemoryError) as refusal:
+            before.apply(self.run)
+            return self._stays(str(refusal), field)
+        value = getattr(changed, field)
+        if value != getattr(before, field):
+            self._trial = trial
+            self.marks.append((self.run.t, say("mark", field=self._label(field), value=in_words(value))))
+        self.config, self.controls.values[field] = changed, value
+        return say("from_step", field=field, value=in_words(value), step=self.run.t + 1)
+
+    def _label(self, field: str) -> str:
+        return self.controls.settings[field].label
+
+    def _stays(self, reason: str, field: str) -> str:
+        reason = reason if reason.endswith(".") else f"{reason}."
+        return say("went_back", reason=reason, field=field, value=in_words(self.controls.values[field]))
+
+    def why_not(self, field: str, value: Any) -> str:
+        """Why this value cannot be chosen now, or "" where it can."""
+        try:
+            if not self.config.is_live(field, value):
+                self.controls.planned(self.config, field, value)
+            else:
+                changed = self.config.replace(**{field: value})
+                if field == "speed":
+                    check_speed(self.run, changed.speed)
+        except ValueError as refusal:
+            return str(refusal)
+        return ""
+
+    def refusals(self) -> dict[str, dict[int, str]]:
+        """Of each field the choices that are not possible now, by their place, with the reason."""
+        found: dict[str, dict[int, str]] = {}
+        for field, options in self.controls.options.items():
+            several = self.controls.settings[field].several
+            for i, option in enumerate(options):
+                if reason := self.why_not(field, (*self.config.speed, option) if several else option):
+                    found.setdefault(field, {})[i] = reason
+        return found
 
 
-def narrowed(row: list[View], room: int) -> list[View]:
-    """Views that stand beside each other, made smaller where they need more than `room` CSS pixels."""
-    share = (room - 14 * (len(row) - 1)) / sum(view.width for view in row)
-    if len(row) == 1 or share >= 1:
-        return row
-    return [replace(view, width=int(view.width * share), height=round(view.height * share)) for view in row]
+def in_words(value: Any) -> str:
+    """A control's value in words."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or say("none")
+    return choice_name(value)

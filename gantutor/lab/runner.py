@@ -5,11 +5,14 @@ steps. Whoever holds `_owner` may touch the models, and nobody else.
 """
 
 import atexit
+import math
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable
+
+RATE_S = 0.5  # the rate that is shown is that of at least so long
 
 _LIVE: dict[str, "Runner"] = {}  # a cell that is run again replaces its runner, and never adds one
 
@@ -17,7 +20,7 @@ _LIVE: dict[str, "Runner"] = {}  # a cell that is run again replaces its runner,
 class Runner:
     """Calls `step` again and again while it plays, and `on_frame(last)` now and then and, with `last`, where it stops.
 
-    A frame is due at most `max_fps` times a second, and so seldom that frames take at most `share` of the time.
+    A frame is due at most `max_fps()` times a second, and so seldom that frames take at most `share` of the time.
     `on_state` is called with "playing", "paused" or "error: ...", from the thread that caused it. The run pauses by
     itself after `budget_s` seconds of play, since a forgotten one would keep a shared machine busy for ever.
     """
@@ -28,7 +31,7 @@ class Runner:
         step: Callable[[], object],
         on_frame: Callable[[bool], None],
         on_state: Callable[[str], None],
-        max_fps: float = 10.0,
+        max_fps: Callable[[], float] = lambda: 60.0,
         share: float = 0.05,
         budget_s: float = 1800.0,
     ) -> None:
@@ -49,7 +52,7 @@ class Runner:
         self._play_until = 0.0
         self._frame_cost = 0.0  # seconds, smoothed
         self._frame_ended = 0.0
-        self._steps_since_frame = 0
+        self._rate_since, self._rate_steps = 0.0, 0  # what the rate is counted from
         if name in _LIVE:
             _LIVE[name].close()
         _LIVE[name] = self
@@ -68,7 +71,7 @@ class Runner:
         self._wake.set()
 
     def play(self) -> None:
-        self.post(self._play)
+        self.post(self.play_now)
 
     def pause(self) -> None:
         self.post(self.pause_now)
@@ -99,9 +102,10 @@ class Runner:
         try:
             self._apply_commands()
             self.pause_now()
+            began = time.perf_counter()
             for _ in range(steps):
                 self._step()
-                if time.perf_counter() - self._frame_ended > 1.0:
+                if time.perf_counter() - max(began, self._frame_ended) > 1.0:
                     self.frame()
             self.frame(last=True)
         except Exception as error:
@@ -125,11 +129,11 @@ class Runner:
     def frame(self, last: bool = False) -> None:
         """Show the state now, and learn what that costs."""
         start = time.perf_counter()
-        if self._steps_since_frame > 1:
-            self.steps_per_second = self._steps_since_frame / (start - self._frame_ended)
+        if start - self._rate_since >= RATE_S:
+            self.steps_per_second = self._rate_steps / (start - self._rate_since)
+            self._rate_since, self._rate_steps = start, 0
         self.on_frame(last)
         self._frame_ended = time.perf_counter()
-        self._steps_since_frame = 0
         cost = self._frame_ended - start
         self._frame_cost = cost if self._frame_cost == 0 else 0.8 * self._frame_cost + 0.2 * cost
 
@@ -138,19 +142,21 @@ class Runner:
         self._frame_wanted = True
 
     def _frame_is_due(self) -> bool:
-        pause = max(1 / self.max_fps, self._frame_cost * (1 - self.share) / self.share)
+        fps = self.max_fps()
+        pause = max(1 / fps, self._frame_cost * (1 - self.share) / self.share) if fps else math.inf
         return time.perf_counter() - self._frame_ended >= pause
 
     def _step(self) -> None:
         self.step()
-        self._steps_since_frame += 1
+        self._rate_steps += 1
 
-    def _play(self) -> None:
+    def play_now(self) -> None:
+        """What `play` posts."""
         self.error = None
         self.playing = True
         self._play_until = time.perf_counter() + self.budget_s
-        self._frame_ended = time.perf_counter()
-        self._steps_since_frame = 0
+        self._frame_ended = self._rate_since = time.perf_counter()
+        self._rate_steps, self.steps_per_second = 0, 0.0
         self.on_state("playing")
 
     def pause_now(self) -> None:

@@ -22,9 +22,8 @@ STATE = """() => {
     };
 }"""
 
-DARK = (
-    "async () => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }); }"
-)
+# Lab keeps a theme for the tests that follow.
+THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }"
 
 CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
     === 'connected'"""
@@ -83,6 +82,27 @@ def run_tagged(page: Page, lab: LabServer, notebook: Path) -> None:
     nbformat.write(tagged(nbformat.read(notebook, as_version=4)), copy)
     open_notebook(page, lab.url, copy.name)
     run_all(page)
+
+
+# Runs a cell put at the end of the notebook, and gives what it printed.
+RUN_CELL = """async source => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const run = name => window.jupyterapp.commands.execute(`notebook:${name}`);
+    notebook.activeCellIndex = notebook.widgets.length - 1;
+    await run('insert-cell-below');
+    notebook.activeCell.model.sharedModel.setSource(source);
+    await run('run-cell');
+    const outputs = notebook.widgets.at(-1).model.outputs.toJSON();
+    const error = outputs.find(output => output.output_type === 'error');
+    if (error) throw new Error(`${error.ename}: ${error.evalue}`);
+    return outputs.filter(output => output.output_type === 'stream').map(output => output.text).flat().join('');
+}"""
+
+
+def run_cell(page: Page, source: str) -> str:
+    """Add a cell at the notebook's end, run it, and return what it printed. Raises: playwright's Error if it raises."""
+    printed: str = page.evaluate(RUN_CELL, source)
+    return printed
 
 
 def tagged(notebook: NotebookNode) -> NotebookNode:

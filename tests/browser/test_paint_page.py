@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labserver import LabServer
-from notebookpage import DARK, run_whole, screenshot, write_notebook
+from notebookpage import THEME, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
 from playwright.sync_api import Page, expect
 
@@ -218,7 +218,7 @@ def test_the_palette_of_the_emoji(page: Page, lab: LabServer, tmp_path: Path) ->
     painting.press("Example 3")
     painting.settled()
     screenshot(page, "paint_emoji")
-    page.evaluate(DARK)
+    page.evaluate(THEME, "JupyterLab Dark")
     page.wait_for_timeout(500)
     screenshot(page, "paint_emoji_dark")
     assert page.errors == []

@@ -1,16 +1,20 @@
 """The panel in a real JupyterLab: it moves when it should, stands still when it should, and does what a toggle says."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import run_tagged, run_whole, screenshot, write_notebook
+from notebookpage import THEME, run_cell, run_tagged, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
 FIRST = Path(__file__).parent.parent.parent / "notebooks" / "00_start_here.ipynb"
+SIZES = {"laptop": (1366, 768), "projector": (1920, 1080), "phone": (390, 844)}
 SMALL = """import torch
 
 from gantutor import CycleGANConfig, Experiment, Lab, Pix2PixConfig
@@ -18,11 +22,25 @@ from gantutor.data import Pairs, Unpaired
 
 A, B = torch.randint(256, (2, 8, 3, 16, 16), dtype=torch.uint8)
 small = {"width_G": 4, "width_D": 4, "patch": 16, "batch_size": 2, "device": "cpu"}"""
-PANELS = (
+KINDS = (
     'Lab(Experiment("ring", device="cpu"), name="points")',
     'Lab(Pix2PixConfig(Pairs("noise", A, B), **small), name="pairs")',
     'Lab(CycleGANConfig(Unpaired("heaps", A, B, A, B, ("dots", "dashes")), blocks=1, **small), name="unpaired")',
 )
+HEAD = "from gantutor import CycleGANConfig, Experiment, Lab, Pix2PixConfig"
+PANELS = {
+    "ring": 'Lab(Experiment(data="ring"), name="ring")',
+    "digits": 'Lab(Experiment(data="digits"), name="digits")',
+    "ab": 'Lab(Experiment(data="digits"), Experiment(data="digits", loss="minimax"), name="ab", cost_meter=True)',
+    "pix2pix": 'Lab(Pix2PixConfig(), name="pix2pix")',
+    "cyclegan": 'Lab(CycleGANConfig(), name="cyclegan")',
+}
+
+
+def opened(page: Page, lab: LabServer, folder: Path, cell: str) -> PanelPage:
+    """A notebook with a panel, which this cell makes as `lab`."""
+    run_whole(page, lab, write_notebook(folder / "panel.ipynb", ("browser", f"{HEAD}\n\nlab = {cell}\nlab")))
+    return PanelPage(page, 0)
 
 
 def test_the_first_notebooks_panel(page: Page, lab: LabServer) -> None:
@@ -31,9 +49,9 @@ def test_the_first_notebooks_panel(page: Page, lab: LabServer) -> None:
 
 
 def test_a_panel_of_each_kind(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    cells = (("setup", SMALL), *(("browser", panel) for panel in PANELS))
+    cells = (("setup", SMALL), *(("browser", panel) for panel in KINDS))
     run_whole(page, lab, write_notebook(tmp_path / "kinds.ipynb", *cells))
-    for number in range(len(PANELS)):
+    for number in range(len(KINDS)):
         drive_and_look(page, number, f"kind_{number}")
 
 
@@ -46,12 +64,8 @@ def drive_and_look(page: Page, number: int, name: str) -> None:
 
 
 def drive(panel: PanelPage) -> None:
-    opened = panel.settled()
-    panel.press("Step")
-    panel.wait_until(opened)
-    opened = panel.settled()
     panel.press("Reset")
-    panel.wait_until(opened)
+    expect(panel.panel).to_have_attribute("data-step", "0")
     first = panel.settled()
 
     panel.press("Step")
@@ -62,93 +76,316 @@ def drive(panel: PanelPage) -> None:
     panel.wait_until(stepped, same=True)
 
     panel.reset(first)
-    loss = panel.another("loss", "lsgan", "hinge")
-    panel.choose("loss", loss)
-    expect(panel.status).to_contain_text(f"loss = {loss} from step 1 on")
+    run_view = "A" if panel.panel.locator("h4").count() else ""
+    said = "A: " if run_view else ""
+    loss = panel.another("loss", run_view, "lsgan", "hinge")
+    panel.choose("loss", loss, run_view)
+    expect(panel.status).to_contain_text(f"{said}loss = {loss} from step 1 on")
     panel.press("Step")
     panel.wait_until(first)
     assert panel.settled() != stepped  # the toggle took effect
 
     panel.press("Play")
     pause = panel.button("Pause")
-    expect(pause).to_be_visible()
     expect(pause).to_have_attribute("aria-pressed", "true")
     panel.wait_until(panel.look())
-    strategy = panel.another("strategy", "simultaneous", "d_first_shared")
-    panel.choose("strategy", strategy)
-    expect(panel.status).to_contain_text(f"strategy = {strategy} from step")
+    strategy = panel.another("strategy", run_view, "simultaneous", "d_first_shared")
+    panel.choose("strategy", strategy, run_view)
+    expect(panel.status).to_contain_text(f"{said}strategy = {strategy} from step")
     panel.wait_until(panel.look())
     panel.press("Pause")
     expect(panel.status).to_have_text("paused")
     still = panel.settled()
-    panel.page.wait_for_timeout(500)
+    panel.page.wait_for_timeout(300)
     assert panel.look() == still
 
 
-def untrained(page: Page, lab: LabServer, folder: Path) -> PanelPage:
-    """A panel on digits at step 0."""
-    cell = 'from gantutor import Experiment, Lab\n\nLab(Experiment(data="digits"))'
-    run_whole(page, lab, write_notebook(folder / "untrained.ipynb", ("browser", cell)))
-    return PanelPage(page, 0)
-
-
-def test_the_keyboard_belongs_to_the_control_that_has_focus(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = untrained(page, lab, tmp_path)
+def test_the_keyboard_does_everything_and_belongs_to_what_has_focus(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["digits"])
     number_of_cells = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
     before = page.evaluate(number_of_cells)
-
     panel.button("Step").focus()
     seen = panel.look()
-    page.keyboard.press("b")  # in Lab's command mode: a new cell below
-    page.keyboard.press("d")
-    page.keyboard.press("d")  # and this deletes one
+    for key in ("b", "d", "d"):  # in Lab's command mode: a new cell below, and these delete one
+        page.keyboard.press(key)
     page.keyboard.press("Enter")  # on a button: press it
     panel.wait_until(seen)
-    strategy = panel.panel.get_by_label("strategy", exact=True)
-    strategy.focus()
+    panel.control("strategy").focus()
     page.keyboard.press("ArrowDown")  # in Lab: the next cell
-    expect(strategy).to_have_value("g_first_detach")
+    expect(panel.status).to_contain_text("strategy = g_first_detach from step 2")
+    rate = panel.panel.get_by_role("slider", name="lr G", exact=True)
+    rate.focus()
+    page.keyboard.press("ArrowRight")
+    expect(panel.status).to_contain_text("lr_G = 0.00112202 from step 2")
+    expect(rate).to_have_attribute("aria-valuetext", "1.1e-3")
+    panel.press("Step")
+    expect(panel.panel).to_have_attribute("data-step", "2")
+    chart = panel.panel.locator("[data-view=losses]")
+    chart.locator("svg").focus()
+    page.keyboard.press("ArrowLeft")  # reads the values at a step
+    expect(chart.locator(".gt-value")).to_contain_text("step 2 · D ")
+    page.keyboard.press("Escape")
+    expect(chart.locator(".gt-value")).to_have_text("")
     assert page.evaluate(number_of_cells) == before
 
 
-def test_names_for_a_screen_reader(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = untrained(page, lab, tmp_path)
-    for view in panel.views().all():
-        assert len(view.get_attribute("alt")) > 10
-    expect(panel.button("Play")).to_have_attribute("aria-pressed", "false")
-    for name in ("D steps", "lr G", "lr D"):
-        expect(panel.panel.get_by_role("slider", name=name, exact=True)).to_be_visible()
-    for control in ("strategy", "loss", "batching", "norm in G", "norm in D", "networks", "data", "device", "seed"):
-        expect(panel.panel.get_by_label(control, exact=True)).to_be_visible()
+def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    cells = (("setup", HEAD), *(("browser", panel) for panel in PANELS.values()))
+    run_whole(page, lab, write_notebook(tmp_path / "panels.ipynb", *cells))
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    for theme in ("dark", "light"):
+        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            for number, name in enumerate(PANELS):
+                panel = PanelPage(page, number)
+                over = panel.panel.evaluate("panel => panel.scrollWidth - panel.clientWidth")
+                assert over <= 0, f"{name}, {size}: it is {over} pixels wider than its place"
+                screenshot(page, f"panel_{name}_{size}_{theme}")
+                if size == "laptop":
+                    found = Axe().run(page, context=".jp-Cell.jp-mod-active .gt-lab").response["violations"]
+                    assert [v["nodes"] for v in found if v["impact"] in ("serious", "critical")] == []
+    for number in range(len(PANELS)):
+        panel = PanelPage(page, number)
+        for picture in panel.panel.get_by_role("img").all():
+            assert len(picture.get_attribute("aria-label") or "") > 10
+        for control in panel.panel.locator("button, select, input").all():
+            assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
+    assert page.errors == []
 
 
-def test_speed_ups_are_switched_while_it_plays(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    cell = 'from gantutor import Experiment, Lab\n\nLab(Experiment(data="digits", device="cpu"), speed_ups=True)'
-    run_whole(page, lab, write_notebook(tmp_path / "speed_ups.ipynb", ("browser", cell)))
-    panel = PanelPage(page, 0)
-    expect(panel.button("bf16")).to_have_attribute("aria-pressed", "false")
+def test_larger_type_for_a_projector(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["digits"])
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    size = "panel => parseFloat(getComputedStyle(panel.querySelector('select')).fontSize)"
+    before, small = panel.panel.evaluate(size), panel.panel.locator("[data-view=fake]").bounding_box()
+    panel.press("Larger type")
+    page.wait_for_timeout(300)
+    large = panel.panel.locator("[data-view=fake]").bounding_box()
+    assert panel.panel.evaluate(size) > 1.3 * before
+    assert small is not None
+    assert large is not None
+    assert large["width"] > 1.2 * small["width"]
+    screenshot(page, "panel_larger")
+
+
+def test_looking_back_and_marks_on_the_curves(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["digits"])
+    looks = [panel.settled()]
+    for step in (1, 2):
+        panel.press("Step")
+        expect(panel.panel).to_have_attribute("data-step", str(step))
+        looks.append(panel.settled())
+    panel.choose("loss", "hinge")
+    expect(panel.panel.locator("[data-view=losses] .gt-marks")).to_contain_text("loss → hinge")
+    back = panel.panel.get_by_role("slider", name="Look back")
+    back.focus()
+    page.keyboard.press("Home")
+    panel.wait_until(looks[0], same=True)
+    expect(back).to_have_attribute("aria-valuetext", "step 0")
+    page.keyboard.press("ArrowRight")
+    panel.wait_until(looks[1], same=True)
+    panel.press("Back to now")
+    panel.wait_until(looks[2], same=True)
+    chart = panel.panel.locator("[data-view=losses]")
+    chart.locator("svg").hover(position={"x": 60, "y": 30})
+    expect(chart.locator(".gt-value")).to_contain_text("· G ")
+
+
+def test_a_choice_that_is_not_possible_is_grey_and_never_stops_a_run(
+    page: Page, lab: LabServer, tmp_path: Path
+) -> None:
+    panel = opened(page, lab, tmp_path, 'Lab(Experiment(data="digits", device="cpu"), speed_ups=True)')
+    grey = panel.control("strategy").locator("option.gt-refused")
+    expect(grey).to_have_text("⊘ one_stage")
+    expect(grey).to_have_attribute(
+        "title", re.compile("^Not possible now: one_stage is not exact here: BatchNorm in D")
+    )
     panel.press("Play")
-    for name, said in (("channels_last", "channels_last"), ("bf16", "channels_last, bf16")):
-        panel.press(name)
-        expect(panel.button(name)).to_have_attribute("aria-pressed", "true")
-        expect(panel.status).to_contain_text(f"speed = {said} from step")
+    panel.choose("strategy", "one_stage")
+    expect(panel.status).to_contain_text("The run goes on with strategy = d_first_detach")
+    assert panel.chosen("strategy") == "d_first_detach"
     panel.wait_until(panel.look())
-    screenshot(page, "speed_ups")
     panel.press("graph")
     expect(panel.status).to_contain_text("a recording (CUDA graph) is made on a CUDA device")
     expect(panel.button("graph")).to_have_attribute("aria-pressed", "false")
-    panel.press("Pause")
-    expect(panel.status).to_have_text("paused")
-
-
-def test_what_cannot_change_at_once_says_so_and_an_error_is_shown(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = untrained(page, lab, tmp_path)
+    panel.press("bf16")
+    expect(panel.status).to_contain_text("speed = bf16 from step")
+    expect(panel.button("bf16")).to_have_attribute("aria-pressed", "true")
     panel.choose("norm in D", "none")
     expect(panel.status).to_contain_text("norm_D = none applies at Reset")
-    panel.choose("strategy", "one_stage")  # this run still has BatchNorm in D, and one_stage is not exact for it
+    panel.wait_until(panel.look())
+    expect(panel.error).to_be_hidden()
+    panel.press("Reset")
+    expect(grey).to_have_count(0)
+
+
+BREAK = """
+def broken(*_):
+    raise ValueError("this step raises")
+
+step, lab.run.train_step.last = lab.run.train_step.last, broken
+"""
+
+
+def test_an_error_stays_in_sight_until_play(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"])
+    run_cell(page, BREAK)
+    panel = PanelPage(page, 0)
     panel.press("Play")
-    expect(panel.status).to_contain_text("one_stage is not exact here: BatchNorm in D")
-    panel.press("Reset")  # now D has no norm
-    seen = panel.settled()
-    panel.press("Step")
-    panel.wait_until(seen)
+    expect(panel.error).to_have_text("error: ValueError: this step raises")
+    expect(panel.button("Play")).to_be_visible()
+    panel.choose("norm in D", "layer")
+    expect(panel.status).to_contain_text("norm_D = layer applies at Reset")
+    expect(panel.error).to_be_visible()
+    run_cell(page, "lab.run.train_step.last = step")
+    panel = PanelPage(page, 0)
+    panel.press("Play")
+    expect(panel.error).to_be_hidden()
+    panel.wait_until(panel.look())
+
+
+# The stream -----------------------------------------------------------------------------------------------------------
+
+# As in Colab: what is sent while no message is handled is lost.
+LOSES_PUSHES = """
+import threading
+handlers, receive, send = set(), lab.stream.receive, lab.widget.send
+
+def within(content):
+    handlers.add(threading.get_ident())
+    receive(content)
+    handlers.discard(threading.get_ident())
+
+def dropping(content, buffers=None):
+    if threading.get_ident() in handlers:
+        send(content, buffers)
+
+lab.stream.receive, lab.widget.send = within, dropping
+"""
+
+
+@pytest.mark.parametrize("name", ["ring", "digits"])
+def test_it_plays_where_everything_sent_outside_a_reply_is_lost(
+    page: Page, lab: LabServer, tmp_path: Path, name: str
+) -> None:
+    panel = opened(page, lab, tmp_path, PANELS[name] + LOSES_PUSHES)
+    panel.press("Play")
+    expect(panel.button("Pause")).to_be_visible()
+    for _ in range(3):
+        panel.wait_until(panel.look())
+    goal = panel.frame() + 5  # it asks for one frame after the other
+    page.wait_for_function(f"() => document.querySelector('.gt-lab').dataset.frame > {goal}")
+    panel.choose("loss", "hinge")
+    expect(panel.status).to_contain_text("loss = hinge from step")
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused")
+    panel.settled()
+    assert panel.step() == int(run_cell(page, "print(lab.run.t)"))
+
+
+# Every message waits for a random time in the kernel, in order, as behind a busy cell.
+DELAYS = """
+import random, time
+rng, receive = random.Random(0), lab.stream.receive
+log = []
+choose = lab.run_views[0].choose
+
+def late(content):
+    time.sleep(rng.uniform(0, 0.5) if rng.random() < 0.2 else 0)
+    receive(content)
+
+def logged(field, value):
+    log.append((lab.run.t, field, value))
+    return choose(field, value)
+
+lab.stream.receive, lab.run_views[0].choose = late, logged
+"""
+
+REPLAY = """
+import hashlib, json, torch
+config = Experiment(data="ring")
+replay = config.start()
+for t in range(lab.run.t + 1):
+    for _, field, value in [change for change in log if change[0] == t]:
+        try:
+            config = config.replace(**{field: value})
+        except ValueError:
+            continue
+        config.apply(replay)
+    if t < lab.run.t:
+        replay.step()
+same = all(
+    torch.equal(a, b)
+    for one, other in ((lab.run.model.G, replay.model.G), (lab.run.model.D, replay.model.D))
+    for a, b in zip(one.state_dict().values(), other.state_dict().values())
+)
+print(json.dumps({"same": same, "changes": len(log), "t": lab.run.t, "loss": config.loss, "strategy": config.strategy}))
+"""
+
+TOGGLE = """async panel => {
+    const selects = ['strategy', 'loss'].map(name =>
+        [...panel.querySelectorAll('.gt-setting')].find(row => row.textContent.startsWith(name)).children[1]);
+    let seed = 1;
+    const random = count => (seed = (seed * 48271) % 2147483647) % count;
+    for (let i = 0; i < 100; i++) {
+        const select = selects[random(2)];
+        select.value = String(random(select.options.length));
+        select.dispatchEvent(new Event('change'));
+        await new Promise(done => setTimeout(done, random(40)));
+    }
+}"""
+
+
+def test_a_hundred_toggles_to_a_slow_kernel_end_where_a_plain_replay_does(
+    page: Page, lab: LabServer, tmp_path: Path
+) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"] + DELAYS)
+    panel.press("Play")
+    panel.panel.evaluate(TOGGLE)
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused", timeout=60_000)
+    panel.settled()
+    step, strategy, loss = panel.step(), panel.chosen("strategy"), panel.chosen("loss")
+    found = json.loads(run_cell(page, REPLAY))
+    assert found == {"same": True, "changes": 100, "t": step, "loss": loss, "strategy": strategy}
+
+
+HIDE = """hidden => {
+    Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def test_a_tab_that_nobody_sees_gets_no_frames(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"])
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(2000)
+    frame = panel.frame()
+    page.wait_for_timeout(1000)
+    assert panel.frame() == frame
+    page.evaluate(HIDE, False)
+    for _ in range(3):
+        panel.wait_until(panel.look())
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused")
+    panel.settled()
+    shown = (panel.step(), panel.frame())
+    assert shown == tuple(map(int, run_cell(page, "print(lab.run.t, lab.stream.now.frame)").split()))
+
+
+def test_two_views_of_one_panel_agree(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["digits"] + "\nfrom IPython.display import display\ndisplay(lab)")
+    other = PanelPage(page, 0, view=1)
+    panel.press("Play")
+    expect(other.button("Pause")).to_be_visible()
+    other.choose("loss", "hinge")
+    expect(panel.status).to_contain_text("loss = hinge from step")
+    assert panel.chosen("loss") == "hinge"
+    other.press("Pause")
+    expect(panel.status).to_have_text("paused")
+    assert panel.settled() == other.settled()
+    assert panel.step() == other.step()

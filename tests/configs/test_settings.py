@@ -19,11 +19,12 @@ PROGRAM = """
 import importlib.util, sys
 from gantutor.configs import GANConfig
 from gantutor.__main__ import main
-from gantutor.lab.control_widgets import Controls
+from gantutor.lab.controls import Controls
 
-control = Controls(GANConfig("ring")).fields["beta"]
-assert (control.description, control.value, control.max) == ("beta", 0.5, 0.99), control
-assert control.tooltip == "Adam's first beta."
+controls = Controls(GANConfig("ring"))
+(control,) = [about for about in controls.declare(("beta",)) if about["name"] == "beta"]
+assert (control["label"], controls.values["beta"], control["high"]) == ("beta", 0.5, 0.99), control
+assert (control["help"], control["kind"]) == ("Adam's first beta.", "range")
 assert "beta" in GANConfig.live_fields()
 try:
     GANConfig("ring", beta=-1)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import weights
+from panel_helpers import Page
 
 from gantutor.configs import GANConfig
 from gantutor.lab import Lab
@@ -51,7 +52,7 @@ def test_each_setting_is_charged_its_own_steps_at_the_ledgers_price(lab: Lab) ->
         assert meter.spent[name].cost.flops == flops(STEPS[name]) > 0
     total = sum(each.flops for each in meter.spent.values())
     assert total == 7 * flops(STEPS["d_first_detach"]) + 3 * flops(STEPS["one_stage"])
-    assert meter.lines()[-1].endswith("in 10 steps")
+    assert meter.lines()[-1].endswith("in 10 steps.")
 
 
 def test_half_steps_have_their_own_price(lab: Lab) -> None:
@@ -116,14 +117,17 @@ def test_measuring_changes_nothing_in_the_run(lab: Lab) -> None:
 
 
 def test_it_stands_on_the_page_and_in_the_picture(lab: Lab) -> None:
+    page = Page(lab)
     lab.advance(2)
-    meter = lab.run_views[0].meter
-    (boxes,) = [child for child in lab.widget.children if getattr(child, "children", ()) and lab.status is not child][
-        1:2
-    ]
-    assert meter.widget in boxes.children[0].children
-    for text in ("d_first_detach", "2 steps", "FLOPs", "so far"):
-        assert text in meter.widget.value
+    change(lab, strategy="one_stage")
+    (meter,) = page.frame["meters"]
+    assert meter["total"] == lab.run_views[0].meter.lines()[-1]
+    first, second = meter["rows"]
+    assert (first["name"], first["now"], second["now"]) == ("d_first_detach", False, True)
+    assert first["cells"][-1] == "2 steps"
+    shares = {(whose, direction) for whose, direction, _ in first["bars"]}
+    assert shares == {(whose, direction) for whose in "GD" for direction in ("forward", "backward")}
+    assert sum(share for *_, share in first["bars"]) == pytest.approx(1), "the dearest setting fills the width"
     tall = lab.snapshot().height
     lab.run_views[0].meter = None
     assert lab.snapshot().height < tall

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from panel_helpers import Page, until
 
 from gantutor.configs import GANConfig
 from gantutor.gan import BATCHINGS
@@ -34,14 +35,6 @@ def no_thread_is_left() -> Iterator[None]:
     yield
     runner.close_all()
     assert threads() == []
-
-
-def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    """Wait for what another thread is to bring about."""
-    end = time.perf_counter() + limit_s
-    while not condition():
-        assert time.perf_counter() < end, "it did not happen"
-        time.sleep(0.001)
 
 
 class Recorder:
@@ -206,7 +199,7 @@ def test_an_error_in_a_command_is_shown_and_what_waits_behind_it_is_done() -> No
 
 
 def test_an_error_in_a_frame_is_shown_too() -> None:
-    r = Recorder(max_fps=1000.0, share=0.9)
+    r = Recorder(max_fps=lambda: 1000.0, share=0.9)
     r.runner.on_frame = lambda last: raising(RuntimeError("no ink"))()
     r.runner.play()
     until(lambda: r.runner.error is not None)
@@ -437,7 +430,7 @@ import time
 from gantutor import Experiment, Lab
 
 lab = Lab(Experiment(data="ring"))
-lab.play.value = True
+lab.play()
 while lab.run.t < 3:
     time.sleep(0.01)
 print("end")
@@ -502,7 +495,7 @@ def play_for(
 def test_frames_keep_to_their_share_and_rate(
     share: float, frame_s: float, tick_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, total = play_for(60, tick_s, frame_s, monkeypatch, share=share, max_fps=10.0)
+    began, total = play_for(60, tick_s, frame_s, monkeypatch, share=share, max_fps=lambda: 10.0)
     spent, rate = len(began) * frame_s / total, len(began) / total
     assert spent <= share * 1.02 + frame_s / total  # the first frame's cost is not known before it is drawn
     assert rate <= 10.0
@@ -524,7 +517,7 @@ def test_frames_become_fewer_when_they_become_dear(monkeypatch: pytest.MonkeyPat
         began.append(clock.now)
         clock.now += 0.002 if clock.now < 160 else 0.05
 
-    r = Runner("clock", tick, frame, lambda state: None, share=0.05)
+    r = Runner("clock", tick, frame, lambda state: None, lambda: 10.0, share=0.05)
     r.play()
     until(lambda: clock.now > 220)
     r.close()
@@ -534,7 +527,6 @@ def test_frames_become_fewer_when_they_become_dear(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_rate_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    play_for(10, 0.02, 0.0, monkeypatch)
     shown = []
     clock = Clock()
     monkeypatch.setattr(runner, "time", clock)
@@ -544,9 +536,15 @@ def test_the_rate_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
     r = Runner("clock", tick, lambda last: shown.append(r.steps_per_second), lambda state: None)
     r.play()
-    until(lambda: len(shown) > 3)
+    until(lambda: len(shown) > 80)
     r.close()
-    assert shown[:3] == pytest.approx([50, 50, 50], rel=0.01)
+    assert shown[0] == 0, "it is counted over half a second"
+    assert shown[40:80] == pytest.approx([50] * 40, rel=0.01)
+
+
+def test_no_frames_are_made_while_none_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, _ = play_for(60, 0.01, 0.001, monkeypatch, max_fps=lambda: 0.0)
+    assert began == []
 
 
 def test_play_pauses_by_itself_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -612,10 +610,9 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
             inside -= 1
 
     monkeypatch.setattr(Run, "step", watched)
-    experiment = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
-    lab = Lab(experiment, experiment.replace(loss="minimax"), name="stress")
-    buttons = [button for button in lab.widget.children[0].children if hasattr(button, "click")]
-    assert [button.description for button in buttons] == ["Step", "D only", "G only", "Reset"]
+    config = GANConfig(data="ring", batch_size=8, model_options={"width": 8})
+    lab = Lab(config, config.replace(loss="minimax"), name="stress")
+    pages = [Page(lab, f"page {number}") for number in range(4)]
     choices: dict[str, list[Any]] = {
         "strategy": list(STEPS),
         "loss": list(LOSSES),
@@ -624,25 +621,25 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
         "lr_G": [1e-4, 1e-3],
         "lr_D": [1e-4, 1e-3],
     }
+    commands = [{"do": "step"}, {"do": "half", "player": "D only"}, {"do": "half", "player": "G only"}, {"do": "reset"}]
     failed: list[BaseException] = []
 
     def toggle(number: int) -> None:
-        rng = random.Random(number)
+        rng, page = random.Random(number), pages[number]
         try:
             for _ in range(250):
                 what = rng.choice([*(5 * list(choices)), *(6 * ["play"]), "pause", "button"])
                 if what in choices:
-                    with contextlib.suppress(ValueError):  # one_stage does not take every loss
-                        lab.set(rng.randrange(2), **{what: rng.choice(choices[what])})
+                    page.choose(what, rng.choice(choices[what]), run=rng.randrange(2), wait=False)
                 elif what == "button":
-                    rng.choice(buttons[:3] if rng.random() < 0.8 else buttons[3:]).click()
+                    page.act(**rng.choice(commands[:3] if rng.random() < 0.8 else commands[3:]), wait=False)
                 else:
-                    lab.play.value = what == "play"
+                    page.act(what, wait=False)
                 time.sleep(rng.choice([0, 0, 0.0005, 0.002]))
         except BaseException as error:
             failed.append(error)
 
-    lab.play.value = True
+    lab.play()
     people = [threading.Thread(target=toggle, args=(number,), daemon=True) for number in range(4)]
     for person in people:
         person.start()
@@ -650,21 +647,23 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
         person.join(LIMIT_S)
         assert not person.is_alive(), "deadlock"
     assert not failed
-    lab.runner.pause()
-    lab.runner.wait(LIMIT_S)
+    lab.pause()
+    lab.wait(LIMIT_S)
 
+    assert pages[0].state["done"] == {f"page {number}": 250 for number in range(4)}, "a command was lost"
     assert set(at_once) == {1}, "two steps at once"
     assert all(before == after for before, after in seen), "one step under two settings"
     assert len({before for before, _ in seen}) > 20, "hardly any toggle fell between two steps: this shows nothing"
 
     for run_view in lab.run_views:  # and the runs do what the controls say in the end
-        assert setting(run_view.run) == setting(run_view.controls.read(run_view.config).start(run_view.data))
+        says = run_view.config.chosen(**run_view.controls.values)
+        assert setting(run_view.run) == setting(says.start(run_view.data))
     for number in (0, 1):
         lab.set(number, strategy="d_first_detach", batching="split")
     lab.reset()
     lab.advance(3)
     assert [run.t for run in lab.runs] == [3, 3]
-    lab.play.value = True
+    lab.play()
     until(lambda: lab.run.t > 5)
     lab.close()
 
@@ -686,13 +685,3 @@ def test_all_are_paused_before_something_is_set_for_the_whole_process() -> None:
         one.wait()
         one.close()
     assert steps == before
-
-
-def test_the_runner_and_the_painters_need_no_widgets() -> None:
-    """As on a machine with a GPU and without Jupyter."""
-    code = """
-import sys
-sys.modules.update(dict.fromkeys(["ipywidgets", "anywidget", "IPython"]))
-import gantutor.lab.runner, gantutor.lab.gan_painters, gantutor.lab.pair_painter, gantutor.lab.unpaired_painter
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)

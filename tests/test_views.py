@@ -1,0 +1,256 @@
+"""What the views of a run hold: the numbers that the run gives, and nothing of the run changed by looking."""
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from run_cases import CYC, HEAPS, P2P, PAIRS, RING, SMALL, equal, noise, state
+
+from gantutor.data import Images, Pairs, load
+from gantutor.model_state import networks
+from gantutor.models import NORMS_D, measured_field, patchgan
+from gantutor.training import Run
+from gantutor.views import VERDICT_STOPS, View, on_pixels, tinted, to_pixels, views_of
+
+HELD_OUT = replace(PAIRS, held_out=Pairs("held out", noise(5, 7), noise(5, 8)))
+KINDS: dict[str, Any] = {"ring": RING, "digits": SMALL["gan"], "pix2pix": P2P.replace(data=HELD_OUT), "cyclegan": CYC}
+NAMES = {
+    "ring": ["plane", "grid", "losses", "logits", "gradients"],
+    "digits": ["fake", "real", "losses", "logits", "gradients"],
+    "pix2pix": ["pairs", "patches", "losses", "logits", "terms", "gradients"],
+    "cyclegan": ["A_to_B", "B_to_A", "losses", "logits", "terms", "gradients"],
+}
+kinds = pytest.mark.parametrize("name", KINDS)
+
+
+def trained(config: Any, steps: int = 3) -> tuple[Run, Any]:
+    data = config.load()
+    run = config.start(data)
+    for _ in range(steps):
+        run.step()
+    return run, views_of(config, data)
+
+
+def looked(config: Any, steps: int = 3) -> tuple[Run, dict[str, View]]:
+    run, look = trained(config, steps)
+    return run, {view.name: view for view in look(run, config)}
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    """As the definition has it: -1 is 0, 1 is 255."""
+    scaled = np.floor((images.detach().clamp(-1, 1).numpy() + 1) * 127.5).astype(np.uint8)
+    return scaled[:, 0] if scaled.shape[1] == 1 else scaled.transpose(0, 2, 3, 1)
+
+
+@kinds
+def test_each_kind_has_its_views_with_titles_and_texts(name: str) -> None:
+    _, views = looked(KINDS[name])
+    assert list(views) == NAMES[name]
+    for view in views.values():
+        assert view.title
+        assert view.alt.endswith(".")
+        for array in {**view.arrays, **view.fixed}.values():
+            assert array.dtype in (np.uint8, np.float32)
+            assert array.size
+        if view.kind == "images":
+            assert not view.headings or len(view.headings) == view.columns
+
+
+def test_the_digits() -> None:
+    config = SMALL["gan"]
+    run, look = trained(config)
+    fake, real, *_ = look(run, config)
+    np.testing.assert_array_equal(fake.arrays["images"], pixels(run.model.sample(look.z)))
+    assert (fake.columns, len(fake.arrays["images"])) == (8, 32)
+    originals = load("digits").images[:, 0].numpy().astype(int)
+    for shown in real.fixed["images"][:3]:
+        assert min(np.abs(original - shown).max() for original in originals) <= 1
+
+
+def test_images_in_colour() -> None:
+    colours = Images("noise", noise(9, 0, size=28))
+    _, views = looked(SMALL["gan"].replace(data=colours), 1)
+    assert views["real"].fixed["images"].shape == views["fake"].arrays["images"].shape == (32, 28, 28, 3)
+    drawn = {image.tobytes() for image in pixels((colours.images.float() / 127.5) - 1)}
+    assert sum(image.tobytes() in drawn for image in views["real"].fixed["images"]) > 16, "but for rounding"
+
+
+def test_the_plane() -> None:
+    run, look = trained(RING, 5)
+    plane, grid, *_ = look(run, RING)
+    gan, made = run.model, run.model.sample(look.z)
+    np.testing.assert_allclose(plane.arrays["fake"], made[:256], atol=1e-6)
+    surface = plane.arrays["surface"]
+    corners = gan.prob_real(torch.tensor([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0]])).flatten()
+    np.testing.assert_allclose(
+        np.array([surface[0, 0], surface[0, -1], surface[-1, 0]]) / 255, corners, atol=0.51 / 255
+    )
+    arrows, push = plane.arrays["arrows"], gan.fake_gradient(made[:80]).numpy()
+    np.testing.assert_allclose(arrows, 0.6 * push / np.hypot(*push.T).max(), rtol=1e-4, atol=1e-6)
+    lines = grid.arrays["lines"]
+    ends = gan.sample(torch.tensor([[-2.0, -2.0], [-2.0, 2.0], [2.0, -2.0]]))
+    np.testing.assert_allclose([lines[0, 0], lines[0, -1], lines[13, -1]], ends, atol=1e-5)
+    np.testing.assert_array_equal(plane.fixed["real"], grid.fixed["real"])
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_pairs_are_held_out_input_output_and_target(mode: str) -> None:
+    config = KINDS["pix2pix"].replace(mode=mode)
+    run, views = looked(config)
+    shown = views["pairs"].arrays["images"].reshape(4, 3, 16, 16, 3)
+    A, B = HELD_OUT.held_out.first(4)  # type: ignore[union-attr]
+    for column, images in enumerate((A, run.model.translate(A, mode), B)):
+        np.testing.assert_array_equal(shown[:, column], pixels(images))
+    assert views["pairs"].headings == ("input", "output", "target")
+    assert "held-out pairs" in views["pairs"].alt
+    _, without = looked(P2P.replace(mode=mode), 1)
+    assert "training pairs" in without["pairs"].alt
+    np.testing.assert_array_equal(without["pairs"].arrays["images"][::3], pixels(PAIRS.first(4)[0]))
+
+
+@pytest.mark.parametrize("loss", ["non-saturating", "lsgan"])
+@pytest.mark.parametrize("conditional", [True, False])
+def test_the_patches_are_ds_verdict(loss: str, conditional: bool) -> None:
+    """In evaluation mode; in training mode with the statistics of the images shown, target and output apart."""
+    config = KINDS["pix2pix"].replace(loss=loss, objective="L1 + cGAN" if conditional else "L1 + GAN")
+    run, look = trained(config)
+    for mode in ("eval", "train"):
+        share = look.prob_real(run.model, look.B, mode)
+        run.model.D.train(mode == "train")
+        seen = torch.cat([look.A, look.B], 1) if conditional else look.B
+        logits = run.model.D(seen)[:, 0].detach()
+        wanted = logits.sigmoid() if loss == "non-saturating" else logits.clamp(0, 1)
+        np.testing.assert_allclose(share[:, 8, 8], wanted[:, 3, 3], rtol=1e-5)
+        assert set(np.round(np.unique(share), 5)) <= set(np.round(np.unique(wanted), 5))
+        if mode == config.mode:
+            patches = {view.name: view for view in look(run, config)}["patches"].arrays["images"]
+            np.testing.assert_array_equal(patches[1::2], pixels(tinted(look.B, share)))
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 2, 3])
+def test_a_verdict_is_painted_in_the_middle_of_the_patch_that_it_judges(n_layers: int) -> None:
+    D = patchgan(3, n_layers, width=4, norm="none").eval()
+    size = torch.Size([128, 128])  # more than the largest patch
+    h = D(torch.zeros(1, 3, *size)).shape[2]
+    painted = on_pixels(torch.arange(h * h).view(1, h, h), D, size)[0]
+    assert painted.shape == size
+    for row, column in ((h // 2, h // 2), (h // 2 - 2, h // 2)):
+        rows, columns = np.nonzero(painted.numpy() == row * h + column)
+        seen = measured_field(D, (3, *size), row, column).numpy() > 0
+        across, down = np.nonzero(seen.any(0))[0], np.nonzero(seen.any(1))[0]
+        assert abs(rows.mean() - down.mean()) <= 0.5
+        assert abs(columns.mean() - across.mean()) <= 0.5
+
+
+def test_the_tint_is_the_colour_of_the_share_over_the_grey_image() -> None:
+    for share, stop in ((0.0, 0), (0.5, 5), (1.0, 10)):
+        found = tinted(torch.full((1, 3, 2, 2), 0.5), torch.full((1, 2, 2), share))[0, :, 0, 0]
+        wanted = [0.4 * 0.5 + 0.6 * (2 * c - 1) for c in VERDICT_STOPS[stop]]
+        assert found.tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_unpaired_images_are_translated_back_and_given_to_the_other_generator() -> None:
+    run, views = looked(CYC)
+    A, B = HEAPS.test(3)
+    made = {"real_A": A, "real_B": B, **run.model.translate(A, B)}
+    assert views["A_to_B"].headings == ("real_A", "fake_B", "rec_A", "idt_A")
+    assert views["B_to_A"].headings == ("real_B", "fake_A", "rec_B", "idt_B")
+    for view in (views["A_to_B"], views["B_to_A"]):
+        shown = view.arrays["images"].reshape(3, 4, 16, 16, 3)
+        for column, name in enumerate(view.headings):
+            np.testing.assert_array_equal(shown[:, column], pixels(made[name]))
+    assert "dots" in views["A_to_B"].alt
+
+
+def test_grey_images_beside_coloured_ones_and_large_ones() -> None:
+    large = Pairs("large", noise(3, 0, size=256, channels=1), noise(3, 1, size=256))
+    _, views = looked(P2P.replace(data=large, batch_size=1), 1)
+    shown = views["pairs"].arrays["images"]
+    assert shown.shape == (9, 128, 128, 3), "halved, since nobody would see more"
+    assert np.ptp(shown[::3], axis=-1).max() == 0
+    assert to_pixels(torch.zeros(2, 1, 8, 300)).shape == (2, 2, 100)
+
+
+@kinds
+def test_the_charts_hold_the_history_and_all_logits(name: str) -> None:
+    config = KINDS[name]
+    run, look = trained(config, 6)
+    views = [view for view in look(run, config) if view.kind == "curves"]
+    losses = {column for column in run.history.keys() if column.endswith("_loss")}  # noqa: SIM118 -- it is no dict
+    assert {curve.column for view in views for curve in view.curves} == losses | {"grad_D", "grad_G"}
+    for view in views:
+        for column, values in view.arrays.items():
+            np.testing.assert_allclose(values, run.history[column], rtol=1e-6)
+    later = [view for view in look(run, config, since=4) if view.kind == "curves"]
+    for whole, part in zip(views, later, strict=True):
+        for column, values in part.arrays.items():
+            np.testing.assert_array_equal(values, whole.arrays[column][4:])
+    (logits,) = [view for view in look(run, config) if view.kind == "histogram"]
+    for kind in ("real", "fake"):
+        found = torch.cat([x.flatten() for key, x in run.last.items() if key.startswith(f"logits_{kind}")])
+        np.testing.assert_array_equal(logits.arrays[kind], found)
+
+
+def test_before_the_first_step_the_charts_are_empty() -> None:
+    _, views = looked(RING, 0)
+    assert views["losses"].arrays == {}
+    assert len(views["logits"].arrays["real"]) == 0
+
+
+NORMED = [(name, norm) for name in KINDS for norm in NORMS_D
+          if name in ("ring", "digits") or norm in ("batch", "instance", "none")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "norm"), NORMED)
+def test_looking_changes_nothing_in_the_run(name: str, norm: str) -> None:
+    """Two runs, one looked at after each step, the other never: bit for bit the same, and no random number drawn."""
+    if name in ("ring", "digits"):
+        norms: dict[str, Any] = {
+            "norm_D": "layer" if name == "ring" and norm == "instance" else norm,
+            "norm_G": "batch",
+        }
+    else:
+        norms = (
+            {"norm": norm} if name == "pix2pix" else {"norm_G": norm, "norm_D": norm, "strategy": "g_first_separate"}
+        )
+    config = KINDS[name].replace(**norms)
+    run, look = trained(config, 0)
+    alone, _ = trained(config, 0)
+    random.seed(1)
+    for _ in range(3):
+        run.step(), alone.step()
+        drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])  # noqa: NPY002
+        before, modes, gradients = state(run), training(run), slopes(run)
+        look(run, config)
+        assert equal(state(run), before)
+        assert modes == training(run)
+        assert all(torch.equal(a, b) for a, b in zip(gradients, slopes(run), strict=True))
+        assert torch.equal(drawn[0], torch.get_rng_state())
+        assert drawn[1] == random.getstate()
+        assert (drawn[2] == np.random.get_state()[1]).all()  # noqa: NPY002
+        assert equal(state(run), state(alone))
+
+
+def training(run: Run) -> list[bool]:
+    return [module.training for network in networks(run.model).values() for module in network.modules()]
+
+
+def slopes(run: Run) -> list[torch.Tensor]:
+    """The gradients that the networks hold."""
+    parameters = [p for network in networks(run.model).values() for p in network.parameters()]
+    return [torch.zeros(1) if p.grad is None else p.grad.clone() for p in parameters]
+
+
+def test_they_need_no_figures_and_no_widgets() -> None:
+    """As on a machine with a GPU and without Jupyter."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["ipywidgets", "anywidget", "IPython", "matplotlib"]))
+import gantutor.views, gantutor.lab.runner
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
