@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.ledger import Line, Trace
+from gantutor.ledger.records import Backward
 
 Share = tuple[int, str, float]  # line, network, norm
 
@@ -114,5 +115,5 @@ def line_of(record: Trace, text: str, which: int = 0) -> int:
 
 def shares_of(record: Trace) -> list[Share]:
     """(line, network, norm) of all that backwards have added, in an order of its own."""
-    sent = [backward for line in record.lines for backward in line.sent]
+    sent = [backward for line in record.lines for backward in line.of(Backward)]
     return sorted_shares((b.place.line, network, norm / b.scale) for b in sent for network, norm in b.arrived.items())

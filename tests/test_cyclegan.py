@@ -18,7 +18,7 @@ from gantutor.cyclegan import (
     load_reference,
 )
 from gantutor.image_pool import ImagePool
-from gantutor.ledger import compare, cost, trace
+from gantutor.ledger import compare, trace
 from gantutor.ledger.compare import GRADIENT
 from gantutor.losses import LOSSES
 from gantutor.models import patchgan, resnet
@@ -64,18 +64,10 @@ def test_a_step_is_the_reference_s(step, loss, criterion, weights) -> None:
 
     torch.testing.assert_close([*gradients(model.G_AB), *gradients(model.G_BA)], list(g_gradients), **NEAR)
     torch.testing.assert_close([*gradients(model.D_A), *gradients(model.D_B)], list(d_gradients), **NEAR)
+    assert [len(found[f"logits_{which}"]) for which in ("real_A", "fake_A", "real_B", "fake_B")] == [2, 3, 3, 2]
+    assert not any(tensor.requires_grad for tensor in found.values())
     for name, value in {"d_loss": d_loss, "g_loss": gan, "cycle_loss": cycle, "identity_loss": identity}.items():
         torch.testing.assert_close(found[name], value.detach(), **NEAR)
-
-
-@pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
-def test_a_report_is_detached_and_complete(step) -> None:
-    report = step(build_cyclegan(), A, B)
-    losses = ["d_loss", "g_loss", "cycle_loss", "identity_loss"]
-    logits = ["logits_real_A", "logits_fake_A", "logits_real_B", "logits_fake_B"]
-    assert list(report) == losses + logits
-    assert not any(tensor.requires_grad for tensor in report.values())
-    assert [tuple(report[name].shape) for name in logits] == [(n, 1, 2, 2) for n in (2, 3, 3, 2)]
 
 
 def test_one_forward_for_translation_and_identity_is_the_same_update() -> None:
@@ -107,20 +99,6 @@ def test_batchnorm_would_forbid_it() -> None:
     assert (fake - joint).abs().max() > 1e-3  # which is what is refused
 
 
-def test_what_the_shared_step_saves() -> None:
-    """Exactly the gradients of D's weights in G's step, one forward's worth; and a third of the generators' calls."""
-    model = build_cyclegan()
-    shared, separate = (cost(step, model, A, B, repeats=1) for step in (g_first_shared, g_first_separate))
-    spared = 0
-    for name in ("D_A", "D_B"):
-        spared += separate.networks[name].backward_flops - shared.networks[name].backward_flops
-        assert shared.networks[name].forward_flops == separate.networks[name].forward_flops
-    assert separate.flops - shared.flops == spared > 0
-    for name in ("G_AB", "G_BA"):
-        assert (separate.networks[name].forwards, shared.networks[name].forwards) == (3, 2)
-        assert separate.networks[name].forward_flops == shared.networks[name].forward_flops
-
-
 @pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
 def test_the_step_can_be_traced_and_changes_the_model_alone(step) -> None:
     model = build_cyclegan()
@@ -135,19 +113,6 @@ def test_the_step_can_be_traced_and_changes_the_model_alone(step) -> None:
     assert all(torch.equal(p, q) for p, q in zip(*weights, strict=True))
     assert torch.equal(torch.stack(model.pool_A.images), torch.stack(before[0].pool_A.images))
     assert all(p.requires_grad for name in NETWORKS for p in getattr(model, name).parameters())
-
-
-def test_a_step_is_a_function_of_its_arguments() -> None:
-    model = build_cyclegan(pool=2)
-    state = torch.get_rng_state()
-    ends = []
-    for _ in range(2):
-        twin = copy.deepcopy(model)
-        for seed in range(6):
-            g_first_shared(twin, pictures(2, 2, seed=seed), pictures(2, 2, seed=seed + 50))
-        ends.append(torch.cat([p.detach().flatten() for name in NETWORKS for p in getattr(twin, name).parameters()]))
-    assert torch.equal(*ends)
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
@@ -181,20 +146,6 @@ def test_the_pools_fill_with_the_fakes_of_their_domain() -> None:
     fresh = CycleGAN.with_adam(model.G_AB, model.G_BA, model.D_A, model.D_B)
     assert fresh.pool_A is not fresh.pool_B
     assert (fresh.pool_A.size, fresh.pool_B.size, len(fresh.pool_A)) == (50, 50, 0)
-
-
-def test_D_A_judges_domain_A() -> None:
-    """Only D_A's score of its own domain's images decides how real they are to be: perturb one, see who notices."""
-    model = build_cyclegan(pool=0)
-    plain = g_first_shared(copy.deepcopy(model), A, B)
-    changed = copy.deepcopy(model)
-    for parameter in changed.D_A.parameters():
-        parameter.data += 0.1
-    other = g_first_shared(changed, A, B)
-    differ = {name for name in plain if name.startswith("logits") and not torch.equal(plain[name], other[name])}
-    assert {"logits_real_A", "logits_fake_A"} <= differ
-    assert torch.equal(plain["logits_real_B"], other["logits_real_B"])
-    assert plain["logits_real_A"].shape[0] == len(A)
 
 
 def test_translate_is_the_graph_of_the_two_generators_and_leaves_no_trace() -> None:

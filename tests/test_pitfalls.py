@@ -120,16 +120,6 @@ def test_early_zero_grad_adds_d_losss_gradient_to_Gs(networks: str, loss: str, b
 
 
 @pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
-def test_early_zero_grad_clears_all_the_same(networks: str) -> None:
-    """Its fault is the moment, not that nothing is cleared: a second step owes nothing to the first."""
-    gan, (b1, b2) = build(networks), draw(networks, 2)
-    pitfall = PITFALLS["d_first_early_zero_grad"].step
-    at_once = run(gan, pitfall, [b1, b2])
-    without_left_overs = run(run(gan, pitfall, [b1]).gan, pitfall, [b2])  # a copy holds no gradients
-    assert same_state(at_once.gan, without_left_overs.gan)
-
-
-@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
 def test_early_zero_grad_with_minimax_leaves_G_almost_no_gradient(networks: str) -> None:
     """d_loss's share is then −g_loss's gradient but for D's update in between: the smaller it is, the less is left."""
     batch, left = draw(networks), {}

@@ -253,6 +253,10 @@ def test_the_bars_of_a_line_add_up_to_its_mark_in_the_colours_of_their_losses(ne
     bars = [bar for bar in ax.patches if bar.get_x() == pytest.approx(len(record.lines) - 1 - 0.4)]
     assert [to_hex(bar.get_facecolor()) for bar in bars] == [COLOURS["D"].lower(), COLOURS["G"].lower()]
     assert sum(bar.get_height() for bar in bars) == pytest.approx(last.gradient_norm)
+    above = [bar for bar in bars if bar.get_height() > 0]
+    assert [bar.get_y() for bar in bars] == pytest.approx(
+        [bars[0].get_height() if bar in above[1:] else 0 for bar in bars]
+    )
     assert marks[len(record.lines) - 1.0] == pytest.approx(last.gradient_norm)
     if network == "G":
         assert min(bar.get_height() for bar in bars) < 0, "for the minimax loss the two point against each other"
@@ -331,7 +335,7 @@ def test_a_table_of_seeds_has_a_mark_for_each_seed_and_a_bar_at_the_mean() -> No
     plots.plot_seeds(ax, {"full": {"A to B": [1.0, 3.0], "B to A": [2.0]}, "none": {"A to B": [5.0], "B to A": [7.0]}})
     found = {(line.get_marker(), *np.ravel(line.get_xdata()).tolist()): line.get_ydata()[0] for line in ax.lines}
     assert {("o", 1.0, 3.0), ("|", 2.0), ("s", 2.0), ("o", 5.0), ("s", 7.0)} <= set(found)
-    assert found["o", 1.0, 3.0] < found["s", 7.0], "the first name stands at the top"
+    assert found["o", 1.0, 3.0] < found["s", 2.0] < found["s", 7.0], "the first name stands at the top"
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["full", "none"]
     assert ax.get_legend_handles_labels()[1] == ["A to B", "B to A"]

@@ -883,7 +883,7 @@ ROOMS = {
         ),
         DATA,
     ),
-    "checkpoints": Room(("tests/scale/test_checkpoint.py", "-k", "not was_killed"), CHECKPOINTS),
+    "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
         (
             *("tests/scale/test_run_folder.py", "tests/scale/test_run_loop.py", "tests/scale/test_command.py"),

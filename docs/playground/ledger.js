@@ -48,7 +48,9 @@ export function mixUps(lines, rows) {
     if (!player) return [];
     const own = player === 'G' ? 'g_loss' : 'd_loss', senders = Object.keys(row[player]);
     if (!senders.length) return [{ line: i, text: TEXT.noGradient(player) }];
-    const said = senders.filter(sender => sender !== own).map(sender => TEXT.mixUp[sender](player));
+    const never = !lines.some(line => line.kind === `zero_${player}`);
+    const sentenceOn = sender => TEXT.mixUp[sender === EARLIER && never ? 'never' : sender](player);
+    const said = senders.filter(sender => sender !== own).map(sentenceOn);
     return said.length ? [{ line: i, text: [...said, TEXT.silent].join(' ') }] : [];
   });
 }

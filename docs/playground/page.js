@@ -59,7 +59,8 @@ const switches = Object.entries(TEXT.layers).map(([name, text]) => {
   return make('label', { class: `layer of-${name}` }, box, text, ...key);
 });
 
-const dares = Object.entries(TEXT.dares).map(([step, text]) => button(text, () => set({ step }, true), { class: 'small' }));
+const dares = Object.entries(TEXT.dares).map(([step, text]) =>
+  button(text, () => set({ step }, true), { class: 'small' }));
 
 const copied = (text, what, done) => button(text, async event => {
   const { target } = event;
@@ -180,7 +181,7 @@ worker.onmessage = ({ data }) => {
 
 /** What a frame says in words and bars. */
 function tell({ steps, perSecond, modes, error, rows, notes, applied }) {
-  const [d, g] = history.last.map(value => Number.isFinite(value) ? value.toFixed(2) : '–');
+  const [d, g] = history.last.map(value => Number.isFinite(value) || steps ? value.toFixed(2) : '–');
   const pace = error ? [TEXT.stoppedAt(error.line + 1)] : playing ? [TEXT.perSecond(perSecond)] : [];
   const texts = [TEXT.steps(steps), ...pace, TEXT.modes(modes)];
   status.textContent = texts.join(' · ');

@@ -8,7 +8,7 @@ export const TEXT = {
   claim: 'Drag the lines of a training step. It trains on, or it stops with PyTorch’s own error.',
   open: 'Open the playground',
 
-  // the ledger's sentences; gantutor.ledger.diagnosis has the same
+  // the ledger's sentences; gantutor.ledger has the same
   freed: ({ needed, graphOf, made, by }) => `Line ${line(needed)} goes back through ${ofGraph(graphOf, made)}, but ` +
     `line ${line(by)} has gone through it before and freed what it had saved.`,
   stale: ({ needed, graphOf, made, by, tensor }) => `Line ${line(needed)} goes back through ` +
@@ -17,7 +17,9 @@ export const TEXT = {
   mixUp: {
     d_loss: player => `${player} is moved by \`d_loss\`, too.`,
     g_loss: player => `${player} is moved by \`g_loss\`, too.`,
-    earlier: player => `Nothing has cleared the gradient of ${player}, so it is moved by the sum of all before.`,
+    earlier: player => `${player} is moved by what earlier steps have left in it, too.`,
+    never: player => `Nothing in this step clears the gradient of ${player}. Each step moves ${player} on the sum of ` +
+      'all before.',
   },
   silent: 'Nothing raises.',
   noGradient: player => `${player} holds no gradient here, so this line moves nothing.`,

@@ -82,11 +82,8 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     for parameter in [*gan.G.parameters(), *gan.D.parameters()]:
         parameter.grad = torch.full_like(parameter, LEFT_OVER)
     updates = recorded(gan)
-    backward, grad = torch.autograd.backward, torch.autograd.grad  # Tensor.backward calls the first
-    with (
-        mock.patch.object(torch.autograd, "backward", wraps=backward) as backwards,
-        mock.patch.object(torch.autograd, "grad", wraps=grad) as grads,
-    ):
+    backward = torch.autograd.backward  # Tensor.backward calls it
+    with mock.patch.object(torch.autograd, "backward", wraps=backward) as calls:
         try:
             step(gan, *inputs)
         except RuntimeError as error:
@@ -94,12 +91,9 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
                 if part in str(error):
                     raise RuntimeError(hint) from error
             raise
-    used = set()
-    for function, calls in ((backward, backwards), (grad, grads)):
-        for call in calls.call_args_list:
-            given = inspect.signature(function).bind(*call.args, **call.kwargs).arguments
-            used |= {"retain_graph"} if given.get("retain_graph") else set()
-            used |= {"inputs="} if function is backward and given.get("inputs") is not None else set()
+    given = [inspect.signature(backward).bind(*call.args, **call.kwargs).arguments for call in calls.call_args_list]
+    used = {"retain_graph"} if any(one.get("retain_graph") for one in given) else set()
+    used |= {"inputs="} if any(one.get("inputs") is not None for one in given) else set()
     return Watched(updates, gan, used)
 
 

@@ -32,17 +32,9 @@ MACHINES = (  # one like a CPU, one like a GPU
 
 # FLOPs, bytes and launches that take so many seconds: in each order and near to each other, so that no factor can be
 # forgotten; and a single tiny operation.
+ORDERS = tuple(itertools.permutations((0.05, 0.036, 0.026)))
 EXAMPLES = (
-    *(
-        (
-            float(f"{arithmetic * machine.flops['float32']:.3g}"),
-            float(f"{memory * machine.bandwidth:.3g}"),
-            round(launches / machine.overhead),
-            machine,
-        )
-        for machine in MACHINES
-        for launches, arithmetic, memory in itertools.permutations((0.05, 0.036, 0.026))
-    ),
+    *((a * m.flops["float32"], b * m.bandwidth, round(c / m.overhead), m) for m in MACHINES for c, a, b in ORDERS),
     (2.0, 4.0, 1, MACHINES[0]),
 )
 

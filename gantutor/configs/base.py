@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from gantutor.batches import Batches
 from gantutor.configs.settings import Setting, declared_settings
-from gantutor.data import NamedSet, ready_sets
+from gantutor.data import ready_sets
 from gantutor.training import Run, devices, pick_device
 
 TrainStep = Callable[..., dict[str, Any]]
@@ -49,7 +49,7 @@ class Config:
     """
 
     STRATEGIES: ClassVar[Mapping[str, TrainStep]] = {}
-    SETS: ClassVar[Mapping[str, NamedSet[Any]]] = {}
+    SETS: ClassVar[Mapping[str, Any]] = {}
     HALF_STEPS: ClassVar[dict[str, TrainStep]] = {}
     data: Any
     strategy: str

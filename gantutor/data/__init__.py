@@ -12,13 +12,13 @@ For image-to-image translation there are pairs, A the input and B the target, an
     A, B = load_unpaired("emoji").sample(4, generator)  # each float32 (4, 3, 64, 64): A[i] is not B[i]'s
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from gantutor.data.common import Data, DataError, NamedSet, ready_sets
+from gantutor.data.common import DataError
 from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, official_pairs, official_unpaired, torchvision_set
 from gantutor.data.drawing import drawn_pairs
 from gantutor.data.emoji import emoji_pairs, emoji_unpaired
@@ -31,23 +31,31 @@ from gantutor.data.points import Points, grid, moons, ring, spiral
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 
-DATA: dict[str, NamedSet[Points | Images]] = {
-    **{name: NamedSet(points) for name, points in POINT_SETS.items()},
-    "digits": NamedSet(digits),
-    **{name: NamedSet(partial(torchvision_set, name), "download") for name in MNIST},
+DATA: dict[str, Callable[..., Points | Images]] = {
+    **POINT_SETS,
+    "digits": digits,
+    **{name: partial(torchvision_set, name) for name in MNIST},
 }
 
-PAIRED: dict[str, NamedSet[Pairs]] = {
-    **{f"emoji_{style}": NamedSet(partial(emoji_pairs, style)) for style in ("flat", "sketch", "palette")},
-    "facades_mini": NamedSet(partial(drawn_pairs, "facades_mini", draw_facade, FACADE_CLASSES)),
-    "maps_mini": NamedSet(partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES)),
-    **{name: NamedSet(partial(official_pairs, name), "download") for name in PIX2PIX},
+PAIRED: dict[str, Callable[..., Pairs]] = {
+    **{f"emoji_{style}": partial(emoji_pairs, style) for style in ("flat", "sketch", "palette")},
+    "facades_mini": partial(drawn_pairs, "facades_mini", draw_facade, FACADE_CLASSES),
+    "maps_mini": partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES),
+    **{name: partial(official_pairs, name) for name in PIX2PIX},
 }
 
-UNPAIRED: dict[str, NamedSet[Unpaired]] = {
-    "emoji": NamedSet(emoji_unpaired),
-    **{name: NamedSet(partial(official_unpaired, name), "download") for name in CYCLEGAN},
+UNPAIRED: dict[str, Callable[..., Unpaired]] = {
+    "emoji": emoji_unpaired,
+    **{name: partial(official_unpaired, name) for name in CYCLEGAN},
 }
+
+DOWNLOADED = {*MNIST, *PIX2PIX, *CYCLEGAN}  # the others are embedded or drawn here
+Data = TypeVar("Data")
+
+
+def ready_sets(sets: Iterable[str]) -> list[str]:
+    """The names of the sets that need nothing: a click on one of them starts no download."""
+    return [name for name in sets if name not in DOWNLOADED]
 
 
 def load(name: str, device: str | torch.device = "cpu", **options: Any) -> Points | Images:
@@ -75,7 +83,7 @@ def load_unpaired(name: str, device: str | torch.device = "cpu", **options: Any)
     return named_set("unpaired set", name, UNPAIRED, "unpaired_folders(path_A, path_B)")(device=device, **options)
 
 
-def named_set(what: str, name: str, sets: Mapping[str, NamedSet[Data]], folder_reader: str) -> NamedSet[Data]:
+def named_set(what: str, name: str, sets: Mapping[str, Callable[..., Data]], folder_reader: str) -> Callable[..., Data]:
     """Raises: ValueError with the names that exist, and what is there for one's own images."""
     if name not in sets:
         raise ValueError(
@@ -86,6 +94,7 @@ def named_set(what: str, name: str, sets: Mapping[str, NamedSet[Data]], folder_r
 
 __all__ = [
     "DATA",
+    "DOWNLOADED",
     "PAIRED",
     "POINT_SETS",
     "UNPAIRED",
@@ -93,7 +102,6 @@ __all__ = [
     "Folder",
     "Images",
     "Label",
-    "NamedSet",
     "Pairs",
     "Points",
     "Unpaired",

@@ -3,10 +3,9 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,33 +14,12 @@ from torch import Tensor
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-Data = TypeVar("Data")
 Arrays = dict[str, NDArray[Any]]
 Bytes = NDArray[np.uint8]
 
 
 class DataError(Exception):
     """A data file is missing, damaged or cannot be had; the message says which one and what to do."""
-
-
-@dataclass(frozen=True)
-class NamedSet(Generic[Data]):
-    """A data set that has a name: `load` makes it, and a call does the same.
-
-    `needs` says what has to be got before it can be loaded: "download", or "" for nothing, since the set is embedded
-    or drawn here.
-    """
-
-    load: Callable[..., Data]
-    needs: str = ""
-
-    def __call__(self, **options: Any) -> Data:
-        return self.load(**options)
-
-
-def ready_sets(sets: Mapping[str, NamedSet[Any]]) -> list[str]:
-    """The names of the sets that need nothing: a click on one of them starts no download."""
-    return [name for name, named in sets.items() if not named.needs]
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

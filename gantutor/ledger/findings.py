@@ -219,7 +219,7 @@ class Facts:
 
     def readers(self, tensor: str, first: Place, last: Place) -> list[Place]:
         """The lines between two that read a tensor, and are no backward."""
-        between = (line for line in self.trace.lines if first.line < line.number < last.line and not line.sent)
+        between = (line for line in self.trace.lines if first.line < line.number < last.line and not line.of(Backward))
         return [Place(line.number, line.text) for line in between if with_call(line.text, tensor, "x")]
 
     def since(self, network: str, attribute: str, value: bool, until: Place) -> Place | None:
@@ -358,7 +358,7 @@ def constant_in_a_loss(facts: Facts, moment: int) -> str:
         read = [name for name in names if with_call(line.text, name, "x")]
         made = {name: line.tensors[name] for name in assigned(line.text) if name in line.tensors}
         with_graph = any(state.state != NO_GRAPH and state.shape == () for state in made.values())
-        for name in read if line.sent or with_graph else ():
+        for name in read if line.of(Backward) or with_graph else ():
             return name if name not in line.tensors or line.tensors[name].state == NO_GRAPH else ""
         names |= set(made) if read else set()
     return ""

@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import sys
+import threading
 import time
 import types
 import weakref
@@ -164,7 +165,7 @@ class Recorder(Counting):
 
     def __init__(self, source: Source, reach: Reach, max_iterations: int) -> None:
         super().__init__(reach)
-        self.source, self.max_iterations = source, max_iterations
+        self.source, self.max_iterations, self.thread = source, max_iterations, threading.get_ident()
         self.watch = Watch(source, self.after_line, self.before_line, self.enter)
         self.snapshot = Snapshot(reach)
         self.lines: list[records.Line] = []
@@ -403,7 +404,7 @@ class Recorder(Counting):
 
     def _cut(self, how: str, tensor: Tensor) -> None:
         """A function is called that ends a tensor's graph."""
-        if self.watch.line and not self.busy and not self.number and not self.optimizer:
+        if self._listens() and not self.number and not self.optimizer:
             with self._own_work():
                 behind = Scene.behind(self.reach.players, tensor)
                 name = next((name for found, name in self.named.values() if found() is tensor), "")
@@ -413,7 +414,7 @@ class Recorder(Counting):
     # Optimizers and writes --------------------------------------------------------------------------------------------
 
     def _optimizer_begins(self, optimizer: Optimizer) -> None:
-        if not self.watch.line or self.busy:
+        if not self._listens():
             return
         with self._own_work():
             frame = sys._getframe()
@@ -426,7 +427,7 @@ class Recorder(Counting):
             self.stepped_at.setdefault(self.optimizer, len(self.lines))
 
     def _optimizer_ends(self, optimizer: Optimizer, skipped: bool = False) -> None:
-        if self.watch.line and not self.busy and self.step_place is not None:
+        if self._listens() and self.step_place is not None:
             moved = tuple(name for name in self.reach.players if name in self.step_moved)
             given = held_by(optimizer)
             without = sum(p.grad is None for p in given)
@@ -651,6 +652,10 @@ class Recorder(Counting):
             yield
         finally:
             self.busy = before
+
+    def _listens(self) -> bool:
+        """Whether what happens now is the step's: optimizers of other threads, as of a panel that plays, are not."""
+        return bool(self.watch.line) and not self.busy and threading.get_ident() == self.thread
 
     def _sender(self) -> int:
         """The number of the backward that runs now, or that of the line as one that writes to gradients itself."""

@@ -2,7 +2,7 @@
 
 import html
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 ALIVE = "alive"  # backward would run
 FREED = "freed"  # backward would raise "a second time": an earlier backward has freed what the graph saved
@@ -162,6 +162,7 @@ class Clear:
     networks: tuple[str, ...]
 
 
+EventKind = TypeVar("EventKind")
 Event = Call | Backward | OptimizerStep | Cut | Write | Clear
 
 
@@ -326,7 +327,7 @@ class Line:
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
     `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
     the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
-    that it called is the line's, too. `calls`, `sent` (every backward), `steps`, `cuts`, `writes`: those of a kind.
+    that it called is the line's, too.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
     under observation unless the trace was timed.
@@ -343,25 +344,9 @@ class Line:
     backwards: tuple[str, ...]
     events: tuple[Event, ...] = ()
 
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(event for event in self.events if isinstance(event, Call))
-
-    @property
-    def sent(self) -> tuple[Backward, ...]:
-        return tuple(event for event in self.events if isinstance(event, Backward))
-
-    @property
-    def steps(self) -> tuple[OptimizerStep, ...]:
-        return tuple(event for event in self.events if isinstance(event, OptimizerStep))
-
-    @property
-    def cuts(self) -> tuple[Cut, ...]:
-        return tuple(event for event in self.events if isinstance(event, Cut))
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        return tuple(event for event in self.events if isinstance(event, Write))
+    def of(self, kind: type[EventKind]) -> tuple[EventKind, ...]:
+        """The events of a kind: `line.of(Backward)`."""
+        return tuple(event for event in self.events if isinstance(event, kind))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch import Tensor
 
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
@@ -92,7 +91,7 @@ class CUDAGraph:
             for raised in (error, error.__context__):  # the end of a failed capture raises, too
                 if raised is not None:
                     traceback.clear_frames(raised.__traceback__)  # which hold the graph of the step being captured
-            raise RuntimeError(why_not_recorded(model, error)) from error
+            raise RuntimeError(why_not_recorded(error)) from error
         self.graph = graph
 
     def replay(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -124,40 +123,18 @@ def draws_of(model: Any) -> list[Draws]:
     return [draws for draws in found if isinstance(draws, Draws)]
 
 
-def why_not_recorded(model: Any, error: Exception) -> str:
+def why_not_recorded(error: Exception) -> str:
     """What to say when a capture has failed; most often somebody keeps a graph through the same weights.
 
     A weight's gradient is added up on the stream on which its oldest living graph was made. While an older graph is
     kept, that is not the recording's stream.
     """
-    held = [name for name, network in networks(model).items() if holds_graph(network)]
     reason = str(error.__context__ or error).strip().partition("\n")[0]
-    if not held:
-        return f"the step cannot be recorded, and goes on without: {reason}"
     return (
-        f"the step cannot be recorded, and goes on without: something still holds a graph through {', '.join(held)}, "
-        "such as a loss or an output of yours. Delete it, or keep its .detach(), and switch graph off and on again "
-        f"({reason})"
+        f"the step cannot be recorded, and goes on without: {reason}. Most often something still holds a graph through "
+        "the networks, such as a loss or an output of yours: delete it, or keep its .detach(). Then switch graph off "
+        "and on again"
     )
-
-
-def holds_graph(network: nn.Module) -> bool:
-    """Whether a graph through one of the network's parameters is alive.
-
-    A parameter has one node that adds up its gradient, and it lives as long as some graph holds it. A note left there
-    is found again only then.
-    """
-    note = object()
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-    def notes(parameter: Tensor) -> dict[str, Any]:
-        node: Any = get_gradient_edge(parameter).node
-        found: dict[str, Any] = node.metadata
-        return found
-
-    for parameter in parameters:
-        notes(parameter)["note"] = note
-    return any(notes(parameter).get("note") is note for parameter in parameters)
 
 
 def make_recordable(model: Any, rates_fall: bool) -> None:

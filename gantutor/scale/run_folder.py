@@ -22,7 +22,16 @@ import numpy as np
 from PIL import Image
 
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.data import POINT_SETS, DataError, Points, Unpaired, image_folder, paired_folder, unpaired_folders
+from gantutor.data import (
+    DOWNLOADED,
+    POINT_SETS,
+    DataError,
+    Points,
+    Unpaired,
+    image_folder,
+    paired_folder,
+    unpaired_folders,
+)
 from gantutor.scale import checkpoint
 from gantutor.training import History
 
@@ -136,7 +145,7 @@ def load_data(run_config: RunConfig, device: str, download: bool = False) -> Any
     if size and name in POINT_SETS:
         raise ValueError(f"--size is the side of an image, and {name} has none")
     options = {"size": size} if size else {}
-    if download and sets[name].needs == "download":
+    if download and name in DOWNLOADED:
         options["download"] = True
     return sets[name](device=device, **options)
 

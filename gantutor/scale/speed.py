@@ -184,15 +184,15 @@ class GettingReady:
         return self.run.step_runner(model, step, *batch)
 
     def start(self, batch: tuple[Tensor, ...]) -> threading.Thread:
-        """Begin, once, with copies of what the run has now."""
+        """Begin, once: a thread takes a step on copies of what the run has now."""
         if self.thread is None:
-            model, step = copy.deepcopy(self.run.model), getattr(self.run.train_step, "last", self.run.train_step)
-            arguments = (step, model, [tensor.clone() for tensor in batch])
-            self.thread = threading.Thread(target=self.compile, args=arguments, name="compile", daemon=True)
+            step = getattr(self.run.train_step, "last", self.run.train_step)
+            model, inputs = copy.deepcopy((self.run.model, batch))
+            self.thread = threading.Thread(target=self.compile, args=(step, model, *inputs), daemon=True)
             self.thread.start()
         return self.thread
 
-    def compile(self, step: Any, model: Any, batch: list[Tensor]) -> None:
+    def compile(self, step: Any, model: Any, *batch: Tensor) -> None:
         """Take a step on copies."""
         try:
             if batch[0].is_cuda:

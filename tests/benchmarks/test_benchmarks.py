@@ -5,16 +5,11 @@ import importlib
 import json
 import re
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-import nbformat
 import pytest
 import torch
-
-from gantutor.configs.translation_configs import SeededDropout
-from gantutor.data.images import to_float
-from gantutor.steps import STEPS
 
 MACHINE = {
     "cpu": "a CPU", "gpu": None, "cores": 2, "threads": [1], "torch": "2.11", "python": "3.11", "date": "2026-01-01",
@@ -85,18 +80,6 @@ def test_the_copied_loop_and_ours_make_the_same_updates(name: str, tmp_path: Pat
         torch.set_default_dtype(torch.float32)
     assert len(log) == 2
     assert log[-1][1 if z_dim or preset.kind == "pix2pix" else 2] == pytest.approx(report["g_loss"].item())
-
-
-def test_the_copied_side_has_torchs_own_dropout(tmp_path: Path) -> None:
-    presets = script("benchlib.presets")
-    preset = presets.dataclasses.replace(presets.PRESETS["pix2pix_64"], batch_size=2, pictures=4)
-    preset.prepare(tmp_path)
-    data = preset.load(tmp_path)
-    run = preset.config(data, width_G=4, width_D=4).start(data)
-    assert any(isinstance(module, SeededDropout) for module in run.model.G.modules())
-    kinds = [type(module) for module in preset.common(run).G.modules()]
-    assert SeededDropout not in kinds
-    assert torch.nn.Dropout in kinds
 
 
 def test_one_turn_of_each_side(tmp_path: Path) -> None:
@@ -199,68 +182,6 @@ def test_notebooks_are_judged_by_their_budgets(tmp_path: Path) -> None:
 # measured, small ------------------------------------------------------------------------------------------------------
 
 
-def test_scores_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = script("throughput_scores")
-    trained: list[tuple[Any, ...]] = []
-
-    def fake(name: str, side: str, seed: int, steps: int, *_: Any) -> dict[str, Any]:
-        trained.append((name, side, seed))
-        changes = scores.changes_of(name, side)
-        return {"preset": name, "side": side, "seed": seed, "steps": steps, "changes": changes, "distance": 1.0}
-
-    monkeypatch.setattr(scores, "train_row", fake)
-    monkeypatch.setattr(scores.speed, "keep_memory", lambda: None)  # of this process, for good
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    monkeypatch.setitem(scores.SCORES, "dcgan", lambda preset: None)
-    options = ["--presets", "dcgan_28", "--out", str(tmp_path)]
-    scores.main([*options, "--seeds", "1"])
-    scores.main([*options, "--seeds", "2"])
-    assert trained == [("dcgan_28", side, seed) for seed in (0, 1) for side in ("same rule", "best")]
-    path = tmp_path / "throughput_scores.json"
-    path.write_text(path.read_text().replace('"norm_D": "layer"', '"norm_D": "group"'))
-    scores.main([*options, "--seeds", "1"])
-    assert trained[4:] == [("dcgan_28", "best", 0)]
-
-
-@pytest.mark.slow
-def test_the_score_of_digits_is_lower_for_digits_than_for_noise() -> None:
-    scores, presets = script("throughput_scores"), script("benchlib.presets")
-    judge, record = scores.DigitScores(presets.PRESETS["dcgan_64"]), SimpleNamespace(z_dim=5)
-    images = to_float(presets.digits(64).images)
-    drawn = SimpleNamespace(model=SimpleNamespace(sample=lambda z: images[: len(z)]))
-    noise = SimpleNamespace(model=SimpleNamespace(sample=lambda z: torch.rand(len(z), 1, 64, 64) * 2 - 1))
-    assert judge.of(drawn, record)["distance"] < judge.of(noise, record)["distance"] / 20
-
-
-def test_the_least_is_what_one_stage_costs_and_a_little_below_the_formula(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    _, record, run = tiny("dcgan_28", tmp_path)
-    batch = next(run.batches)
-    formula, least = step_cost.least_of_gan(run.model, *batch)
-    run.model.loss = record.replace(loss="minimax").start(record.data).model.loss
-    assert step_cost.cost(STEPS["one_stage"], run.model, *batch, repeats=1).flops == least
-    assert 0.9 * formula < least < formula
-
-
-def test_the_least_of_cyclegan_is_what_the_frozen_step_costs(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    _, _, run = tiny("cyclegan_64", tmp_path)
-    batch = next(run.batches)
-    formula, least = step_cost.least_of_cyclegan(run.model, *batch)
-    spent = step_cost.cost(step_cost.CYCLEGAN_STEPS["g_first_shared"], run.model, *batch, repeats=1).flops
-    assert spent == pytest.approx(least, rel=0.02)
-    assert least < formula
-
-
-def test_every_order_is_timed_as_often(tmp_path: Path) -> None:
-    step_cost = script("step_cost")
-    taken: list[str] = []
-    orders = {name: lambda model, name=name: taken.append(name) for name in ("a", "b")}
-    times = step_cost.clocked(orders, {}, (), 2)
-    assert [len(values) for values in times.values()] == [2, 2]
-    assert taken == ["b", "a", "a", "b", "b", "a"]  # there and back, the first for warming up
-
-
 def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
     growth = script("growth")
     rows = growth.all_measured(["DCGAN"], 1, {"DCGAN": {"batch": [4, 8], "width": [8, 16]}})
@@ -271,25 +192,10 @@ def test_growth_measures_and_its_slopes_are_powers(tmp_path: Path) -> None:
     assert "slope" in redrawn("growth", {"rows": rows}, tmp_path)
 
 
-def test_speed_ups_are_held_against_the_plain_turn_of_the_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speed_ups, small = script("speed_ups"), {"width_G": 4, "width_D": 4}
-    record = speed_ups.GANConfig(batch_size=4, model_options=small)
-    monkeypatch.setattr(speed_ups, "CONFIGS", {"DCGAN 28": record})
-    monkeypatch.setattr(speed_ups, "TURN_S", 0.01)
-    monkeypatch.setattr(speed_ups, "SPEED_UPS", {"fused": None, "bf16": None, "graph": None})
-    rows = speed_ups.measured("DCGAN 28", 2)
-    assert [row["speed"] for row in rows][:3] == ["plain", "fused", "bf16"], "a CPU has no graph"
-    assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in rows)
-    rows[0]["seconds"], rows[1]["seconds"] = [2.0, 8.0], [1.0, 2.0]
-    assert speed_ups.ratios({"rows": rows}, rows[1]) == [2.0, 4.0]
-    assert "3.00 (2.00 to 4.00)" in redrawn("speed_ups", {"rows": rows}, tmp_path)
-
-
 def test_the_playground_is_judged_by_its_median_turn(tmp_path: Path) -> None:
     turn = {"steps": 300.0, "per_cpu": 310.0, "frames": 55.0, "longest": 30.0, "start": 1.5}
-    figures = {name: [turn, turn | {"steps": 280.0}, turn | {"steps": 100.0}] for name in STEPS}
+    turns = [turn, turn | {"steps": 280.0}, turn | {"steps": 100.0}]
+    figures = dict.fromkeys(("d_first_detach", "simultaneous"), turns)
     written = redrawn("playground", {"turns": figures}, tmp_path)
     assert "280 (100 to 300)" in written
     assert "steps a second, d_first_detach: 280, target at least 250: reached" in written
@@ -321,18 +227,6 @@ def test_a_batch_after_a_pause_is_judged_by_the_median_of_the_rounds(tmp_path: P
     assert "after a pause, of one without: 0.10, target at most 0.1: reached" in text
 
 
-@pytest.mark.slow
-def test_a_notebooks_cells_are_timed(tmp_path: Path) -> None:
-    notebook_times = script("notebook_times")
-    cells = [nbformat.v4.new_markdown_cell("# 1"), nbformat.v4.new_code_cell("import time\ntime.sleep(\n    0.3\n)")]
-    path = tmp_path / "00_short.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    row = notebook_times.measured(path, 1)
-    assert (row["notebook"], row["cells"]) == ("00_short", ["", "time.sleep("])
-    assert row["seconds"][0][1] >= 0.3
-    assert len(notebook_times.slowest(row)) == 2
-
-
 # the files of a result ------------------------------------------------------------------------------------------------
 
 
@@ -344,24 +238,6 @@ def test_a_gpus_figures_lie_beside_the_cpus(monkeypatch: pytest.MonkeyPatch, tmp
     results.write(results.stem(tmp_path, "throughput", "cuda"), {"a": 1})
     assert results.read(tmp_path / "throughput.nvidia-h200-sxm") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["throughput.nvidia-h200-sxm.json"]
-
-
-def test_without_figures_there_is_nothing_to_redraw(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"growth\.json is not there: measure first"):
-        script("growth").main(["--redraw", "--out", str(tmp_path)])
-
-
-def test_the_machine_is_described_without_its_name() -> None:
-    machine = script("benchlib.machine")
-    found = machine.machine()
-    assert found["threads"] == [torch.get_num_threads()]
-    assert found["cores"] >= 1
-    assert machine.platform.node() not in machine.described(found)
-
-
-def test_a_table_is_aligned() -> None:
-    table = script("benchlib.results").table(["", "ms"], [["a", 1], ["long", 22]])
-    assert table.splitlines() == ["|      | ms |", "| ---- | -: |", "| a    |  1 |", "| long | 22 |"]
 
 
 @pytest.mark.parametrize(

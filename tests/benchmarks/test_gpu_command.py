@@ -2,13 +2,12 @@
 
 import importlib
 import itertools
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from benchlib import gpu_report, inert, plain_cells
+from benchlib import gpu_report
 from benchlib.results import read
 
 pytestmark = pytest.mark.slow
@@ -71,40 +70,6 @@ def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "frames/s" in gpu_report.text_of_frames(rows)
 
 
-def test_cells_run_in_plain_python(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell that fails stops no other; its function's source can be read; an expected error is none."""
-    sources = {
-        "a": "def f():\n    return 1\n\nimport inspect\nassert 'return 1' in inspect.getsource(f)\nf()",
-        "b": "%matplotlib inline\n1 / 0",
-        "c": "raise ValueError",
-        "d": "assert f() == 1",
-    }
-    cells = [
-        {"cell_type": "code", "id": name, "source": source, "metadata": {"tags": ["raises-exception"] * (name == "c")}}
-        for name, source in sources.items()
-    ]
-    monkeypatch.setattr(plain_cells, "NOTEBOOKS", tmp_path)
-    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(inert, "install", list)
-    plain_cells.run_cells(gpu.keeper(tmp_path / "rows"), "x")
-    rows = read(tmp_path / "rows")["rows"]
-    assert [row["cell"] for row in rows if row["error"]] == ["b"]
-    assert "ZeroDivisionError" in rows[1]["error"]
-
-
-def test_a_part_that_does_not_end_is_stopped_and_keeps_what_it_has(
-    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = tmp_path / "slow.py"
-    slow.write_text("import time\ntime.sleep(600)\n")
-    monkeypatch.setattr(gpu, "__file__", str(slow))
-    assert gpu.run_apart([], seconds=0.5) == "stopped after 0 s"
-    keep = gpu.keeper(tmp_path / "part")
-    keep({"a": 1})
-    assert read(tmp_path / "part")["rows"] == [{"a": 1}]
-
-
 def test_the_whole_command_keeps_each_part_and_draws(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,13 +103,6 @@ def test_the_whole_command_keeps_each_part_and_draws(
     assert parts.keys() == rows.keys()
     assert parts["tests"]["commit"] == "def"
     assert parts["frames"]["commit"] == "abc"
-
-
-def test_figures_of_a_cpu_do_not_go_to_the_gpus(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    for folder in (gpu.HOME, gpu.HOME / "sub"):
-        with pytest.raises(SystemExit):
-            gpu.main(["--device", "cpu", "--out", str(folder)])
-        assert "figures of a CPU do not go to gpu/" in capsys.readouterr().err
 
 
 def test_the_command_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

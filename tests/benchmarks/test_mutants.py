@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchlib.mutants import PACKAGE, ROOMS, Mutant, PatternError, mutated, without_comments
-from mutants import chosen, live_now, put, run_tests, text
+from mutants import live_now, put, run_tests
 
 MUTANTS = [mutant for room in ROOMS.values() for mutant in room.mutants]
 STEP = """
@@ -73,18 +73,6 @@ def test_a_mutant_that_died_before_must_not_live_nor_go() -> None:
     assert live_now(now, before) == []
 
 
-def test_mutants_are_chosen_by_room_and_name() -> None:
-    assert {name: len(mutants) for name, mutants in chosen(None, None).items()} == {
-        name: len(room.mutants) for name, room in ROOMS.items()
-    }
-    assert list(chosen(["gan", "losses"], None)) == ["losses", "gan"]
-    assert {name: [m.name for m in mutants] for name, mutants in chosen(None, ["R2 at the reals"]).items()} == {
-        "losses": ["R2 at the reals"]
-    }
-    with pytest.raises(SystemExit, match="no mutant is called R3"):
-        chosen(None, ["R3"])
-
-
 def test_tests_kill_by_a_failure_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to load than the tests to run
     (tmp_path / "tests").mkdir()
@@ -107,13 +95,3 @@ def test_a_mistake_is_not_hidden_by_what_was_compiled_before(tmp_path: Path) -> 
     compiled = Path(py_compile.compile(str(module)))
     put(module, "x = 2\n")
     assert (module.read_text(), compiled.exists()) == ("x = 2\n", False)
-
-
-def test_the_table_says_what_lives_and_what_was_not_run() -> None:
-    figures = {"died": True, "by": "time", "seconds": 30.0}, {"died": False, "by": "", "seconds": 20.0}
-    names = "minimax: the sign of G's loss", "R2 at the reals"
-    written = text({"tests": {"losses": 10.0}, "mutants": dict(zip(names, figures, strict=True))})
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if "| losses" in line]
-    assert rows == [["losses", names[0], "yes", "time", "30.0"], ["losses", names[1], "NO", "-", "20.0"]]
-    assert "1 of 2 died, 1 of them by time; 58 of 60 were not run." in written
-    assert "In all 1 min." in written

@@ -100,30 +100,6 @@ def test_a_run_is_not_made_again_until_the_code_changes(seeds: Any, tmp_path: Pa
     )
 
 
-def test_turns_are_judged_one_by_one(seeds: Any) -> None:
-    """A turn that never varies does not hide one that does."""
-    pairs = [[[0, 1e-9, 1e-9], [0, value, value]] for value in (0.1, 0.9, 0.5)]
-    compared = {"cell": "last", "line": 1, "column": 0, "part": 0, "source": "a < b", "strict": True}
-    runs = [
-        {"notebook": "00", "seed": seed, "comparisons": [{**compared, "pairs": each}]}
-        for seed, each in enumerate(pairs)
-    ]
-    (found,) = seeds.list_margins(runs)
-    assert found["word"] == "BELOW 2 SD"
-    assert found["worst"] == 0.1
-    runs[1]["comparisons"][0]["pairs"].pop()  # not as many turns with each seed: the least of each
-    (found,) = seeds.list_margins(runs)
-    assert found["word"] == "deterministic"
-
-
-@pytest.mark.parametrize(
-    ("pairs", "values"),
-    [([(1, 3), (2, 3)], "1 2"), ([(1, 3), (1, 4)], "3 4"), ([(1, 3), (2, 4)], "1|3 2|4"), ([(1, 3)] * 2, "1|3")],
-)
-def test_the_side_that_varies_is_shown(pairs: list[tuple[float, float]], values: str) -> None:
-    assert script("notebook_seeds").show_values({"pairs": pairs}) == values
-
-
 @pytest.mark.parametrize(
     ("margins", "strict", "word"),
     [
@@ -148,19 +124,6 @@ def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
     for setup in ("seed = one", "seed = 0\nseed = 1"):
         with pytest.raises(ValueError, match="one line"):
             seeds.with_seed(notebook({"setup": setup}), 3)
-
-
-@pytest.mark.slow
-def test_a_kernel_that_dies_is_a_failure(seeds: Any, tmp_path: Path) -> None:
-    cells = {"setup": SETUP, "dies": "import os\nos._exit(1)", "last": LAST}
-    found = seeds.execute(notebook(cells), tmp_path)
-    assert [(each["cell"], each["error"]) for each in found["failures"]] == [("dies", "DeadKernelError")]
-    assert found["comparisons"] == [], "the cells after it cannot run"
-
-
-@pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3-4", [0, 3, 4])])
-def test_seeds_are_parsed(text: str, seeds: list[int]) -> None:
-    assert script("notebook_seeds").parse_seeds(text) == seeds
 
 
 # what is recorded -----------------------------------------------------------------------------------------------------
@@ -203,18 +166,6 @@ def test_what_is_recorded(test: str, pairs: dict[str, list[list[float]]]) -> Non
     found, error = run_instrumented(f"import math\nimport numpy as np\nimport torch\nassert {test}")
     assert error is None
     assert found == pairs
-
-
-def test_of_very_many_turns_the_worst_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    asserted, shown = script("benchlib.asserted"), []
-    monkeypatch.setattr(asserted, "display", lambda data, raw: shown.append(data[asserted.MIME]))
-    recorder = asserted.Recorder()
-    tree = asserted.Instrument(recorder).visit(ast.parse("for x in range(150):\n    assert x < 150"))
-    exec(compile(tree, "cell", "exec"), {asserted.NAME: recorder})
-    recorder.report()
-    recorder.report()
-    assert shown[0]["comparisons"][0]["pairs"] == [[149, 150, 1]]
-    assert shown[1]["comparisons"] == [], "each cell has its own"
 
 
 @pytest.mark.parametrize(
@@ -284,46 +235,3 @@ def failing(cell: str, error: str = "AssertionError") -> dict[str, str]:
 )
 def test_only_the_named_assertion_may_fail(failures: list[dict[str, str]], begins: str) -> None:
     assert script("notebook_seeds").judge_outcome(failures, {"fails": "last", "also": ["also"]}).startswith(begins)
-
-
-@pytest.mark.parametrize(
-    ("entry", "error"),
-    [
-        ({"cell": "nowhere"}, "no cell 'nowhere'"),
-        ({"fails": "nowhere"}, "no cell 'nowhere'"),
-        ({"old": "not there"}, "not in 'shaky'"),
-        ({"old": "> 0.2", "new": "> 0.5"}, "changes an assertion"),
-        ({"edits": [SHAKEN, SHAKEN]}, "not in 'shaky'"),
-    ],
-)
-def test_an_edit_that_cannot_be_made_is_an_error(seeds: Any, entry: dict[str, Any], error: str) -> None:
-    with pytest.raises(ValueError, match=error):
-        seeds.apply_edits(notebook(CELLS), {**SHAKEN, **entry})
-    assert error in seeds.run_refutation({"notebook": "00", **SHAKEN, **entry})["outcome"]
-
-
-def test_several_edits_are_made_together(seeds: Any) -> None:
-    changed = seeds.code_of(seeds.apply_edits(notebook(CELLS), {"fails": "last", "edits": [SHAKEN, NOTHING]}))
-    assert "0.1 + (seed" in changed["shaky"]
-    assert "low = 1" in changed["middle"]
-
-
-def test_the_claims_to_run_are_chosen(seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Any] = []
-
-    def fake(entry: dict[str, Any]) -> dict[str, Any]:
-        made.append(entry.get("claim"))
-        row = {"notebook": "00", "fails": "shaky", "why": "", "outcome": seeds.REFUTED, "claim": entry.get("claim", "")}
-        return {**row, "code": seeds.entry_digest(entry)}
-
-    monkeypatch.setattr(seeds, "run_refutation", fake)
-    (tmp_path / "00.toml").write_text(toml({"claim": 7, **SHAKEN}, {"claim": [8, 9], **SHAKEN}, SHAKEN))
-    out = ["--refute", "--out", str(tmp_path)]
-    seeds.main([*out, "--only", "00:9"])
-    assert made == [[8, 9]]
-    seeds.main(out)
-    assert made[1:] == [7, None]
-    seeds.main([*out, "--only", "00"])
-    assert made[3:] == [7, [8, 9], None]
-    with pytest.raises(SystemExit, match="no entry"):
-        seeds.main([*out, "--only", "01"])

@@ -20,7 +20,6 @@ import pytest
 import torch
 from benchlib import tables
 
-from gantutor.configs import CycleGANConfig
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.common import embedded_file
 from gantutor.data.sheets import read_sheet
@@ -265,15 +264,6 @@ def test_a_sign_test_without_differences_is_refused() -> None:
         sign_test([0.0, 0.0])
 
 
-def test_a_regrouped_norm_shares_its_mean_where_it_says() -> None:
-    """The mean over the images, and over the activations that share it, is 0 behind it; over fewer it is not."""
-    torch.manual_seed(0)
-    features = batchnorm_seeds.REGROUPED["batch, shared"][1]()(torch.randn(8, 256) + torch.arange(256)).view(8, 16, 16)
-    assert features.mean((0, 2)).abs().max() < 1e-5 < 0.1 < features.mean(0).abs().max()
-    units = batchnorm_seeds.REGROUPED["batch, per unit"][1]()(torch.randn(8, 16, 7, 7) + torch.arange(7))
-    assert units.mean(0).abs().max() < 1e-5
-
-
 # bf16, notebook 06 ---------------------------------------------------------------------------------------------------
 
 
@@ -304,41 +294,6 @@ def test_the_sheet_has_a_row_for_each_run_that_is_pictured() -> None:
     )
     assert embedded_file("cyclegan_ablations.webp").stat().st_size < 1_000_000
     assert sheet.flatten(2).std(-1).min() > 0.05, "an image is blank"
-
-
-def test_each_arm_is_a_config_with_one_part_changed() -> None:
-    recipe = CycleGANConfig()
-    for changes in cyclegan_ablations.ARMS.values():
-        assert all(getattr(recipe, name) != value for name, value in changes.items())
-        recipe.replace(**changes)
-
-
-def test_started_again_it_trains_nothing_and_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)  # of this process, for good
-    monkeypatch.setattr("sys.argv", ["cyclegan_ablations.py"])
-    sheet = cyclegan_ablations.TABLE.with_suffix(".webp")
-    before = cyclegan_ablations.TABLE.read_bytes(), sheet.read_bytes()
-    cyclegan_ablations.main()
-    assert (cyclegan_ablations.TABLE.read_bytes(), sheet.read_bytes()) == before
-    printed = capsys.readouterr().out
-    assert all(arm in printed for arm in cyclegan_ablations.ARMS)
-
-
-def test_an_aimed_change_stays_in_reach_and_does_harm() -> None:
-    torch.manual_seed(0)
-    back = torch.nn.Conv2d(3, 3, 3, padding=1)
-    image, target = 1.8 * torch.rand(2, 2, 3, 8, 8) - 0.9
-    reach = cyclegan_ablations.SETTINGS["reach"] / 127.5
-    harmed, noisy = (
-        cyclegan_ablations.aimed(back, image, target),
-        cyclegan_ablations.noisy(back, image, target),
-    )
-    for changed in (harmed, noisy):
-        assert (changed - image).abs().max() == pytest.approx(reach, rel=1e-3)
-    errors = [(back(x) - target).abs().mean() for x in (image, noisy, harmed)]
-    assert errors[2] > errors[0] + 3 * abs(errors[1] - errors[0])
 
 
 def test_without_the_cycle_the_way_back_is_lost() -> None:
@@ -456,34 +411,6 @@ def test_the_sheet_of_the_noise_has_a_row_for_each_arm() -> None:
     kept = pix2pix_noise.SETTINGS["sheet"]
     sheet = read_sheet("pix2pix_noise.webp")
     assert sheet.shape[:2] == (len(pix2pix_noise.ARMS), len(kept["sketches"]) * kept["draws"])
-
-
-def test_z_is_shown_to_G_alone() -> None:
-    model = pix2pix_noise.build_model("L1 + cGAN", 0)
-    A, B = torch.zeros(2, 2, 3, 64, 64)
-    low, high = (pix2pix_noise.with_z(A, torch.full((2,), z)) for z in (-1.0, 1.0))
-    assert not torch.equal(model.G(low), model.G(high))
-    model.D.eval()
-    assert torch.equal(model.logits(low, B), model.logits(high, B))
-
-
-def test_from_draw_to_draw_only_what_is_asked_for_changes() -> None:
-    model = pix2pix_noise.build_model("cGAN", 0)
-    A = torch.ones(2, 3, 64, 64)
-    state = {name: value.clone() for name, value in model.G.state_dict().items()}
-    for what in ("z", "dropout"):
-        first, second = pix2pix_noise.drawn_again(model, A, 2, what, 0)
-        assert not torch.equal(first, second)
-    again = pix2pix_noise.drawn_again(model, A, 2, "dropout", 1)  # another seed for z, which dropout's draws leave at 0
-    assert torch.equal(again[0], pix2pix_noise.drawn_again(model, A, 1, "dropout", 0)[0])
-    assert all(torch.equal(value, state[name]) for name, value in model.G.state_dict().items())
-
-
-def test_the_mean_colour_is_that_of_what_is_drawn() -> None:
-    pictures = torch.ones(1, 3, 2, 2)
-    pictures[0, :, 0, 0] = torch.tensor([0.1, 0.2, 0.3])
-    drawn = torch.tensor([[[True, False], [False, False]]])
-    assert torch.allclose(pix2pix_noise.mean_colours(pictures, drawn), torch.tensor([[0.1, 0.2, 0.3]]))
 
 
 # The paper's tables, notebook 04 --------------------------------------------------------------------------------------

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playground_twin import DOCS, served
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from gantutor.gan import GAN
+from gantutor.ledger import trace
 from gantutor.losses import LOSSES
+from gantutor.models import mlp_points
 from gantutor.pitfalls import PITFALLS
 from gantutor.plots import COLOURS
 from gantutor.steps import STEPS
@@ -217,9 +221,33 @@ def test_switches(visit: Any) -> None:
     assert "#step=d_first_retain_graph" in seen.page.url
 
 
+def what_the_ledger_finds(pitfall: str) -> str:
+    """The first sentence of the one finding in the second step of a pitfall, without its code spans."""
+    torch.manual_seed(0)
+    gan = GAN.with_adam(*mlp_points())
+    step, batch = PITFALLS[pitfall].step, (torch.randn(8, 2), torch.randn(8, 2))
+    step(gan, *batch)
+    (finding,) = trace(step, gan, *batch).findings
+    return finding.what.replace("`", "")
+
+
+def test_a_gradient_that_nothing_clears(visit: Any) -> None:
+    seen = visit("step=d_first_no_zero_grad_D")
+    expect(seen.note(5)).to_contain_text(what_the_ledger_finds("d_first_no_zero_grad_D"))
+    expect(seen.page.locator(".group").first.locator(".from-earlier")).to_be_visible()
+
+
+def test_weights_that_are_no_numbers_break_nothing(visit: Any) -> None:
+    seen = visit("step=simultaneous&loss=wgan&optimizer=sgd&lr_G=1&lr_D=1")
+    expect(seen.page.locator(".legend")).to_contain_text("NaN")
+    seen.trains_on()
+    seen.page.get_by_role("button", name="Reset").click()
+    seen.trains_on()
+
+
 def test_what_a_wrong_gradient_is_made_of(visit: Any) -> None:
     seen = visit("step=d_first_early_zero_grad")
-    expect(seen.note(10)).to_contain_text("G is moved by d_loss, too. Nothing raises.")
+    expect(seen.note(10)).to_contain_text(f"{what_the_ledger_finds('d_first_early_zero_grad')} Nothing raises.")
     group = seen.page.locator(".group").nth(1)
     expect(group).to_contain_text("opt_G.step() moves G by")
     expect(group.locator(".from-d_loss")).to_be_visible()

@@ -1,16 +1,14 @@
 """Predictions: the guess, the answer that stays hidden until then, and what a notebook keeps of both."""
 
 import json
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from IPython.core.interactiveshell import InteractiveShell
 
 from gantutor import checks
-from gantutor.checks.result import GUESS, Prediction, live_buttons
+from gantutor.checks.result import GUESS, Prediction
 from gantutor.lab.prediction_buttons import Buttons
 
 QUESTION, OPTIONS, WHY = (
@@ -77,58 +75,10 @@ def test_options_that_are_no_choice_and_answers_that_are_no_option_are_refused()
     assert (asked.guess, asked.answer) == (None, None)
 
 
-Shown = list[dict[str, Any]]  # `display`'s messages: data, place, update
-
-
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    """In a shell that looks like a notebook's, what is displayed."""
-    shell = InteractiveShell()
-    shell.kernel = object()
-    found: Shown = []
-
-    def publish(data: dict[str, Any], *_: Any, transient: Any = None, update: bool = False, **__: Any) -> None:
-        found.append({"data": data, "place": (transient or {}).get("display_id"), "update": update})
-
-    monkeypatch.setattr(shell.display_pub, "publish", publish)
-    monkeypatch.setattr(InteractiveShell, "_instance", shell)
-    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
-    return found
-
-
-def test_a_notebook_holds_the_question_the_guess_and_the_answer(shown: Shown) -> None:
-    asked = checks.predict(QUESTION, OPTIONS)
-    question, place = shown
-    assert question["data"]["text/plain"] == f"{QUESTION}\n  - G\n  - D\n  - both"
-    assert "application/vnd.jupyter.widget-view+json" in question["data"]
-    assert place["data"] == {"text/plain": "No guess yet.", "text/html": ""}
-
-    answer = asked.reveal("D", WHY)
-    answer._ipython_display_()
-    assert [message["data"]["text/plain"] for message in shown[2:]] == ["No guess yet.", str(answer)]
-    assert "given" not in str(shown)
-    del shown[:]
-
-    asked.choose("D")
-    kept, said = shown
-    assert (kept["place"], kept["update"], said["update"]) == (place["place"], True, True)
-    assert kept["data"][GUESS] == {"question": QUESTION, "guess": "D"}
-    assert kept["data"]["text/plain"] == "Your guess: D"
-    assert said["data"][GUESS] == {"question": QUESTION, "guess": "D", "right": True}
-    assert f"<b>✓ Right.</b> You chose D. {WHY}" in said["data"]["text/html"]
-
-
-def test_code_and_signs_of_html_in_an_answer(shown: Shown) -> None:
-    asked = checks.predict("a `<` b?", ["`a < b`", "no"]).choose("no")
+def test_code_and_signs_of_html_in_an_answer() -> None:
+    asked = Prediction("a `<` b?", ["`a < b`", "no"]).choose("no")
     html = asked.reveal("`a < b`", "As `a` & b say.")._bundle()["text/html"]
     assert "You chose no; the run says <code>a &lt; b</code>. As <code>a</code> &amp; b say." in html
-
-
-def test_without_widgets_the_question_is_text(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gantutor.lab.prediction_buttons", None)  # as if anywidget could not be imported
-    assert live_buttons(Prediction(QUESTION, OPTIONS)) == {}
-    checks.predict(QUESTION, OPTIONS)
-    assert set(shown[0]["data"]) == {"text/plain"}
 
 
 def test_the_browser_is_told_nothing_of_the_truth_before_a_guess() -> None:

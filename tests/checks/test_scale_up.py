@@ -15,7 +15,6 @@ from torch import Tensor
 from gantutor import checks
 from gantutor.checks.scale_up import (
     EXAMPLES,
-    LIMIT_NAMES,
     PARTS,
     SHARE_COUNTS,
     Machine,
@@ -48,21 +47,6 @@ def test_a_wrong_factor_is_found(place: int, factor: float) -> None:
         return slowest(*counts)
 
     assert not checks.limit(wrong).passed
-
-
-def test_other_forms_of_the_right_limit() -> None:
-    def by_comparisons(flops: float, bytes: float, launches: int, machine: Machine) -> str:
-        a, b, c = flops / machine.flops["float32"], bytes / machine.bandwidth, launches * machine.overhead
-        if a > b and a > c:
-            return "arithmetic"
-        return "memory" if b > c else "launches"
-
-    def by_numpy(flops: float, bytes: float, launches: int, machine: Machine) -> Any:
-        rates = np.array([1 / machine.overhead, machine.flops["float32"], machine.bandwidth])
-        return np.array(LIMIT_NAMES)[np.argmin(rates / np.array([launches, flops, bytes]))]
-
-    assert checks.limit(by_comparisons).passed
-    assert checks.limit(by_numpy).passed
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -99,16 +83,10 @@ def averaged_in_place(gradients: list[Tensor], counts: list[int]) -> Tensor:
     return total / whole
 
 
-@pytest.mark.parametrize(
-    "right",
-    [
-        lambda gradients, counts: np.average([g.numpy() for g in gradients], axis=0, weights=counts),
-        lambda gradients, counts: torch.stack(gradients).T.float() @ (torch.tensor(counts) / sum(counts)),
-        averaged_in_place,
-    ],
-)
-def test_other_forms_of_the_right_average(right: Callable[..., Any]) -> None:
-    assert checks.averaged(right).passed
+def test_other_forms_of_the_right_average() -> None:
+    by_numpy = lambda gradients, counts: np.average([g.numpy() for g in gradients], axis=0, weights=counts)  # noqa: E731
+    assert checks.averaged(by_numpy).passed
+    assert checks.averaged(averaged_in_place).passed
 
 
 # A checkpoint ---------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def test_every_class_occurs_and_has_a_name_and_a_colour_of_its_own(houses: Drawn
         assert all(always <= set(scene.ravel().tolist()) for scene in labels)
         assert all(0.1 < (labels == label).any((1, 2)).mean() < 1 for label in sometimes)
     assert (FACADE_CLASSES[WINDOW].name, MAP_CLASSES[WATER].name) == ("window", "water")
+    assert (towns[0] == WATER).mean() > 0.03, "rivers, not only ponds"
 
 
 def test_the_parts_of_a_house_are_where_they_belong(houses: Drawn) -> None:

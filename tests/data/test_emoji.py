@@ -1,7 +1,6 @@
 """The emoji sets: matched, split by whole emoji, in the colours of the palette; and the script that builds the file."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,17 +43,9 @@ def as_bytes(images: torch.Tensor) -> set[bytes]:
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-def test_no_skin_tones_genders_letters_or_flags(arrays: Arrays) -> None:
-    codes = [code.decode() for code in arrays["codes"]]
-    assert len(set(codes)) == len(codes) == sum(SPLITS.values())
-    points = {point for code in codes for point in code.split("-")}
-    assert not points & {"fe0f", "20e3", "2640", "2642", *(f"1f3f{tone}" for tone in "bcdef")}
-    numbers = {int(point, 16) for point in points}
-    assert not numbers & {*range(0x80), *range(0x1F100, 0x1F270)}, "ASCII, enclosed letters, letters of flags"
-    assert not [code for code in codes if re.match("1f46[89]-200d", code)]
-    assert {"1f340", "1f98a", "1f9d1-200d-1f33e"} <= set(codes), "the clover, the fox, the farmer"
+def test_the_licence_counts_the_emoji_and_names_their_packages(arrays: Arrays) -> None:
     licence = FILE.with_suffix(".LICENSE.txt").read_text(encoding="utf-8")
-    assert f"{len(codes):,} emoji" in licence
+    assert f"{len(arrays['codes']):,} emoji" in licence
     assert all(f"{name} {version}" in licence for name, version in SCRIPT.VERSIONS.items())
 
 
@@ -67,6 +58,7 @@ def test_the_emoji_are_what_the_script_builds(arrays: Arrays) -> None:
     assert common.checksum(SCRIPT.build(source)) == common.checksum(arrays)
 
 
+@pytest.mark.slow
 def test_without_its_sources_the_script_leaves_the_file_alone(tmp_path: Path) -> None:
     before = FILE.stat().st_mtime_ns
     environment = {**os.environ, "GANTUTOR_DATA": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
@@ -120,20 +112,8 @@ def test_flat_and_shaded_are_one_drawing_on_white(sets: dict[str, Pairs]) -> Non
     assert (both / either).median() > 0.9
     right, wrong = ((held_out.A.float() - B.float()).abs().mean((1, 2, 3)) for B in (held_out.B, held_out.B.roll(1, 0)))
     assert (right < wrong).float().mean() > 0.95, "each is nearer to its own partner than to another"
-    changed = (held_out.A.int() - held_out.B.int()).abs().amax(1) > 8  # of 255: what can be seen
-    assert not changed[(held_out.A.amin(1) == 255) & (held_out.B.amin(1) == 255)].any(), "the paper stays"
     for images in (held_out.A, held_out.B, judged(sets["sketch"]).A):
         assert (images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 255).float().mean() > 0.97
-
-
-def test_a_sketch_is_thin_and_black_where_the_colour_changes(sets: dict[str, Pairs]) -> None:
-    sketch, levels = sets["sketch"].A, sets["flat"].A.float()
-    assert torch.equal(sketch[:, :1].expand_as(sketch), sketch)
-    ink = 1 - sketch[:, 0].float() / 255
-    assert 0.05 < ink.mean() < 0.25
-    steps = torch.zeros_like(ink)
-    steps[:, :, 1:-1] = (levels[:, :, :, 2:] - levels[:, :, :, :-2]).abs().amax(1)
-    assert steps[ink > 0.9].mean() > 5 * steps[ink < 0.1].mean()
 
 
 def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pairs]) -> None:
@@ -153,6 +133,7 @@ def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pai
 # The palette ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_palette_is_the_commonest_colours(arrays: Arrays) -> None:
     found = SCRIPT.commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
     assert found == [label.colour for label in EMOJI_COLOURS]

@@ -66,6 +66,7 @@ def digits(**options: object) -> Images:
     return data
 
 
+@pytest.mark.slow
 def test_the_embedded_digits_are_what_the_script_builds(built: dict[str, np.ndarray]) -> None:
     assert common.checksum(built) == common.checksum(common.read_npz(REPOSITORY / "data" / "digits.npz"))
 

@@ -124,13 +124,14 @@ def test_each_pair_is_mirrored_left_and_right_on_its_own_and_half_of_them_are() 
 
 @pytest.mark.parametrize(("size", "enlarged"), [(64, 72), (256, 286)])
 def test_jitter_enlarges_as_the_paper_does_and_cuts_everywhere(size: int, enlarged: int) -> None:
-    ramp = torch.linspace(-1, 1, size).expand(200, 1, size, size)  # the column as a value
-    (cut,) = augment([ramp], [True], seeded(), flip=False, jitter=True)
-    assert cut.shape == ramp.shape
-    whole = torch.nn.functional.interpolate(ramp[:1], (enlarged, enlarged), mode="nearest-exact")[0, 0, 0]
-    windows = {tuple(whole[left : left + size].tolist()): left for left in range(enlarged - size + 1)}
-    found = {windows[tuple(row.tolist())] for row in cut[:, 0, 0]}
-    assert found == set(windows.values()), "every place is cut at, the first and the last, too"
+    ramp = torch.linspace(-1, 1, size)
+    columns = ramp.expand(400, 1, size, size)  # the column as a value, and the row
+    (cut,) = augment([torch.cat([columns, columns.mT], dim=1)], [True], seeded(), flip=False, jitter=True)
+    whole = torch.nn.functional.interpolate(ramp[None, None], enlarged, mode="nearest-exact")[0, 0]
+    windows = {tuple(whole[place : place + size].tolist()): place for place in range(enlarged - size + 1)}
+    for lines in (cut[:, 0, 0], cut[:, 1, :, 0]):
+        found = {windows[tuple(line.tolist())] for line in lines}
+        assert found == set(windows.values()), "every place is cut at, the first and the last, too"
 
 
 def test_jitter_cuts_several_batches_alike_each_image_elsewhere() -> None:

@@ -39,6 +39,7 @@ def test_what_a_benchmark_writes_is_read_in_its_place(folder: Path) -> None:
     assert (read - images).abs().max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_damaged_sheet_and_another_side_are_said(folder: Path) -> None:
     whole = to_sheet(IMAGES, columns=7)
     for name, content, side in (("text.webp", b"<html>", 16), ("half.webp", whole[:-1], 16), ("whole.webp", whole, 15)):

@@ -221,7 +221,7 @@ def test_time_is_the_median_after_a_first_run_that_does_not_count(capsys: pytest
 
     found = cost(step, build("points"), *draw("points")[0], repeats=3)
     assert (found.repeats, found.device_bytes) == (3, None)
-    assert 0 < found.milliseconds < 1000
+    assert found.milliseconds > 0
     assert capsys.readouterr().out.count("run") == 1 + 3 + 1
     with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
         cost(step, build("points"), repeats=0)

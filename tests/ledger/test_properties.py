@@ -266,6 +266,7 @@ def backward(tensor: Tensor, networks: dict[str, nn.Module]) -> tuple[str, set[s
     return ALIVE, reached
 
 
+@pytest.mark.slow
 @few
 @given(programs())
 def test_a_cost_is_the_sum_of_its_parts(program: Program) -> None:

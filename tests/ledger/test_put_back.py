@@ -3,6 +3,7 @@
 import copy
 import functools
 import random
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from gantutor.ledger import trace, watching
 from gantutor.ledger.reach import Reach, Snapshot
+from gantutor.ledger.records import OptimizerStep
 
 
 class Model:
@@ -181,3 +183,14 @@ def test_an_attribute_is_not_taken_for_a_global_of_that_name() -> None:
     reach = Reach.of(uses_its_own_D, (SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1)),), {})
     assert list(reach.players) == ["G", "D"]
     assert reach.players["D"].module is not D
+
+
+def test_an_optimizer_that_steps_in_another_thread_is_nobody_of_the_step() -> None:
+    other = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+
+    def waits(net: nn.Module) -> None:
+        thread = threading.Thread(target=other.step)
+        thread.start()
+        thread.join()
+
+    assert not any(line.of(OptimizerStep) for line in trace(waits, nn.Linear(1, 1)).lines)

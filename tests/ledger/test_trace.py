@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -28,7 +28,6 @@ from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
 from gantutor.ledger.recorder import Watch
 from gantutor.ledger.records import count
 from gantutor.ledger.source import Source
-from gantutor.models import dcgan
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
 
@@ -310,24 +309,26 @@ def test_a_step_that_takes_another_way_in_the_clocks_run_keeps_its_lines(tmp_pat
     assert (len(record.lines), record.timed) == (2, False)
 
 
-def test_watching_takes_no_time() -> None:
+def test_watching_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
     def step(gan: GAN, real: Tensor, z: Tensor) -> None:
         gan.G(z).sum().backward()
-        seen.append((0, 0.0))
+        now[0] += 1
 
     def slow(frame: FrameType) -> None:
-        time.sleep(0.3 if frame.f_code.co_name == "backward" else 0)
+        now[0] += 10 * (frame.f_code.co_name == "backward")
 
     seen: list[tuple[int, float]] = []
 
     def after(line: int, frame: FrameType, milliseconds: float) -> None:
-        time.sleep(0.3)
-        seen.append((line, milliseconds))
+        seen.append((line - step.__code__.co_firstlineno, milliseconds))
+        now[0] += 10
 
     with Watch(Source.of(step), after, enter=slow).on():
         step(build("points"), *draw("points")[0])
-    assert [line for line, _ in seen if line] == [step.__code__.co_firstlineno + i for i in (1, 2)]
-    assert all(milliseconds < 280 for _, milliseconds in seen)
+    assert seen == [(1, 0.0), (2, 1000.0)]
 
 
 # Gradients
@@ -526,27 +527,6 @@ def test_one_stages_leaf_holds_a_gradient() -> None:
     assert received.gradient_norm > 0
 
 
-def in_place(gan: GAN, real: Tensor, z: Tensor) -> None:
-    fake = gan.G(z).tanh()
-    also, fakes = fake, {"now": [fake.sum()]}
-    with torch.no_grad():
-        fake.clamp_(-0.1, 0.1)
-    fakes["now"][0].backward()
-    del also
-
-
-def test_a_local_tensor_changed_in_place_is_named() -> None:
-    record = traced(in_place)
-    changed = at(record, "fake.clamp_")
-    assert changed.tensors["fakes['now'][0]"].culprit == "fake"
-    assert isinstance(record.error, RuntimeError)
-    first = in_place.__code__.co_firstlineno
-    assert record.diagnosis == (
-        f"Line {first + 5}, `fakes['now'][0].backward()`, goes back through the graph of `fake`, which needs `fake` as "
-        f"it was on line {first + 1}, but line {first + 4}, `fake.clamp_(-0.1, 0.1)`, has changed it in place since."
-    )
-
-
 class Doubled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -572,44 +552,6 @@ def test_an_autograd_function_of_ones_own() -> None:
     assert (before.tensors["fake"].state, after.tensors["fake"].state) == (ALIVE, FREED)
     grown = before.saved_bytes - at(record, "hidden = ").saved_bytes
     assert grown == 6 * 2 * 8
-
-
-@dataclass
-class FourNetworks:
-    """As a CycleGAN has them: two generators share an optimizer, and old fakes are kept in a list."""
-
-    G_AB: nn.Module
-    G_BA: nn.Module
-    D_A: nn.Module
-    opt_G: torch.optim.Optimizer
-    pool: list[Tensor] = field(default_factory=list)
-
-
-def cycle(model: FourNetworks, real_A: Tensor) -> dict[str, Tensor]:
-    fake_B = model.G_AB(real_A)
-    rec_A = model.G_BA(fake_B)
-    model.pool.append(rec_A)  # with its graph: a leak
-    loss = (rec_A - real_A).abs().mean() + model.D_A(rec_A).mean()
-    model.opt_G.zero_grad()
-    loss.backward()
-    model.opt_G.step()
-    return {"loss": loss.detach()}
-
-
-def test_a_model_that_the_ledger_has_never_heard_of() -> None:
-    torch.manual_seed(0)
-    G_AB, G_BA, D_A = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1)
-    optimizer = torch.optim.SGD([*G_AB.parameters(), *G_BA.parameters()], lr=0.1)
-    record = trace(cycle, FourNetworks(G_AB, G_BA, D_A, optimizer), torch.randn(5, 3))
-    assert record.error is None
-    assert list(record.before) == ["G_AB", "G_BA", "D_A"]
-    end = record.lines[-1]
-    assert {name: state.changed for name, state in at(record, "model.opt_G.step").networks.items()} == {
-        "G_AB": True, "G_BA": True, "D_A": False
-    }  # fmt: skip
-    assert at(record, "loss = ").tensors["loss"].reaches == ("G_AB", "G_BA", "D_A")
-    assert at(record, "model.pool").tensors["model.pool[0]"].state == ALIVE
-    assert end.tensors["model.pool[0]"].state == FREED
 
 
 # Bytes
@@ -828,17 +770,6 @@ def test_other_errors_are_kept_and_not_diagnosed() -> None:
     assert "grad can be implicitly created only for scalar outputs" in str(record.error)
     assert record.diagnosis == ""
     assert record.lines[-1].text == "fake.backward()"
-
-
-# Speed
-
-
-def test_a_dcgan_step_is_traced_in_a_second() -> None:
-    torch.manual_seed(0)
-    gan = GAN.with_adam(*dcgan())
-    start = time.process_time()
-    trace(d_first_detach, gan, torch.rand(64, 1, 28, 28), torch.randn(64, 64))
-    assert time.process_time() - start < 1
 
 
 def raising_from_another(gan: GAN, real: Tensor, z: Tensor) -> None:

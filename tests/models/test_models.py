@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
 
-from gantutor.models import MODELS, NORMS_D, NORMS_G, dcgan, dcgan_init, mlp_classic, mlp_points
+from gantutor.models import MODELS, NORMS_D, NORMS_G, dcgan, mlp_classic, mlp_points
 
 # Shapes each model must draw; a model that is not listed is tested at its default shape.
 SHAPES = {
@@ -128,19 +128,6 @@ def test_dcgan_weights_start_as_in_the_paper(norm_D: str) -> None:
         assert start.mean().item() == pytest.approx(wanted_mean, abs=5 * 0.02 / math.sqrt(n))
         assert start.std().item() == pytest.approx(0.02, rel=5 / math.sqrt(2 * n))
         assert module.bias is None or not module.bias.any()
-
-
-def test_dcgan_init_starts_any_network_in_place() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 64, 4), nn.BatchNorm2d(64), nn.Linear(4, 4))
-    network[1].bias.data.fill_(5)
-    linear = network[2].weight.clone()
-    dcgan_init(network)
-    assert network[0].weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert network[1].weight.mean().item() == pytest.approx(1, abs=0.02)
-    assert not network[0].bias.any()
-    assert not network[1].bias.any()
-    assert torch.equal(network[2].weight, linear), "the paper's networks have none"
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,7 +1,6 @@
 """The reference implementation: its names, shapes and functions are ours, and its checkpoints load or are refused."""
 
 import copy
-import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,44 +17,29 @@ Shapes = dict[str, tuple[int, ...]]
 # Names, shapes and functions ------------------------------------------------------------------------------------------
 
 
-def unet_names(levels: int, width: int) -> Shapes:
-    """The reference's weights of convolutions and norms, by name and shape, three channels to three.
-
-    What its blocks hold, in order, where "inside" is the next block. The outermost: conv, inside, relu, conv, tanh.
-    Those in between: leaky, conv, norm, inside, relu, conv, norm. The innermost: leaky, conv, relu, conv, norm.
-    """
-    channels = [width * 2 ** min(level, 3) for level in range(levels)]
-    shapes: Shapes = {"model.model.0.weight": (channels[0], 3, 4, 4)}
-    for level in range(1, levels):
-        block = "model.model.1" + ".model.3" * (level - 1)
-        outer, inner = channels[level - 1], channels[level]
-        innermost = level == levels - 1
-        conv, norm = (3, 4) if innermost else (5, 6)
-        shapes[f"{block}.model.1.weight"] = (inner, outer, 4, 4)
-        if not innermost:
-            shapes |= {f"{block}.model.2.{part}": (inner,) for part in ("weight", "bias")}
-        shapes[f"{block}.model.{conv}.weight"] = (inner if innermost else 2 * inner, outer, 4, 4)
-        shapes |= {f"{block}.model.{norm}.{part}": (outer,) for part in ("weight", "bias")}
-    return shapes | {"model.model.3.weight": (2 * width, 3, 4, 4), "model.model.3.bias": (3,)}
-
-
-def resnet_names(blocks: int, width: int) -> Shapes:
-    """The reference's weights and biases with InstanceNorm, which has none of its own, by name and shape."""
-    wide, first = 4 * width, 10 + blocks
-    shapes: Shapes = {"model.1.weight": (width, 3, 7, 7)}
-    shapes |= {"model.4.weight": (2 * width, width, 3, 3), "model.7.weight": (wide, 2 * width, 3, 3)}
-    for block in range(10, first):
-        shapes |= {f"model.{block}.conv_block.{place}.weight": (wide, wide, 3, 3) for place in (1, 5)}
-    transposed = {
-        f"model.{first}.weight": (wide, 2 * width, 3, 3),
-        f"model.{first + 3}.weight": (2 * width, width, 3, 3),
-    }
-    last = {f"model.{first + 7}.weight": (3, width, 7, 7)}
-    biases = {name.replace("weight", "bias"): (shape[0],) for name, shape in {**shapes, **last}.items()}
-    biases |= {name.replace("weight", "bias"): (shape[1],) for name, shape in transposed.items()}
-    return shapes | transposed | last | biases
-
-
+UNET_16 = {  # UnetGenerator(3, 3, num_downs=4, ngf=4) of the reference, norm "batch"
+    "model.model.0.weight": (4, 3, 4, 4),
+    "model.model.1.model.1.weight": (8, 4, 4, 4),
+    "model.model.1.model.2.weight": (8,), "model.model.1.model.2.bias": (8,),
+    "model.model.1.model.3.model.1.weight": (16, 8, 4, 4),
+    "model.model.1.model.3.model.2.weight": (16,), "model.model.1.model.3.model.2.bias": (16,),
+    "model.model.1.model.3.model.3.model.1.weight": (32, 16, 4, 4),
+    "model.model.1.model.3.model.3.model.3.weight": (32, 16, 4, 4),
+    "model.model.1.model.3.model.3.model.4.weight": (16,), "model.model.1.model.3.model.3.model.4.bias": (16,),
+    "model.model.1.model.3.model.5.weight": (32, 8, 4, 4),
+    "model.model.1.model.3.model.6.weight": (8,), "model.model.1.model.3.model.6.bias": (8,),
+    "model.model.1.model.5.weight": (16, 4, 4, 4),
+    "model.model.1.model.6.weight": (4,), "model.model.1.model.6.bias": (4,),
+    "model.model.3.weight": (8, 3, 4, 4), "model.model.3.bias": (3,),
+}  # fmt: skip
+RESNET_1 = {  # ResnetGenerator(3, 3, ngf=4, n_blocks=1), norm "instance", which has no weights of its own
+    "model.1.weight": (4, 3, 7, 7), "model.1.bias": (4,),
+    "model.4.weight": (8, 4, 3, 3), "model.4.bias": (8,), "model.7.weight": (16, 8, 3, 3), "model.7.bias": (16,),
+    "model.10.conv_block.1.weight": (16, 16, 3, 3), "model.10.conv_block.1.bias": (16,),
+    "model.10.conv_block.5.weight": (16, 16, 3, 3), "model.10.conv_block.5.bias": (16,),
+    "model.11.weight": (16, 8, 3, 3), "model.11.bias": (8,), "model.14.weight": (8, 4, 3, 3), "model.14.bias": (4,),
+    "model.18.weight": (3, 4, 7, 7), "model.18.bias": (3,),
+}  # fmt: skip
 NAMES_OF_70 = {  # NLayerDiscriminator(6, ndf=4, n_layers=3) of the reference, norm "batch"
     "model.0.weight": (4, 6, 4, 4), "model.0.bias": (4,),
     "model.2.weight": (8, 4, 4, 4), "model.3.weight": (8,), "model.3.bias": (8,),
@@ -73,9 +57,8 @@ NAMES_OF_PIXEL = {  # PixelDiscriminator(6, ndf=4)
 @pytest.mark.parametrize(
     ("network", "names"),
     [
-        (unet(64, width=4), unet_names(6, 4)),
-        (unet(256, width=4), unet_names(8, 4)),
-        (resnet(6, width=4), resnet_names(6, 4)),
+        (unet(16, width=4), UNET_16),
+        (resnet(1, width=4), RESNET_1),
         (patchgan(6, 3, 4), NAMES_OF_70),
         (patchgan(6, 0, 4), NAMES_OF_PIXEL),
     ],
@@ -85,9 +68,13 @@ def test_names_and_shapes_are_the_reference_s(network: nn.Module, names: Shapes)
 
 
 def test_the_papers_networks_have_as_many_weights_as_the_reference_s() -> None:
-    weights = [sum(math.prod(shape) for shape in names.values()) for names in (unet_names(8, 64), resnet_names(9, 64))]
-    assert weights == [54_413_955, 11_378_179]  # counted in unet_256, norm "batch", and resnet_9blocks, norm "instance"
-    assert sum(p.numel() for p in patchgan().parameters()) == 2_768_705  # netD "basic"
+    with torch.device("meta"):
+        networks = (
+            unet(256),
+            resnet(9),
+            patchgan(),
+        )  # unet_256, norm "batch"; resnet_9blocks, "instance"; netD "basic"
+    assert [sum(p.numel() for p in each.parameters()) for each in networks] == [54_413_955, 11_378_179, 2_768_705]
     channels = [p.shape[0] for p in patchgan(6, 5, 4).parameters() if p.dim() == 4]
     assert channels == [4, 8, 16, 32, 32, 32, 1], "they double up to eight times the width"
 

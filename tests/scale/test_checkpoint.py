@@ -1,13 +1,10 @@
 """Checkpoints: a run that was saved, stopped or killed goes on bit for bit; and what goes wrong loses nothing."""
 
 import copy
-import json
 import os
 import re
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +201,37 @@ def test_a_disk_that_does_not_take_it_leaves_the_old_checkpoint(saved: Path) -> 
     assert read_checkpoint(saved)["state"]["t"] == 4
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its name only when it is on the disk; what a kill leaves over is overwritten next time."""
+    run, old, sync, done = after(CONFIGS["gan"], 4), saved.read_bytes(), os.fsync, []
+
+    class KilledError(BaseException):
+        """As a signal that cannot be caught."""
+
+    def kill_at(moment: int) -> Callable[[int], None]:
+        def killed(file: int) -> None:
+            done.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+            if len(done) == moment:
+                os.ftruncate(file, 100) if moment == 1 else None
+                raise KilledError
+            sync(file)
+
+        return killed
+
+    monkeypatch.setattr(Path, "unlink", lambda path: None)  # nobody cleans up after a kill
+    for moment, left, steps in ((1, True, 3), (2, False, 4)):  # half written; renamed
+        done.clear()
+        monkeypatch.setattr(os, "fsync", kill_at(moment))
+        with pytest.raises(KilledError):
+            save_checkpoint(saved, run, CONFIG)
+        assert saved.with_name("latest.pt.tmp").exists() is left
+        assert read_checkpoint(saved)["state"]["t"] == steps
+        assert (saved.read_bytes() == old) is left
+    assert done == ["latest.pt.tmp", saved.parent.name]
+    assert os.listdir(saved.parent) == ["latest.pt"]
+
+
 def test_what_should_not_be_saved_leaves_the_old_checkpoint(saved: Path) -> None:
     old, run = saved.read_bytes(), CONFIGS["gan"].start()
     with pytest.raises(CheckpointError, match=r"nowhere/x\.pt was not written: No such file or directory"):
@@ -317,79 +345,3 @@ def test_the_checkpoint_of_another_model(saved: Path) -> None:
     content["state"]["model"]["parts"]["opt_D"]["state"][0]["exp_avg"] = torch.zeros(7)
     torch.save(content, saved)
     refused(saved, CONFIGS["gan"].start(), CONFIG, r"exp_avg is \(7,\), its parameter \(8, 2\)")
-
-
-# Killed ---------------------------------------------------------------------------------------------------------------
-
-STEPS, EVERY = 12, 3  # steps of a run, and between two checkpoints
-KILLS: dict[str, list[int | str]] = {  # at a step, or within the first save that a process makes
-    "gan": [2, 4, "half written", "written", "renamed", 10],
-    "pix2pix": [5, "written", 11],
-    "cyclegan": [5, 11],
-}
-
-
-def live(kind: str, path: Path, kill: int | str | None = None) -> None:
-    """In a process of its own: train to the end from where the checkpoint is, or until the kill."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        left = path.with_name(f"{path.name}.tmp").exists()
-        print(json.dumps([kind, kill, os.WTERMSIG(status) if os.WIFSIGNALED(status) else status, left]), flush=True)
-        return
-    sync, calls = os.fsync, iter(range(99))
-
-    def fsync(file: int) -> None:
-        call = next(calls)  # each save syncs the file, then the folder
-        if kill == "half written":
-            os.ftruncate(file, os.fstat(file).st_size // 2)
-        if isinstance(kill, str) and call == (1 if kill == "renamed" else 0):
-            os.kill(os.getpid(), signal.SIGKILL)
-        sync(file)
-
-    os.fsync = fsync
-    torch.manual_seed(0)
-    run = CONFIGS[kind].replace(**({} if kind == "gan" else {"steps": STEPS})).start()
-    if path.exists():
-        load_checkpoint(path, run, CONFIG)
-    while run.t < STEPS:
-        run.step()
-        if run.t == kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if run.t % EVERY == 0:
-            save_checkpoint(path, run, CONFIG)
-    os._exit(0)
-
-
-def kill_and_go_on(folder: Path) -> None:
-    """Every kind of run without and with kills, each life in a fork of this process, which imports torch only once.
-
-    This process must not train itself: autograd's threads do not survive a fork.
-    """
-    torch.set_num_threads(1)
-    CONFIGS["gan"].start()  # torch imports a good deal more for its first optimizer
-    for kind, kills in KILLS.items():
-        live(kind, folder / f"{kind}-whole.pt")
-        for kill in [*kills, None]:
-            live(kind, folder / f"{kind}.pt", kill)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
-def test_a_run_that_was_killed_ends_bit_for_bit_where_an_uninterrupted_one_ends(tmp_path: Path) -> None:
-    program = f"import test_checkpoint as t; t.kill_and_go_on(t.Path({str(tmp_path)!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert not done.returncode, done.stderr
-    lives = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [life[2] for life in lives] == [0 if life[1] is None else signal.SIGKILL for life in lives], done.stderr
-    assert [life[3] for life in lives if isinstance(life[1], str)] == [True, True, False, True]
-    for kind in KILLS:
-        wanted = read_checkpoint(tmp_path / f"{kind}-whole.pt")
-        assert wanted["state"]["t"] == STEPS
-        assert same(read_checkpoint(tmp_path / f"{kind}.pt"), wanted)

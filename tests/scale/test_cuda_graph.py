@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from run_cases import RING, SMALL, after, equal_runs
-from torch import Tensor, nn
+from torch import Tensor
 
 from gantutor.configs import Config
 from gantutor.draws import Draws
 from gantutor.scale import cuda_graph
-from gantutor.scale.cuda_graph import CUDAGraph, draws_of, holds_graph
+from gantutor.scale.cuda_graph import CUDAGraph, draws_of
 from gantutor.training import DivergedError, Run, measured
 
 
@@ -112,10 +112,9 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
     for _ in range(3):
         run.step()
     capture.fails = True
-    kept = run.model.D(torch.zeros(4, 2)).mean()  # a graph through D that a learner keeps
-    with pytest.raises(RuntimeError, match=r"goes on without: something still holds a graph through D, .*permitted"):
+    message = r"cannot be recorded, and goes on without: operation not permitted .* something still holds a graph"
+    with pytest.raises(RuntimeError, match=message):
         run.step()
-    del kept
     for _ in range(3):
         run.step()
     assert equal_runs(run, after(RING, 6)), "the step that raised has neither moved anything nor lost its batch"
@@ -128,15 +127,6 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
     for _ in range(4):
         run.step()
     assert len(capture.made) == 1
-
-
-def test_a_graph_through_a_network_is_noticed_while_it_lives() -> None:
-    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
-    assert not holds_graph(network)
-    y = network(torch.zeros(4, 2))
-    assert holds_graph(network)
-    y = y.detach()
-    assert not holds_graph(network)
 
 
 def test_draws_are_noted_handed_out_and_drawn_anew() -> None:
@@ -193,7 +183,7 @@ def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
         plain.step()
     print(f"a kept graph {'stops the recording: ' + said if said else 'does not stop the recording'}")
     assert kept.requires_grad
-    assert not said or "something still holds a graph through D" in said
+    assert not said or "something still holds a graph" in said
     assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)
 
 

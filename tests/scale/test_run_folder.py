@@ -4,17 +4,15 @@ import csv
 import json
 import os
 import sys
-import types
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, call
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from gantutor.configs import GANConfig
-from gantutor.data import DataError, Images, NamedSet, Pairs, Points, Unpaired
+from gantutor.data import DataError, Images, Pairs, Points, Unpaired
 from gantutor.scale.run_folder import (
     MODEL_KINDS,
     RunFolder,
@@ -108,9 +106,9 @@ def test_a_set_with_a_name_takes_its_size_and_is_fetched_if_it_can_be(monkeypatc
     asked: dict[str, Any] = {}
     sets = dict(MODEL_KINDS["pix2pix"].config.SETS)
     monkeypatch.setattr(MODEL_KINDS["pix2pix"].config, "SETS", sets)
-    for needs, download in (("download", {"download": True}), ("", {})):
-        sets["facades"] = NamedSet(lambda **options: asked.update(options), needs)
-        loaded("pix2pix", "facades", size=128)
+    for name, download in (("facades", {"download": True}), ("facades_mini", {})):
+        sets[name] = lambda **options: asked.update(options)
+        loaded("pix2pix", name, size=128)
         assert asked == {"device": "cpu", "size": 128, **download}
         asked.clear()
 
@@ -194,27 +192,11 @@ def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
     assert folder.checkpoint_steps() == [3, 20, 1234567]
 
 
-class Writer:
-    """TensorBoard's writer, as a list of what it was told."""
-
-    def __init__(self, path: Path, purge_step: int) -> None:
-        self.purge_step = purge_step
-        self.scalars: list[tuple[str, float, int]] = []
-        self.images: list[tuple[str, tuple[int, ...], int, str]] = []
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.scalars.append((name, value, step))
-
-    def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
-        self.images.append((name, pixels.shape, step, dataformats))
-
-    def flush(self) -> None: ...
-
-
 def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    board = MagicMock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", MagicMock(SummaryWriter=board))
     history = History()
     for value in (1.0, 2.0):
         history.append({"d_loss": torch.tensor(value)})
@@ -223,11 +205,12 @@ def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_one
     folder.tell_board(history)
     history.append({"g_loss": torch.tensor(3.0)})
     folder.tell_board(history)
-    assert folder.board.purge_step == 2
-    assert folder.board.scalars == [("d_loss", 2.0, 2), ("g_loss", 3.0, 3)]
+    assert board.call_args == call(tmp_path / "tensorboard", purge_step=2)
+    assert board().add_scalar.call_args_list == [call("d_loss", 2.0, 2), call("g_loss", 3.0, 3)]
     save_pictures(tmp_path / "x", 1, (30, 20))
     folder.write_sample(7, (tmp_path / "x" / "0.png").read_bytes())
-    assert folder.board.images == [("samples", (20, 30, 3), 7, "HWC")]
+    (name, pixels, step), options = board().add_image.call_args
+    assert (name, pixels.shape, step, options) == ("samples", (20, 30, 3), 7, {"dataformats": "HWC"})
 
 
 def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +220,3 @@ def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: py
     folder.tell_board(History())
     assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
     assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}
-
-
-def test_a_config_of_points_knows_its_defaults() -> None:
-    assert build_config(new_config("dcgan", {"data": "ring"}), None) == GANConfig("ring")
