@@ -5,6 +5,7 @@ import contextlib
 import functools
 import inspect
 import io
+import itertools
 import logging
 import operator
 import os
@@ -121,7 +122,7 @@ class Reach:
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            own = type(value).__module__.startswith("gantutor.ledger.") and not isinstance(value, Variables)
+            own = str(type(value).__module__).startswith("gantutor.ledger.") and not isinstance(value, Variables)
             if own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
                 continue
             self.things[id(value)] = thing
@@ -286,11 +287,10 @@ def roots_of(
         bound = inspect.signature(function).bind(*args, **kwargs).arguments
     except TypeError:  # the step itself will say so
         bound = {**{f"arguments[{i}]": value for i, value in enumerate(args)}, **kwargs}
-    first = next(iter(bound), "")
-    if first == "self":
-        selves = [*selves, bound["self"]]
-    roots = [*bound.items(), *mentioned(function, (*selves, *bound.values()))]
-    return roots, "" if first == "self" else first, selves
+    model = next(itertools.islice(bound, len(selves), None), "")  # the first argument that is no self
+    if model == "self":
+        model, selves = "", [*selves, bound["self"]]
+    return [*bound.items(), *mentioned(function, (*selves, *bound.values()))], model, selves
 
 
 def mentioned(

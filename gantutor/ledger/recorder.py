@@ -200,7 +200,7 @@ class Recorder(Counting):
         self.inner: dict[int, list[tuple[str, str]]] = {}  # storage -> networks, and their names for what is in it
         self.ledgers: dict[str, GradientLedger] = {}
         self.gradient_of: dict[int, list[GradientLedger]] = {}  # by the storage of a `.grad`
-        self.prints: dict[tuple[str, str], tuple[int, int, int]] = {}  # fingerprints of the parameters
+        self.prints: dict[tuple[str, str], tuple[int, int, str]] = {}  # fingerprints of the parameters
         self.checked: dict[int, int] = {}  # storage -> its version when it was seen to be finite
         self.strangers: set[int] = set()
         self.loop_of: dict[int, ast.For | ast.While] = {}  # by the id of what the step has made before it
@@ -273,6 +273,15 @@ class Recorder(Counting):
             return False
         waiting = set(self.reach.optimizers) - set(self.stepped_at)
         return not self.stepped_at or not waiting or turns >= 10 * self.max_iterations
+
+    def iterations(self) -> tuple[records.Iteration, ...]:
+        """The turns of the training loop, if there is one."""
+        for header, moments in self.turns.items():
+            loop = self.source.loop_at(header)
+            if loop is not None and len(moments) > 2 and self._trains(loop, 10 * self.max_iterations):
+                bounds = itertools.pairwise(moments)
+                return tuple(records.Iteration(first, self.lines[end - 1].saved_bytes) for first, end in bounds)
+        return ()
 
     # What is called inside --------------------------------------------------------------------------------------------
 
@@ -684,7 +693,7 @@ def scope(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from variables.items()
     for name, value in variables.items():
         ours = isinstance(value, type | types.FunctionType | types.ModuleType | Tensor)
-        if hasattr(value, "__dict__") and not ours and type(value).__module__.partition(".")[0] != "torch":
+        if hasattr(value, "__dict__") and not ours and str(type(value).__module__).partition(".")[0] != "torch":
             inside = vars(value).items()
             yield from ((f"{name}.{key}", part) for key, part in inside if key[:1] != "_" and not is_internal(key))
 
@@ -722,11 +731,19 @@ def batchnorms(modules: dict[str, nn.Module]) -> Iterator[records.BatchNormState
             yield records.BatchNormState(name, int(module.num_batches_tracked), mean, var)
 
 
-def fingerprint(parameter: Tensor) -> tuple[int, int, int]:
-    """A parameter's version, its place in memory, and a number that changes with its values."""
+def fingerprint(parameter: Tensor) -> tuple[int, int, str]:
+    """A parameter's version, its place in memory, and numbers of which one at least changes with its values.
+
+    The bits' exclusive or misses a change of two equal values, the sum and the norm miss others.
+    """
     values = parameter.detach()
-    number = 0 if values.device.type == "meta" else int(torch.hash_tensor(values).view(torch.int64))
-    return parameter._version, parameter.data_ptr(), number
+    values = torch.view_as_real(values) if values.is_complex() else values
+    numbers = ""
+    if values.numel() and values.device.type != "meta":
+        values = values if values.is_floating_point() and values.itemsize > 1 else values.float()
+        bits = torch.hash_tensor(values).view(torch.int64)
+        numbers = " ".join(str(each.item()) for each in (bits, values.sum(), values.norm()))
+    return parameter._version, parameter.data_ptr(), numbers
 
 
 def written_as(statement: str) -> str:

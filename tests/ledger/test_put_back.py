@@ -194,3 +194,35 @@ def test_an_optimizer_that_steps_in_another_thread_is_nobody_of_the_step() -> No
         thread.join()
 
     assert not any(line.of(OptimizerStep) for line in trace(waits, nn.Linear(1, 1)).lines)
+
+
+class Twice:
+    def __call__(self, gan: SimpleNamespace, x: Tensor) -> None:
+        uses_its_own_D(gan)
+
+
+def test_the_first_argument_is_the_model_of_a_callable_object_and_of_a_partial_call_too() -> None:
+    model = SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1))
+    for step, args in ((Twice(), (model, None)), (functools.partial(uses_its_own_D, model), ())):
+        assert list(trace(step, *args).before) == ["G", "D"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], [0.1, -0.1, 0.1, -0.1]),
+        ([1.0, 1.0], [0.9, 0.9]),
+        ([1.0, 2.0], [-1.0, -2.0]),
+        ([1.0, 2.0], [1.0, float("nan")]),
+        ([1.0, float("nan")], [1.0, float("nan")]),
+    ],
+)
+def test_a_change_of_values_is_seen_and_a_write_of_the_same_is_none(before: list[float], after: list[float]) -> None:
+    net = nn.ParameterList([torch.tensor(before)])
+
+    def writes(net: nn.Module, values: Tensor) -> None:
+        net.get_parameter("0").data.copy_(values)
+
+    (line,) = trace(writes, net, torch.tensor(after)).lines
+    (state,) = line.networks.values()
+    assert state.changed == (str(before) != str(after))
