@@ -505,8 +505,12 @@ def two_sigmoids(facts: Facts) -> Found:
 def kept_graph(facts: Facts) -> Found:
     """Memory that grows: losses that are kept with their graphs."""
     losses = {name for sent in facts.sent.values() for name in sent.losses}
-    own = {name for line in facts.trace.lines for name in assigned(line.text) if not facts.trace.iterations}
-    for kept in [kept for kept in facts.trace.kept if kept.container not in own][:1]:
+    made_here = {name for line in facts.trace.lines for name in assigned(line.text)}
+    for kept in facts.trace.kept:
+        times = [i for i, line in enumerate(facts.trace.lines) if line.number == kept.place.line]
+        in_turns = any(line.sent for line in facts.trace.lines[times[0] : times[-1]]) if times else False
+        if kept.container in made_here and not in_turns:
+            continue  # the step's own, which goes with it
         fixes = [fix for name in losses if (fix := with_call(kept.place.text, name, "item()"))]
         why = f"`{kept.tensor}` has its graph, and the graph what it has saved."
         what = f"`{kept.container}` keeps a graph of each turn, so memory grows."
