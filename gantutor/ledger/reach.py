@@ -432,7 +432,7 @@ class Snapshot:
         if held.numbers is not None:
             return
         self.bytes += held.memory.nbytes
-        if self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
+        if held.memory.is_meta or self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
             held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
             return
         if not self.folder:
