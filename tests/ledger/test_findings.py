@@ -259,6 +259,26 @@ def test_a_step_whose_caller_clears_is_right_once_it_is_seen_that_something_does
     assert kinds(trace(cleared_by_the_loop, m, x)) == []
 
 
+def cleared_once(m, x):
+    m.opt_E.zero_grad()
+    for _ in range(2):
+        loss = m.E(x).square().mean()
+        loss.backward()
+        m.opt_E.step()
+
+
+def cleared_too_early(m, x):
+    loss = m.E(x).square().mean()
+    loss.backward()
+    m.opt_E.zero_grad()
+    m.opt_E.step()
+
+
+def test_it_matters_when_a_gradient_is_cleared():
+    only(trace(cleared_once, Encoded(), torch.randn(3, 3)), "not cleared")
+    only(trace(cleared_too_early, Encoded(), torch.randn(3, 3)), "unused gradient")
+
+
 # Statements rewritten
 
 
