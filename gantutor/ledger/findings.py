@@ -508,7 +508,7 @@ def kept_graph(facts: Facts) -> Found:
     made_here = {name for line in facts.trace.lines for name in assigned(line.text)}
     for kept in facts.trace.kept:
         times = [i for i, line in enumerate(facts.trace.lines) if line.number == kept.place.line]
-        in_turns = any(line.sent for line in facts.trace.lines[times[0] : times[-1]]) if times else False
+        in_turns = any(line.of(Backward) for line in facts.trace.lines[times[0] : times[-1]]) if times else False
         if kept.container in made_here and not in_turns:
             continue  # the step's own, which goes with it
         fixes = [fix for name in losses if (fix := with_call(kept.place.text, name, "item()"))]
