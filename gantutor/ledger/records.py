@@ -360,7 +360,8 @@ class Trace:
     explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
-    `kept` are the graphs in containers that grew, `nonfinite` is the first NaN or infinity. `timed` is whether the milliseconds come from a run of their own.
+    `kept` are the graphs in containers that grew, `nonfinite` is the first NaN or infinity. `timed` is whether the
+    milliseconds come from a run of their own.
     """
 
     name: str
