@@ -274,15 +274,6 @@ class Recorder(Counting):
         waiting = set(self.reach.optimizers) - set(self.stepped_at)
         return not self.stepped_at or not waiting or turns >= 10 * self.max_iterations
 
-    def iterations(self) -> tuple[records.Iteration, ...]:
-        """The turns of the training loop, if there is one."""
-        for header, moments in self.turns.items():
-            loop = self.source.loop_at(header)
-            if loop is not None and len(moments) > 2 and self._trains(loop, 10 * self.max_iterations):
-                bounds = itertools.pairwise(moments)
-                return tuple(records.Iteration(first, self.lines[end - 1].saved_bytes) for first, end in bounds)
-        return ()
-
     # What is called inside --------------------------------------------------------------------------------------------
 
     def enter(self, frame: FrameType) -> Leave | None:

@@ -207,14 +207,6 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """A turn of the training loop: the index of its first line, and the bytes that graphs keep at its end."""
-
-    first: int
-    saved_bytes: int
-
-
-@dataclass(frozen=True)
 class Finding:
     """Something that is wrong with a step.
 
@@ -368,8 +360,8 @@ class Trace:
     explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
-    `iterations` are the turns of the training loop, `kept` the graphs in containers that grew, `nonfinite` is the first
-    NaN or infinity. `timed` is whether the milliseconds come from a run of their own.
+    `kept` are the graphs in containers that grew, `nonfinite` is the first NaN or infinity. `timed` is whether the
+    milliseconds come from a run of their own.
     """
 
     name: str
@@ -388,7 +380,6 @@ class Trace:
     unwatched: tuple[str, ...] = ()
     not_put_back: tuple[str, ...] = ()
     stopped: str = ""
-    iterations: tuple[Iteration, ...] = ()
     kept: tuple[Kept, ...] = ()
     nonfinite: NonFinite | None = None
     timed: bool = False

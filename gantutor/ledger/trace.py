@@ -97,7 +97,6 @@ def written_down(recorder: Recorder, result: Any, error: Exception | None) -> Tr
         unwatched=tuple(recorder.unwatched),
         not_put_back=tuple(dict.fromkeys(recorder.not_put_back)),
         stopped=recorder.stopped,
-        iterations=recorder.iterations(),
         kept=recorder.kept,
         nonfinite=recorder.nonfinite,
     )
