@@ -4,16 +4,7 @@ import re
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
-
-# Lab draws only the cells in view, and a panel's cell is found by its place among those with its tag.
-SHOW = """async ([tag, number]) => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
-    const tagged = [...notebook.model.cells].map((cell, index) => ({ cell, index }))
-        .filter(({ cell }) => (cell.getMetadata('tags') ?? []).includes(tag));
-    const index = tagged[number].index;
-    notebook.activeCellIndex = index;
-    await notebook.scrollToItem(index, 'start');
-}"""
+from widgetpage import WidgetPage
 
 # The picture's pixels, or what a chart is drawn from, as one number.
 FINGERPRINT = """figure => {
@@ -27,16 +18,14 @@ FINGERPRINT = """figure => {
 }"""
 
 
-class PanelPage:
+class PanelPage(WidgetPage):
     """The panel in the `number`-th cell tagged `tag` of an open notebook that has run; of two views the `view`-th."""
 
+    ROOT, PICTURE = ".gt-lab", "canvas"
+
     def __init__(self, page: Page, number: int, tag: str = "browser", view: int = 0) -> None:
-        self.page = page
-        page.evaluate(SHOW, [tag, number])
-        self.panel = page.locator(".jp-Cell.jp-mod-active .gt-lab").nth(view)
-        expect(self.panel.locator("canvas").first).to_be_visible(timeout=60_000)
+        super().__init__(page, number, tag, view)
         expect(self.panel).to_have_attribute("data-frame", re.compile(r"\d+"))
-        self.status = self.panel.locator("[role=status]")
         self.error = self.panel.locator("[role=alert]")
 
     def step(self) -> int:
@@ -54,30 +43,8 @@ class PanelPage:
         """A number for what each view shows."""
         return self.figures().evaluate_all(f"figures => figures.map({FINGERPRINT})")
 
-    def settled(self) -> list[int]:
-        """The views once they stand still."""
-        seen, quiet = self.look(), 0
-        while quiet < 4:
-            self.page.wait_for_timeout(60)
-            now = self.look()
-            quiet = quiet + 1 if now == seen else 0
-            seen = now
-        return seen
-
-    def wait_until(self, seen: list[int], same: bool = False, seconds: float = 20) -> list[int]:
-        """Wait until the views show something else than `seen` (or, with `same`, just that again)."""
-        for _ in range(int(seconds / 0.05)):
-            now = self.look()
-            if (now == seen) == same:
-                return now
-            self.page.wait_for_timeout(50)
-        raise AssertionError("the picture did not come back" if same else "the picture did not change")
-
     def button(self, name: str) -> Locator:
         return self.panel.get_by_role("button", name=name, exact=True)
-
-    def press(self, name: str) -> None:
-        self.button(name).click()
 
     def control(self, label: str, run_view: str = "") -> Locator:
         return self.panel.get_by_label(f"{label}, run {run_view}" if run_view else label, exact=True).first

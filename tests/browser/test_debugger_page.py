@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from labserver import LabServer
 from notebookpage import run_whole, screenshot, write_notebook
-from panelpage import PanelPage
 from playwright.sync_api import Page, expect
+from widgetpage import WidgetPage
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def debuggers(page: Page, lab: LabServer, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("debuggers")
 def test_a_step_that_works_line_by_line_and_back(page: Page) -> None:
-    panel = PanelPage(page, 0, "debugger")
+    panel = WidgetPage(page, 0, "debugger")
     opened = panel.settled()
     said, pictures = ["before the first line"], [opened]
     while not said[-1].endswith("logits_fake)") or "return" not in said[-1]:
@@ -55,7 +55,7 @@ def test_a_step_that_works_line_by_line_and_back(page: Page) -> None:
 
 @pytest.mark.usefixtures("debuggers")
 def test_a_step_that_raises_beside_its_mended_twin(page: Page) -> None:
-    panel = PanelPage(page, 1, "debugger")
+    panel = WidgetPage(page, 1, "debugger")
     opened = panel.settled()
     assert len(opened) == 2
     panel.press("Error")
@@ -74,7 +74,7 @@ def test_a_step_that_raises_beside_its_mended_twin(page: Page) -> None:
 
 @pytest.mark.usefixtures("debuggers")
 def test_the_keyboard_and_names_for_a_screen_reader(page: Page) -> None:
-    panel = PanelPage(page, 0, "debugger")
+    panel = WidgetPage(page, 0, "debugger")
     number_of_cells = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
     before = page.evaluate(number_of_cells)
     seen = panel.settled()

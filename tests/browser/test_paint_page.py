@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from labserver import LabServer
 from notebookpage import THEME, run_whole, screenshot, write_notebook
-from panelpage import PanelPage
 from playwright.sync_api import Page, expect
+from widgetpage import WidgetPage
 
 from gantutor.data.emoji import EMOJI_COLOURS
 
@@ -77,7 +77,7 @@ EMOJI_PAINT = "paint = Paint(lambda A: A / 2, data.classes, data.labels, side=64
 WINDOW, DOOR, ROOF = [0, 85, 255], [0, 170, 255], [255, 170, 0]
 
 
-class PaintPage(PanelPage):
+class PaintPage(WidgetPage):
     def __init__(self, page: Page, number: int = 0) -> None:
         super().__init__(page, number, "paint")
         self.over = self.panel.locator(".gt-paint-over")
