@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
-FROM_PIP = ("resvg-py",)  # the rest is on conda-forge
+FROM_PIP = ("axe-playwright-python", "oxlint", "resvg-py")  # the rest is on conda-forge
 
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 

@@ -3,6 +3,7 @@
 They are written anew, with the names and the structure that they have there, around small networks.
 """
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -416,6 +417,7 @@ LOOPS = {  # the source, what comes before the loop, the loop, and which optimiz
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """An IPython shell of its own, in an empty folder, with the extension loaded."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # a shell puts its own there
     shell = InteractiveShell.instance()
     run(shell, "%load_ext gantutor")
     yield shell
