@@ -350,11 +350,15 @@ def test_what_cannot_be_right_leaves_nothing(
 
 @contextlib.contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: writing more is an OSError, as on a full disk."""
+    """No file can grow beyond `size` bytes: writing more is an OSError, as on a full disk.
+
+    pytest's stderr is a file, too: a progress bar that cannot write there would keep its lock for good.
+    """
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
