@@ -136,7 +136,7 @@ class Reach:
             unnamed = not name or isinstance(value, Optimizer)
             for inner, part, parent in parts(value) if depth < DEPTH else ():
                 full = "" if unnamed else inner.lstrip(".") if hidden else name + inner
-                queue.append((Thing(full, part, parent), depth + 1))
+                queue.append((Thing(full, part, parent), depth + (parent is None)))  # networks nest deeply
         self._settle()
 
     @property

@@ -107,6 +107,31 @@ def test_large_tensors_wait_in_a_file_and_come_back(limit: int, monkeypatch: pyt
     assert str(big.state_dict()) == str(before)
 
 
+class Noise(nn.Module):
+    """A layer that draws from a generator of its own, as dropout with a seed does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn(x.shape, generator=self.generator)
+
+
+def one_backward(net: nn.Module, x: Tensor) -> None:
+    net(x).sum().backward()
+
+
+def test_a_network_inside_twenty_others_is_put_back_with_its_statistics_and_its_generator() -> None:
+    norm, noise = nn.BatchNorm1d(2), Noise()
+    net = functools.reduce(lambda inner, _: nn.Sequential(inner), range(20), nn.Sequential(noise, norm))
+    state = noise.generator.get_state()
+    trace(one_backward, net, torch.randn(4, 2))
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(norm.running_mean, torch.zeros(2))
+    assert torch.equal(noise.generator.get_state(), state)
+
+
 def test_what_no_variable_leads_to_is_found_watched_and_said() -> None:
     hidden = functools.lru_cache(lambda: nn.Linear(2, 1))  # only the cache has it
     optimizer = functools.lru_cache(lambda: torch.optim.SGD(hidden().parameters(), 0.1))
