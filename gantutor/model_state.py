@@ -43,6 +43,11 @@ def optimizers(model: Any) -> dict[str, Optimizer]:
     return {name: value for name, value in attributes(model).items() if isinstance(value, Optimizer)}
 
 
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """All that an optimizer updates."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def stateful(model: Any) -> dict[str, Any]:
     """What has a state among a model's attributes, networks without DistributedDataParallel around them."""
     parts = {name: value for name, value in attributes(model).items() if hasattr(value, "state_dict")}

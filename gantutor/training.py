@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from gantutor.batches import Batch
-from gantutor.model_state import load_state, model_state, networks, optimizers
+from gantutor.model_state import load_state, model_state, networks, optimizers, parameters_of
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -241,7 +241,7 @@ def gradient_norms(model: Any) -> Iterator[dict[str, Tensor]]:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in parameters_of(optimizer) if p.grad is not None]
             norms[name] = get_total_norm(gradients)
 
         return hook

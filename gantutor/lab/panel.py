@@ -11,13 +11,11 @@ from gantutor.configs import Config, GANConfig
 from gantutor.configs.base import TrainStep
 from gantutor.lab.messages import say
 from gantutor.lab.page import mimebundle
-from gantutor.lab.recording import Recording, picture
+from gantutor.lab.recording import LABELS, Recording, picture
 from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
-
-LABELS = "ABCDEFGH"  # of run views
 
 
 class Lab:
@@ -48,9 +46,8 @@ class Lab:
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(configs)}")
         self.status, self.error, self._rate = say("paused"), "", 0.0
         self.stream = Stream(self._describe_scene, self._describe_state, self._command)
-        self.runner = Runner(
-            name, self._step, self._frame, self._show_state, self.stream.fps
-        )  # ends that name's thread
+        # The thread of an earlier panel of this name ends.
+        self.runner = Runner(name, self._step, self._frame, self._show_state, self.stream.fps)
         self.run_views = [
             RunView(config, label, cost_meter, speed_ups) for config, label in zip(configs, LABELS, strict=False)
         ]
@@ -115,7 +112,7 @@ class Lab:
 
     def snapshot(self) -> Image.Image:
         """What the panel shows, as one image."""
-        return picture(self.stream.frame, [view.label for view in self.run_views], self._notes())
+        return picture(self.stream.frame, self._notes())
 
     def close(self) -> None:
         """End the thread and take the panel off the page."""

@@ -9,8 +9,10 @@ from PIL import Image
 from gantutor.lab.messages import say
 from gantutor.lab.stream import Frame
 
+LABELS = "ABCDEFGH"  # of run views
 
-def picture(frame: Frame, labels: Sequence[str] = ("",), notes: Sequence[Sequence[str]] = ()) -> Image.Image:
+
+def picture(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
     """The frame as one image: run views side by side, each with its lines of `notes` below."""
     from gantutor.still import Column, still  # draws with matplotlib, which takes a second to load
 
@@ -20,7 +22,7 @@ def picture(frame: Frame, labels: Sequence[str] = ("",), notes: Sequence[Sequenc
         filled = [replace(v, arrays={c.column: curves[c.column] for c in v.curves if c.column in curves}) if v.curves
                   else v for v in views]  # fmt: skip
         heading = say("line_step", step=frame.step)
-        heading = f"{labels[i]} · {heading}" if len(frame.views) > 1 else heading
+        heading = f"{LABELS[i]} · {heading}" if len(frame.views) > 1 else heading
         columns.append(Column(heading, filled, notes[i] if notes else ()))
     return still(columns)
 
@@ -50,7 +52,7 @@ class Recording:
         """Every frame as an image. Raises: ValueError without a frame."""
         if not self.frames:
             raise ValueError("no frame was kept: make the panel with Lab(..., keep_frames=True)")
-        return [picture(frame, "ABCDEFGH") for frame in self.frames]
+        return [picture(frame) for frame in self.frames]
 
     def save_png(self, folder: str | Path) -> list[Path]:
         """Write `0000_step_000000.png` ... into `folder`, made if need be. Raises: ValueError without a frame."""

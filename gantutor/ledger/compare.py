@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from gantutor.ledger.reach import Player, Reach, Snapshot, roots_of
 from gantutor.ledger.records import html_table, table
+from gantutor.model_state import parameters_of
 from gantutor.precision import float32_precision, widened
 
 GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
@@ -155,7 +156,7 @@ def gradient_hook(players: dict[str, Player], applied: dict[str, list[Tensor]]) 
     """A hook for an optimizer: adds each network's gradient, in one piece, for those networks that it moves."""
 
     def hook(optimizer: Optimizer, *_: Any) -> None:
-        moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        moved = {id(p) for p in parameters_of(optimizer)}
         for name, player in players.items():
             parts = [gradient_or_zero(p).flatten() for p in player.parameters.values() if id(p) in moved]
             if parts:

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from gantutor.ledger.source import is_library, mentioned_names
+from gantutor.model_state import parameters_of
 
 DEPTH, OBJECTS, ITEMS = 10, 50_000, 1000  # how far, how much in all, and how many items of one container
 IN_MEMORY = 400_000_000  # bytes; what is copied beyond that waits in a temporary file
@@ -158,7 +159,7 @@ class Reach:
 
     def _settle(self) -> None:
         """Decide which of the modules are the networks, and whose each parameter is."""
-        held = [{id(p) for group in o.param_groups for p in group["params"]} for o in self.optimizers.values()]
+        held = [{id(p) for p in parameters_of(optimizer)} for optimizer in self.optimizers.values()]
         children: dict[int, list[Thing]] = {}
         for thing in self.things.values():
             if isinstance(thing.value, nn.Module):
@@ -181,8 +182,7 @@ class Reach:
             if id(parameter) not in self.owner:
                 self._add(name, None, {"": parameter})
         for name, optimizer in self.optimizers.items():
-            numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
-            strangers = {str(i): p for i, p in numbered if id(p) not in self.owner}
+            strangers = {str(i): p for i, p in enumerate(parameters_of(optimizer)) if id(p) not in self.owner}
             if strangers:
                 self._add(f"parameters of {name}", None, strangers)
 

@@ -34,7 +34,8 @@ from gantutor.ledger.gradients import GradientLedger, factor_of
 from gantutor.ledger.graph import BEFORE, Scene, full_name, leaf
 from gantutor.ledger.reach import Reach, Snapshot, free, is_internal, storage_of
 from gantutor.ledger.records import Place
-from gantutor.ledger.source import Source, mentioned_names, place_of, users_frames
+from gantutor.ledger.source import Source, mentioned_names, place_of, users_frames, variables_of
+from gantutor.model_state import parameters_of
 
 ZERO_GRADS = (inspect.unwrap(Optimizer.zero_grad).__code__, nn.Module.zero_grad.__code__)
 SCALER_STEP, SAVE = torch.amp.GradScaler.step.__code__, torch.save.__code__
@@ -420,7 +421,7 @@ class Recorder(Counting):
             frame = sys._getframe()
             self.step_place = self._place(frame)
             self.optimizer = self._name_optimizer(optimizer, frame)
-            ids = {id(p) for p in held_by(optimizer)}
+            ids = {id(p) for p in parameters_of(optimizer)}
             shares = [(name, *share) for name, ledger in self.ledgers.items() for share in ledger.shares(ids)]
             self.step = {"shares": tuple(itertools.starmap(records.AppliedShare, shares)), "first": not optimizer.state}
             self.step_moved: set[str] = set()
@@ -429,7 +430,7 @@ class Recorder(Counting):
     def _optimizer_ends(self, optimizer: Optimizer, skipped: bool = False) -> None:
         if self._listens() and self.step_place is not None:
             moved = tuple(name for name in self.reach.players if name in self.step_moved)
-            given = held_by(optimizer)
+            given = parameters_of(optimizer)
             without = sum(p.grad is None for p in given)
             place, holds = self.step_place, self.holds(optimizer)
             step = records.OptimizerStep(
@@ -458,13 +459,13 @@ class Recorder(Counting):
     def _cleared(self, frame: FrameType) -> None:
         """`zero_grad` of an optimizer or a module is called, also where there is nothing to clear."""
         of = frame.f_locals["self"]
-        given = of.parameters() if isinstance(of, nn.Module) else held_by(of)
+        given = of.parameters() if isinstance(of, nn.Module) else parameters_of(of)
         networks = dict.fromkeys(network for p in given for network, _ in self.inner.get(storage_of(p), ()))
         self.events.append(records.Clear(self._place(frame.f_back), tuple(networks)))
 
     def holds(self, optimizer: Optimizer) -> dict[str, int]:
         """How many parameters of each network an optimizer holds."""
-        ids = {id(p) for p in held_by(optimizer)}
+        ids = {id(p) for p in parameters_of(optimizer)}
         counted = {n: sum(id(p) in ids for p in player.parameters.values()) for n, player in self.reach.players.items()}
         return {name: number for name, number in counted.items() if number}
 
@@ -522,8 +523,8 @@ class Recorder(Counting):
     def _discover(self, frame: FrameType | None) -> None:
         """Look for networks and optimizers that have come into being, in the variables of the functions that run."""
         for inner in users_frames(frame, self.watch.frame):
-            shared = {name: inner.f_globals[name] for name in mentioned_names(inner.f_code) if name in inner.f_globals}
-            self.reach.extend((shared if inner.f_locals is inner.f_globals else shared | inner.f_locals).items())
+            local, shared = variables_of(inner, mentioned_names(inner.f_code))
+            self.reach.extend({**shared, **local}.items())
         self._meet()
 
     def _find_strangers(self, frame: FrameType, place: Place, parameters: list[Tensor]) -> None:
@@ -568,8 +569,7 @@ class Recorder(Counting):
     def _look(self, frame: FrameType | None, roots: Iterable[Tensor] = (), inner: FrameType | None = None) -> Scene:
         """The named tensors of now: those of the step, and those of the functions between `inner` and it."""
         assert frame is not None
-        shared = {name: frame.f_globals[name] for name in self.source.names if name in frame.f_globals}
-        local = frame.f_locals if frame.f_locals is not frame.f_globals else {}
+        local, shared = variables_of(frame, self.source.names)
         tensors = dict(graph.named_tensors(scope({**local, **shared})))
         for between in users_frames(inner, frame) if inner is not None else ():
             known = {id(tensor) for tensor in tensors.values()}
@@ -707,11 +707,6 @@ def tensors_in(value: Any) -> list[Tensor]:
     """A tensor or those of a sequence; an iterator is left alone, since it can be used only once."""
     values = value if isinstance(value, list | tuple) else [value]
     return [tensor for tensor in values if isinstance(tensor, Tensor)]
-
-
-def held_by(optimizer: Optimizer) -> list[Tensor]:
-    """An optimizer's parameters."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def batchnorms(modules: dict[str, nn.Module]) -> Iterator[records.BatchNormState]:

@@ -8,7 +8,7 @@ import os
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,12 @@ def users_frames(frame: types.FrameType | None, outermost: types.FrameType | Non
         frame = frame.f_back
     if outermost is not None:
         yield outermost
+
+
+def variables_of(frame: types.FrameType, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A function's own variables, none at a module's top; and those of its module that have one of these names."""
+    local = {} if frame.f_locals is frame.f_globals else frame.f_locals
+    return local, {name: frame.f_globals[name] for name in names if name in frame.f_globals}
 
 
 def place_of(frame: types.FrameType | None, outermost: types.FrameType, source: Source) -> Place:

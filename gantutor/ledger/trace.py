@@ -18,7 +18,7 @@ from gantutor.ledger.findings import find
 from gantutor.ledger.reach import Reach, Snapshot, Variables, function_of, roots_of
 from gantutor.ledger.recorder import LoopEnds, Recorder, Watch
 from gantutor.ledger.records import FREED, STALE, Failure, Place, Trace
-from gantutor.ledger.source import Source, is_library
+from gantutor.ledger.source import Source, is_library, variables_of
 from gantutor.precision import float32_precision
 
 MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
@@ -197,8 +197,7 @@ class watching:  # noqa: N801 -- used as a verb
         frame = sys._getframe(1)
         code, lines = frame.f_code, linecache.getlines(frame.f_code.co_filename)
         source = Source.of_module(f"line {frame.f_lineno}", code, lines, block=frame.f_lineno)
-        named = {name: frame.f_globals[name] for name in source.names if name in frame.f_globals}
-        local = frame.f_locals if frame.f_locals is not frame.f_globals else {}
+        local, named = variables_of(frame, source.names)
         reach = Reach()
         reach.extend(around({**named, **local}))
         meet_all_ranks(reach)
