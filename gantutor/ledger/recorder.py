@@ -112,10 +112,10 @@ class Watch:
 
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         if event == "line":
-            line = self.source.statement(frame.f_lineno)
+            line = self.source.at(frame.f_lineno).first
             if line != self.line and not self.source.ends_with_block(line, self.line):
                 self._done(frame)
-                self.line = line if self.source.is_inside(frame.f_lineno) else 0
+                self.line = line if frame.f_lineno in self.source.lines else 0
                 if self.line:
                     self.before(line, frame)
                 self.since = time.perf_counter()
@@ -231,8 +231,8 @@ class Recorder(Counting):
         moment = len(self.lines)
         self.numbers[moment] = line
         self.first_nodes.append(torch._C._autograd._get_sequence_nr())
-        loop = self.source.loop_at(line)
-        if loop is not None:
+        loop = self.source.at(line).node
+        if isinstance(loop, ast.For | ast.While):
             if not self.lines or not loop.lineno < self.lines[-1].number <= (loop.end_lineno or 0):
                 self.turns[line], known = [], set(self.reach.things)
                 self._discover(frame)
@@ -251,8 +251,8 @@ class Recorder(Counting):
             self._check_finite(scene, states)
             line = records.Line(
                 number=number,
-                last=self.source.last_line(number),
-                text=self.source.statement_text(number),
+                last=self.source.at(number).last,
+                text=self.source.at(number).text,
                 networks=states,
                 tensors={name: scene.state(name, self.numbers) for name in scene.tensors},
                 saved_bytes=scene.saved_bytes(),

@@ -1,14 +1,17 @@
 """The source of a step: which statement a line belongs to, and where in the user's code something happens."""
 
 import ast
+import contextlib
 import dis
 import functools
 import inspect
+import linecache
 import os
 import sysconfig
 import textwrap
 import types
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,111 +32,101 @@ LIBRARIES = tuple(  # folders whose code is not the user's
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+Block = ast.FunctionDef | ast.Lambda | ast.With | ast.Module
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement: its first and last line, of a compound one its header's, and how it reads in one line.
+
+    Where several begin on one line, it is the first of them, and reads as the whole line does.
+    """
+
+    node: ast.stmt | None
+    first: int
+    last: int
+    text: str
+
+
 class Source:
     """Statements that run in one frame: a function's own, a cell's, or those of a `with` block.
 
-    Lines are numbered as in the file or cell, which is how a traceback numbers them. Of a decorated function it is the
-    function inside, where the decorator uses `functools.wraps`. `names` are those of variables from outside.
+    Lines are numbered as in the file or cell, which is how a traceback numbers them. `names` are those of variables
+    from outside, `docstring` the numbers of its lines.
     """
 
-    def __init__(
-        self, name: str, code: types.CodeType, lines: list[str], first_line: int, body: list[ast.stmt]
-    ) -> None:
-        self.name, self.code, self.first_line = name, code, first_line
-        self.text = textwrap.dedent("".join(lines))
-        self._lines = lines
-        self._nodes: dict[int, ast.stmt] = {}  # by the first line
-        self._shared: set[int] = set()  # lines on which several statements begin
-        self._texts: dict[int, str] = {}
-        self._first: dict[int, int] = {}  # every line of a statement -> its first line
-        self.docstring = range(0)  # the numbers of its lines
-        first_is_text = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        if code.co_name != "<module>" and first_is_text and len(body) > 1:
-            self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
+    def __init__(self, name: str, code: types.CodeType, block: Block, first_line: int, lines: list[str]) -> None:
+        """`lines` are all of the file; those from `first_line` to the block's end belong to the source."""
+        self.name, self.code, self.first_line, self._file = name, code, first_line, lines
+        body = [ast.copy_location(ast.Expr(block.body), block.body)] if isinstance(block, ast.Lambda) else block.body
+        self.lines = range(first_line, getattr(block, "end_lineno", len(lines)) + 1)
+        self.text = textwrap.dedent("".join(lines[first_line - 1 : self.lines.stop - 1]))
         self.arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         self.names = mentioned_names(code)
+        self.docstring = range(0)
+        if isinstance(block, ast.FunctionDef) and ast.get_docstring(block) is not None:
+            self.docstring = range(body[0].lineno, (body[0].end_lineno or 0) + 1)
+        self._at: dict[int, Statement] = {}  # by each of its lines
         for node in statements(body):
             first, last = extent(node)
-            self._shared |= {first} & set(self._nodes)
-            self._nodes.setdefault(first, node)
-            self._first.update(dict.fromkeys(range(first, last + 1), first))
+            text = ast.unparse(node).splitlines()[0]
+            if first in self._at and self._at[first].first == first:
+                node, text = self._at[first].node or node, lines[first - 1].strip()
+            self._at.update(dict.fromkeys(range(first, last + 1), Statement(node, first, last, text)))
 
     @classmethod
     def of(cls, function: types.FunctionType) -> "Source":
         """A function's. Raises: ValueError where its source cannot be had, TypeError for a generator or a coroutine."""
         if function.__code__.co_flags & SUSPENDS:
             raise TypeError(f"A trace follows a plain function, line by line; {function.__name__} suspends itself.")
-        if function.__name__ == "<lambda>":
-            raise ValueError("A lambda has no lines to follow: write the step as a function, with def.")
         return cls.of_code(function.__code__)
 
     @classmethod
     def of_code(cls, code: types.CodeType) -> "Source":
         """That of the function with this code. Raises: ValueError where it cannot be had."""
-        try:
-            lines, first_line = inspect.getsourcelines(code)
-            body = parse(lines, first_line).body
-        except (OSError, TypeError, SyntaxError, StopIteration) as error:
-            raise ValueError(
-                f"{code.co_name} has no source to show: define it in a file or a notebook cell."
-            ) from error
-        return cls(code.co_name, code, lines, first_line, body)
+        linecache.checkcache(code.co_filename)
+        lines = linecache.getlines(code.co_filename)
+        starts = {(line, column) for line, _, column, _ in code.co_positions()}
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse("".join(lines))):
+                if isinstance(node, ast.FunctionDef):
+                    found = (node.name, extent(node)[0]) == (code.co_name, code.co_firstlineno)
+                else:
+                    found = isinstance(node, ast.Lambda) and (node.body.lineno, node.body.col_offset) in starts
+                if found:
+                    return cls(code.co_name, code, node, code.co_firstlineno, lines)  # type: ignore[arg-type]
+        raise ValueError(f"{code.co_name} has no source to show: define it in a file or a notebook cell.")
 
     @classmethod
     def of_module(cls, name: str, code: types.CodeType, lines: list[str], block: int = 0) -> "Source":
         """A cell's or a file's; with `block`, that of the `with` statement on this line."""
         tree = ast.parse("".join(lines))
         if not block:
-            return cls(name, code, lines, 1, tree.body)
+            return cls(name, code, tree, 1, lines)
         found = next(n for n in ast.walk(tree) if isinstance(n, ast.With) and n.lineno <= block <= n.body[0].lineno)
-        first, last = found.body[0].lineno, found.end_lineno or 0
-        return cls(name, code, lines[first - 1 : last], first, found.body)
+        return cls(name, code, found, extent(found.body[0])[0], lines)
 
-    def is_inside(self, line: int) -> bool:
-        """Whether a line belongs to these statements."""
-        return 0 <= line - self.first_line < len(self._lines)
+    def at(self, line: int) -> Statement:
+        """The statement that a line belongs to; the line itself where it is none, as `except` is."""
+        return self._at.get(line) or Statement(None, line, line, self._file[line - 1].strip())
 
-    def loop_at(self, line: int) -> ast.For | ast.While | None:
-        """The loop whose header begins at `line`."""
-        node = self._nodes.get(line)
-        return node if isinstance(node, ast.For | ast.While) else None
+    def place(self, line: int) -> Place:
+        """The statement that `line` is in."""
+        return Place(self.at(line).first, self.at(line).text)
+
+    def ends_with_block(self, line: int, current: int) -> bool:
+        """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""
+        node = self.at(line).node
+        return isinstance(node, ast.With) and line < current <= (node.end_lineno or 0)
 
     def trains_after(self, loop: ast.For | ast.While) -> bool:
         """Whether a statement behind a loop calls `backward` or `step`."""
         return any(
             isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in TRAINS
-            for line, node in self._nodes.items()
-            if line > (loop.end_lineno or 0)
-            for inner in ast.walk(node)
+            for line, statement in self._at.items()
+            if line > (loop.end_lineno or 0) and statement.node is not None
+            for inner in ast.walk(statement.node)
         )
-
-    def statement(self, line: int) -> int:
-        """The first line of the statement that `line` is in. A compound statement (`with`, `for`) is its header."""
-        return self._first.get(line, line)
-
-    def last_line(self, line: int) -> int:
-        """The last line of the statement that begins at `line`; of a compound one, of its header."""
-        return max((each for each, first in self._first.items() if first == line), default=line)
-
-    def ends_with_block(self, line: int, current: int) -> bool:
-        """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""
-        node = self._nodes.get(line)
-        return isinstance(node, ast.With) and line < current <= (node.end_lineno or 0)
-
-    def statement_text(self, line: int) -> str:
-        """The statement that begins at `line` in one line, as `ast` writes it; the header of a compound one."""
-        if line not in self._texts:
-            one = line in self._nodes and line not in self._shared
-            text = (
-                ast.unparse(self._nodes[line]).splitlines()[0] if one else self._lines[line - self.first_line].strip()
-            )
-            self._texts[line] = text
-        return self._texts[line]
-
-    def place(self, line: int) -> Place:
-        """The statement that `line` is in."""
-        first = self.statement(line)
-        return Place(first, self.statement_text(first))
 
 
 @functools.cache
@@ -186,14 +179,6 @@ def mentioned_names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*code.co_freevars, *found, *inner)))
 
 
-def parse(lines: list[str], first_line: int) -> ast.FunctionDef:
-    """The tree of a function that may be indented, with the line numbers of its file."""
-    indented = lines[0][:1].isspace()
-    tree = ast.parse("if True:\n" + "".join(lines) if indented else "".join(lines))
-    ast.increment_lineno(tree, first_line - 1 - indented)
-    return next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-
-
 def statements(nodes: list[Any]) -> Iterator[ast.stmt]:
     """Statements, outer ones before inner ones, but none inside another function or class."""
     for node in nodes:
@@ -203,11 +188,11 @@ def statements(nodes: list[Any]) -> Iterator[ast.stmt]:
             yield from statements(list(ast.iter_child_nodes(node)))
 
 
-def extent(node: ast.stmt) -> tuple[int, int]:
+def extent(node: Any) -> tuple[int, int]:
     """The first and the last line of a statement; the last line of a compound one's header."""
     first = min([node.lineno, *[decorator.lineno for decorator in getattr(node, "decorator_list", [])]])
-    body = getattr(node, "body", None) or getattr(node, "cases", None)
-    if not body:
-        return first, node.end_lineno or node.lineno
-    inside = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
-    return first, max(node.lineno, extent(inside)[0] - 1 if isinstance(inside, ast.stmt) else inside.lineno - 1)
+    inside = getattr(node, "cases", None) or getattr(node, "body", None)
+    if not isinstance(inside, list):
+        return first, node.end_lineno
+    start = inside[0].pattern.lineno if isinstance(inside[0], ast.match_case) else extent(inside[0])[0]
+    return first, max(node.lineno, start - 1)

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
 from gantutor.ledger.recorder import Watch
-from gantutor.ledger.records import count
+from gantutor.ledger.records import Backward, count
 from gantutor.ledger.source import Source
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
@@ -203,6 +203,17 @@ def test_methods_and_decorated_functions() -> None:
     assert len(record.lines[-1].networks["G"].contributions) == 2
 
 
+def test_a_lambda_is_one_line_and_what_it_calls_has_its_own() -> None:
+    gan, (batch,) = build("points"), draw("points")
+    others = [lambda: None, lambda: with_helper(gan, *batch), lambda: None]  # on one line
+    record = trace(others[1])
+    assert [line.text for line in record.lines] == ["with_helper(gan, *batch)"]
+    assert [sent.place.function for sent in record.lines[0].of(Backward)] == [
+        "with_helper", "helper_update", "helper_update"
+    ]  # fmt: skip
+    assert list(record.before) == ["gan.G", "gan.D"]
+
+
 def generator(gan: GAN) -> Any:
     yield gan
 
@@ -212,8 +223,6 @@ def test_what_cannot_be_followed_is_refused() -> None:
     exec("def step(gan, real, z): pass", namespace)
     with pytest.raises(ValueError, match="step has no source to show: define it in a file or a notebook cell"):
         traced(namespace["step"])
-    with pytest.raises(ValueError, match="A lambda has no lines to follow"):
-        traced(lambda gan, real, z: None)
     with pytest.raises(TypeError, match="A trace follows a plain function, line by line; generator suspends itself"):
         traced(generator)
     with pytest.raises(TypeError, match="A trace follows a step that is written in Python"):
