@@ -86,15 +86,10 @@ class Source:
         """That of the function with this code. Raises: ValueError where it cannot be had."""
         linecache.checkcache(code.co_filename)
         lines = linecache.getlines(code.co_filename)
-        starts = {(line, column) for line, _, column, _ in code.co_positions()}
         with contextlib.suppress(SyntaxError):
             for node in ast.walk(ast.parse("".join(lines))):
-                if isinstance(node, ast.FunctionDef):
-                    found = (node.name, extent(node)[0]) == (code.co_name, code.co_firstlineno)
-                else:
-                    found = isinstance(node, ast.Lambda) and (node.body.lineno, node.body.col_offset) in starts
-                if found:
-                    return cls(code.co_name, code, node, code.co_firstlineno, lines)  # type: ignore[arg-type]
+                if isinstance(node, ast.FunctionDef | ast.Lambda) and is_made_of(code, node):
+                    return cls(code.co_name, code, node, code.co_firstlineno, lines)
         raise ValueError(f"{code.co_name} has no source to show: define it in a file or a notebook cell.")
 
     @classmethod
@@ -177,6 +172,13 @@ def mentioned_names(code: types.CodeType) -> tuple[str, ...]:
     found = [each.argval for each in dis.get_instructions(code) if each.opname.endswith(("_GLOBAL", "_NAME"))]
     inner = [name for each in code.co_consts if isinstance(each, types.CodeType) for name in mentioned_names(each)]
     return tuple(dict.fromkeys((*code.co_freevars, *found, *inner)))
+
+
+def is_made_of(code: types.CodeType, node: ast.FunctionDef | ast.Lambda) -> bool:
+    """Whether a function's code was made of a node in its file; of lambdas there may be two on a line."""
+    if isinstance(node, ast.FunctionDef):
+        return (code.co_name, code.co_firstlineno) == (node.name, extent(node)[0])
+    return (node.body.lineno, node.body.col_offset) in {(line, column) for line, _, column, _ in code.co_positions()}
 
 
 def statements(nodes: list[Any]) -> Iterator[ast.stmt]:

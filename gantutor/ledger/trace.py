@@ -6,19 +6,19 @@ import io
 import itertools
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from types import FrameType, FunctionType, MethodType
+from types import FrameType
 from typing import Any
 
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.ledger.findings import find
-from gantutor.ledger.reach import Reach, Snapshot, Variables, function_of, roots_of
+from gantutor.ledger.reach import Reach, Snapshot, Variables, function_of
 from gantutor.ledger.recorder import LoopEnds, Recorder, Watch
 from gantutor.ledger.records import FREED, STALE, Failure, Place, Trace
-from gantutor.ledger.source import Source, is_library, variables_of
+from gantutor.ledger.source import Source, variables_of
 from gantutor.precision import float32_precision
 
 MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
@@ -197,9 +197,8 @@ class watching:  # noqa: N801 -- used as a verb
         frame = sys._getframe(1)
         code, lines = frame.f_code, linecache.getlines(frame.f_code.co_filename)
         source = Source.of_module(f"line {frame.f_lineno}", code, lines, block=frame.f_lineno)
-        local, named = variables_of(frame, source.names)
         reach = Reach()
-        reach.extend(around({**named, **local}))
+        reach.extend([*variables_of(frame, ())[0].items(), ("", Variables(frame.f_globals, code))])
         meet_all_ranks(reach)
         self.recorder = Recorder(source, reach, self.max_iterations)
         self.stack = contextlib.ExitStack()
@@ -225,17 +224,8 @@ def trace_cell(cell: str, namespace: dict[str, Any], max_iterations: int = 3) ->
     linecache.cache[name] = (len(text), None, lines, name)
     source = Source.of_module("the cell", compile(text, name, "exec"), lines)
     reach = Reach()
-    named = {inner: namespace[inner] for inner in source.names if inner in namespace}
-    reach.extend([("", Variables(namespace, named)), *around(named)])
+    reach.extend([("", Variables(namespace, source.code))])
     return run_recorded(source, reach, lambda: exec(source.code, namespace), max_iterations)
-
-
-def around(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Variables, and what the functions and methods among them can reach."""
-    yield from variables.items()
-    for value in variables.values():
-        if isinstance(value, FunctionType | MethodType) and not is_library(value.__code__.co_filename):
-            yield from roots_of(value, (), {})[0]
 
 
 def register_magic(shell: Any) -> None:
