@@ -62,6 +62,11 @@ class Player:
         return found
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether no parameter requires a gradient."""
+        return not any(p.requires_grad for p in self.parameters.values())
+
+    @property
     def buffers(self) -> dict[str, Tensor]:
         return {} if self.module is None else {bare_name(name): buffer for name, buffer in self.module.named_buffers()}
 
@@ -136,11 +141,11 @@ class Reach:
             if isinstance(value, Optimizer):
                 self.optimizers[free(name, self.optimizers)] = value
             if depth == 0:
-                queue.extendleft((Thing(*named, None), 0) for named in reversed(list(named_by(thing, objects))))
-            hidden = depth == 0 and name == model and not isinstance(value, Tensor | list | tuple | dict)
+                queue.extendleft((Thing(n, part, None), 0) for n, part in reversed([*named_by(thing, objects)]))
+            is_model = depth == 0 and name == model
             unnamed = not name or isinstance(value, Optimizer)
             for inner, part, parent in parts(value) if depth < DEPTH else ():
-                full = "" if unnamed else inner.lstrip(".") if hidden else name + inner
+                full = "" if unnamed else inner[1:] if is_model and inner[:1] == "." else name + inner
                 queue.append((Thing(full, part, parent), depth + (parent is None)))  # networks nest deeply
         self._settle()
 
@@ -242,12 +247,11 @@ def named_by(thing: Thing, objects: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
     """What is in an object: how code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
     if isinstance(value, nn.Module):
-        keyed = isinstance(value, nn.ModuleList | nn.ModuleDict)
-        for key, child in value._modules.items():
-            index = f"[{key}]" if isinstance(value, nn.ModuleList) else f"[{key!r}]"
-            yield index if keyed else f".{key}", child, value
-        tensors = {**value._parameters, **value._buffers, **vars(value)}
-        yield from (("" if is_internal(key) else f".{key}", part, None) for key, part in tensors.items())
+        way = "[{}]" if isinstance(value, nn.ModuleList | nn.ParameterList) else ".{}"
+        way = "[{!r}]" if isinstance(value, nn.ModuleDict | nn.ParameterDict) else way
+        yield from ((way.format(key), child, value) for key, child in value._modules.items())
+        others = {**value._parameters, **value._buffers, **vars(value)}
+        yield from (("" if is_internal(key) else way.format(key), part, None) for key, part in others.items())
     elif isinstance(value, dict):
         yield from ((f"[{key!r}]", part, None) for key, part in list(value.items())[:ITEMS])
     elif isinstance(value, list | tuple | set | frozenset | collections.deque):

@@ -1,4 +1,4 @@
-"""The source of a step: which statement a line belongs to, and where in the user's code something happens."""
+"""The source of a step: which statement a line belongs to, where in the user's code something happens, and a tracer."""
 
 import ast
 import contextlib
@@ -7,10 +7,12 @@ import functools
 import inspect
 import linecache
 import os
+import sys
 import sysconfig
 import textwrap
+import time
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 Block = ast.FunctionDef | ast.Lambda | ast.With | ast.Module
+
+Leave = Callable[[Any, bool], None]  # is told what a call has returned, and whether it raised
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,10 @@ def users_frames(frame: types.FrameType | None, outermost: types.FrameType | Non
         yield outermost
 
 
-def variables_of(frame: types.FrameType, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def variables_of(frame: types.FrameType, names: Iterable[str]) -> dict[str, Any]:
     """A function's own variables, none at a module's top; and those of its module that have one of these names."""
-    local = {} if frame.f_locals is frame.f_globals else frame.f_locals
-    return local, {name: frame.f_globals[name] for name in names if name in frame.f_globals}
+    own = {} if frame.f_locals is frame.f_globals else frame.f_locals
+    return {**own, **{name: frame.f_globals[name] for name in names if name in frame.f_globals}}
 
 
 def place_of(frame: types.FrameType | None, outermost: types.FrameType, source: Source) -> Place:
@@ -198,3 +202,116 @@ def extent(node: Any) -> tuple[int, int]:
         return first, node.end_lineno
     start = inside[0].pattern.lineno if isinstance(inside[0], ast.match_case) else extent(inside[0])[0]
     return first, max(node.lineno, start - 1)
+
+
+# Following it ---------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """Follows the statements of a source itself, and the calls that they make.
+
+    `before(line, frame)` is called before a statement begins, and `after(line, frame, milliseconds)` when it is done,
+    however deep it called; one in a loop as often as it is run. `enter` is called with the frame of every function that
+    is called inside; what it returns is told how that ended. Time spent in these does not count.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        before: Callable[[int, types.FrameType], None],
+        after: Callable[[int, types.FrameType, float], None],
+        enter: Callable[[types.FrameType], Leave | None],
+    ) -> None:
+        self.source, self.before, self.after, self.enter = source, before, after, enter
+        self.frame: types.FrameType | None = None  # while the source runs
+        self.line = 0  # the statement that is being executed
+        self.since = 0.0
+        self.fault: Exception | None = None
+
+    @contextlib.contextmanager
+    def on(self, frame: types.FrameType | None = None) -> Iterator[None]:
+        """Watch what runs inside; another tracer (a debugger's, coverage's) comes back afterwards.
+
+        `frame` is that of the source if it runs already. A callback that raises is not called again; `fault` keeps what
+        it raised, which the function must not see.
+        """
+        previous = sys.gettrace()
+        if frame is not None:
+            self.frame, frame.f_trace = frame, self._on_event
+        sys.settrace(self._on_call)
+        try:
+            yield
+            self.finish()
+        finally:
+            sys.settrace(previous)
+            if frame is not None:
+                frame.f_trace = None
+            self.frame = None
+
+    def finish(self) -> None:
+        """The statement that runs is the last."""
+        if self.frame is not None:
+            self._done(self.frame)
+            self.line = 0
+
+    def _on_call(self, frame: types.FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        if self.frame is None and frame.f_code is self.source.code:
+            self.frame = frame
+            return self._on_event
+        leave = self._call(self.enter, frame) if self.line else None
+        return until_return(frame, functools.partial(self._call, leave) if leave else None)
+
+    def _on_event(self, frame: types.FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        if event == "line":
+            line = self.source.at(frame.f_lineno).first
+            if line != self.line and not self.source.ends_with_block(line, self.line):
+                self._done(frame)
+                self.line = line if frame.f_lineno in self.source.lines else 0
+                if self.line:
+                    self.before(line, frame)
+                self.since = time.perf_counter()
+        elif event == "return":
+            self._done(frame)
+            self.line, self.frame = 0, None
+        return self._on_event
+
+    def _done(self, frame: types.FrameType) -> None:
+        if self.line:
+            self._call(self.after, self.line, frame, 1000 * (time.perf_counter() - self.since))
+
+    def _call(self, callback: Callable[..., Any], *args: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return callback(*args) if self.fault is None else None
+        except Exception as fault:
+            self.fault = fault
+            return None
+        finally:
+            self.since += time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def calls_told_to(enter: Callable[[types.FrameType], Leave | None]) -> Iterator[None]:
+    """Tell of every function that is called inside; another tracer (a debugger's) comes back afterwards."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: until_return(frame, enter(frame)))
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+def until_return(frame: types.FrameType, leave: Leave | None) -> Any:
+    """A tracer of one call, which tells `leave` how it ended; None where nobody wants to know."""
+    if leave is None:
+        return None
+    frame.f_trace_lines = raised = False
+
+    def on_event(frame: types.FrameType, event: str, arg: Any) -> Any:
+        nonlocal raised
+        raised = raised or event == "exception"
+        if event == "return":
+            leave(arg, raised and arg is None)
+        return on_event
+
+    return on_event
