@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from gantutor.ledger import graph, records
 from gantutor.ledger.cost import GRAD, Counting, all_tensors_in
 from gantutor.ledger.findings import find
-from gantutor.ledger.graph import BEFORE, Scene, GradientSlot, full_name, leaf
+from gantutor.ledger.graph import BEFORE, GradientSlot, Scene, full_name, leaf
 from gantutor.ledger.reach import Reach, Snapshot, Variables, free, function_of, is_internal, storage_of
 from gantutor.ledger.records import FREED, STALE, Place, Trace
 from gantutor.ledger.source import Leave, Source, Watch, mentioned_names, place_of, users_frames, variables_of
