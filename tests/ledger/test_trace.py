@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -23,9 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gantutor.gan import GAN
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, trace
-from gantutor.ledger.recorder import Watch
-from gantutor.ledger.records import count
-from gantutor.ledger.source import Source
+from gantutor.ledger.records import Backward, count
+from gantutor.ledger.source import Source, Watch
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
 
@@ -169,6 +167,17 @@ def test_methods_decorated_functions_and_any_arguments() -> None:
     assert "arguments[1]" in traced(anything).lines[0].tensors
 
 
+def test_a_lambda_is_one_line_and_what_it_calls_has_its_own() -> None:
+    gan, (batch,) = build("points"), draw("points")
+    others = [lambda: None, lambda: with_helper(gan, *batch), lambda: None]  # on one line
+    record = trace(others[1])
+    assert [line.text for line in record.lines] == ["with_helper(gan, *batch)"]
+    assert [sent.place.function for sent in record.lines[0].of(Backward)] == [
+        "with_helper", "helper_update", "helper_update"
+    ]  # fmt: skip
+    assert list(record.before) == ["gan.G", "gan.D"]
+
+
 def generator(gan: GAN) -> Any:
     yield gan
 
@@ -178,8 +187,6 @@ def test_what_cannot_be_followed_is_refused() -> None:
     exec("def step(gan, real, z): pass", namespace)
     with pytest.raises(ValueError, match="step has no source to show: define it in a file or a notebook cell"):
         traced(namespace["step"])
-    with pytest.raises(ValueError, match="A lambda has no lines to follow"):
-        traced(lambda gan, real, z: None)
     with pytest.raises(TypeError, match="A trace follows a plain function, line by line; generator suspends itself"):
         traced(generator)
     with pytest.raises(TypeError, match="A trace follows a step that is written in Python"):
@@ -215,24 +222,9 @@ def test_the_ledgers_own_faults_are_not_taken_for_the_steps(monkeypatch: pytest.
     def breaks(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gantutor.ledger.recorder.Scene", breaks)
+    monkeypatch.setattr(sys.modules["gantutor.ledger.trace"], "Scene", breaks)
     with pytest.raises(ZeroDivisionError):
         traced(d_first_detach)
-
-
-def test_times_are_those_of_a_second_run_if_asked_for_and_if_it_goes_the_same_way(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-
-    def impure(gan: GAN, real: Tensor, z: Tensor) -> None:
-        if not seen.exists():
-            seen.touch()
-
-    gan, (batch,) = build("points"), draw("points")
-    other_way = trace(impure, gan, *batch, timed=True)
-    assert (len(other_way.lines), other_way.timed) == (2, False)
-    for timed in (True, False):
-        record = trace(impure, gan, *batch, timed=timed)
-        assert record.timed == ("ms" in str(record).splitlines()[0].split()) == timed
 
 
 def test_watching_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +244,7 @@ def test_watching_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((line - step.__code__.co_firstlineno, milliseconds))
         now[0] += 10
 
-    with Watch(Source.of(step), after, enter=slow).on():
+    with Watch(Source.of(step), lambda line, frame: None, after, slow).on():
         step(build("points"), *draw("points")[0])
     assert seen == [(1, 0.0), (2, 1000.0)]
 
@@ -504,7 +496,7 @@ def test_every_pitfall_that_raises_is_diagnosed(name: str, networks: str) -> Non
     assert PITFALLS[name].raises in str(record.error)
     assert record.failure is not None
     assert record.failure.by is not None
-    assert str(record.failure.by.line) in record.diagnosis
+    assert str(record.failure.by) in record.diagnosis
     if PITFALLS[name].raises == INPLACE:
         shape = re.findall(r"\[torch\.DoubleTensor \[([\d, ]+)\]\]", str(record.error))[0].split(", ")
         network, parameter = record.failure.culprit.split(".", 1)
