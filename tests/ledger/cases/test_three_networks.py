@@ -26,10 +26,8 @@ def forward(m, x):
     return m.Dec(z), z
 
 
-def vae_loss_of(m):
-    recon, z = forward(m, x)
-    D_z = m.D(z)
-    return D_z, F.mse_loss(recon, x) + 6.4 * (D_z[:, :1] - D_z[:, 1:]).mean()
+def vae_loss_of(recon, D_z):
+    return F.mse_loss(recon, x) + 6.4 * (D_z[:, :1] - D_z[:, 1:]).mean()
 
 
 def D_loss_of(m, D_z):
@@ -39,7 +37,9 @@ def D_loss_of(m, D_z):
 
 
 def scores_from_before(m):  # FactorVAE 15
-    D_z, vae_loss = vae_loss_of(m)
+    recon, z = forward(m, x)
+    D_z = m.D(z)
+    vae_loss = vae_loss_of(recon, D_z)
     m.optim_VAE.zero_grad()
     vae_loss.backward(retain_graph=True)
     m.optim_VAE.step()
@@ -50,7 +50,9 @@ def scores_from_before(m):  # FactorVAE 15
 
 
 def steps_at_the_end(m):  # disentangling-vae 77: no error any more, and a wrong gradient in the encoder
-    D_z, vae_loss = vae_loss_of(m)
+    recon, z = forward(m, x)
+    D_z = m.D(z)
+    vae_loss = vae_loss_of(recon, D_z)
     m.optim_VAE.zero_grad()
     vae_loss.backward(retain_graph=True)
     D_tc_loss = D_loss_of(m, D_z)
