@@ -892,12 +892,8 @@ ROOMS = {
     ),
     "ledger": Room(
         (
-            *(
-                "tests/ledger/test_findings.py",
-                "tests/ledger/cases",
-                "tests/ledger/test_trace.py",
-                "tests/ledger/test_properties.py",
-            ),
+            *("tests/ledger/cases", "tests/ledger/test_findings.py", "tests/ledger/test_trace.py"),
+            *("tests/ledger/test_put_back.py", "tests/ledger/test_properties.py"),
             *(
                 "--ignore",
                 "tests/ledger/cases/test_ranks.py",
