@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 project = "gantutor"
-author = "the authors of gantutor"
-copyright = "the authors of gantutor, MIT licence"
+author = "gantutor developers"
+copyright = "2026, gantutor developers. MIT licence"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
 html_theme = "sphinx_book_theme"
 html_title = "gantutor: how GANs train"
@@ -14,10 +14,13 @@ html_extra_path = ["extra"]
 exclude_patterns = ["extra", "conf.py"]
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"type": "module"})]
+html_sidebars = {"index": []}  # the front page has the map of the course instead
 html_copy_source = False
 html_favicon = "_static/favicon.svg"
 mathjax_path = "mathjax/tex-svg.js"
+html_context = {"default_mode": "auto"}  # light or dark as the system is, until the visitor chooses
 html_theme_options = {
+    "navbar_persistent": [],
     "use_download_button": False,  # the pages of notebooks have their own, for the notebook as it is in the course
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,

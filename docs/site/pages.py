@@ -13,6 +13,7 @@ import choices
 import glossary
 import nbformat
 from live import LIVE
+from PIL import Image
 
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -29,6 +30,7 @@ def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Pa
     shutil.copytree(root / "gantutor" / "lab" / "front", source / "_static" / "front")
     (source / "_static" / "mathjax").mkdir()
     shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", source / "_static" / "mathjax")
+    pair(root / "docs" / "04_pix2pix.png").save(source / "_static" / "pair.png", optimize=True)
     shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
     for name in ("architecture", "settings", "my_gan_does_not_train"):
         text = (root / "docs" / f"{name}.md").read_text(encoding="utf-8")
@@ -49,6 +51,17 @@ def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Pa
     (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
 
 
+def pair(picture: Path) -> Image.Image:
+    """For the front page, of the README's picture of notebook 04: the first two rows of six of its emoji."""
+    columns, side = [1, 4, 7, 9, 11, 2], 66
+    rows = Image.open(picture).convert("RGBA")
+    made = Image.new("RGB", (side * len(columns), 2 * side), "white")
+    for place, column in enumerate(columns):
+        cut = rows.crop((110 + side * column, 4, 110 + side * (column + 1), 4 + 2 * side))
+        made.paste(cut, (side * place, 0), cut)
+    return made
+
+
 # A notebook as a page ------------------------------------------------------------------------------------------------
 
 
@@ -66,6 +79,7 @@ def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> N
         if covered_by:
             cell.metadata.tags.append(f"after-{covered_by}")
         if "question" in kinds:
+            cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
             covered_by = cell.id if live(cell)[0]["question"] in answers else ""
         elif "answer" in kinds:
             covered_by = ""
