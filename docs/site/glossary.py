@@ -51,7 +51,7 @@ def sentence(text: str, start: int, end: int) -> str:
     last = min(place for place in ends if place >= end)
     if last - first < 70 and last < len(text):
         last = min(place for place in ends if place > last)
-    if first and re.match(r"(This|Its?|There) |\*\*\w+\*\* does this", text[first:]):
+    if first and re.match(r"(This|Its|There) |\*\*\w+\*\* does this", text[first:]):
         first = max(place for place in ends if place < first)
     return re.sub(r"^\*\*(Explain|Augmentation)\.\*\* ", "", text[first:last].strip())
 

@@ -1,6 +1,5 @@
 """Turns notebooks and documents into the sources that Sphinx reads."""
 
-import html
 import json
 import re
 import shutil
@@ -107,7 +106,7 @@ def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]]) -> 
     if data["kind"] == "question" and data["question"] in answers:
         data |= {"verdicts": verdicts(data, answers[data["question"]])}
     bundle.clear()
-    bundle["text/html"] = element(**data | {"id": number})
+    bundle["text/html"] = element(cell=number, **data)
 
 
 def verdicts(question: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,17 +115,20 @@ def verdicts(question: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dic
     return [{"passed": i == truth, "truth": truth, "why": why} for i in range(len(question["options"]))]
 
 
-def element(kind: str, **data: Any) -> str:
+def element(kind: str, cell: str, **data: Any) -> str:
     """A place on the page with its data, for site.js."""
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    return f'<div class="gt-live" data-kind="{kind}"><script type="application/json">{text}</script></div>'
+    script = f'<script type="application/json">{text}</script>'
+    return f'<div class="gt-live" data-kind="{kind}" data-cell="{cell}">{script}</div>'
 
 
 def behind_fold(exercise: Cell, solution: str) -> list[Cell]:
     """The exercise's choices, where it has some, and its solution."""
     made = []
     if exercise.id in choices.FORMS:
-        made.append(markdown(f"{exercise.id}-choices", element("choices", **choices.FORMS[exercise.id]().data())))
+        made.append(
+            markdown(f"{exercise.id}-choices", element("choices", exercise.id, **choices.FORMS[exercise.id]().data()))
+        )
     text = f"<details class='gt-solution'><summary>A solution</summary>\n\n```python\n{solution}\n```\n\n</details>"
     return [*made, markdown(f"{exercise.id}-solution", text)]
 
@@ -180,7 +182,3 @@ def with_install(notebook: Notebook, repository: str) -> Notebook:
 def without_dead_links(text: str) -> str:
     """Links to files that are not part of the site become code."""
     return re.sub(r"\[`?([^\]`]+)`?\]\((?!https?:|#|[\w]+\.md)[^)]+\)", lambda link: f"`{link[1]}`", text)
-
-
-def escaped(text: str) -> str:
-    return html.escape(text, quote=True)

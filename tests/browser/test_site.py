@@ -100,9 +100,8 @@ def test_every_link_leads_somewhere(folder: Path, paths: list[str]) -> None:
             if target.netloc != "site" or target.scheme != "http":
                 continue  # for the reader to follow; the page itself asks nobody
             where = f"{where}index.html" if where.endswith("/") or not where else where
-            if not (folder / where).is_file():
-                dead.append(f"{path}: {link}")
-            elif where in read and target.fragment and unquote(target.fragment) not in read[where].ids | {"top"}:
+            fragment = unquote(target.fragment) if where in read else ""
+            if not (folder / where).is_file() or (fragment and fragment not in read[where].ids | {"top"}):
                 dead.append(f"{path}: {link}")
     assert dead == []
     assert len(paths) > 15
@@ -125,9 +124,9 @@ def test_every_page_opens(visit: Any, paths: list[str], address: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_serious_is_inaccessible(visit: Any, paths: list[str], address: str, scheme: str) -> None:
     page, found = visit("index.html", color_scheme=scheme), []
-    for path in paths if WHOLE else ["index.html", "notebooks/00_start_here.html", "api.html"]:
+    for path in paths if WHOLE else ["index.html", "notebooks/00_start_here.html"]:
         page.goto(f"{address}{path}")
-        for each in Axe().run(page).response["violations"]:
+        for each in Axe().run(page, options={"preload": False}).response["violations"]:  # else it asks for files itself
             if each["impact"] in ("serious", "critical"):
                 found.append(f"{path}: {each['id']}: {[node['html'][:200] for node in each['nodes'][:3]]}")
     assert found == []
@@ -146,7 +145,7 @@ def test_the_front_page_moves_at_once_and_shows_all(visit: Any) -> None:
     first = canvas.screenshot()
     page.wait_for_timeout(300)
     assert canvas.screenshot() != first
-    for what in ("h1", "iframe.gt-playground", ".gt-front figure", ".gt-map"):
+    for what in (".bd-article h1", "iframe.gt-playground", ".gt-front figure", ".gt-map"):
         box = page.locator(what).bounding_box()
         assert box["y"] + box["height"] <= WIDE["height"], what
 
@@ -154,7 +153,7 @@ def test_the_front_page_moves_at_once_and_shows_all(visit: Any) -> None:
 def test_the_playground_is_driven_in_its_frame(visit: Any) -> None:
     page = visit("playground.html")
     inside = page.frame_locator("iframe.gt-playground")
-    inside.get_by_role("button", name=".detach()", exact=True).first.click()
+    inside.locator(".line").nth(2).get_by_role("button", name=".detach()", exact=True).click()
     expect(inside.locator(".raises")).to_contain_text("backward")
     page.locator("button.theme-switch-button").first.click()
     theme = page.evaluate("document.documentElement.dataset.theme")
@@ -164,7 +163,7 @@ def test_the_playground_is_driven_in_its_frame(visit: Any) -> None:
 def test_a_prediction_covers_what_follows_until_a_guess_and_is_kept(visit: Any) -> None:
     page = visit("notebooks/00_start_here.html")
     asked = page.locator(".gt-live[data-kind=question]", has_text="How do the weights of the two generators compare")
-    answer = page.locator(".gt-live[data-kind=answer]", has=page.locator("script", has_text="The same operations ran"))
+    answer = page.locator("[data-cell=same-check]")
     expect(answer).to_be_hidden()
     asked.get_by_role("button", name="different").click()
     expect(asked).to_contain_text("The run says: equal in every bit.")

@@ -38,7 +38,7 @@ const KINDS = {
   // A question covers the outputs that follow it until its answer, since they show the truth.
   question(el, data) {
     const model = new Model({ ...data, guess: null, verdict: null });
-    const covered = [...document.querySelectorAll(`.tag_after-${data.id} > .cell_output`)];
+    const covered = [...document.querySelectorAll(`.tag_after-${el.dataset.cell} > .cell_output`)];
     const note = covered.length && make('p', { class: 'gt-note' }, 'Below, the results are covered until you choose. ',
       make('button', { type: 'button', click: uncover }, 'Show them'));
     function uncover() {
@@ -66,8 +66,8 @@ const KINDS = {
   },
 
   // An exercise with choices: a table of verdicts by what is chosen, for each of its questions.
-  choices(el, { id, questions, options, several }) {
-    const key = `gantutor-choices:${location.pathname}:${id}`;
+  choices(el, { questions, options, several }) {
+    const key = `gantutor-choices:${location.pathname}:${el.dataset.cell}`;
     const kept = recall(key) ?? questions.map(question => question.fields.map(() => []));
     const verdict = make('p', { class: 'gt-answer', role: 'status' });
     const button = (number, field, option) => {
