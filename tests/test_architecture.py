@@ -15,7 +15,7 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 FLOORS = (
     ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
-    ("gan", "traits", "translation"),
+    ("gan", "traits"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training"),
     ("plots", "checks", "configs", "views"),

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchlib import copied
+from benchlib.facades import facades_mini
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data import Images, load, load_pairs, paired_folder, unpaired_folders
@@ -127,7 +128,7 @@ def save(pictures: torch.Tensor, folder: Path) -> None:
 
 
 def prepare_pairs(preset: Preset, folder: Path) -> None:
-    data = load_pairs("facades_mini", size=preset.size, number=preset.pictures)
+    data = facades_mini(size=preset.size, number=preset.pictures)
     save(torch.cat([data.A, data.B], dim=3), folder)
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from gantutor import checks
 from gantutor.checks.cyclegan_exercises import OUR_TERMS, REACH_MISTAKES, REACHES, REFERENCE_LOG
 from gantutor.cyclegan import REFERENCE_NAMES
+from gantutor.gan import frozen
 from gantutor.image_pool import ImagePool
 from gantutor.models import patchgan, resnet
-from gantutor.translation import frozen
 
 # The log --------------------------------------------------------------------------------------------------------------
 

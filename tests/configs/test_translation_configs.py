@@ -16,11 +16,11 @@ from gantutor.configs.translation_configs import SeededDropout, decay_factor, se
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import PAIRED, UNPAIRED, Pairs, ready_sets
 from gantutor.image_pool import ImagePool
+from gantutor.losses import TRANSLATION_LOSSES
 from gantutor.model_state import networks, optimizers
 from gantutor.models import N_LAYERS, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import DivergedError, Run
-from gantutor.translation import TRANSLATION_LOSSES
 
 CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
 both = pytest.mark.parametrize("name", CONFIGS)

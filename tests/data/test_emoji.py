@@ -1,11 +1,7 @@
 """The emoji sets: matched, split by whole emoji, in the colours of the palette; and the script that builds the file."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers import load_script
@@ -56,28 +52,6 @@ def test_the_emoji_are_what_the_script_builds(arrays: Arrays) -> None:
     except DataError as error:
         pytest.skip(str(error))
     assert common.checksum(SCRIPT.build(source)) == common.checksum(arrays)
-
-
-@pytest.mark.slow
-def test_without_its_sources_the_script_leaves_the_file_alone(tmp_path: Path) -> None:
-    before = FILE.stat().st_mtime_ns
-    environment = {**os.environ, "GANTUTOR_DATA": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, str(REPOSITORY / "data" / "build_emoji.py")]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == SCRIPT.NO_SOURCES == 3, "the status that `make data` passes over"
-    assert "left as it is" in result.stdout
-    assert f"npm install --prefix {tmp_path}" in result.stdout
-    assert FILE.stat().st_mtime_ns == before
-
-
-def test_lines_are_where_a_colour_steps() -> None:
-    picture = np.full((20, 24, 3), 255, np.uint8)
-    picture[:, 12:] = (255, 255, 255 - SCRIPT.STEP - 1)
-    black = SCRIPT.lines(picture) == 0
-    assert black.any(0).nonzero()[0].tolist() == [10, 11, 12, 13]
-    assert black[:, 10:14].all()
-    picture[:, 12:] = 255 - SCRIPT.STEP
-    assert not (SCRIPT.lines(picture) == 0).any(), "too small a step"
 
 
 # The sets -------------------------------------------------------------------------------------------------------------
@@ -131,13 +105,6 @@ def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pai
 
 
 # The palette ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_palette_is_the_commonest_colours(arrays: Arrays) -> None:
-    found = SCRIPT.commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
-    assert found == [label.colour for label in EMOJI_COLOURS]
-    assert len({label.name for label in EMOJI_COLOURS}) == len(EMOJI_COLOURS)
 
 
 def test_lab_on_known_colours() -> None:

@@ -1,17 +1,63 @@
-"""The segmentation score on counts made by hand and on images made worse on purpose."""
-
-import math
+"""Drawn house fronts, and the segmentation score on counts made by hand and on images made worse on purpose."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from benchlib import facades
+from benchlib.facades import (
+    BACKGROUND,
+    BALCONY,
+    BLIND,
+    CORNICE,
+    DOOR,
+    FACADE_CLASSES,
+    MOLDING,
+    PILLAR,
+    SHOP,
+    WALL,
+    WINDOW,
+    draw_facade,
+    facades_mini,
+)  # fmt: skip
+from benchlib.segmentation import Segmenter, score_of_counts, segmentation_score, train_segmenter
 from torch import Tensor
 
-from gantutor.data import Pairs, drawing, facades, load_pairs
-from gantutor.data.facades import FACADE_CLASSES
-from gantutor.metrics import Segmenter, l1, segmentation_score, train_segmenter
-from gantutor.metrics.segmentation import score_of_counts
+from gantutor.data import Pairs, drawing
+from gantutor.metrics import l1
+
+
+@pytest.fixture(scope="module")
+def houses() -> tuple[np.ndarray, ...]:
+    """Labels (60, 64, 64) and pictures (60, 64, 64, 3)."""
+    rows = [draw_facade(np.random.default_rng([0, 0, index]), 64) for index in range(60)]
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+
+def test_every_class_occurs(houses: tuple[np.ndarray, ...]) -> None:
+    share = np.bincount(houses[0].ravel(), minlength=12) / houses[0].size
+    assert (share > 0.004).all(), dict(zip([label.name for label in FACADE_CLASSES], share.round(4), strict=True))
+    always = {BACKGROUND, WALL, WINDOW, DOOR, CORNICE, MOLDING}
+    assert all(always <= set(scene.ravel().tolist()) for scene in houses[0])
+    assert all(0.1 < (houses[0] == label).any((1, 2)).mean() < 1 for label in (PILLAR, SHOP, BALCONY, BLIND))
+    first = facades_mini(number=1)
+    assert first.label_map == "A"
+    assert tuple(first.A[0, :, 63, 0].tolist()) == FACADE_CLASSES[houses[0][0, 63, 0]].colour
+
+
+def test_the_label_map_does_not_tell_the_look_and_the_average_shows_little() -> None:
+    rng = np.random.default_rng(0)
+    labels, frames = facades.lay_out_house(facades.House(rng), rng, 64 * drawing.SUPERSAMPLING)
+    pictures = np.stack([facades.paint_facade(labels, frames, np.random.default_rng(seed)) for seed in range(40)])
+    walls = pictures[:, labels == WALL].mean(1)
+    assert (walls.std(0) > 0.15).all(), "one label map, many colours"
+    dark = walls.mean(1) < 0.5
+    assert 0.25 < dark.mean() < 0.75
+    for part in (WINDOW, CORNICE):
+        contrast = pictures[:, (labels == part) & (frames == 0)].mean((1, 2)) - walls.mean(1)
+        assert (np.sign(contrast) == np.where(dark, 1, -1)).all(), "light on dark, or dark on light"
+        assert abs(contrast.mean()) < 0.5 * np.abs(contrast).mean(), "the average of both is half as strong at the most"
+    assert 0.2 < frames[(labels == WINDOW) | (labels == SHOP)].mean() < 0.8, "a window has bars and panes"
 
 
 def test_counts_made_by_hand() -> None:
@@ -27,7 +73,7 @@ def test_counts_made_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
-    return load_pairs("facades_mini", number=150)
+    return facades_mini(number=150)
 
 
 @pytest.fixture(scope="module")
@@ -67,34 +113,3 @@ def test_the_score_knows_no_right_colour(segmenter: Segmenter) -> None:
     assert l1(other, truth) > 0.08
     scores = [segmentation_score(segmenter, images, torch.from_numpy(np.stack(labels))) for images in (truth, other)]
     assert scores[1].class_iou == pytest.approx(scores[0].class_iou, abs=0.08)
-
-
-def test_a_seed_decides_the_segmenter_and_it_is_frozen(pairs: Pairs) -> None:
-    assert pairs.labels is not None
-    images, labels = pairs.first(8)[1], pairs.labels[:8]
-    first, same, other = (train_segmenter(images, labels, 12, steps=3, seed=seed) for seed in (4, 4, 5))
-    assert not first.training
-    assert torch.equal(first(images), same(images))
-    assert not torch.equal(first(images), other(images))
-    assert first(images[:, :, :50, :38]).shape == (8, 12, 50, 38), "fully convolutional: any size"
-    torch.testing.assert_close(first(images[:1]), first(images)[:1])  # no image reads another's statistics
-
-
-IMAGES, LABELS = torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.uint8)
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (IMAGES * math.nan, LABELS, r"expected float images .* in \[nan, nan\]"),
-        (IMAGES, LABELS[:1], r"whole labels of shape \(2, 8, 8\), got torch.uint8 of shape \(1, 8, 8\)"),
-        (IMAGES, LABELS.float(), "got torch.float32"),
-        (IMAGES, LABELS + 4, "labels from 0 to 3, got 4 to 4"),
-        (IMAGES, LABELS.int() - 1, "labels from 0 to 3, got -1 to -1"),
-    ],
-)
-def test_what_comes_is_checked(images: Tensor, labels: Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        train_segmenter(images, labels, 4, steps=1)
-    with pytest.raises(ValueError, match=message):
-        segmentation_score(Segmenter(3, 4), images, labels)
