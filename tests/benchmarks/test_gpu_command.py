@@ -76,19 +76,6 @@ def test_the_whole_command_keeps_each_part_and_draws(
     assert parts["frames"]["commit"] == "abc"
 
 
-def test_the_command_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A real process for each part. How far it comes in a second is the machine's affair."""
-    gpu = importlib.import_module("gpu")
-    gpu.main(["--device", "cpu", "--seconds", "30", "--parts", "limits", "tests"])
-    told = capsys.readouterr().out
-    figures = Path(next(line for line in told.splitlines() if line.endswith(".json, .md and .png")).split(".json")[0])
-    found = read(figures)
-    assert found["parts"].keys() == {"limits", "tests"}
-    assert found["gpu"] is None
-    assert gpu.HOME not in figures.parents
-    assert figures.with_name("cpu.png").exists()
-
-
 def test_the_parts_fit_into_five_minutes(gpu: ModuleType) -> None:
     assert gpu.SHARES.keys() == gpu.PARTS.keys() == gpu_report.TEXTS.keys()
     assert sum(gpu.SHARES.values()) * (1 + gpu.GRACE) <= 310

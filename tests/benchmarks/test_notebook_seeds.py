@@ -71,35 +71,6 @@ def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path)
     assert "AssertionError: too large: 1" in text
 
 
-def test_a_run_is_not_made_again_until_the_code_changes(seeds: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    made: list[tuple[str, int]] = []
-
-    def fake(number: str, seed: int) -> dict[str, Any]:
-        made.append((number, seed))
-        return {
-            "notebook": number, "seed": seed, "code": seeds.code_digest(number), "package": "older", "seconds": 1.0,
-            "cpu_seconds": 200.0, "assertions": 0, "comparisons": [], "failures": [],
-        }  # fmt: skip
-
-    monkeypatch.setattr(seeds, "run_seed", fake)
-    options = ["--out", str(tmp_path), "--seeds"]
-    seeds.main([*options, "0,2"])
-    seeds.main([*options, "0-2"])
-    assert made == [("00", 0), ("00", 2), ("00", 1)]
-    seeds.main([*options, "1", "--fresh"])
-    assert made[3:] == [("00", 1)]
-    text = (tmp_path / "notebook_seeds.md").read_text()
-    assert "| 0, 1, 2 |" in text
-    assert "older state of the package: 00" in text
-    assert "over 120 CPU seconds" in text
-    nbformat.write(notebook({**CELLS, "last": "done = True"}), tmp_path / "00_tiny.ipynb")
-    seeds.main([*options, "2"])
-    assert made[4:] == [("00", 2)]
-    assert len(json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]) == 1, (
-        "the others are another notebook's"
-    )
-
-
 @pytest.mark.parametrize(
     ("margins", "strict", "word"),
     [

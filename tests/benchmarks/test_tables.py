@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pix2pix_noise
 import pix2pix_tables
 import pytest
 import torch
-from benchlib import tables
 
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.common import embedded_file
@@ -48,38 +46,6 @@ def test_a_table_is_whole(name: str) -> None:
     numbers = [value for row in table(name)["rows"] for value in row.values() if isinstance(value, float)]
     assert all(map(math.isfinite, numbers))
     assert name == "batchnorm_seeds" or not any(row.get("diverged") for row in table(name)["rows"])
-
-
-def test_a_table_is_completed_row_by_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)  # of this process, for good
-    path, made = tmp_path / "table.json", []
-
-    def complete(*wanted: str, settings: dict[str, Any] | None = None, fresh: bool = False) -> list[dict[str, Any]]:
-        monkeypatch.setattr(sys, "argv", ["script", "--json", str(path), *["--fresh"] * fresh])
-        options = tables.arguments("A script.", tmp_path / "other.json")
-
-        def train_row(letter: str) -> dict[str, Any]:
-            made.append(letter)
-            return {"letter": letter}
-
-        names = [(letter,) for letter in wanted]
-        ready = lambda missing: (train_row, {"more": len(missing)})  # noqa: E731
-        return tables.complete(options, "a test", settings or {"steps": 1}, names, lambda row: (row["letter"],), ready)
-
-    complete("b")
-    assert complete("a", "b", "c") == [{"letter": letter} for letter in "abc"], "in the order that is wanted"
-    assert made == ["b", "a", "c"]
-    assert "1/2 a: " in capsys.readouterr().out
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    assert (kept["settings"], kept["more"], len(kept["rows"])) == ({"steps": 1}, 2, 3)
-    complete("a", "b", "c")
-    assert len(made) == 3, "nothing is missing: nothing is done"
-    with pytest.raises(SystemExit, match=r"table\.json was made with other settings"):
-        complete("a", settings={"steps": 2})
-    complete("a", fresh=True)
-    assert made[3:] == ["a"]
 
 
 def few_pairs(name: str = "few") -> Pairs:

@@ -54,15 +54,6 @@ def test_a_map_is_drawn_in_the_colours_of_its_labels_and_the_aerial_view_shows_t
     assert np.mean(roofs) > 25, "each house has a roof of its own"
 
 
-def test_rivers_flow_through_and_are_whole() -> None:
-    town = drawing.Town(192, 0.3)
-    drawing.lay_river(town, np.random.default_rng(3))
-    for row in town.labels.array() == WATER:
-        assert np.abs(np.diff(np.concatenate([[0], row.astype(int), [0]]))).sum() == 2, "one stretch in each row"
-    first, second = np.array(town.turned(0.1, 0.2)), np.array(town.turned(0.4, 0.6))
-    assert np.linalg.norm(second - first) == pytest.approx(0.5), "a turned town keeps its distances"
-
-
 # The sets -------------------------------------------------------------------------------------------------------------
 
 

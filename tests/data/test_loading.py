@@ -91,16 +91,6 @@ def test_a_draw_is_checked(name: str) -> None:
         elsewhere.sample(4, seeded())
 
 
-class OnSecondGPU(torch.Generator):
-    device = torch.device("cuda", 1)
-
-
-def test_a_generator_of_another_gpu_is_refused() -> None:
-    common.check_draw(1, OnSecondGPU(), torch.device("cuda", 1))
-    with pytest.raises(ValueError, match="the generator is on cuda:1, the data on cuda:0"):
-        common.check_draw(1, OnSecondGPU(), torch.device("cuda", 0))
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", SETS)
 def test_on_a_gpu(name: str) -> None:
