@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gantutor.data.common import Bytes
-from gantutor.data.drawing import (
+from benchlib.drawing import (
     SUPERSAMPLING,
     Floats,
     LabelDrawing,
@@ -27,6 +26,7 @@ from gantutor.data.drawing import (
     small_labels,
     soft_noise,
 )
+from gantutor.data.common import Bytes
 from gantutor.data.pairs import Label
 
 BACKGROUND, WALL, WINDOW, DOOR, CORNICE, SILL, BALCONY, BLIND, ROOF, MOLDING, PILLAR, SHOP = range(12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from benchlib import facades
+from benchlib import drawing, facades
 from benchlib.facades import (
     BACKGROUND,
     BALCONY,
@@ -23,7 +23,7 @@ from benchlib.facades import (
 from benchlib.segmentation import Segmenter, score_of_counts, segmentation_score, train_segmenter
 from torch import Tensor
 
-from gantutor.data import Pairs, drawing
+from gantutor.data import Pairs
 from gantutor.metrics import l1
 
 
@@ -113,3 +113,14 @@ def test_the_score_knows_no_right_colour(segmenter: Segmenter) -> None:
     assert l1(other, truth) > 0.08
     scores = [segmentation_score(segmenter, images, torch.from_numpy(np.stack(labels))) for images in (truth, other)]
     assert scores[1].class_iou == pytest.approx(scores[0].class_iou, abs=0.08)
+
+
+def test_another_size_shows_the_same_scenes() -> None:
+    small, large = (facades_mini(split="test", number=4, size=size) for size in (64, 128))
+    assert small.labels is not None
+    assert large.labels is not None
+    assert (small.labels == large.labels[:, ::2, ::2]).float().mean() > 0.85
+    shrunk = F.avg_pool2d(large.B.float(), 2)
+    error, other = ((images - small.B.float()).abs().mean() for images in (shrunk, shrunk.roll(1, 0)))
+    assert error < 14
+    assert other > 2 * error, "two scenes are less alike"

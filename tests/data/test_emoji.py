@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import load_script
 
-from gantutor.data import DataError, Pairs, common, emoji, load_pairs, load_unpaired
+from gantutor.data import DataError, Pairs, common, load_pairs, load_unpaired, sheets
 from gantutor.data.common import Arrays
 from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours, to_lab
 from gantutor.data.pairs import draw_labels
@@ -19,7 +19,7 @@ SPLITS = {"train": 874, "val": 100, "test": 100}
 
 @pytest.fixture(scope="module")
 def arrays() -> Arrays:
-    return emoji.decode_sheets(common.read_npz(FILE))
+    return sheets.decode_sheets(common.read_npz(FILE))
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,15 @@ from gantutor.data import (
     Pairs,
     Unpaired,
     common,
-    drawing,
     emoji,
     image_folder,
     images,
     load,
     load_pairs,
     load_unpaired,
+    maps,
     ready_sets,
+    sheets,
 )
 
 REPOSITORY = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ def test_on_a_gpu(name: str) -> None:
         ("emoji_flat", {"size": 100}, "size=100 is unknown; choose one of 64"),
         ("emoji", {"number": 0}, "number=0: expected at least 1"),
         ("maps_mini", {"split": "all"}, "split='all' is unknown; choose one of 'train', 'val', 'test'"),
-        ("maps_mini", {"size": 100}, "size=100 is unknown; choose one of 64, 128, 256"),
+        ("maps_mini", {"size": 100}, "size=100 is unknown; choose one of 64"),
         ("maps_mini", {"number": 0}, "number=0: expected at least 1"),
         ("ring", {"device": "vulcan"}, "device='vulcan' cannot be used here: ."),
     ],
@@ -158,11 +159,11 @@ EMBEDDED = {
     "digits.npz": (images.DIGITS_SHA256, dict, 200_000, ("10.24432/C50P49", "CC BY 4.0")),
     "emoji.npz": (
         emoji.EMOJI_SHA256,
-        emoji.decode_sheets,
+        sheets.decode_sheets,
         5_000_000,
         ("Copyright (c) Microsoft", "Permission is hereby"),
     ),
-    "textures.npz": (drawing.TEXTURES_SHA256, dict, 200_000, ("CC0", "    brick", "    grass", "    gravel")),
+    "maps.npz": (maps.MAPS_SHA256, sheets.decode_sheets, 2_000_000, ("MIT", "CC0")),
 }
 
 

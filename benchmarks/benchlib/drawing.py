@@ -1,4 +1,4 @@
-"""`maps_mini`: drawn aerial views of a town and their street maps; and the canvas, the materials and the pairs.
+"""Drawn scenes: aerial views of a town and their street maps; and the canvas, the materials, the pairs of a drawn set.
 
 Each photograph has one right map. The other way round, the colours of the roofs and the places of the trees are free.
 
@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gantutor.data.common import (
     read_embedded,
     usable_device,
 )
+from gantutor.data.maps import MAP_CLASSES
 from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
@@ -111,14 +113,6 @@ def small_labels(labels: Bytes) -> Bytes:
 # The towns ------------------------------------------------------------------------------------------------------------
 
 LAND, PARK, WATER, ROAD, HIGHWAY, BUILDING = range(6)
-MAP_CLASSES = (
-    Label("land", (242, 239, 233)),
-    Label("park", (200, 230, 190)),
-    Label("water", (170, 211, 235)),
-    Label("road", (255, 255, 255)),
-    Label("highway", (250, 205, 110)),
-    Label("building", (217, 208, 201)),
-)
 MAP_COLOURS = np.array([label.colour for label in MAP_CLASSES], np.float32) / 255
 PIXEL = 1 / 64  # of the side: one pixel of the smallest set
 TREES = 260
@@ -299,3 +293,6 @@ def drawn_pairs(
         return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A", **options)
 
     return with_held_out(part, split, number, ("test", None), flip, jitter)
+
+
+maps_mini = partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES)  # as gantutor.data has it, in any size and number
