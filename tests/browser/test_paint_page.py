@@ -41,7 +41,7 @@ chance = random.Random(0)
 def translate(A):
     time.sleep(chance.uniform(0, 0.2))
     return -A"""
-SLOW_PAINT = 'paint = Paint(translate, load_pairs("maps_mini", split="test", number=4).classes, side=64)\npaint'
+SLOW_PAINT = 'paint = Paint(translate, load_pairs("emoji_palette", number=4).classes, side=64)\npaint'
 
 # The kernel's own map; what has come before is done first.
 KERNEL_MAP = """async () => {
@@ -308,7 +308,7 @@ def test_with_a_slow_kernel_nothing_overtakes(page: Page, lab: LabServer, tmp_pa
 
 
 def test_two_views_show_one_drawing(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    again = "paint.paint_rectangle('building', 0, 0, 10, 10)\npaint"
+    again = "paint.paint_rectangle('darkest purple', 0, 0, 10, 10)\npaint"
     cells = (("setup", SLOW), ("paint", SLOW_PAINT), ("paint", again))
     run_whole(page, lab, write_notebook(tmp_path / "views.ipynb", *cells))
     by_cell, by_mouse = np.zeros((64, 64), int), np.zeros((64, 64), int)
