@@ -166,9 +166,7 @@ def test_a_bad_checkpoint_leaves_all_networks_alone(tmp_path) -> None:
         load_reference(model, tmp_path)
     save(source, tmp_path)
     torch.save(patchgan(2, 1, 8, "instance").state_dict(), tmp_path / "latest_net_D_B.pth")
-    with pytest.raises(
-        ValueError, match=r"latest_net_D_B\.pth does not fit PatchGAN: size mismatch for model\.0\.weight"
-    ):
+    with pytest.raises(ValueError, match=r"latest_net_D_B\.pth does not fit PatchGAN: size mismatch for"):
         load_reference(model, tmp_path)
     torch.testing.assert_close(state(model), before, rtol=0, atol=0)
 
