@@ -5,18 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-BLOCKED = (
-    "numpy",
-    "torchvision",
-    "matplotlib",
-    "ipywidgets",
-    "anywidget",
-    "IPython",
-    "PIL",
-    "tqdm",
-    "click",
-    "lightning",
-)
+BLOCKED = "numpy torchvision matplotlib ipywidgets anywidget IPython PIL tqdm click lightning".split()
 PROGRAM = f"""
 import sys, warnings
 
