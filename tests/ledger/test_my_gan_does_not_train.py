@@ -29,7 +29,15 @@ def test_each_case_is_found_and_each_correct_step_is_not(page: str) -> None:
         assert all((each == "Nothing found.\n") == (title in RIGHT) for each in printed), title
 
 
-QUESTIONS = "create_graph|R1|Accumulation|history keeps losses|GradScaler|DDP with two forwards|Several disc".split("|")
+QUESTIONS = [
+    "create_graph",
+    "R1",
+    "Accumulation",
+    "history keeps losses",
+    "GradScaler",
+    "DDP with two forwards",
+    "Several disc",
+]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

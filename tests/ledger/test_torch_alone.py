@@ -5,7 +5,18 @@ import sys
 import textwrap
 from pathlib import Path
 
-BLOCKED = "numpy torchvision matplotlib ipywidgets anywidget IPython PIL tqdm click lightning".split()
+BLOCKED = [
+    "numpy",
+    "torchvision",
+    "matplotlib",
+    "ipywidgets",
+    "anywidget",
+    "IPython",
+    "PIL",
+    "tqdm",
+    "click",
+    "lightning",
+]
 PROGRAM = f"""
 import sys, warnings
 
