@@ -202,11 +202,23 @@ def has_double_sigmoid(nodes: Iterable[Node]) -> bool:
 
 
 class Value(NamedTuple):
-    """What a network has made, and of what, without graphs; kept, so that their memory goes to no other tensor."""
+    """What a network or, with the name "", `torch.cat` has made, and of what.
+
+    It is without graphs, and kept, so that its memory goes to no other tensor.
+    """
 
     network: str
     inputs: tuple[Tensor, ...]
     output: Tensor
+
+
+def storages(tensors: Iterable[Tensor], values: Mapping[int, Value]) -> Iterator[int]:
+    """The storages of tensors and of those that were joined to make them."""
+    for tensor in tensors:
+        yield storage_of(tensor)
+        value = values.get(storage_of(tensor))
+        if value is not None and not value.network:
+            yield from storages(value.inputs, values)
 
 
 def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[tuple[str, Tensor]]:
@@ -339,24 +351,34 @@ class Scene:
             gradient_norm=norm,
             link=self.link(name),
             value=tensor.item() if single else None,
+            requires_grad=tensor.requires_grad,
+            version=-1 if tensor.is_inference() else tensor._version,
+            shares=tuple(n for n, t in self.tensors.items() if n != name and storage_of(t) == storage_of(tensor)),
         )
 
     def link(self, name: str) -> Link | None:
         """How a tensor was made; None for what comes from outside the step."""
         tensor = self.tensors[name]
+        if tensor.grad_fn is not None:
+            return self.link_of(tensor, name)
         places = {storage_of(other): key for key, other in reversed(self.tensors.items())}
-        if tensor.grad_fn is None:
-            source, value = places[storage_of(tensor)], self.values.get(storage_of(tensor))
-            if source != name:
-                return Link((), (), (source,), NO_GRAPH)
-            if value is None:
-                return None
-            inputs = [places[storage_of(each)] for each in value.inputs if storage_of(each) in places]
-            return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
+        source, value = places[storage_of(tensor)], self.values.get(storage_of(tensor))
+        if source != name:
+            return Link((), (), (source,), NO_GRAPH)
+        if value is None:
+            return None
+        inputs = dict.fromkeys(places[each] for each in storages(value.inputs, self.values) if each in places)
+        return Link((value.network,) if value.network else (), (), tuple(inputs), NO_GRAPH)
+
+    def link_of(self, tensor: Tensor, name: str = "") -> Link:
+        """How a tensor with a graph was made, also one without a name."""
         segment, sources = self._walk(tensor, name)
+        value = self.values.get(storage_of(tensor))
+        given = set(storages(value.inputs, self.values)) if value is not None else set()
         read = {text for node in segment for text in self.notes[node].names}
         reached = {storage_of(self.tensors[source]) for source in sources} | {storage_of(tensor)}
-        cut = [key for key in self.tensors if key in read and storage_of(self.tensors[key]) not in reached]
+        places = {key: storage_of(other) for key, other in self.tensors.items()}
+        cut = [key for key, at in places.items() if at not in reached and (key in read or at in given)]
         states = [self.notes[node].state for node in segment if self.notes[node].state != ALIVE]
         return Link(self.passes(segment), sources, tuple(cut), states[0] if states else ALIVE)
 

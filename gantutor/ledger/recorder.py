@@ -48,6 +48,7 @@ CUTS = {  # the functions that end a graph: how that is called -> their names
     "comparison": "gt lt ge le __gt__ __lt__ __ge__ __le__",
     "sampling": "multinomial bernoulli",
 }
+JOINS = ("cat", "concat", "concatenate", "stack")
 CUT_BY = {name: how for how, names in CUTS.items() for name in names.split()}
 
 
@@ -142,17 +143,20 @@ class Watch:
 
 
 class Functions(TorchFunctionMode):
-    """Tells `cut` of the functions that end a tensor's graph, as the user calls them."""
+    """Tells `cut` of the functions that end a tensor's graph, as the user calls them, and `join` of `torch.cat`."""
 
-    def __init__(self, cut: Callable[[str, Tensor], None]) -> None:
+    def __init__(self, cut: Callable[[str, Tensor], None], join: Callable[[list[Tensor], Tensor], None]) -> None:
         super().__init__()
-        self.cut = cut
+        self.cut, self.join = cut, join
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         how = "data" if func == DATA_GETTER else CUT_BY.get(getattr(func, "__name__", ""))
         if how and args and isinstance(args[0], Tensor) and args[0].grad_fn is not None:
             self.cut(how, args[0])
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in JOINS and args and isinstance(result, Tensor):
+            self.join(tensors_in(args[0]), result)
+        return result
 
 
 DATA_GETTER = vars(torch._C.TensorBase)["data"].__get__  # what `tensor.data` calls
@@ -215,7 +219,7 @@ class Recorder(Counting):
             register_optimizer_step_post_hook(lambda optimizer, *_: self._optimizer_ends(optimizer)),
         ]
         try:
-            with self.on(), Functions(self._cut), self.watch.on(frame):
+            with self.on(), Functions(self._cut, self._join), self.watch.on(frame):
                 yield
         finally:
             self.busy = True
@@ -307,7 +311,9 @@ class Recorder(Counting):
         layers = [m for m in module.modules() if isinstance(m, _NormBase | _DropoutNd)]
         frozen = not any(p.requires_grad for p in player.parameters.values())
         place = self._place(frame.f_back)
-        call = records.Call(network, place, module.training, len(layers), torch.is_grad_enabled(), frozen)
+        named = (self.named.get(storage) for storage in graph.storages(inputs, self.values))
+        names = tuple(dict.fromkeys(each[1] for each in named if each is not None and each[0]() is not None))
+        call = records.Call(network, place, module.training, len(layers), torch.is_grad_enabled(), frozen, names)
         end = super().forward_begins(frame, network)
 
         def leave(value: Any, raised: bool) -> None:
@@ -344,6 +350,9 @@ class Recorder(Counting):
             mixed_made=self._line_of(self._moment_of(mixed[0])) if mixed else None,
             mixed_moved=mixed[2] if mixed else None,
             double_sigmoid=graph.has_double_sigmoid(nodes),
+            links=tuple(
+                None if n or r.grad_fn is None else scene.link_of(r) for n, r in zip(names, roots, strict=True)
+            ),
         )
         self.failure = self._foresee(scene, scene.failing([root.grad_fn for root in roots], wanted or None))
         self.raised_at, number = place, len(self.senders)
@@ -411,6 +420,12 @@ class Recorder(Counting):
                 name = next((name for found, name in self.named.values() if found() is tensor), "")
                 cut = records.Cut(self._place(sys._getframe()), how, name, behind)
                 self.events += [cut] if cut not in self.events else []
+
+    def _join(self, parts: list[Tensor], joined: Tensor) -> None:
+        """Several tensors are joined to one."""
+        if self._listens():
+            values = graph.Value("", tuple(part.detach() for part in parts), joined.detach())
+            self.values[storage_of(joined)] = values
 
     # Optimizers and writes --------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Call:
         layers: how many BatchNorm and Dropout layers it has.
         grad: whether autograd was on.
         frozen: whether none of its parameters requires a gradient.
+        inputs: the names of the tensors that it was given, also where they were detached or joined for it.
     """
 
     network: str
@@ -45,6 +46,7 @@ class Call:
     layers: int
     grad: bool
     frozen: bool
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Backward:
         mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
+        links: how those that have no name were made; None for the others.
     """
 
     place: Place
@@ -82,6 +85,7 @@ class Backward:
     mixed_moved: Place | None = None
     double_sigmoid: bool = False
     raised: bool = False
+    links: "tuple[Link | None, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -307,7 +311,8 @@ class TensorState:
     changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step,
     None is unknown.
     `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
-    `value` is that of a single number.
+    `value` is that of a single number. `version` counts its changes in place, and `shares` are the names of the tensors
+    that lie in the same memory.
     """
 
     shape: tuple[int, ...]
@@ -318,6 +323,9 @@ class TensorState:
     gradient_norm: float | None = None
     link: Link | None = None
     value: float | None = None
+    requires_grad: bool = False
+    version: int = 0
+    shares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
