@@ -5,11 +5,11 @@ Every edge that passes a column has a place of its own there, as a tensor has, s
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 GAP, APART, BESIDE, EDGE = 30.0, 16.0, 34.0, 12.0  # between columns, boxes, the uses of a network; an edge's place
 MARGIN = 8.0
-SWEEPS = 4
+SWEEPS = 8
 
 Pair = tuple[str, str]
 Point = tuple[float, float]
@@ -17,8 +17,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: its left upper corner, width and height."""
+    """A rectangle, of an item or a group: its left upper corner, width and height."""
 
+    name: str
     x: float
     y: float
     width: float
@@ -27,10 +28,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Layout:
-    """The boxes of items and of groups, the points of each edge, and the size of the whole.
+    """The boxes, the points of each edge, and the size of the whole.
 
-    Of the points of an edge, every other stretch crosses a column, in a straight line; those between lead from one
-    column to the next.
+    A box has its item as key, that of a group its name and column: "D 3". Of the points of an edge, every other stretch
+    crosses a column, in a straight line; those between lead from one column to the next.
     """
 
     boxes: dict[str, Box]
@@ -47,8 +48,7 @@ def lay_out(
     Args:
         sizes: the width and height of each item, in the order in which they came.
         pairs: the edges; those that would close a circle are left out.
-        groups: the group of an item, if it has one. The items of a group that stand in one column share a box, whose
-            name is the group's and the column's: "D 3".
+        groups: the group of an item, if it has one. The items of a group that stand in one column share a box.
         last: what stands in the last column.
     """
     pairs = without_circles(pairs)
@@ -60,42 +60,38 @@ def lay_out(
     slots: list[list[str]] = [[] for _ in range(max(columns.values(), default=0) + 1)]
     for name, column in columns.items():
         slots[column].append(name)
+    slots = [slot for slot in slots if slot]
     height = {name: sizes[name][1] if name in sizes else EDGE for name in columns}
     middles = place_rows(slots, steps, height, groups)
 
     boxes: dict[str, Box] = {}
-    left, edge_of = MARGIN, {}
+    box_of: dict[str, str] = {}
+    sides: dict[str, tuple[float, float]] = {}  # of the column that something stands in
+    left, top = MARGIN, min(middles[name] - height[name] / 2 for name in columns) - MARGIN
     for number, slot in enumerate(slots):
         width = max((sizes[name][0] for name in slot if name in sizes), default=0.0)
-        for name in slot:
-            edge_of[name] = left, left + width
-            if name in sizes:
-                own, high = sizes[name]
-                box = Box(left + (width - own) / 2, middles[name] - high / 2, own, high)
-                boxes[name] = box
-                if name in groups:
-                    shared = f"{groups[name]} {number}"
-                    boxes[shared] = around(boxes.get(shared, box), box)
+        sides |= dict.fromkeys(slot, (left, left + width))
+        for name in (name for name in slot if name in sizes):
+            wide, high = sizes[name]
+            group = groups.get(name, "")
+            box = Box(group or name, left + (width - wide) / 2, middles[name] - high / 2 - top, wide, high)
+            box_of[name] = f"{group} {number}" if group else name
+            boxes[box_of[name]] = around(boxes.get(box_of[name], box), box)
         left += width + GAP
-    top = min((box.y for box in boxes.values()), default=0.0)
-    top = min([top, *(middles[name] for name in columns)]) - MARGIN
-    boxes = {name: Box(box.x, box.y - top, box.width, box.height) for name, box in boxes.items()}
-    edges = {
-        pair: [
-            (boxes[way[0]].x + boxes[way[0]].width, middles[way[0]] - top),
-            *((x, middles[name] - top) for name in way for x in edge_of[name])[1:-1],
-            (boxes[way[-1]].x, middles[way[-1]] - top),
-        ]
-        for pair, way in ways.items()
-    }
-    bottom = max([box.y + box.height for box in boxes.values()] + [y for way in edges.values() for _, y in way])
+    edges: dict[Pair, list[Point]] = {}
+    for (a, b), way in ways.items():
+        begin, end = boxes[box_of[a]], boxes[box_of[b]]
+        points = [(x, middles[name] - top) for name in way for x in sides[name]]
+        points[0], points[-1] = (begin.x + begin.width, points[0][1]), (end.x, points[-1][1])
+        edges[a, b] = points
+    bottom = max(middles[name] + height[name] / 2 for name in columns) - top
     return Layout(boxes, edges, left - GAP + MARGIN, bottom + MARGIN)
 
 
 def around(a: Box, b: Box) -> Box:
     """The smallest box that holds both."""
     x, y = min(a.x, b.x), min(a.y, b.y)
-    return Box(x, y, max(a.x + a.width, b.x + b.width) - x, max(a.y + a.height, b.y + b.height) - y)
+    return Box(a.name, x, y, max(a.x + a.width, b.x + b.width) - x, max(a.y + a.height, b.y + b.height) - y)
 
 
 def without_circles(pairs: Iterable[Pair]) -> list[Pair]:
@@ -111,8 +107,10 @@ def without_circles(pairs: Iterable[Pair]) -> list[Pair]:
     return [(a, b) for a, b in dict.fromkeys(pairs) if b in after.get(a, ())]
 
 
-def place_columns(names: list[str], pairs: list[Pair], groups: Mapping[str, str], last: Collection[str]) -> dict[str, int]:
-    """Right of all that it is made from; what begins a way, next to its first use; a group's items together, if they can."""
+def place_columns(
+    names: list[str], pairs: list[Pair], groups: Mapping[str, str], last: Collection[str]
+) -> dict[str, int]:
+    """Right of all that it is made from; what begins a way, next to its use; a group's items together."""
     before: dict[str, list[str]] = {name: [] for name in names}
     after: dict[str, list[str]] = {name: [] for name in names}
     for a, b in pairs:
@@ -168,19 +166,18 @@ def place_rows(
     def mean(values: list[float], otherwise: float) -> float:
         return sum(values) / len(values) if values else otherwise
 
-    for sweep in range(2 * SWEEPS):
-        back = sweep % 2
-        for slot in reversed(slots) if back else slots:
-            near = {
-                name: [found[each] for each in ((after if back else before).get(name, ()) if sweep < 2 * SWEEPS - 2 else [*before.get(name, ()), *after.get(name, ())])]
-                for name in slot
-            }
+    for sweep in range(SWEEPS):
+        for slot in reversed(slots) if sweep % 2 else slots:
+            beside = [before] if sweep == 0 else [before, after]
+            near = {name: [found[each] for side in beside for each in side.get(name, ())] for name in slot}
             wanted = {name: mean(near[name], found[name]) for name in slot}
             middle = {
                 group: mean([wanted[name] for name in slot if groups.get(name) == group], 0.0)
                 for group in {groups[name] for name in slot if name in groups}
             }
-            slot.sort(key=lambda name: (middle.get(groups.get(name, ""), wanted[name]), groups.get(name, ""), wanted[name]))
+            slot.sort(
+                key=lambda name: (middle.get(groups.get(name, ""), wanted[name]), groups.get(name, ""), wanted[name])
+            )
             apart = [
                 BESIDE if groups.get(a) == groups.get(b) is not None else (height[a] + height[b]) / 2 + APART
                 for a, b in pairwise(slot)
@@ -192,9 +189,7 @@ def place_rows(
 def spread(wanted: list[float], apart: list[float]) -> list[float]:
     """The places nearest to the wanted ones, in the sense of least squares, that keep their order and distances."""
     blocks: list[tuple[float, int]] = []  # the mean of some that touch each other, and how many they are
-    offsets = [0.0]
-    for distance in apart:
-        offsets.append(offsets[-1] + distance)
+    offsets = list(accumulate(apart, initial=0.0))
     for want, offset in zip(wanted, offsets, strict=True):
         mean, count = want - offset, 1
         while blocks and blocks[-1][0] > mean:
