@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-GAP, APART, BESIDE, EDGE = 30.0, 16.0, 34.0, 12.0  # between columns, boxes, the uses of a network; an edge's place
-MARGIN = 8.0
+GAP, APART, BESIDE, EDGE = 26.0, 14.0, 32.0, 12.0  # between columns, boxes, the uses of a network; an edge's place
+MARGIN = 4.0
 SWEEPS = 8
 
 Pair = tuple[str, str]
@@ -67,7 +67,7 @@ def lay_out(
     boxes: dict[str, Box] = {}
     box_of: dict[str, str] = {}
     sides: dict[str, tuple[float, float]] = {}  # of the column that something stands in
-    left, top = MARGIN, min(middles[name] - height[name] / 2 for name in columns) - MARGIN
+    left, top = MARGIN, min((middles[name] - height[name] / 2 for name in columns), default=0.0) - MARGIN
     for number, slot in enumerate(slots):
         width = max((sizes[name][0] for name in slot if name in sizes), default=0.0)
         sides |= dict.fromkeys(slot, (left, left + width))
@@ -84,7 +84,7 @@ def lay_out(
         points = [(x, middles[name] - top) for name in way for x in sides[name]]
         points[0], points[-1] = (begin.x + begin.width, points[0][1]), (end.x, points[-1][1])
         edges[a, b] = points
-    bottom = max(middles[name] + height[name] / 2 for name in columns) - top
+    bottom = max((middles[name] + height[name] / 2 for name in columns), default=top) - top
     return Layout(boxes, edges, left - GAP + MARGIN, bottom + MARGIN)
 
 

@@ -6,7 +6,7 @@ Items of the drawing are tensors, by name, and the uses of networks: "D(logits_f
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gantutor.lab.layout import Layout, Pair, lay_out
@@ -180,6 +180,18 @@ class Story:
                 found |= dict.fromkeys(way_back(event.losses, into, ends), colour)
         return found
 
+    def stops(self, position: int) -> dict[Pair, str]:
+        """The cuts at which the line's gradients stop, with their colours."""
+        made = self.history[position].values()
+        after = [pair for each in made for pair in each.pairs]
+        on_way = {item: colour for ends, colour in self.flow(position).items() for item in ends}
+        found: dict[Pair, str] = {}
+        for cut in [pair for each in made for pair in each.cuts]:
+            items = [cut[1], *(b for a, b in after if a == cut[1])]
+            colours = [on_way[item] for item in items if item in on_way]
+            found.update([(cut, colours[0])] if colours else [])
+        return found
+
     # The drawing ------------------------------------------------------------------------------------------------------
 
     def drawn(self, position: int) -> dict[str, Made]:
@@ -216,16 +228,12 @@ class Story:
             for name, box in layout.boxes.items()
         ]
         states = {pair: self._edge(name, pair, made, position) for name, made in drawn.items() for pair in made.pairs}
-        cuts = {pair: how for made in drawn.values() for pair, how in made.cuts.items()}
-        on_way = {item: colour for ends, colour in flow.items() for item in ends}
-        uses: dict[str, list[str]] = {}
-        for a, b in layout.edges:
-            uses.setdefault(a, []).append(b)
+        cuts, stops = {pair: how for made in drawn.values() for pair, how in made.cuts.items()}, self.stops(position)
         edges = [
             {
                 "id": " > ".join(pair), "points": [[round(x), round(y)] for x, y in points], "state": states[pair],
                 "sent": flow.get(pair, ""), "cut": cuts.get(pair),
-                "stops": next((on_way[b] for b in (pair[1], *uses.get(pair[1], ())) if b in on_way), "") if pair in cuts else "",
+                "stops": stops.get(pair, ""),
             }
             for pair, points in layout.edges.items()
         ]  # fmt: skip
@@ -276,7 +284,7 @@ class Story:
         }
 
     def _kind(self, name: str, position: int) -> str:
-        """What is behind an item that is no network: a graph in its state, NO_GRAPH, "data"; "" where it is not made."""
+        """What is behind an item that is no network: its graph's state, NO_GRAPH, "data"; "" where it is not made."""
         tensors, made = self._tensors(position), self.history[position]
         if name in tensors:
             return "data" if tensors[name].state == NO_GRAPH and name not in made else tensors[name].state
@@ -340,7 +348,7 @@ class Story:
         new = {name: each for name, each in made.items() if each.line == position}
         found = []
         for (source, target), how in {pair: how for each in new.values() for pair, how in each.cuts.items()}.items():
-            behind = states[source].reaches if source in states else (self.networks[source],)
+            behind = self._behind(source, states)
             what = target if target in self.labels or target in new else source
             found.append(
                 say(
@@ -352,15 +360,9 @@ class Story:
             )
         for reaches in dict.fromkeys(states[name].reaches for name in new if name in states and states[name].reaches):
             names = [name for name in new if name in states and states[name].reaches == reaches]
-            missed = [name for name in self.trace.before if name not in reaches]
-            found.append(
-                say(
-                    "reaches_not" if missed else "reaches",
-                    names=listed(names),
-                    networks=listed(reaches),
-                    others=listed(missed),
-                )
-            )
+            missed = [name for name in self.trace.before if name not in reaches and len(self.trace.before) < 4]
+            message = "reaches_not" if missed else "reaches"
+            found.append(say(message, names=listed(names), networks=listed(reaches), others=listed(missed)))
         for event in line.events:
             if isinstance(event, Clear):
                 held = [name for name in event.networks if before[name].with_gradient]
@@ -368,19 +370,29 @@ class Story:
             elif isinstance(event, Backward) and not event.is_grad:
                 loss = " + ".join(map(shortened, event.losses))
                 found.append(say("sends", loss=loss, networks=listed(event.arrived) or say("nobody")))
-                missed = [name for name in self.trace.before if name not in event.arrived]
-                stops = [edge["id"].split(" > ")[1] for edge in self.scene(position)["edges"] if edge["stops"]]
-                if stops and missed:
-                    found.append(say("stops", where=listed(stops), networks=listed(missed)))
+                for source, target in self.stops(position):
+                    missed = [name for name in self._behind(source, states) if name not in event.arrived]
+                    where = target if target in self.labels else source
+                    found += [say("stops", where=where, networks=listed(missed))] * bool(missed)
                 freed = any(self._kind(name, position) == FREED for name in event.losses)
                 found.append(say("frees" if freed else "keeps", loss=loss))
             elif isinstance(event, OptimizerStep):
-                for name in event.moved:
-                    senders = dict.fromkeys(self.name_of((s.line, s.loss)) for s in before[name].contributions)
-                    found.append(say("moves", optimizer=event.optimizer, network=name, losses=listed(senders)))
+                senders = {
+                    name: listed(
+                        dict.fromkeys(self.name_of((share.line, share.loss)) for share in before[name].contributions)
+                    )
+                    for name in event.moved
+                }
+                for losses in dict.fromkeys(senders.values()):
+                    moved = listed(name for name in senders if senders[name] == losses)
+                    found.append(say("moves", optimizer=event.optimizer, networks=moved, losses=losses))
                 if not event.moved:
                     found.append(say("moves_nothing", optimizer=event.optimizer))
         return found or [say("no_change")]
+
+    def _behind(self, item: str, states: Mapping[str, TensorState]) -> tuple[str, ...]:
+        """The networks to which the graph of an item leads."""
+        return states[item].reaches if item in states else (self.networks[item],)
 
     def alt(self, position: int) -> str:
         """The drawing in words."""
@@ -407,15 +419,23 @@ class Story:
 
     def variables(self, position: int) -> list[dict[str, Any]]:
         """The tensors that have a name, a row each; `new` where the line has made or changed it."""
-        before = self._tensors(position - 1) if position else {}
+        before, tensors = self._tensors(position - 1) if position else {}, dict(self._tensors(position))
+        cuts = [cut for made in self.history[position].values() for cut in made.cuts.items()]
+        for (source, label), how in cuts:
+            if label == f"{source}.{how}" and source in tensors:  # it has no name of its own, but it is there
+                shared = tensors[source]
+                alias = replace(
+                    shared, state=NO_GRAPH, requires_grad=False, shares=(source, *shared.shares), value=None
+                )
+                tensors |= {source: replace(shared, shares=(*shared.shares, label)), label: alias}
         return [
             {
                 "name": name, "shape": "×".join(map(str, state.shape)) or say("number", value=state.value or 0.0),
-                "graph": say("graph_data" if state.state == NO_GRAPH and not state.link else f"graph_{state.state}"),
+                "graph": say(f"graph_{self._kind(name, position)}"),
                 "requires_grad": state.requires_grad, "version": state.version, "shares": list(state.shares),
-                "new": position > 0 and before.get(name) != state,
+                "new": position > 0 and before.get(name) != self._tensors(position).get(name),
             }
-            for name, state in self._tensors(position).items()
+            for name, state in tensors.items()
         ]  # fmt: skip
 
     def describe(self, most_bytes: int, most_flops: int) -> dict[str, Any]:
