@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-GAP, APART, BESIDE, EDGE = 26.0, 14.0, 32.0, 12.0  # between columns, boxes, the uses of a network; an edge's place
-MARGIN = 4.0
+GAP, APART, BESIDE, EDGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
+MARGIN = 4
 SWEEPS = 8
 
 Pair = tuple[str, str]
@@ -41,7 +41,7 @@ class Layout:
 
 
 def lay_out(
-    sizes: Mapping[str, tuple[float, float]], pairs: Iterable[Pair], groups: Mapping[str, str], last: Collection[str]
+    sizes: Mapping[str, tuple[int, int]], pairs: Iterable[Pair], groups: Mapping[str, str], last: Collection[str]
 ) -> Layout:
     """Place items.
 
@@ -66,15 +66,15 @@ def lay_out(
 
     boxes: dict[str, Box] = {}
     box_of: dict[str, str] = {}
-    sides: dict[str, tuple[float, float]] = {}  # of the column that something stands in
+    sides: dict[str, tuple[int, int]] = {}  # of the column that something stands in
     left, top = MARGIN, min((middles[name] - height[name] / 2 for name in columns), default=0.0) - MARGIN
     for number, slot in enumerate(slots):
-        width = max((sizes[name][0] for name in slot if name in sizes), default=0.0)
+        width = max((sizes[name][0] for name in slot if name in sizes), default=0)
         sides |= dict.fromkeys(slot, (left, left + width))
         for name in (name for name in slot if name in sizes):
             wide, high = sizes[name]
             group = groups.get(name, "")
-            box = Box(group or name, left + (width - wide) / 2, middles[name] - high / 2 - top, wide, high)
+            box = Box(group or name, left + (width - wide) // 2, middles[name] - high / 2 - top, wide, high)
             box_of[name] = f"{group} {number}" if group else name
             boxes[box_of[name]] = around(boxes.get(box_of[name], box), box)
         left += width + GAP

@@ -11,11 +11,11 @@ from typing import Any
 
 from gantutor.lab.layout import Layout, Pair, lay_out
 from gantutor.lab.messages import say
-from gantutor.ledger import ALIVE, FREED, NO_GRAPH, Line, Link, NetworkState, TensorState, Trace
+from gantutor.ledger import FREED, NO_GRAPH, Line, Link, NetworkState, TensorState, Trace
 from gantutor.ledger.records import Backward, Call, Clear, Contribution, Cut, OptimizerStep, count, together
 
 MOST_USES = 6  # of networks in one drawing; where there are more, it shows what the line touches
-HIGH, NETWORK, LETTER = 36.0, 46.0, 6.6  # CSS pixels: the heights of a tensor and a network, the width of a letter
+HIGH, NETWORK, LETTER = 36, 46, 6.6  # CSS pixels: the heights of a tensor and a network, the width of a letter
 WRITTEN = {"data": "data", "grad without create_graph": "grad()", "": "no_grad"}  # how a cut is written, if not `how()`
 Sender = tuple[int, str]  # a line and the loss that it sends back
 
@@ -84,14 +84,14 @@ class Story:
         """
         made, ends = Made(link, position), list[str]()
         sources, calls = [*link.made_from, *link.cut_from], line.of(Call)
-        called = [call.network for call in calls]
+        called = [call.network for call in reversed(calls)]
         given: dict[str, list[str]] = {}
-        for network in sorted(link.through, key=lambda network: called.index(network) if network in called else -1):
+        for network in sorted(link.through, key=lambda network: -called.index(network) if network in called else 0):
             mine = [call.inputs for call in calls if call.network == network]
             given[network] = [
                 source
                 for inputs in mine
-                if shared.count(network) == 1 or set(inputs) & set(sources)
+                if shared.count(network) == 1 or set(inputs) <= set(sources)
                 for source in inputs
             ]
         rest = [source for source in sources if not any(source in inputs for inputs in given.values())]
@@ -116,7 +116,7 @@ class Story:
     def _join(self, made: Made, source: str, target: str, line: Line) -> None:
         """An edge from a source; where a network was given `source.detach()`, over an item that stands for that."""
         state = line.tensors.get(source)
-        if source not in made.link.made_from and state is not None and self._has_graph(state):
+        if source not in made.link.made_from and state is not None and state.state != NO_GRAPH:
             cut = next((cut for cut in line.of(Cut) if cut.tensor == source), None)
             how = written(cut.how if cut else "")
             if cut and target in self.networks:
@@ -129,10 +129,6 @@ class Story:
             else:
                 made.cuts[source, target] = how
         made.pairs.append((source, target))
-
-    @staticmethod
-    def _has_graph(state: TensorState) -> bool:
-        return state.state != NO_GRAPH or (state.link is not None and bool(state.link.through))
 
     # What gradients did -----------------------------------------------------------------------------------------------
 
@@ -261,10 +257,10 @@ class Story:
         named = [line.tensors[item].shape for line in self.trace.lines if item in line.tensors]
         return named[-1] == () if named else item in self.future
 
-    def _size(self, item: str) -> tuple[float, float]:
+    def _size(self, item: str) -> tuple[int, int]:
         if item in self.networks or item in self.trace.before:
-            return max(66.0, LETTER * len(self.networks.get(item, item)) + 24), NETWORK
-        return max(56.0, LETTER * len(short(self.labels.get(item, item))) + 14), HIGH
+            return max(66, round(LETTER * len(self.networks.get(item, item))) + 24), NETWORK
+        return max(56, round(LETTER * len(short(self.labels.get(item, item)))) + 14), HIGH
 
     def _tensor(self, name: str, position: int) -> dict[str, Any]:
         state, made = self._tensors(position).get(name), self.history[position]
@@ -288,9 +284,8 @@ class Story:
         tensors, made = self._tensors(position), self.history[position]
         if name in tensors:
             return "data" if tensors[name].state == NO_GRAPH and name not in made else tensors[name].state
-        if name in made and name in self.labels:  # a loss without a name: as what it is made from
-            states = [tensors[source].state for source in made[name].link.made_from if source in tensors]
-            return next((state for state in states if state != ALIVE), ALIVE)
+        if name in made and name in self.labels:  # a loss without a name
+            return made[name].link.state
         there = name in self.labels and any(name in pair for each in made.values() for pair in each.pairs)
         return NO_GRAPH if there else ""
 
@@ -502,7 +497,7 @@ def twin(name: str, line: Line) -> bool:
 
 
 def ways(link: Link) -> tuple[Any, ...]:
-    return link.through, link.made_from, link.cut_from
+    return link.through, link.made_from, link.cut_from, link.state == NO_GRAPH
 
 
 def written(how: str) -> str:

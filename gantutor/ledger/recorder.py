@@ -350,9 +350,6 @@ class Recorder(Counting):
             mixed_moved=mixed[2] if mixed else None,
             double_sigmoid=graph.has_double_sigmoid(nodes),
             number=len(self.senders),
-            links=tuple(
-                None if n or r.grad_fn is None else scene.link_of(r) for n, r in zip(names, roots, strict=True)
-            ),
         )
         self.failure = self._foresee(scene, scene.failing([root.grad_fn for root in roots], wanted or None))
         self.raised_at, self.number = place, backward.number
@@ -366,8 +363,10 @@ class Recorder(Counting):
                 self.number = 0
                 arrived = {name: ledger.arrived(backward.number) for name, ledger in self.ledgers.items()}
                 norms = {name: norm for name, norm in arrived.items() if norm is not None}
-                self.events.append(dataclasses.replace(backward, arrived=norms, raised=raised))
                 scene.look_again(nodes, place)
+                unnamed = [not name and root.grad_fn is not None for name, root in zip(names, roots, strict=True)]
+                links = tuple(scene.link_of(r) if each else None for each, r in zip(unnamed, roots, strict=True))
+                self.events.append(dataclasses.replace(backward, arrived=norms, raised=raised, links=links))
                 if is_grad and not backward.create_graph and backward.reaches:
                     self.events.append(records.Cut(place, "grad without create_graph", losses[0], backward.reaches))
                 self._follow_gradients()

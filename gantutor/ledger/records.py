@@ -95,7 +95,7 @@ class Backward:
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
         number: tells it from the others of the step, in their order; from 1 on.
-        links: how those that have no name were made; None for the others.
+        links: how those that have no name were made, and the state of their graphs after it; None for the others.
     """
 
     place: Place
