@@ -53,9 +53,9 @@ class Block:
     def __init__(self, story: Story, position: int) -> None:
         self.story, self.position = story, position
         self.scene, self.code = story.scene(position), story.code()
-        says = [story.status(position), *story.happened(position), *filter(None, [story.fault(position)])]
         reached = {line.number for line in story.trace.lines[:position]}
-        says += [str(finding) for finding in story.trace.findings if finding.line in reached]
+        found = [str(finding) for finding in story.trace.findings if finding.line in reached]
+        says = [story.status(position), *story.happened(position), *(found or [story.fault(position)])]
         rows = story.table(position)
         gradients = [
             f"{row['name']}: ‖∇‖ {row['norm']}  {', '.join(text for text, _ in row['shares'])}" for row in rows

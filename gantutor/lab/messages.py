@@ -110,6 +110,7 @@ TEXTS = {
     "legend_sent": "gradient, in its loss's colour",
     "sender": "{loss} (line {line})",
     "before": "before the step",
+    "earlier": "{count} earlier and",
     "networks": "Gradients in the networks",
     "network": "network",
     "gradient": "‖∇‖",

@@ -15,6 +15,7 @@ from gantutor.ledger import FREED, NO_GRAPH, Line, Link, NetworkState, TensorSta
 from gantutor.ledger.records import Backward, Call, Clear, Contribution, Cut, OptimizerStep, count, together
 
 MOST_USES = 6  # of networks in one drawing; where there are more, it shows what the line touches
+MOST_SHARES = 6  # of a network's gradient; of more, the last
 HIGH, NETWORK, LETTER = 36, 46, 6.6  # CSS pixels: the heights of a tensor and a network, the width of a letter
 WRITTEN = {"data": "data", "grad without create_graph": "grad()", "": "no_grad"}  # how a cut is written, if not `how()`
 Sender = tuple[int, str]  # a line and the loss that it sends back
@@ -47,6 +48,7 @@ class Story:
         for made in self.history:
             self.future = {**made, **self.future}
         self.folds = len(self.networks) > MOST_USES
+        self.losses: dict[Sender, str] = {}  # as they are written
         self.colours = self._colours()
         self.layouts: dict[Any, Layout] = {}
 
@@ -139,6 +141,7 @@ class Story:
             for event in line.of(Backward):
                 sender = line.number, "".join(event.losses[:1])
                 if not event.is_grad and sender not in found:
+                    self.losses[sender] = " + ".join(map(shortened, event.losses))
                     others = sum(colour not in "DG" for colour in found.values())
                     found[sender] = player_of(event.losses) or self._used_by(sender, position) or str(others % 3)
         return found
@@ -152,11 +155,10 @@ class Story:
                     return network[0] if senders == {sender} and network[0] in "DG" else ""
         return ""
 
-    def name_of(self, sender: Sender) -> str:
-        """A loss as it is written, or several that one backward sends: `a + b`; and the line."""
-        events = [event for line in self.trace.lines if line.number == sender[0] for event in line.of(Backward)]
-        losses = next((event.losses for event in events if event.losses[:1] == (sender[1],)), (sender[1],))
-        return say("sender", loss=" + ".join(map(shortened, losses)), line=sender[0]) if sender[0] else say("before")
+    def name_of(self, share: Contribution) -> str:
+        """The loss that sent a share of a gradient, or several that one backward has sent: `a + b`; and the line."""
+        losses = self.losses.get((share.line, share.loss), share.loss)
+        return say("sender", loss=losses, line=share.line) if share.line else say("before")
 
     def flow(self, position: int) -> dict[Pair, str]:
         """The pairs along which the line sends gradients back, with their colours."""
@@ -291,7 +293,7 @@ class Story:
 
     def _network(self, name: str, position: int) -> dict[str, Any]:
         state, mark = self._networks(position)[name], self._touched(position).get(name, "")
-        shares = state.contributions
+        shares = state.contributions[-MOST_SHARES:]
         largest = max((share.norm for share in shares), default=0.0) or 1.0
         note = say("norm", norm=state.gradient_norm) if state.with_gradient else say("no_gradient")
         return {
@@ -305,7 +307,7 @@ class Story:
 
     def gradient(self, state: NetworkState) -> str:
         """The gradient that a network holds: `0.34 d_loss (line 39)`."""
-        parts = [f"{share.norm:.2g} {self.name_of((share.line, share.loss))}" for share in state.contributions]
+        parts = [f"{share.norm:.2g} {self.name_of(share)}" for share in state.contributions]
         return together(parts, state.gradient_norm) if state.with_gradient else say("none")
 
     def _edge(self, name: str, pair: Pair, made: Made, position: int) -> str:
@@ -373,9 +375,7 @@ class Story:
                 found.append(say("frees" if freed else "keeps", loss=loss))
             elif isinstance(event, OptimizerStep):
                 senders = {
-                    name: listed(
-                        dict.fromkeys(self.name_of((share.line, share.loss)) for share in before[name].contributions)
-                    )
+                    name: listed(dict.fromkeys(self.name_of(share) for share in before[name].contributions))
                     for name in event.moved
                 }
                 for losses in dict.fromkeys(senders.values()):
@@ -403,7 +403,10 @@ class Story:
         rows = []
         for name, state in self._networks(position).items():
             updates = [line.number for line in self.trace.lines[:position] if line.networks[name].changed]
-            shares = [[f"{s.norm:.2g} {self.name_of((s.line, s.loss))}", self.colour(s)] for s in state.contributions]
+            given = state.contributions
+            shares = [[f"{s.norm:.2g} {self.name_of(s)}", self.colour(s)] for s in given[-MOST_SHARES:]]
+            if len(given) > MOST_SHARES:
+                shares.insert(0, [say("earlier", count=len(given) - MOST_SHARES), "before"])
             rows.append({
                 "name": name, "norm": f"{state.gradient_norm:.2g}" if state.with_gradient else say("none"),
                 "shares": shares, "tensors": say("of", part=state.with_gradient, whole=state.parameters),
@@ -415,8 +418,8 @@ class Story:
     def variables(self, position: int) -> list[dict[str, Any]]:
         """The tensors that have a name, a row each; `new` where the line has made or changed it."""
         before, tensors = self._tensors(position - 1) if position else {}, dict(self._tensors(position))
-        cuts = [cut for made in self.history[position].values() for cut in made.cuts.items()]
-        for (source, label), how in cuts:
+        cuts = {pair: how for made in self.history[position].values() for pair, how in made.cuts.items()}
+        for (source, label), how in cuts.items():
             if label == f"{source}.{how}" and source in tensors:  # it has no name of its own, but it is there
                 shared = tensors[source]
                 alias = replace(

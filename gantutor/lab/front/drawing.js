@@ -25,6 +25,7 @@ export function drawing() {
         groups[i].animate([{ transform: `translate(${oldX}px, ${oldY}px)` }, { transform: `translate(${x}px, ${y}px)` }], MOVE_MS);
     });
     const touched = boxes.filter(box => box.mark).map(box => box.x + box.w / 2);
+    touched.push(...edges.filter(edge => edge.sent || edge.stops).flatMap(({ points }) => [points[0][0], points.at(-1)[0]]));
     if (touched.length) middle = (Math.min(...touched) + Math.max(...touched)) / 2 / width;
   }
 
