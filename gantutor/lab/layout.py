@@ -5,6 +5,7 @@ Every edge that passes a column has a place of its own there, as a tensor has, s
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import accumulate, pairwise
 
 GAP, APART, BESIDE, EDGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
@@ -12,7 +13,7 @@ MARGIN = 4
 SWEEPS = 8
 
 Pair = tuple[str, str]
-Point = tuple[float, float]
+Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Box:
     """A rectangle, of an item or a group: its left upper corner, width and height."""
 
     name: str
-    x: float
-    y: float
-    width: float
-    height: float
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Layout:
 
     boxes: dict[str, Box]
     edges: dict[Pair, list[Point]]
-    width: float
-    height: float
+    width: int
+    height: int
 
 
 def lay_out(
@@ -56,7 +57,7 @@ def lay_out(
     ways = {(a, b): [a, *(f"{a} {b} {c}" for c in range(columns[a] + 1, columns[b])), b] for a, b in pairs}
     for way in ways.values():
         columns |= {name: columns[way[0]] + i for i, name in enumerate(way)}
-    steps = {step for way in ways.values() for step in pairwise(way)}
+    steps = dict.fromkeys(step for way in ways.values() for step in pairwise(way))
     slots: list[list[str]] = [[] for _ in range(max(columns.values(), default=0) + 1)]
     for name, column in columns.items():
         slots[column].append(name)
@@ -74,18 +75,18 @@ def lay_out(
         for name in (name for name in slot if name in sizes):
             wide, high = sizes[name]
             group = groups.get(name, "")
-            box = Box(group or name, left + (width - wide) // 2, middles[name] - high / 2 - top, wide, high)
+            box = Box(group or name, left + (width - wide) // 2, round(middles[name] - high / 2 - top), wide, high)
             box_of[name] = f"{group} {number}" if group else name
             boxes[box_of[name]] = around(boxes.get(box_of[name], box), box)
         left += width + GAP
     edges: dict[Pair, list[Point]] = {}
     for (a, b), way in ways.items():
         begin, end = boxes[box_of[a]], boxes[box_of[b]]
-        points = [(x, middles[name] - top) for name in way for x in sides[name]]
+        points = [(x, round(middles[name] - top)) for name in way for x in sides[name]]
         points[0], points[-1] = (begin.x + begin.width, points[0][1]), (end.x, points[-1][1])
         edges[a, b] = points
     bottom = max((middles[name] + height[name] / 2 for name in columns), default=top) - top
-    return Layout(boxes, edges, left - GAP + MARGIN, bottom + MARGIN)
+    return Layout(boxes, edges, left - GAP + MARGIN, round(bottom) + MARGIN)
 
 
 def around(a: Box, b: Box) -> Box:
@@ -116,16 +117,7 @@ def place_columns(
     for a, b in pairs:
         before[b].append(a)
         after[a].append(b)
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name not in order:
-            for each in before[name]:
-                visit(each)
-            order.append(name)
-
-    for name in names:
-        visit(name)
+    order = list(TopologicalSorter(before).static_order())
     pinned: dict[str, int] = {}
 
     def forward() -> dict[str, int]:
@@ -153,7 +145,7 @@ def place_columns(
 
 
 def place_rows(
-    slots: list[list[str]], steps: Collection[Pair], height: Mapping[str, float], groups: Mapping[str, str]
+    slots: list[list[str]], steps: Iterable[Pair], height: Mapping[str, float], groups: Mapping[str, str]
 ) -> dict[str, float]:
     """The middle of each item: as near as can be to what it is made from and what it makes."""
     before: dict[str, list[str]] = {}
@@ -171,13 +163,11 @@ def place_rows(
             beside = [before] if sweep == 0 else [before, after]
             near = {name: [found[each] for side in beside for each in side.get(name, ())] for name in slot}
             wanted = {name: mean(near[name], found[name]) for name in slot}
-            middle = {
-                group: mean([wanted[name] for name in slot if groups.get(name) == group], 0.0)
-                for group in {groups[name] for name in slot if name in groups}
+            middle = {  # of a group, so that its items stay together
+                name: mean([wanted[each] for each in slot if groups.get(each, each) == groups.get(name, name)], 0.0)
+                for name in slot
             }
-            slot.sort(
-                key=lambda name: (middle.get(groups.get(name, ""), wanted[name]), groups.get(name, ""), wanted[name])
-            )
+            slot.sort(key=lambda name: (middle[name], groups.get(name, name), wanted[name]))
             apart = [
                 BESIDE if groups.get(a) == groups.get(b) is not None else (height[a] + height[b]) / 2 + APART
                 for a, b in pairwise(slot)

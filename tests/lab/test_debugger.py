@@ -137,7 +137,7 @@ def test_networks_beside_each_other_and_one_after_the_other() -> None:
         (both + logits.mean()).backward()
 
     record = trace(step, build_cyclegan(), pictures(1, 2))
-    made = Story(record, "step").history[-1]
+    made = Story(record, "step").ways.history[-1]
     assert set(made["both"].pairs) == {
         ("fake_B", "D_B(both)"), ("fake_B", "G_BA(both)"), ("D_B(both)", "both"), ("G_BA(both)", "both"),
     }  # fmt: skip
@@ -151,7 +151,7 @@ def test_networks_beside_each_other_and_one_after_the_other() -> None:
 def test_what_is_joined_for_a_network_leads_to_it() -> None:
     """pix2pix's D is given torch.cat of A and B, which has no name."""
     story = story_of("pix2pix d_first_detach")
-    pairs = story.history[-1]["logits_fake"].pairs
+    pairs = story.ways.history[-1]["logits_fake"].pairs
     assert [a for a, b in pairs if b == "D(logits_fake)"] == ["real_A", "fake_B.detach()"]
 
 
@@ -194,8 +194,8 @@ def test_what_is_detached_as_it_is_made_is_cut_and_no_data(name: str, cut: tuple
     story = story_of(cut_at_once)
     (box,) = [box for box in story.scene(len(story.trace.lines))["boxes"] if box["id"] == name]
     assert box["state"] == NO_GRAPH
-    assert cut in [(*ends, how) for ends, how in story.history[-1][name].cuts.items()]
-    assert not story.history[-1]["half"].cuts
+    assert cut in [(*ends, how) for ends, how in story.ways.history[-1][name].cuts.items()]
+    assert not story.ways.history[-1]["half"].cuts
 
 
 def test_versions_count_the_changes_in_place() -> None:
@@ -217,7 +217,7 @@ def test_the_arrows_of_a_backward_end_at_the_networks_that_received_something(st
     story = story_of(step)
     backwards = 0
     for position, line in enumerate(story.trace.lines, 1):
-        ends = {story.networks[a] for a, _ in story.flow(position) if a in story.networks}
+        ends = {story.ways.networks[a] for a, _ in story.flow(position) if a in story.ways.networks}
         got = {name for event in line.of(Backward) if not event.is_grad for name in event.arrived}
         assert got <= ends
         # where `inputs=` or `frozen` keeps a gradient from D's weights, it still goes through D
