@@ -18,20 +18,26 @@ from gantutor.lab.story import Story
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE
 from gantutor.plots import COLOURS
 
-BROKEN, UPDATED, LIT, FAULT, GREY = "#C00000", "#C98500", "#FFF3CD", "#F8D7DA", "#8A8A8A"
-LOSSES = {"0": "#8C6D1F", "1": "#5D6D7E", "2": "#2A8C8C", "before": GREY, **{name: COLOURS[name] for name in "DG"}}
+WRONG, UPDATED, LIT, FAULT, GREY = "#C00000", "#C98500", "#FFF3CD", "#F8D7DA", "#8A8A8A"
+LOSS_COLOURS = {
+    "0": "#8C6D1F",
+    "1": "#5D6D7E",
+    "2": "#2A8C8C",
+    "before": GREY,
+    **{name: COLOURS[name] for name in "DG"},
+}
 EDGES: dict[str, dict[str, Any]] = {
     "": {"ec": "#DDDDDD", "lw": 0.7}, ALIVE: {"ec": COLOURS["ink"], "lw": 1.3},
-    FREED: {"ec": GREY, "lw": 1.3, "ls": "--"}, STALE: {"ec": BROKEN, "lw": 1.3},
+    FREED: {"ec": GREY, "lw": 1.3, "ls": "--"}, STALE: {"ec": WRONG, "lw": 1.3},
     NO_GRAPH: {"ec": GREY, "lw": 1.1, "ls": ":"}, "data": {"ec": GREY, "lw": 1.1, "ls": ":"},
 }  # fmt: skip
-FRAMES = {"": "#DDDDDD", STALE: BROKEN, ALIVE: COLOURS["ink"], "network": COLOURS["ink"]}
-MARGIN, ROW, LETTER, WRAP, LEAST = 10, 16, 6.03, 88, 560  # CSS pixels, and letters in a line of notes
+FRAMES = {"": "#DDDDDD", STALE: WRONG, ALIVE: COLOURS["ink"], "network": COLOURS["ink"]}
+BORDER, ROW, MONO, WRAP, LEAST = 10, 16, 6.03, 88, 560  # CSS pixels, and letters in a line of notes
 
 
 def debugger_picture(stories: Sequence[Story], position: int) -> Image.Image:
     """The stories one below the other after so many lines, two dots to a CSS pixel."""
-    blocks = [Block(story, min(position, len(story.trace.lines))) for story in stories]
+    blocks = [TracePicture(story, min(position, len(story.trace.lines))) for story in stories]
     width, height = max(block.width for block in blocks), sum(block.height for block in blocks)
     with style.context("default"):  # whatever the notebook has set
         figure = Figure(figsize=(width / 100, height / 100), dpi=200)
@@ -47,7 +53,7 @@ def debugger_picture(stories: Sequence[Story], position: int) -> Image.Image:
     return Image.open(out).convert("RGB")
 
 
-class Block:
+class TracePicture:
     """One trace: its code at the left, its drawing and the notes at the right."""
 
     def __init__(self, story: Story, position: int) -> None:
@@ -63,23 +69,23 @@ class Block:
         self.notes = [
             part for text in "\n".join([*gradients, *says]).splitlines() for part in textwrap.wrap(text, WRAP)
         ]
-        self.left = MARGIN + LETTER * (6 + max(len(text) for _, text in self.code))
+        self.left = BORDER + MONO * (6 + max(len(text) for _, text in self.code))
         wide, self.below = self.scene["size"]
-        self.width = self.left + max(wide, LEAST) + MARGIN
-        self.height = 2 * MARGIN + ROW * 1.5 + max(ROW * len(self.code), self.below + ROW * (len(self.notes) + 1))
+        self.width = self.left + max(wide, LEAST) + BORDER
+        self.height = 2 * BORDER + ROW * 1.5 + max(ROW * len(self.code), self.below + ROW * (len(self.notes) + 1))
 
     def paint(self, axes: Axes, top: float) -> None:
-        top += MARGIN + ROW / 2
-        write(axes, MARGIN, top, self.story.title, 12, weight="bold")
+        top += BORDER + ROW / 2
+        write(axes, BORDER, top, self.story.title, 12, weight="bold")
         top += ROW
         line = self.story.trace.lines[self.position - 1] if self.position else None
         for i, (number, text) in enumerate(self.code):
             if line is not None and line.number <= number <= line.last:
                 fill = FAULT if self.story.raised(self.position) else LIT
                 axes.add_patch(
-                    Rectangle((MARGIN / 2, top + ROW * (i - 0.5)), self.left - MARGIN, ROW, color=fill, lw=0)
+                    Rectangle((BORDER / 2, top + ROW * (i - 0.5)), self.left - BORDER, ROW, color=fill, lw=0)
                 )
-            write(axes, MARGIN, top + ROW * i, f"{number:>4}  {text}", 10, family="DejaVu Sans Mono")
+            write(axes, BORDER, top + ROW * i, f"{number:>4}  {text}", 10, family="DejaVu Sans Mono")
         for edge in self.scene["edges"]:
             paint_edge(axes, self.left, top, **edge)
         for box in self.scene["boxes"]:
@@ -102,13 +108,13 @@ def paint_edge(
     (x, y), (to_x, to_y) = at[1:3]
     middle, height = (x + to_x) / 2, (y + to_y) / 2
     if sent:
-        axes.add_patch(PathPatch(Path(way, codes), fc="none", ec=LOSSES[sent], lw=3, alpha=0.8, zorder=2))
-        back = {"arrowstyle": "-|>", "color": LOSSES[sent], "mutation_scale": 13}
+        axes.add_patch(PathPatch(Path(way, codes), fc="none", ec=LOSS_COLOURS[sent], lw=3, alpha=0.8, zorder=2))
+        back = {"arrowstyle": "-|>", "color": LOSS_COLOURS[sent], "mutation_scale": 13}
         axes.annotate("", (x, y), (to_x, to_y), arrowprops=back, zorder=3)
     if cut is not None and state:
         for shift in (-4, 3):
             axes.plot([middle + shift - 3, middle + shift + 3], [height + 9, height - 9], lw=2.2 if stops else 1.4,
-                      color=LOSSES[stops] if stops else COLOURS["ink"], zorder=4)  # fmt: skip
+                      color=LOSS_COLOURS[stops] if stops else COLOURS["ink"], zorder=4)  # fmt: skip
 
 
 def paint_box(axes: Axes, x: float, y: float, box: dict[str, Any]) -> None:
@@ -121,9 +127,9 @@ def paint_box(axes: Axes, x: float, y: float, box: dict[str, Any]) -> None:
     for i, (share, whose) in enumerate(shares):  # side by side: norms of vectors do not add
         wide, high = (width - 4) / len(shares), (height - 4) * share
         corner = x + 2 + i * wide, y + height - 2 - high
-        axes.add_patch(Rectangle(corner, wide, high, color=LOSSES[whose], alpha=0.38, lw=0, zorder=6))
-    edge = BROKEN if mark == "broken" else UPDATED if mark == "updated" else FRAMES.get(state, GREY)
-    frame = {"ec": edge, "lw": 2.4 if mark == "updated" else 1.0, "ls": "--" if state == FREED else "-"}
+        axes.add_patch(Rectangle(corner, wide, high, color=LOSS_COLOURS[whose], alpha=0.38, lw=0, zorder=6))
+    edge = WRONG if mark == "broken" else UPDATED if mark == "updated" else FRAMES.get(state, GREY)
+    frame: dict[str, Any] = {"ec": edge, "lw": 2.4 if mark == "updated" else 1.0, "ls": "--" if state == FREED else "-"}
     axes.add_patch(FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=5", fc="none", zorder=7, **frame))
     look: dict[str, Any] = {"ha": "center", "color": COLOURS["ink" if state else "faint"]}
     lift, weight = (7 if box["note"] else 0), "bold" if "network" in box else "normal"
@@ -132,7 +138,7 @@ def paint_box(axes: Axes, x: float, y: float, box: dict[str, Any]) -> None:
     )
     write(axes, x + width / 2, y + height / 2 + 9, box["note"], 9.5, **look)
     if mark == "broken":
-        axes.plot([x], [y + height / 2], "X", ms=11, color=BROKEN, mec="white", zorder=9)
+        axes.plot([x], [y + height / 2], "X", ms=11, color=WRONG, mec="white", zorder=9)
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: float, **look: Any) -> None:

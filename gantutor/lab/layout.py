@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import accumulate, pairwise
 
-GAP, APART, BESIDE, EDGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
+GAP, APART, BESIDE, PASSAGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
 MARGIN = 4
 SWEEPS = 8
 
 Pair = tuple[str, str]
-Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Layout:
     """
 
     boxes: dict[str, Box]
-    edges: dict[Pair, list[Point]]
+    edges: dict[Pair, list[tuple[int, int]]]
     width: int
     height: int
 
@@ -62,7 +61,7 @@ def lay_out(
     for name, column in columns.items():
         slots[column].append(name)
     slots = [slot for slot in slots if slot]
-    height = {name: sizes[name][1] if name in sizes else EDGE for name in columns}
+    height = {name: sizes[name][1] if name in sizes else PASSAGE for name in columns}
     middles = place_rows(slots, steps, height, groups)
 
     boxes: dict[str, Box] = {}
@@ -79,14 +78,14 @@ def lay_out(
             box_of[name] = f"{group} {number}" if group else name
             boxes[box_of[name]] = around(boxes.get(box_of[name], box), box)
         left += width + GAP
-    edges: dict[Pair, list[Point]] = {}
+    edges: dict[Pair, list[tuple[int, int]]] = {}
     for (a, b), way in ways.items():
         begin, end = boxes[box_of[a]], boxes[box_of[b]]
         points = [(x, round(middles[name] - top)) for name in way for x in sides[name]]
         points[0], points[-1] = (begin.x + begin.width, points[0][1]), (end.x, points[-1][1])
         edges[a, b] = points
     bottom = max((middles[name] + height[name] / 2 for name in columns), default=top) - top
-    return Layout(boxes, edges, left - GAP + MARGIN, round(bottom) + MARGIN)
+    return Layout(boxes, edges, max(left - GAP, 0) + MARGIN, round(bottom) + MARGIN)
 
 
 def around(a: Box, b: Box) -> Box:

@@ -57,7 +57,7 @@ class Ways:
         for event in line.of(Backward):
             unnamed = {text: link for text, link in zip(event.losses, event.links, strict=False) if link is not None}
             found |= unnamed
-            self.labels |= {text: shortened(text) for text in unnamed}
+            self.labels |= {text: without_owners(text) for text in unnamed}
         made = dict(self.history[-1])
         new = [name for name, link in found.items() if name not in made or alike(made[name].link) != alike(link)]
         shared = [network for name in new for network in found[name].through]
@@ -74,9 +74,9 @@ class Ways:
         sources, calls = [*link.made_from, *link.cut_from], line.of(Call)
         last = {call.network: i for i, call in enumerate(calls)}
         for network in sorted(link.through, key=lambda network: last.get(network, -1)):
-            inputs = [call.inputs for call in calls if call.network == network]
-            mine = [names for names in inputs if shared.count(network) == 1 or set(names) <= set(sources)]
-            given[network] = [source for names in mine for source in names]
+            mine = [call.inputs for call in calls if call.network == network]
+            fit = [names for names in mine if shared.count(network) == 1 or set(names) <= set(sources)]
+            given[network] = [source for names in fit for source in names]
         rest = [source for source in sources if not any(source in inputs for inputs in given.values())]
         for network, inputs in given.items():
             item = f"{network}({name})"
@@ -181,6 +181,6 @@ def written(cut: Cut | None) -> str:
     return WRITTEN.get(how, f"{how}()")
 
 
-def shortened(expression: str) -> str:
+def without_owners(expression: str) -> str:
     """`model.lambda_gan * g_loss` → `lambda_gan * g_loss`."""
     return re.sub(r"\b[A-Za-z_]\w*\.(?=[A-Za-z_])", "", expression)

@@ -158,7 +158,7 @@ def test_a_whole_step_of_cyclegan_on_a_phone(browser: Browser, tmp_path: Path) -
                     "all => all.map(each => each.getBoundingClientRect().height)"
                 )
                 assert min(sizes) > 9, "letters that can be read"
-        page.get_by_role("slider").fill("13")
+        page.get_by_role("slider").fill("12")
         expect(page.locator(".gt-folded")).to_have_text(re.compile("Not touched by this line:.*G_AB.*G_BA.*D_B"))
         page.screenshot(path=SCREENSHOTS / "debugger_cyclegan_phone.png")
 
