@@ -187,7 +187,7 @@ class Story:
         for event in self.trace.lines[position - 1].events:
             if isinstance(event, Clear):
                 held = any(self.networks(position - 1)[name].with_gradient for name in event.networks)
-                found.append(say("clears" if held else "clears_nothing", networks=in_words(event.networks)))
+                found.append(say("clears" if held else "clears_nothing", networks=enumerated(event.networks)))
             elif isinstance(event, Backward) and not event.is_grad:
                 found += self._sent(event, position)
             elif isinstance(event, OptimizerStep):
@@ -201,13 +201,13 @@ class Story:
         for (source, target), how in {pair: how for each in new.values() for pair, how in each.cuts.items()}.items():
             what = target if target in self.ways.labels or target in new else source
             message = "cut_memory" if target == f"{source}.{how}" else "cut"
-            yield say(message, what=what, source=source, behind=in_words(self._behind(source, position)))
+            yield say(message, what=what, source=source, behind=enumerated(self._behind(source, position)))
         reached = {name: tensors[name].reaches for name in new if name in tensors and tensors[name].reaches}
         for reaches in dict.fromkeys(reached.values()):
             names = [name for name in reached if reached[name] == reaches]
             missed = [name for name in self.trace.before if name not in reaches and len(self.trace.before) < 4]
             message = "reaches_not" if missed else "reaches"
-            yield say(message, names=in_words(names), networks=in_words(reaches), others=in_words(missed))
+            yield say(message, names=enumerated(names), networks=enumerated(reaches), others=enumerated(missed))
 
     def _behind(self, item: str, position: int) -> tuple[str, ...]:
         """The networks to which the graph of an item leads."""
@@ -217,21 +217,21 @@ class Story:
     def _sent(self, event: Backward, position: int) -> Iterable[str]:
         """Where a backward has left gradients, where it could not go on, and what it has freed."""
         loss = " + ".join(map(without_owners, event.losses))
-        yield say("sends", loss=loss, networks=in_words(event.arrived) or say("nobody"))
+        yield say("sends", loss=loss, networks=enumerated(event.arrived) or say("nobody"))
         for source, target in self.ways.stops(self.flow(position), position):
             missed = [name for name in self._behind(source, position) if name not in event.arrived]
             where = target if target in self.ways.labels else source
             if missed:
-                yield say("stops", where=where, networks=in_words(missed))
+                yield say("stops", where=where, networks=enumerated(missed))
         kinds = [self.ways.kind(name, position, self.tensors(position)) for name in event.losses]
         yield say("frees" if FREED in kinds else "keeps")
 
     def _moved(self, event: OptimizerStep, before: dict[str, NetworkState]) -> Iterable[str]:
         """What an optimizer has moved, and by which gradients."""
         senders = {name: dict.fromkeys(map(self.name_of, before[name].contributions)) for name in event.moved}
-        losses = {name: in_words(given) for name, given in senders.items()}
+        losses = {name: enumerated(given) for name, given in senders.items()}
         for loss in dict.fromkeys(losses.values()):
-            moved = in_words(name for name in losses if losses[name] == loss)
+            moved = enumerated(name for name in losses if losses[name] == loss)
             yield say("moves", optimizer=event.optimizer, networks=moved, losses=loss)
         if not event.moved:
             yield say("moves_nothing", optimizer=event.optimizer)
@@ -320,6 +320,6 @@ def player_of(losses: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def in_words(names: Iterable[str]) -> str:
+def enumerated(names: Iterable[str]) -> str:
     *first, last = [*names] or [""]
     return say("and", first=", ".join(first), last=last) if first else last
