@@ -139,6 +139,26 @@ def test_both_backwards_without_inputs_pull_against_each_other():
     assert "inputs=list(" in found.fix
 
 
+def cleared_too_soon(gan, real, z):
+    fake = gan.G(z)
+    d_loss = gan.loss.d_loss(gan.D(real), gan.D(fake.detach()))
+    d_loss.backward()
+    gan.opt_D.step()
+    gan.opt_D.zero_grad()
+    g_loss = gan.loss.g_loss(gan.D(fake))
+    g_loss.backward()
+    gan.opt_G.step()
+    gan.opt_G.zero_grad()
+
+
+def test_what_the_others_loss_leaves_for_the_next_step():
+    record = traced(cleared_too_soon)
+    found = only(record, "another's gradient")
+    assert found.line == line_of(record, "g_loss.backward()")
+    assert found.what == "The next step will move D on `g_loss`, too."
+    assert found.fix == f"gan.opt_D.zero_grad()  # above line {line_of(record, 'd_loss.backward()')}"
+
+
 class Encoded:
     """An autoencoder with an optimizer for each part: two losses, and no adversary."""
 
