@@ -108,7 +108,7 @@ def split_pairs(
     def part(split: str, number: int | None, **options: Any) -> Pairs:
         chosen = arrays["split"] == SPLITS.index(split)
         found = fields({name: array[chosen][:number] for name, array in arrays.items()})
-        tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
+        tensors: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
         return Pairs(name, **tensors, **options)
 
     return with_held_out(part, split, number, ("test", None), flip, jitter)
