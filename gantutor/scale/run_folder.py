@@ -165,8 +165,7 @@ def build_config(run_config: RunConfig, data: Any, speed: tuple[str, ...] = ()) 
 def fill_config(run_config: RunConfig, config: Config) -> RunConfig:
     """The run config with what the config made of it: it fills in what was left open."""
     settled = {name: getattr(config, name) for name in config_fields(run_config["kind"])}
-    lists = {name: list(value) for name, value in settled.items() if isinstance(value, tuple)}
-    return {**run_config, **settled, **lists, "data": run_config["data"], "speed": run_config["speed"]}
+    return {**run_config, **settled, "data": run_config["data"], "speed": run_config["speed"]}
 
 
 # The folder -----------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_a_run_config_holds_what_was_given_and_what_the_config_made_of_the_rest(
     run_config = new_config("pix2pix", {"multipliers": [1, 2, 4]})
     config: Any = build_config(run_config, None, speed=("channels_last",))
     assert (config.multipliers, config.speed) == ((1, 2, 4), ("channels_last",))
-    assert fill_config(run_config, config)["multipliers"] == [1, 2, 4]
+    assert fill_config(run_config, config)["multipliers"] == (1, 2, 4)
 
 
 def test_the_length_of_a_run_is_free_where_no_rate_falls_by_it() -> None:
