@@ -163,13 +163,3 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(less))
     with pytest.raises(ValueError, match=r"damaged, or of another version of gantutor: it lacks lr_G, pictures$"):
         RunFolder(tmp_path).read_config()
-
-
-def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    assert folder.checkpoint_steps() == []
-    folder.checkpoint.parent.mkdir()
-    kept = [folder.checkpoint_path(t) for t in (20, 3, 1234567)]
-    for path in (*kept, folder.checkpoint, kept[0].with_suffix(".pt.tmp"), kept[0].with_name("step_best.pt")):
-        path.touch()
-    assert folder.checkpoint_steps() == [3, 20, 1234567]
