@@ -40,7 +40,7 @@ NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tok
 
 
 def module_name(path: Path, house: Path) -> str:
-    """`gantutor.models.mlp` for gantutor/models/mlp.py; a package is named by its folder."""
+    """`gantutor.models.gans` for gantutor/models/gans.py; a package is named by its folder."""
     parts = path.relative_to(house.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
