@@ -6,8 +6,6 @@
 Three read them: the panel in the browser (lab/front), the still picture (still.py) and recordings.
 """
 
-import copy
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -30,6 +28,8 @@ VERDICT_STOPS = (
     (0.97, 0.97, 0.97),
     (0.85, 0.94, 0.83), (0.65, 0.86, 0.63), (0.35, 0.68, 0.38), (0.11, 0.47, 0.22), (0.00, 0.27, 0.11),
 )  # fmt: skip
+# Red, green and blue, (3, 1001), of every thousandth between the stops.
+VERDICT_SHADES = F.interpolate(torch.tensor(VERDICT_STOPS).T[None], 1001, mode="linear", align_corners=True)[0]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class PairViews(Views):
     """Held-out pairs: input, G's output, target; and D's verdict on each patch of output and target.
 
     Both networks are asked in the config's `mode`. By default that is the paper's, "train": BatchNorm takes the
-    statistics of the images shown, and dropout is on. The networks are copies, so that no statistics move.
+    statistics of the images shown, and dropout is on; the networks' own statistics do not move.
     """
 
     ROWS = 4
@@ -198,10 +198,7 @@ class PairViews(Views):
 
         That is σ(logit), but for least squares the logit itself, whose targets are 0 and 1.
         """
-        if mode == "eval":
-            logits = model.scores(self.A, B)
-        else:
-            logits = dataclasses.replace(model, D=copy.deepcopy(model.D).train()).logits(self.A, B)
+        logits = model.scores(self.A, B, mode)
         return on_pixels(model.loss.prob_real(logits)[:, 0], model.D, B.shape[2:])
 
 
@@ -319,10 +316,7 @@ def on_pixels(values: Tensor, D: torch.nn.Module, size: torch.Size) -> Tensor:
 
 def tinted(images: Tensor, share: Tensor) -> Tensor:
     """Images (n, C, H, W) in grey, with the colour of D's verdict laid over them: `share` (n, H, W) in [0, 1]."""
-    stops = torch.tensor(VERDICT_STOPS, device=share.device)
-    place = share.clamp(0, 1) * (len(stops) - 1)
-    low = place.floor().long().clamp(max=len(stops) - 2)
-    part = (place - low).unsqueeze(-1)
-    colour = (1 - part) * stops[low] + part * stops[low + 1]
+    place = (share.clamp(0, 1) * (VERDICT_SHADES.shape[1] - 1)).round().long()
+    colour = VERDICT_SHADES.to(share.device)[:, place].transpose(0, 1)
     grey = images.float().mean(dim=1, keepdim=True).to(share.device)
-    return 0.4 * grey + 0.6 * (2 * colour.permute(0, 3, 1, 2) - 1)
+    return 0.4 * grey + 0.6 * (2 * colour - 1)
