@@ -61,6 +61,15 @@ def test_what_is_pushed_is_only_what_is_new(lab: Lab) -> None:
     assert page.frame["step"] == 0
 
 
+def test_a_toggle_is_one_message_with_what_is_said_and_the_picture(lab: Lab) -> None:
+    page = Page(lab)
+    seen = len(page.messages)
+    page.choose("loss", "lsgan")
+    (message,) = page.messages[seen:]
+    assert message["state"]["done"] == {"page": 1}
+    assert message["frame"]["number"] == page.frame["number"]
+
+
 def test_two_views_agree_whenever_they_open_and_whatever_they_do(lab: Lab) -> None:
     first = Page(lab, "first")
     first.act("play")
