@@ -93,7 +93,7 @@ def spiral(device: str | torch.device = "cpu") -> Points:
 
 
 @dataclass(frozen=True, eq=False)
-class Polyline:
+class Strokes:
     """Segments from `start` to `end`, both (n, 2): u goes along them all, as long in each as its share in `length`."""
 
     start: Tensor
@@ -125,7 +125,7 @@ def drawn(strokes: Sequence[Sequence[tuple[float, float]]], device: str | torch.
         raise ValueError("a stroke leaves the plane: expected points (x, y) in [-3, 3]²")
     start, end = segments.unbind(1)
     length = (end - start).norm(dim=1)
-    return Points("drawn", Polyline(start, end, length.where(length > 0, 0.3)), 0.05, start.device)
+    return Points("drawn", Strokes(start, end, length.where(length > 0, 0.3)), 0.05, start.device)
 
 
 def on_circle(angle: Tensor) -> Tensor:

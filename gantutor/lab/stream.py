@@ -185,7 +185,8 @@ class Stream:
             self._answer(me, viewer)
         elif what == "beat":
             with self._changed:
-                self._send({"to": me, "pulse": [self.now.scene, self.now.state, self.now.frame]}, Blob())
+                pushed = self.pushed  # what is new and was not pushed yet is no push that was lost
+                self._send({"to": me, "pulse": [pushed.scene, pushed.state, pushed.frame]}, Blob())
         elif what == "ask":
             viewer.asks = True
             with self._changed:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import THEME, run_cell, run_tagged, run_whole, screenshot, write_notebook
+from notebookpage import CONNECTED, THEME, run_all, run_cell, run_tagged, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -324,6 +324,37 @@ def test_an_error_stays_in_sight_until_play(page: Page, lab: LabServer, tmp_path
     panel.press("Play")
     expect(panel.error).to_be_hidden()
     panel.wait_until(panel.look())
+
+
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+
+
+def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_all_anew(
+    page: Page, lab: LabServer, tmp_path: Path
+) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"])
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    page.evaluate(f"() => {{ setTimeout(() => {KERNEL}.interrupt(), 1500); }}")
+    with pytest.raises(Error, match="KeyboardInterrupt"):
+        run_cell(page, "import time\ntime.sleep(60)")
+    panel = PanelPage(page, 0)
+    panel.wait_until(panel.look())
+    panel.choose("loss", "hinge")
+    expect(panel.status).to_contain_text("loss = hinge from step")
+    panel.wait_until(panel.look())
+    page.evaluate(f"() => {KERNEL}.restart()")
+    page.wait_for_function(CONNECTED, timeout=60_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:delete-cell')")  # the one that was interrupted
+    run_all(page)
+    panel = PanelPage(page, 0)
+    expect(panel.panel).to_have_attribute("data-step", "0")
+    assert panel.chosen("loss") == "non-saturating"
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    panel.press("Pause")
+    threads = "import threading\nprint(sum(t.name.startswith('gantutor-') for t in threading.enumerate()))"
+    assert run_cell(page, threads).strip() == "1"
 
 
 # The stream -----------------------------------------------------------------------------------------------------------
