@@ -20,9 +20,7 @@ def picture(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
     for i, views in enumerate(frame.views):
         curves = frame.curves(i)
         filled = [
-            replace(v, arrays={c.column: curves[c.column] for c in v.curves if c.column in curves})
-            if v.of_history
-            else v
+            replace(v, arrays=v.arrays | {c.column: curves[c.column] for c in v.curves if c.column in curves})
             for v in views
         ]
         heading = say("line_step", step=frame.step)

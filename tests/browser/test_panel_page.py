@@ -223,6 +223,7 @@ def test_a_choice_that_is_not_possible_is_grey_and_never_stops_a_run(
 
 def test_the_learner_draws_the_data_with_the_mouse_or_the_keyboard(page: Page, lab: LabServer, tmp_path: Path) -> None:
     panel = opened(page, lab, tmp_path, 'Lab(Experiment("ring"), Experiment("ring", loss="minimax"), name="drawn")')
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     panel.press("Step")
     expect(panel.panel).to_have_attribute("data-step", "1")
     panel.press("Draw")
@@ -239,6 +240,7 @@ def test_the_learner_draws_the_data_with_the_mouse_or_the_keyboard(page: Page, l
         page.evaluate(THEME, f"JupyterLab {theme.title()}")
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(300)
             screenshot(page, f"panel_draw_{size}_{theme}")
         found = Axe().run(page, context=".jp-Cell.jp-mod-active .gt-lab").response["violations"]
         assert [v["nodes"] for v in found if v["impact"] in ("serious", "critical")] == []
