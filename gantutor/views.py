@@ -139,7 +139,7 @@ class PointViews(Views):
         self.partners = reals[: self.ARROWS]  # what a relativistic loss compares the fakes with
         self.real = as_float(reals)
         line = torch.linspace(-2, 2, self.LINES, device=data.device)
-        along = torch.linspace(-2, 2, 4 * self.LINES, device=data.device)
+        along = torch.linspace(-2, 2, 2 * self.LINES, device=data.device)
         across, length = torch.meshgrid(line, along, indexing="ij")
         grid = torch.stack([torch.cat([across, length]), torch.cat([length, across])], dim=-1)
         latent = torch.zeros(*grid.shape[:2], config.z_dim, device=data.device)

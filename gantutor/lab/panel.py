@@ -33,7 +33,8 @@ class Lab:
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
     `keep_frames` keeps every frame shown in `recording`, to be exported. `cost_meter` shows what a step of each setting
-    tried costs, and what the run has spent. `speed_ups` shows switches for them.
+    tried costs, and what the run has spent. `speed_ups` shows switches for them. The button Slow shows a step phase by
+    phase; Draw, where the data are points, lets one draw the data.
     `status` is what was said last; `error` is what stopped the run, until it goes on.
     """
 

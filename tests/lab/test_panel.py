@@ -21,11 +21,9 @@ from run_cases import CYC, OTHER, P2P, equal, state
 from torch import Tensor
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.cyclegan import g_first_shared
 from gantutor.data import DATA, Images, Points, drawn, load, ready_sets
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab
-from gantutor.lab.controls import kind_of, limits
 from gantutor.lab.messages import TEXTS
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
@@ -455,18 +453,6 @@ def test_a_step_that_raises_in_one_run_stops_both(make: Make) -> None:
     assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
 
 
-def test_a_strategy_that_refuses_the_networks_is_shown_and_the_other_run_waits(make: Make) -> None:
-    lab = make(CYC, CYC.replace(norm_G="batch", strategy="g_first_separate"))
-    lab.advance(1)
-    with pytest.raises(ValueError, match="G_AB has BatchNorm, which would normalise one domain"):
-        lab.set(1, strategy="g_first_shared")
-    lab.runs[1].train_step.last = g_first_shared
-    lab.play()
-    until(lambda: lab.runner.error is not None)
-    assert lab.error.startswith("error: ValueError: G_AB has BatchNorm, which would normalise one domain")
-    assert [run.t for run in lab.runs] == [2, 1]
-
-
 def test_a_run_that_diverges_goes_back_and_keeps_what_the_controls_say(make: Make) -> None:
     """The good state is older than the controls: it must not bring its old loss and rates back with it."""
     lab = make(RING, RING)
@@ -800,12 +786,3 @@ def test_a_closed_panel_leaves_no_widget() -> None:
     before = len(registered)
     Lab(RING, name="second").close()
     assert len(registered) == before
-
-
-def test_the_kinds_of_controls_know_their_limits() -> None:
-    for config in (GANConfig, Pix2PixConfig, CycleGANConfig):
-        for field in fields(config):
-            about = field.metadata["setting"]
-            if about.label and kind_of(about) in ("log", "range", "number"):
-                low, high = limits(about)
-                assert low <= field.default <= high
