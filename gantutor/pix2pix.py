@@ -11,7 +11,6 @@ Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial N
 github.com/junyanz/pytorch-CycleGAN-and-pix2pix, models/pix2pix_model.py.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen
+from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen, training_for_a_look
 from gantutor.losses import Loss, translation_loss
 from gantutor.traits import Traits, check_step
 
@@ -85,12 +84,13 @@ class Pix2Pix:
                 return self.G(A)
         if mode != "train":
             raise ValueError(f"mode={mode!r} is unknown; choose eval or train")
-        return copy.deepcopy(self.G).train()(A)
+        with training_for_a_look(self.G):
+            return self.G(A)
 
     @torch.no_grad()
-    def scores(self, A: Tensor, B: Tensor) -> Tensor:
-        """`logits` for looking at: in evaluation mode, without a graph."""
-        with evaluating(self.D):
+    def scores(self, A: Tensor, B: Tensor, mode: str = "eval") -> Tensor:
+        """`logits` for looking at, as `translate` is: without a graph or a trace in D."""
+        with evaluating(self.D) if mode == "eval" else training_for_a_look(self.D):
             return self.logits(A, B)
 
     def check(self, real_A: Tensor, real_B: Tensor) -> None:

@@ -147,7 +147,7 @@ def draw_chart(axes: Any, view: View) -> None:
             axes.hist(array, edges, weights=weights, alpha=0.5, color=COLOURS[name], label=name)
     for curve in view.curves:
         values_of = view.arrays.get(curve.column, np.zeros(0))
-        steps, colour = np.arange(1, len(values_of) + 1), COLOURS[curve.whose]
+        steps, colour = view.arrays.get("step", np.arange(1, len(values_of) + 1)), COLOURS[curve.whose]
         axes.plot(steps, values_of, lw=0.5, alpha=0.35, color=colour)
         axes.plot(steps, smooth(values_of, max(1, len(values_of) // 50)), lw=1.3, color=colour, label=curve.label)
     if view.log:
