@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pytest
 import torch
@@ -163,3 +165,33 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(less))
     with pytest.raises(ValueError, match=r"damaged, or of another version of gantutor: it lacks lr_G, pictures$"):
         RunFolder(tmp_path).read_config()
+
+
+def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = MagicMock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", MagicMock(SummaryWriter=board))
+    history = History()
+    for value in (1.0, 2.0):
+        history.append({"d_loss": torch.tensor(value)})
+    folder = RunFolder(tmp_path)
+    assert folder.open({"kind": "dcgan"}, 1)
+    folder.tell_board(history)
+    history.append({"g_loss": torch.tensor(3.0)})
+    folder.tell_board(history)
+    assert board.call_args == call(tmp_path / "tensorboard", purge_step=2)
+    assert board().add_scalar.call_args_list == [call("d_loss", 2.0, 2), call("g_loss", 3.0, 3)]
+    save_pictures(tmp_path / "x", 1, (30, 20))
+    folder.write_sample(7, (tmp_path / "x" / "0.png").read_bytes())
+    (name, pixels, step), options = board().add_image.call_args
+    assert (name, pixels.shape, step, options) == ("samples", (20, 30, 3), 7, {"dataformats": "HWC"})
+
+
+def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    folder = RunFolder(tmp_path)
+    assert not folder.open({"kind": "dcgan"}, 0)
+    folder.tell_board(History())
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
+    assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}
