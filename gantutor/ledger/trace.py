@@ -224,16 +224,13 @@ class Recorder(Counting):
             self._index()
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
-        """Whether a loop is the training loop: all backwards were in it, all optimizers have stepped, or none."""
-        before = self.lines[: self.turns[loop.lineno][0]]
-        stepped = {step.optimizer for line in self.lines for step in line.of(records.OptimizerStep)}
-        backwards = [sent for line in self.lines for sent in line.of(records.Backward) if not sent.is_grad]
-        outside = any(
-            line.of(records.OptimizerStep) or any(not b.is_grad for b in line.of(records.Backward)) for line in before
-        )
-        if not backwards or outside or self.source.trains_after(loop):
+        """Whether a loop is the training loop: nothing was trained before it, and all optimizers have stepped in it."""
+        steps = {step.optimizer for line in self.lines for step in line.of(records.OptimizerStep)}
+        sent = [i for i, line in enumerate(self.lines) if any(not each.is_grad for each in line.of(records.Backward))]
+        begun = self.turns[loop.lineno][0]
+        if not sent or sent[0] < begun or any(line.of(records.OptimizerStep) for line in self.lines[:begun]):
             return False
-        return not stepped or stepped >= set(self.reach.optimizers) or turns >= 10 * self.max_iterations
+        return steps >= set(self.reach.optimizers) or turns >= 10 * self.max_iterations
 
     # What is called inside --------------------------------------------------------------------------------------------
 
@@ -707,7 +704,7 @@ def meet_all_ranks(reach: Reach) -> None:
 
     Raises: RuntimeError where another rank does not come.
     """
-    if not any(isinstance(m, DistributedDataParallel) for player in reach.players.values() for m in player.wrapped):
+    if not any(isinstance(thing.value, DistributedDataParallel) for thing in reach.things.values()):
         return
     store, rank, world = dist.distributed_c10d._get_default_store(), dist.get_rank(), dist.get_world_size()
     turn = f"gantutor.ledger/{MEETINGS[0]}"
