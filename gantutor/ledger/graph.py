@@ -114,7 +114,7 @@ def on_the_way(nodes: list[Node], inputs: Iterable[Tensor]) -> set[Node | None]:
     """The nodes that `backward(inputs=...)` goes through: those from which it gets to one of the inputs."""
     leaves = {id(tensor) for tensor in inputs}
     needed = {tensor.grad_fn for tensor in inputs} - {None}
-    for node in sorted(nodes, key=Node._sequence_nr):  # what a node leads to was made before it
+    for node in sorted(nodes, key=lambda node: node._sequence_nr()):  # what a node leads to was made before it
         if any(after in needed or id(leaf(after)) in leaves for after, _ in node.next_functions):
             needed.add(node)
     return needed

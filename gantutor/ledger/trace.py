@@ -53,6 +53,10 @@ CUTS = {  # the functions that end a graph: how that is called -> their names
 CUT_BY = {name: how for how, names in CUTS.items() for name in names.split()}
 JOINS = ("cat", "concat", "concatenate", "stack")
 MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
+NO_TRAINER = "is not attached to a `Trainer`"
+TRAIN_FIRST = (
+    "Trace it while a Trainer runs: `trace(module.training_step, batch, 0)` in a callback's on_train_batch_start."
+)
 RANKS_WAIT = timedelta(seconds=10)  # with which a rank waits for the others
 MEETINGS = [0]  # how often all ranks have met
 CELLS = itertools.count(1)
@@ -182,6 +186,9 @@ class Recorder(Counting):
         found.not_put_back = tuple(dict.fromkeys(found.not_put_back))
         if self.failure is not None and isinstance(error, RuntimeError) and MESSAGES[self.failure.kind] in str(error):
             found.failure, found.diagnosis = self.failure, str(self.failure)
+        elif NO_TRAINER in str(error) and self.lines:
+            where = Place(self.lines[-1].number, self.lines[-1].text)
+            found.diagnosis = f"Line {where} asks for the Trainer, which this module does not have yet. {TRAIN_FIRST}"
         found.findings = find(found)
         return found
 
