@@ -72,7 +72,13 @@ class Operations(TorchDispatchMode):
             if whole is not NotImplemented:
                 return whole
         self.before(func, args, kwargs)
+        name = func._overloadpacket.__name__
+        changed = args[0] if name.startswith("_foreach_") and name.endswith("_") else []
+        versions = [-1 if tensor.is_inference() else tensor._version for tensor in changed]
         result = func(*args, **kwargs)
+        for tensor, version in zip(changed, versions, strict=True):
+            if version >= 0 and tensor._version == version:  # a CPU's loop over a list, whose changes a mode hides
+                torch.autograd.graph.increment_version(tensor)
         self.after(func, args, kwargs, result)
         return result
 
