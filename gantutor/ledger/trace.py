@@ -366,7 +366,7 @@ class Recorder(Counting):
         )
 
     def _scale(self, roots: list[Tensor]) -> float:
-        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is NaN, which no scale has made."""
+        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is NaN."""
         scalers = [t.value for t in self.reach.things.values() if isinstance(t.value, torch.amp.GradScaler)]
         factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots if not root.isnan().any()]
         found = {f.item() for f in factors if isinstance(f, Tensor) and f.dtype == torch.float32 and f.numel() == 1}
