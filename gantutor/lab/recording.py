@@ -24,8 +24,10 @@ def picture(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
     columns = []
     for i, views in enumerate(frame.views):
         curves = frame.curves(i)
-        filled = [replace(v, arrays={c.column: curves[c.column] for c in v.curves if c.column in curves}) if v.curves
-                  else v for v in views]  # fmt: skip
+        filled = [
+            replace(v, arrays=v.arrays | {c.column: curves[c.column] for c in v.curves if c.column in curves})
+            for v in views
+        ]
         heading = say("line_step", step=frame.step)
         heading = f"{LABELS[i]} · {heading}" if len(frame.views) > 1 else heading
         columns.append(Column(heading, filled, notes[i] if notes else ()))
@@ -128,7 +130,7 @@ def pack_take(take: Take, most: int, blob: Blob) -> dict[str, Any]:
     arrays = {
         view.name: {name: fold([shown[i].arrays[name] for shown in views], blob) for name in view.arrays}
         for i, view in enumerate(views[0])
-        if not view.curves
+        if not view.of_history
     }
     return {
         "values": take.values, "marks": list(take.marks), "error": take.error, "arrays": arrays,
