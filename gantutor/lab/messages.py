@@ -62,7 +62,6 @@ TEXTS = {
     "title": "A recorded run: {steps} steps",
     "recording": "recording {what}",
     "recorded": "recorded: {runs} runs of {steps} steps",
-    "error": "error: {error}",
     "speed": "Playing speed",
     "page_needs": "This page needs JavaScript, and a browser of 2023 or later.",
     # The cost meter
@@ -162,11 +161,9 @@ RECORDED_TEXTS = {
     "reset_help": "Back to the first frame.",
     "at_reset": "Recorded with one value only",
     "time": "Frame",
-    "refused": "{reason}",
     "not_recorded": "No run was recorded with {field} = {value}.",
     "one_value": "No run was recorded with another value.",
     "paused": "This page plays a recording; nothing is trained here.",
-    "chosen": "{field} = {value}",
 }
 
 

@@ -165,7 +165,5 @@ def fold(arrays: Sequence[np.ndarray], blob: Blob) -> list[Any]:
 def thinned(column: np.ndarray) -> np.ndarray:
     """A long column with the mean of several steps for each of them, which deflates well."""
     every = -(-len(column) // MOST_ROWS)
-    if every <= 1:
-        return column
-    means = [np.mean(column[i : i + every]) for i in range(0, len(column), every)]
+    means = [column[i : i + every].mean() for i in range(0, len(column), every or 1)]
     return np.repeat(np.array(means, column.dtype), every)[: len(column)]

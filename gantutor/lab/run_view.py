@@ -68,7 +68,7 @@ class RunView:
                     line = say("line_step", step=t)
                     kept.append(Frame(t, [look(run, config, t)], [run.history], [t], line, values=values))
         except DivergedError as stopped:
-            error = say("error", error=f"DivergedError: {stopped}")
+            error = f"DivergedError: {stopped}"
         return Take(kept, error=error)
 
     def follow(self, step: TrainStep | None = None) -> None:

@@ -142,14 +142,14 @@ def test_a_toggle_shows_the_other_run_at_the_same_step(browser: Browser, losses:
         seen = {}
         for name in ("non-saturating", "hinge", "minimax"):
             loss.select_option(name)
-            expect(panel.locator("[role=status]")).to_have_text(f"loss = {name}")
+            expect(panel.locator("[role=status]")).to_have_text(f"loss → {name}")
             at_step(panel, 30)
             seen[name] = look(panel)
             assert loss.evaluate("select => select.selectedOptions[0].textContent") == name
         assert len({tuple(prints) for prints in seen.values()}) == 3
         loss.focus()
         page.keyboard.press("n")  # by the keyboard
-        expect(panel.locator("[role=status]")).to_have_text("loss = non-saturating")
+        expect(panel.locator("[role=status]")).to_have_text("loss → non-saturating")
         assert look(panel) == seen["non-saturating"]
         loss.select_option(loss.locator("option", has_text="wgan").first.get_attribute("value"))
         expect(panel.locator("[role=status]")).to_have_text("No run was recorded with loss = wgan.")

@@ -99,7 +99,7 @@ export class RecordedSource {
     const now = takes[this.chosen[run]].values, { label, options } = this.controls[run].find(about => about.name === field);
     const alike = take => Object.keys(now).filter(name => same(take.values[name], now[name])).length;
     const [best] = takes.filter(take => same(take.values[field], value)).sort((a, b) => alike(b) - alike(a));
-    const text = best ? this.texts.chosen : this.texts.not_recorded;
+    const text = best ? this.texts.mark : this.texts.not_recorded;
     this.status = fill(text, { field: label, value: options[value] ?? value });
     if (!best) return;
     this.chosen[run] = takes.indexOf(best);
