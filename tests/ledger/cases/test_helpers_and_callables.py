@@ -21,7 +21,8 @@ class Base:
     def updateD(self, x, z):
         self.optimizerD.zero_grad()
         lossD = as_real(self.netD(x))
-        lossD += as_fake(self.netD(self.netG(z).detach()))
+        lossDFake = as_fake(self.netD(self.netG(z).detach()))
+        lossD += lossDFake
         lossD.backward()
         self.optimizerD.step()
 
