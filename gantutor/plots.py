@@ -1,12 +1,13 @@
 """Figures: the colours and the few pictures that every notebook uses."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gantutor.data.images import to_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,25 +56,12 @@ def tile(images: Tensor, columns: int = 8) -> np.ndarray:
     Missing places in the last row are black.
     """
     n, channels, height, width = images.shape
-    pixels = ((images.detach().clamp(-1, 1) + 1) * 127.5).byte().cpu().numpy()
     rows = -(-n // columns)
     cells = np.zeros((rows * columns, channels, height, width), np.uint8)
-    cells[:n] = pixels
+    cells[:n] = to_bytes(images).cpu().numpy()
     picture = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     picture = picture.reshape(rows * height, columns * width, channels)
     return picture[..., 0] if channels == 1 else picture
-
-
-def png(picture: np.ndarray, colours: int = 0) -> bytes:
-    """A uint8 picture (H, W) or (H, W, 3) as PNG; `colours` > 0 reduces it to a palette, a fifth of the bytes."""
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    if colours:
-        image = image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def show_images(ax: "Axes", images: Tensor, title: str = "", columns: int = 8) -> None:
