@@ -132,6 +132,7 @@ function render({ model, el }) {
       return { pictures, charts, meter, element, history: {}, length: 0 };
     });
     stage.replaceChildren(...runs.map(run => run.element));
+    layoutChanged();
     noSheet();
     drawData.hidden = !scene.draws;
     slow.hidden = Boolean(recorded);
