@@ -42,6 +42,8 @@ TEXTS = {
     "line_step": "step {step}",
     "line_rate": "{rate:.0f} steps/s",
     "compiling": "compiling",
+    # A saved page
+    "page_needs": "This page needs JavaScript, and a browser of 2023 or later.",
     # The cost meter
     "meter": "The cost of a step, by setting",
     "meter_step": "a step: G, D; forward pale, backward full",

@@ -1,8 +1,7 @@
 """Evidence about a training step, anybody's: what each line did, what it costs, and which steps are the same."""
 
-from gantutor.ledger.activations import activations
-from gantutor.ledger.compare import Comparison, Difference, compare
-from gantutor.ledger.cost import Cost, NetworkCost, cost
+from gantutor.ledger.compare import Comparison, Difference, activations, compare
+from gantutor.ledger.cost import Cost, NetworkCost, Traffic, TrafficShare, cost, seconds_by_kind, traffic
 from gantutor.ledger.records import (
     ALIVE,
     FREED,
@@ -18,7 +17,6 @@ from gantutor.ledger.records import (
     Trace,
 )
 from gantutor.ledger.trace import trace, watching
-from gantutor.ledger.traffic import Traffic, TrafficShare, seconds_by_kind, traffic
 
 __all__ = [
     "ALIVE",

@@ -1,22 +1,26 @@
-"""Are these steps the same update? Gradients, weights and statistics after one step from the same start."""
+"""Side by side: are these steps the same update, and what does each layer of a network make of these batches?"""
 
 import functools
-import html
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gantutor.ledger.reach import Player, Reach, Snapshot, roots_of
-from gantutor.ledger.records import html_table, table
+from gantutor.ledger.reach import Player, Reach, Snapshot, roots_of, undone
+from gantutor.ledger.records import Shown
 from gantutor.model_state import parameters_of
 from gantutor.precision import float32_precision, widened
 
 GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
+Outcome = dict[tuple[str, str], list[Tensor]]  # by network and kind
+
+
+# Steps ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Difference:
         return f"equal within {self.relative:.1g}" if self.near else f"different by {self.relative:.2g}"
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What `compare` found: a Difference for each pair of steps, network and kind.
 
     `steps` are the names of those that ran; `errors` is what the others raised.
@@ -59,36 +63,16 @@ class Comparison:
                 return found
         raise KeyError(f"nothing was compared for {a}, {b}, {network}, {kind}")
 
-    def same(self, network: str, kind: str = GRADIENT) -> list[list[str]]:
-        """The steps in groups that are equal bit for bit."""
-        groups: list[list[str]] = []
-        for step in self.steps:
-            group = next((g for g in groups if self.between(g[0], step, network, kind).equal), None)
-            if group is None:
-                groups.append([step])
-            else:
-                group.append(step)
-        return groups
-
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         columns = list(dict.fromkeys((found.network, found.kind) for found in self.differences))
-        cells = {(found.a, found.b, found.network, found.kind): str(found) for found in self.differences}
         rows = [
-            [f"{a} | {b}", *[cells[a, b, network, kind] for network, kind in columns]]
+            [f"{a} | {b}", *(str(self.between(a, b, *column)) for column in columns)]
             for a, b in itertools.combinations(self.steps, 2)
         ]
         return ["", *[f"{network}: {kind}" for network, kind in columns]], rows
 
-    def _errors(self) -> list[str]:
+    def _end(self) -> list[str]:
         return [f"{name} raises {type(error).__name__}: {error}" for name, error in self.errors.items()]
-
-    def __str__(self) -> str:
-        return "\n".join([table(*self._cells()), *self._errors()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._cells()) + "".join(f"<div>{html.escape(line)}</div>" for line in self._errors())
 
 
 def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) -> Comparison:
@@ -111,7 +95,7 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
         )
     snapshot = Snapshot(reach, at_once=True)
     start = {name: weights(player) for name, player in reach.players.items()}
-    outcomes: dict[str, dict[tuple[str, str], list[Tensor]]] = {}
+    outcomes: dict[str, Outcome] = {}
     errors: dict[str, Exception] = {}
     for name, step in steps.items():
         try:
@@ -131,16 +115,24 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
     return Comparison(tuple(outcomes), tuple(differences), errors)
 
 
-def outcome(run: Callable[[], Any], reach: Reach) -> dict[tuple[str, str], list[Tensor]]:
+def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
     """Each network's applied gradients, weights and buffers after a step, as lists of tensors."""
-    applied: dict[str, list[Tensor]] = {name: [] for name in reach.players}
-    hooks = [o.register_step_pre_hook(gradient_hook(reach.players, applied)) for o in reach.optimizers.values()]
+    found: Outcome = {(name, GRADIENT): [] for name in reach.players}
+
+    def before_step(optimizer: Optimizer, *_: Any) -> None:
+        """Add the gradient, in one piece, of each network that the optimizer moves."""
+        moved = {id(p) for p in parameters_of(optimizer)}
+        for name, player in reach.players.items():
+            own = [p for p in player.parameters.values() if id(p) in moved]
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
+            if parts:
+                found[name, GRADIENT].append(torch.cat([part.flatten() for part in parts]).detach())
+
+    hook = register_optimizer_step_pre_hook(before_step)
     try:
         run()
     finally:
-        for hook in hooks:
-            hook.remove()
-    found = {(name, GRADIENT): gradients for name, gradients in applied.items()}
+        hook.remove()
     for name, player in reach.players.items():
         found[name, WEIGHTS] = weights(player)
         found[name, BUFFERS] = [buffer.clone() for buffer in player.buffers.values()]
@@ -152,24 +144,6 @@ def weights(player: Player) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in player.parameters.values()]
 
 
-def gradient_hook(players: dict[str, Player], applied: dict[str, list[Tensor]]) -> Callable[..., None]:
-    """A hook for an optimizer: adds each network's gradient, in one piece, for those networks that it moves."""
-
-    def hook(optimizer: Optimizer, *_: Any) -> None:
-        moved = {id(p) for p in parameters_of(optimizer)}
-        for name, player in players.items():
-            parts = [gradient_or_zero(p).flatten() for p in player.parameters.values() if id(p) in moved]
-            if parts:
-                applied[name].append(torch.cat(parts))
-
-    return hook
-
-
-def gradient_or_zero(parameter: Tensor) -> Tensor:
-    """The gradient that an optimizer finds at a parameter."""
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach()
-
-
 def difference(
     a: str, b: str, network: str, kind: str, left: list[Tensor], right: list[Tensor], start: list[Tensor]
 ) -> Difference:
@@ -178,17 +152,49 @@ def difference(
     equal = len(left) == len(right) and all(torch.equal(x, y) for x, y in pairs)
     xs = [torch.zeros_like(y) if x is None else x for x, y in pairs]
     ys = [torch.zeros_like(x) if y is None else y for x, y in pairs]
-    gap, eps = distance(xs, ys), max(torch.finfo(weights.dtype).eps for weights in start)
-    if kind == WEIGHTS:
-        size = max(distance(xs, start), distance(ys, start))
-        rounding = eps**0.75 * size + 10 * eps * distance(start)
-    else:
-        size = max(distance(xs), distance(ys))
-        rounding = eps**0.75 * size
-    return Difference(a, b, network, kind, equal, 0.0 if gap == 0 else gap / size, gap <= rounding)
+    origin = start if kind == WEIGHTS else [torch.zeros_like(x) for x in xs]
+    gap, size = distance(xs, ys), max(distance(xs, origin), distance(ys, origin))
+    eps = max(torch.finfo(weights.dtype).eps for weights in start)
+    rounding = eps**0.75 * size + 10 * eps * distance(origin, [torch.zeros_like(x) for x in origin])
+    return Difference(a, b, network, kind, equal, gap / size if gap else 0.0, gap <= rounding)
 
 
-def distance(left: list[Tensor], right: list[Tensor] | None = None) -> float:
-    """‖left − right‖₂ over all numbers together; from zero without `right`."""
-    right = right or [torch.zeros_like(tensor) for tensor in left]
+def distance(left: list[Tensor], right: list[Tensor]) -> float:
+    """‖left − right‖₂ over all numbers together."""
     return sum((widened(x) - widened(y)).square().sum().item() for x, y in zip(left, right, strict=True)) ** 0.5
+
+
+# Layers ---------------------------------------------------------------------------------------------------------------
+
+
+def activations(network: nn.Module, *batches: Tensor) -> list[dict[str, Tensor]]:
+    """A forward for each batch, and for each forward the layers' outputs in their order, by name ("3 BatchNorm2d").
+
+    The forwards run without a graph, in the network's mode, and are undone: nothing changes in the network, its running
+    statistics and the global random state. Containers are not recorded; a layer that runs twice in a forward has its
+    later outputs under "3 BatchNorm2d (2)".
+    """
+    found: list[dict[str, Tensor]] = []
+
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        names = (f"{name} ({times})" if times > 1 else name for times in itertools.count(1))
+        if isinstance(output, Tensor):
+            free = next(each for each in names if each not in found[-1])
+            found[-1][free] = output.detach().clone()  # a later layer may write into it
+
+    with torch.no_grad(), undone(network, *batches):
+        for name, layer in layers(network).items():
+            layer.register_forward_hook(functools.partial(keep, f"{name} {type(layer).__name__}".strip()))
+        for batch in batches:
+            found.append({})
+            network(batch)
+    return found
+
+
+def layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules that compute: those with no children, where a parametrization (spectral norm) is not one."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if "parametrizations" not in name.split(".") and set(dict(module.named_children())) <= {"parametrizations"}
+    }

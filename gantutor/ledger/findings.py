@@ -170,28 +170,18 @@ class Facts:
         self.events = [event for line in trace.lines for event in line.events]
         self.moments = [moment for moment, line in enumerate(trace.lines) for _ in line.events]
         self.sent = {i: b for i, b in self.of(Backward) if not b.is_grad and not b.raised}
-        self.steps = [self._used(i, step) for i, step in self.of(OptimizerStep) if not step.skipped]
+        index_of = {b.number: i for i, b in self.sent.items()}
+        self.steps = [
+            Used(i, step, frozenset(index_of[n] for shares in step.shares.values() for n in shares if n in index_of))
+            for i, step in self.of(OptimizerStep)
+            if not step.skipped
+        ]
         self.last = next((b for _, b in reversed(list(self.of(Backward)))), None)
         self.parameters = {f"{name}.{inner}" for name, state in trace.before.items() for inner in state.versions}
 
     def of(self, kind: type[Any]) -> Iterator[tuple[int, Any]]:
         """The events of a kind, with their indices."""
         return ((i, event) for i, event in enumerate(self.events) if isinstance(event, kind))
-
-    def _used(self, index: int, step: OptimizerStep) -> Used:
-        """Of several backwards with one line and one loss, those of a loop, as many as there are shares: the last."""
-        found: set[int] = set()
-        for share in set(step.shares):
-            where = share.line, share.loss
-            same = [
-                i for i, b in self.sent.items() if i < index and share.network in b.arrived and self.where(i) == where
-            ]
-            found |= set(same[-step.shares.count(share) :])
-        return Used(index, step, frozenset(found))
-
-    def where(self, backward: int) -> tuple[int, str]:
-        """The line of the step and the loss by which shares name a backward."""
-        return self.trace.lines[self.moments[backward]].number, "".join(self.sent[backward].losses[:1])
 
     def cleared(self, network: str, first: int = -1, last: float = math.inf) -> Place | None:
         """Where a network's gradients are cleared, after the first index and before the last."""
@@ -409,7 +399,7 @@ def not_cleared(facts: Facts) -> Found:
         turns = [used for used in facts.steps if used.step.optimizer == name and used.backwards]
         adds = facts.sent[min(turns[0].backwards)]
         for network in (n for n in adds.arrived if n in turns[0].step.holds):
-            left = any(share.network == network and share.line == 0 for share in turns[0].step.shares)
+            left = 0 in turns[0].step.shares.get(network, ())
             never = facts.cleared(network) is None and (left or turns[0].step.first)
             if never or any(facts.cleared(network, a.index, b.index) is None for a, b in itertools.pairwise(turns)):
                 others = {n for b in facts.sent.values() if network in b.arrived for n in b.losses} - set(adds.losses)

@@ -74,10 +74,9 @@ class GradientLedger:
             self.told = self._contributions()
         return self.told
 
-    def shares(self, parameters: set[int]) -> list[tuple[int, str]]:
-        """The line and the loss of each share that some parameters hold, by their ids."""
-        numbers = {n for slot in self.slots if id(slot.parameter) in parameters for n in self.look(slot).shares}
-        return [self.senders[number] for number in sorted(numbers)]
+    def shares(self, parameters: set[int]) -> tuple[int, ...]:
+        """The senders of the shares that some parameters hold, by their ids."""
+        return tuple(sorted({n for s in self.slots if id(s.parameter) in parameters for n in self.look(s).shares}))
 
     def arrived(self, number: int) -> float | None:
         """The norm of what a sender has added; None where nothing arrived."""

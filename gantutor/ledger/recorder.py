@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import gc
 import inspect
-import itertools
 import math
 import os
 import sys
@@ -344,10 +343,10 @@ class Recorder(Counting):
             mixed_made=self._line_of(self._moment_of(mixed[0])) if mixed else None,
             mixed_moved=mixed[2] if mixed else None,
             double_sigmoid=graph.has_double_sigmoid(nodes),
+            number=len(self.senders),
         )
         self.failure = self._foresee(scene, scene.failing([root.grad_fn for root in roots], wanted or None))
-        self.raised_at, number = place, len(self.senders)
-        self.number = number
+        self.raised_at, self.number = place, backward.number
         self.senders.append((self.watch.line, losses[0] if losses else ""))
         if not is_grad:
             self.sent_at.append(len(self.lines))
@@ -356,7 +355,7 @@ class Recorder(Counting):
         def leave(value: Any, raised: bool) -> None:
             with self._own_work():
                 self.number = 0
-                arrived = {name: ledger.arrived(number) for name, ledger in self.ledgers.items()}
+                arrived = {name: ledger.arrived(backward.number) for name, ledger in self.ledgers.items()}
                 norms = {name: norm for name, norm in arrived.items() if norm is not None}
                 self.events.append(dataclasses.replace(backward, arrived=norms, raised=raised))
                 scene.look_again(nodes, place)
@@ -422,8 +421,8 @@ class Recorder(Counting):
             self.step_place = self._place(frame)
             self.optimizer = self._name_optimizer(optimizer, frame)
             ids = {id(p) for p in parameters_of(optimizer)}
-            shares = [(name, *share) for name, ledger in self.ledgers.items() for share in ledger.shares(ids)]
-            self.step = {"shares": tuple(itertools.starmap(records.AppliedShare, shares)), "first": not optimizer.state}
+            shares = {name: numbers for name, ledger in self.ledgers.items() if (numbers := ledger.shares(ids))}
+            self.step = {"shares": shares, "first": not optimizer.state}
             self.step_moved: set[str] = set()
             self.stepped_at.setdefault(self.optimizer, len(self.lines))
 

@@ -10,6 +10,32 @@ STALE = "stale"  # backward would raise "modified by an inplace operation": a sa
 NO_GRAPH = "no graph"  # nothing to go back through: detached, made under no_grad, or a leaf
 
 
+class Shown:
+    """Something that shows itself as a table with lines of text above and below, as text and as HTML."""
+
+    def _start(self) -> list[str]:
+        return []
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        raise NotImplementedError
+
+    def _end(self) -> list[str]:
+        return []
+
+    def __str__(self) -> str:
+        return "\n".join([*self._start(), table(*self._cells()), *self._end()])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        start, end = (
+            "".join(f"<div style='white-space:pre-line'>{html.escape(text)}</div>" for text in texts)
+            for texts in (self._start(), self._end())
+        )
+        return start + html_table(*self._cells()) + end
+
+
 # What a line did ------------------------------------------------------------------------------------------------------
 
 
@@ -66,6 +92,7 @@ class Backward:
         mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
+        number: tells it from the others of the step, in their order; from 1 on.
     """
 
     place: Place
@@ -82,18 +109,7 @@ class Backward:
     mixed_moved: Place | None = None
     double_sigmoid: bool = False
     raised: bool = False
-
-
-@dataclass(frozen=True)
-class AppliedShare:
-    """A share of a gradient as an optimizer found it: the network, the line and the loss that put it there.
-
-    `line` 0 is what was there before the step; `loss` is "" for what no backward has put there.
-    """
-
-    network: str
-    line: int
-    loss: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,8 @@ class OptimizerStep:
         place: the innermost statement of the user's code that called it.
         holds: how many parameters of each network it holds.
         moved: the networks of which it changed a parameter.
-        shares: the shares that made up the gradients that it was given.
+        shares: the numbers of the backwards whose shares made up the gradients that it was given, by network; 0 is what
+            was there before the step, and other numbers are lines that wrote to gradients themselves.
         without_gradient: how many of its parameters held none.
         parameters: how many parameters it holds, those of no watched network included.
         skipped: whether a GradScaler has left it out, as gradients were infinite.
@@ -116,7 +133,7 @@ class OptimizerStep:
     place: Place
     holds: dict[str, int]
     moved: tuple[str, ...]
-    shares: tuple[AppliedShare, ...]
+    shares: dict[str, tuple[int, ...]]
     without_gradient: int
     parameters: int
     skipped: bool = False
@@ -349,8 +366,8 @@ class Line:
         return tuple(event for event in self.events if isinstance(event, kind))
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, repr=False)
+class Trace(Shown):
     """A step, statement by statement, in the order of execution.
 
     `source` is its text, whose first line has the number `first_line`, and `docstring` the numbers of the lines of its
@@ -405,20 +422,14 @@ class Trace:
 
     def _end(self) -> list[str]:
         error = [] if self.error is None else [f"{type(self.error).__name__}: {self.diagnosis or self.error}"]
+        skipped = [
+            f"Line {step.place} was left out: the GradScaler has found an infinite gradient, and lowers its scale."
+            for line in self.lines
+            for step in line.of(OptimizerStep)
+            if step.skipped
+        ]
         undone = f"Not put back: {'; '.join(self.not_put_back)}." if self.not_put_back else ""
-        return [*error, *filter(None, (self.stopped, undone))]
-
-    def __str__(self) -> str:
-        return "\n".join([*self._start(), table(*self._cells()), *self._end()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        start, end = (
-            "".join(f"<div style='white-space:pre-line'>{html.escape(text)}</div>" for text in texts)
-            for texts in (self._start(), self._end())
-        )
-        return start + html_table(*self._cells()) + end
+        return [*error, *skipped, *filter(None, (self.stopped, undone))]
 
 
 # As text --------------------------------------------------------------------------------------------------------------

@@ -24,8 +24,7 @@ from gantutor.checks.scale_up import (
     slowest,
     weighted,
 )
-from gantutor.ledger import Traffic
-from gantutor.ledger.traffic import TrafficShare
+from gantutor.ledger import Traffic, TrafficShare
 from gantutor.scale.limits import Limits
 
 # What limits a step ---------------------------------------------------------------------------------------------------

@@ -22,9 +22,11 @@ def test_which_strategies_are_the_same_update() -> None:
     found = compare({**STEPS, EARLY: PITFALLS[EARLY].step}, gan, *batch)
     after_D = ["d_first_retain_graph", "d_first_detach", "d_first_regenerate"]
     before_D = ["g_first_detach", "simultaneous"]
-    assert found.same("G") == [after_D, before_D, ["one_stage"], [EARLY]]
-    assert found.same("D") == [[*STEPS, EARLY]]
-    assert found.same("D", WEIGHTS) == [[*STEPS, EARLY]]
+    group = {name: i for i, names in enumerate([after_D, before_D, ["one_stage"], [EARLY]]) for name in names}
+    for a, b in itertools.combinations([*STEPS, EARLY], 2):
+        assert found.between(a, b, "G").equal == (group[a] == group[b])
+        assert found.between(a, b, "D").equal
+        assert found.between(a, b, "D", WEIGHTS).equal
     nearly = found.between("simultaneous", "one_stage", "G")
     assert (nearly.equal, nearly.near) == (False, True)
     assert 0 < nearly.relative < 1e-12

@@ -17,7 +17,7 @@ from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.gan import GAN
 from gantutor.image_pool import ImagePool
 from gantutor.ledger import Traffic, TrafficShare, cost, seconds_by_kind, traffic
-from gantutor.ledger.traffic import OPERATION_KINDS, Counter
+from gantutor.ledger.cost import OPERATION_KINDS, TrafficCounter
 from gantutor.models import dcgan, patchgan, resnet, unet
 from gantutor.pix2pix import PIX2PIX_STEPS, Pix2Pix
 from gantutor.steps import STEPS
@@ -32,7 +32,7 @@ class Model:
 
 def counted(run: Callable[[], Any], device: str = "cpu") -> tuple[int, int, int]:
     """Launches, bytes and FLOPs of what `run` does, of all kinds."""
-    with Counter(torch.device(device)) as counter:
+    with TrafficCounter(torch.device(device)) as counter:
         run()
     launches, size, flops = map(sum, zip(*counter.kinds.values(), strict=True)) if counter.kinds else (0, 0, 0)
     return launches, size, flops

@@ -37,7 +37,8 @@ def test_two_replicas_are_one_process() -> None:
         text=True,
         timeout=240,
     )
-    assert process.stdout == "all is well\n" * 2, process.stderr[-4000:]
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert process.stdout.count("all is well") == 2  # two processes write to one pipe: a line can lie within the other
     assert "arning" not in process.stderr
 
 

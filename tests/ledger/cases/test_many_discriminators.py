@@ -77,8 +77,8 @@ def test_each_discriminator_has_its_name_and_its_share(kind):
 @pytest.mark.parametrize("kind", NAMES)
 def test_cost_counts_layers_that_are_called_one_by_one_and_rows_add_up(kind):
     found = cost(step, M(kind), real, z, repeats=1)
-    parts = sum(net.forward_flops + net.backward_flops for net in found.networks.values())
-    assert parts + found.elsewhere == found.flops
+    parts = [*found.networks.values(), found.elsewhere]
+    assert sum(part.forward_flops + part.backward_flops for part in parts) == found.flops
     one = 2 * 8 * (6 * 16 + 16 * 1)  # a forward of a D, in operations
     assert [found.networks[name].forward_flops for name in NAMES[kind]] == [4 * one] * 2
     same = compare({"a": step, "b": step}, M(kind), real, z)
