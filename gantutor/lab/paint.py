@@ -76,13 +76,12 @@ class Paint:
         self._blank: Pixels = np.full((side, side, 3), self.classes[0].colour, np.uint8)
         self.examples = self._checked(examples)[:MAX_EXAMPLES]
         self._pixels = self._before = self.examples[0] if len(self.examples) else self._blank
-        self._stroke: tuple[str, int] | None = None  # its view and its number there; it began on `_before`
+        self._stroke: tuple[str, Any] | None = None  # its view and its number there; it began on `_before`
         self._undo: deque[Pixels] = deque(maxlen=MAX_UNDO)
         self._redo: deque[Pixels] = deque(maxlen=MAX_UNDO)
         self._followed: dict[str, int] = {}  # the last command of each view
         self._session: list[tuple[list[Pixels], str]] = []
         self.status = ""
-        self.milliseconds = 0.0
         self.stream = Stream(self._describe_scene, self._describe_state, self._command, PaintFront())
         self.widget = self.stream.widget
         self.runner = Runner(f"paint {id(self)}", lambda: None, self._frame, lambda state: None)
@@ -123,24 +122,24 @@ class Paint:
         covered = np.zeros((side, side), bool)
         covered[max(y, 0) : y + h, max(x, 0) : x + w] = True
         colour = self.classes[label if isinstance(label, int) else names.index(label)].colour
-        return self._wait(partial(self._cover, covered, colour))
+        return self._do("draw", stroke=object(), colour=colour, buffers=[covered])
 
     def example(self, i: int) -> "Paint":
         """Start from the i-th example. Raises: ValueError where there is none."""
         if not 0 <= i < len(self.examples):
             raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
-        return self._wait(partial(self._replace, self.examples[i]))
+        return self._do("example", index=i)
 
     def clear(self) -> "Paint":
         """An empty page: all background."""
-        return self._wait(partial(self._replace, self._blank))
+        return self._do("clear")
 
     def undo(self) -> "Paint":
         """Take back the last stroke; nothing happens where there is none."""
-        return self._wait(partial(self._step, self._undo, self._redo))
+        return self._do("undo")
 
     def redo(self) -> "Paint":
-        return self._wait(partial(self._step, self._redo, self._undo))
+        return self._do("redo")
 
     def snapshot(self) -> Image.Image:
         """The drawing and the pictures beside each other."""
@@ -152,11 +151,11 @@ class Paint:
 
     def save(self, path: str | Path) -> Path:
         """Write the session, all drawings and their pictures so far, as one web page that replays it."""
-        frames = np.array([pixels for pixels, _ in self._session])
+        frames = np.array([shown for shown, _ in self._session])
         changes = np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1]))  # modulo 256: mostly zeros
         recorded = {**self._describe_scene(), "alts": [alt for _, alt in self._session]}
-        state = {"recorded": recorded}
-        return write_page(Path(path), say("paint"), PaintFront._esm, PaintFront._css, state, changes.tobytes())
+        front = PaintFront._esm, PaintFront._css
+        return write_page(path, say("paint"), *front, {"recorded": recorded}, changes.tobytes())
 
     def close(self) -> None:
         """Take it off the page."""
@@ -164,25 +163,18 @@ class Paint:
 
     # In the thread ---------------------------------------------------------------------------------------------------
 
-    def _wait(self, action: Callable[[], None]) -> "Paint":
+    def _do(self, what: str, **more: Any) -> "Paint":
         """Do it in the order of all that is asked for, and return when its picture is there."""
-        self.runner.post(partial(self._act, action))
+        self.runner.post(partial(self._follow, "", 0, {"do": what, **more}))
         self.runner.wait()
         return self
 
-    def _act(self, action: Callable[[], None]) -> None:
-        self.status = ""
-        try:
-            action()
-        except (ValueError, KeyError, IndexError) as refusal:
-            self.status = f"{type(refusal).__name__}: {refusal}"
-        self.runner.want_frame()
-
     def _command(self, sender: str, number: int, content: dict[str, Any]) -> None:
-        """Follow what a view in a browser sends."""
+        self.runner.post(partial(self._follow, sender, number, content))
 
-        def follow() -> None:
-            self._followed[sender] = number
+    def _follow(self, sender: str, number: int, content: dict[str, Any]) -> None:
+        self._followed[sender], self.status = number, ""
+        try:
             match content["do"]:
                 case "draw":
                     self._cover(*self._received(content), (sender, content["stroke"]))
@@ -194,8 +186,9 @@ class Paint:
                     self._replace(self._blank)
                 case "example":
                     self._replace(self.examples[content["index"]])
-
-        self.runner.post(partial(self._act, follow))
+        except (ValueError, KeyError, IndexError) as refusal:
+            self.status = f"{type(refusal).__name__}: {refusal}"
+        self.runner.want_frame()
 
     def _received(self, content: dict[str, Any]) -> tuple[Pixels, tuple[int, int, int]]:
         """A stroke's pixels and colour. Raises: ValueError for what does not fit."""
@@ -205,9 +198,9 @@ class Paint:
             raise ValueError(f"the browser sent {covered.size} pixels in {colour}, which does not fit")
         return covered.reshape(self._blank.shape[:2]).astype(bool), colour
 
-    def _cover(self, covered: Any, colour: tuple[int, int, int], stroke: tuple[str, int] | None = None) -> None:
-        """Paint these pixels. All that is sent of one stroke is painted on what was there before, and undone at once."""
-        if stroke is None or stroke != self._stroke:
+    def _cover(self, covered: Pixels, colour: tuple[int, int, int], stroke: tuple[str, Any]) -> None:
+        """Paint these pixels. All that comes of one stroke is painted on what was there before, and undone at once."""
+        if stroke != self._stroke:
             self._end_stroke()
         self._stroke, self._pixels = stroke, self._before.copy()
         self._pixels[covered] = colour
@@ -249,9 +242,7 @@ class Paint:
                 B = translate(A)
             if not isinstance(B, Tensor) or B.shape != A.shape or not B.isfinite().all() or B.abs().max() > 1.001:
                 shape = tuple(B.shape) if isinstance(B, Tensor) else type(B).__name__
-                raise ValueError(
-                    f"{name}: a generator must give finite pictures {tuple(A.shape)} in [-1, 1]; got {shape}"
-                )
+                raise ValueError(f"{name}: expected finite pictures {tuple(A.shape)} in [-1, 1], got {shape}")
             pictures.append(((B[0].float().cpu() + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy())
         self.pictures, self.milliseconds = pictures, 1000 * (perf_counter() - start)
 
@@ -270,8 +261,7 @@ class Paint:
 
     def _alt(self) -> str:
         """The drawing in words: its colours, the commonest first, without those too few to see."""
-        labels = self.labels
-        counts = np.bincount(labels.ravel(), minlength=len(self.classes)) / labels.size
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self._blank[:, :, 0].size
         order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] >= 0.005]
         return ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
 
@@ -284,7 +274,7 @@ class Paint:
         return {"playing": False, "status": self.status, "alt": self.alt}
 
     def _checked(self, examples: Tensor | None) -> Pixels:
-        """The examples as pixels (N, side, side, 3). Raises: ValueError for another shape, type or number of classes."""
+        """The examples as pixels (N, side, side, 3). Raises: ValueError for another shape, type or class."""
         shape = (3, *self._blank.shape[:2]) if self.any_colour else self._blank.shape[:2]
         found = torch.zeros(0, *shape, dtype=torch.uint8) if examples is None else torch.as_tensor(examples).cpu()
         if found.dtype != torch.uint8 or found.shape[1:] != shape:

@@ -224,7 +224,7 @@ class Stream:
             views = [[self._static(view, blob) for view in views] for views in self.frame.views]
             message["scene"] = {"number": self.now.scene, "views": views, **self.describe_scene()}
         if have.state != self.now.state:
-            message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
+            message["state"] = {"number": self.now.state, "done": dict(self.done), **self.describe_state()}
         if have.frame != self.now.frame:
             frame, count = self.frame, len(self.frame.views)
             pictures = [[view for view in views if view.arrays and not view.curves] for views in frame.views]

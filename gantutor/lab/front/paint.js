@@ -108,8 +108,8 @@ function live(root, texts, model) {
   };
   toolbar.append(...TOOLS.map(name => button(name, () => choose({ tool: name }))),
     button('mirror', () => choose({ mirror: !mirror })), make('label', { class: 'gt-size' }, texts.paint_size, slider),
-    button('undo', () => act('undo')), button('redo', () => act('redo')), button('save', save), took);
-  root.append(toolbar, palette, stage, strip, status);
+    button('undo', () => act('undo')), button('redo', () => act('redo')), button('save', save));
+  root.append(toolbar, palette, stage, strip, make('div', { class: 'gt-row' }, status, took));
 
   function build(given) {
     scene = given;
@@ -123,7 +123,7 @@ function live(root, texts, model) {
       picture.frame.append(picture.over);
       listen(picture.over, i);
     }
-    const first = pictures[0].over, keys = fill(texts.paint_keys, { side: scene.side });
+    const many = scene.palette.length > 16, first = pictures[0].over, keys = fill(texts.paint_keys, { side: scene.side });
     for (const [name, value] of Object.entries({ tabindex: 0, role: 'application', 'aria-label': `${texts.paint_here}. ${keys}`, ...KEYS }))
       first.setAttribute(name, value);
     first.addEventListener('keydown', event => {
@@ -132,14 +132,14 @@ function live(root, texts, model) {
     for (const event of ['focus', 'blur']) first.addEventListener(event, mark);
     swatches.push(...scene.palette.map(([name, rgb], i) => make('button', { type: 'button', 'aria-label': name,
       title: i < 10 ? `${name} (${i})` : name, class: 'gt-swatch', onclick: () => choose({ colour: rgb }), ...KEYS },
-    make('i', { style: `background: ${hex(rgb)}` }), scene.palette.length > 16 ? '' : make('span', {}, name))));
-    palette.replaceChildren(...swatches, ...(scene.any_colour ? [mixer] : []), named);
+    make('i', { style: `background: ${hex(rgb)}` }), many ? '' : make('span', {}, name))));
+    palette.replaceChildren(...swatches, ...(scene.any_colour ? [mixer] : []), ...(many ? [named] : []));
     stage.replaceChildren(...pictures.map(({ figure }) => figure));
     stage.style.setProperty('--gt-pictures', pictures.length);
     strip.replaceChildren(...[blank, ...examples].map((start, i) => {
       const name = i ? fill(texts.paint_example, { number: i }) : texts.paint_empty;
-      const thumbnail = make('canvas', { width: scene.side, height: scene.side, 'aria-hidden': 'true' });
-      put(thumbnail, start);
+      const thumbnail = i ? make('canvas', { width: scene.side, height: scene.side, 'aria-hidden': 'true' }) : name;
+      if (i) put(thumbnail, start);
       return make('button', { type: 'button', class: 'gt-example', 'aria-label': name, title: name, ...KEYS,
         onclick: () => (i ? act('example', { index: i - 1 }) : act('clear')) }, thumbnail);
     }));
@@ -165,13 +165,13 @@ function live(root, texts, model) {
     const at = shown ?? (document.activeElement === pictures[0].over ? cursor : null);
     const round = tool === 'brush' || tool === 'eraser', places = at && (round ? footprint(at, size) : [at]);
     const box = stroke && !round && tool !== 'fill' ? [stroke.points[0], at] : places && [places[0], places.at(-1)];
-    for (const { over } of pictures) {
+    for (const [number, { over }] of pictures.entries()) {
       const context = over.getContext('2d');
       context.clearRect(0, 0, over.width, over.height);
       if (!at) continue;
       context.fillStyle = hex(tool === 'eraser' ? scene.palette[0][1] : colour);
-      for (const [x, y] of places)
-        for (const column of mirror ? [x, scene.side - 1 - x] : [x]) if (tool !== 'pick') context.fillRect(FINE * column, FINE * y, FINE, FINE);
+      for (const [x, y] of number || tool === 'pick' ? [] : places)  // the other pictures stay in sight
+        for (const column of mirror ? [x, scene.side - 1 - x] : [x]) context.fillRect(FINE * column, FINE * y, FINE, FINE);
       const [xs, ys] = [0, 1].map(i => (round ? places : box).map(place => place[i])), low = [Math.min(...xs), Math.min(...ys)];
       const outline = [...low, Math.max(...xs) - low[0] + 1, Math.max(...ys) - low[1] + 1].map(value => FINE * value);
       for (const [width, style] of [[4, 'rgba(0, 0, 0, .75)'], [2, 'white']]) {
