@@ -2,10 +2,7 @@
 
 import base64
 import io
-import random
-import statistics
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -255,27 +252,6 @@ def test_the_generators_are_asked_for_the_newest_drawing_only(paint: Paint) -> N
     assert np.array_equal(view.pictures()[1], 255 - drawing(with_rows(examples()[0].numpy(), slice(0, 10))))
 
 
-def test_a_hundred_strokes_to_a_slow_kernel_end_where_a_plain_replay_does(paint: Paint) -> None:
-    """The generator and the network are late by random times; the replay waits for each."""
-    rng, view, again = random.Random(0), View(paint), Paint(negative, CLASSES, examples(), SIDE)
-    replay, naps = View(again), random.Random(1)
-    paint.generators = {"late": lambda A: (time.sleep(naps.choice([0, 0, 0.01, 0.05])), -A)[1]}
-    for number in range(100):
-        what = rng.choice(["draw", "draw", "draw", "undo", "redo", "example", "clear"])
-        time.sleep(rng.choice([0, 0, 0.01]))
-        for one in (view, replay):
-            if what == "draw":
-                one.draw(number % SIDE, stroke=number, label=number % 3, wait=one is replay)
-            else:
-                one.act(what, wait=one is replay, **({"index": number % 2} if what == "example" else {}))
-    paint.runner.wait()
-    assert view.done()
-    for shown, wanted in zip(view.pictures(), replay.pictures(), strict=True):
-        assert np.array_equal(shown, wanted)
-    assert [len(found) for found in (paint._undo, paint._redo)] == [len(found) for found in (again._undo, again._redo)]
-    again.close()
-
-
 def test_where_pushes_are_lost_asking_brings_the_pictures(paint: Paint) -> None:
     view = View(paint, drop=lambda message: not message.get("to"))
     view.draw(4, stroke=1)
@@ -367,16 +343,3 @@ def test_it_goes_with_its_widget() -> None:
     before = len(ipywidgets.widgets.widget._instances), threading.active_count()
     Paint(negative, side=SIDE).clear().close()
     assert (len(ipywidgets.widgets.widget._instances), threading.active_count()) == before
-
-
-def test_64_pixels_are_answered_within_a_tenth_of_a_second() -> None:
-    """The kernel's share of 300 ms, with the generator of notebook 04."""
-    generator = unet(64, width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest").eval()
-    paint = Paint(generator, CLASSES, side=64)
-    times = []
-    for i in range(20):
-        start = time.process_time()
-        paint.paint_rectangle("window", i, i, 9, 12)
-        times.append(time.process_time() - start)
-    assert statistics.median(times) < 0.1
-    paint.close()

@@ -65,20 +65,24 @@ function hex(colour) {
   return `#${[...colour].map(value => value.toString(16).padStart(2, '0')).join('')}`;
 }
 
+function rgbOf(text) {
+  return [1, 3, 5].map(at => parseInt(text.slice(at, at + 2), 16));
+}
+
 // With a kernel ----------------------------------------------------------------------------------------------------------
 
 function live(root, texts, model) {
   let scene = null, state = null, frame = null, pictures = [], examples = [], blank = null, pixels = null;
   let tool = 'brush', back = 'brush', colour = [0, 0, 0], size = 4, mirror = false;
   let past = [], future = [];    // drawings, as far as they are known here
-  let stroke = null, strokes = 0, unsent = false, pointer = null, shown = null, cursor = [0, 0];
+  let stroke = null, strokes = 0, unsent = false, pointer = null, shown = null, cursor = [0, 0], said = '';
   const born = performance.now(), buttons = {}, swatches = [];
   const source = new KernelSource(model, what => {
     if (what.scene) build(what.scene);
     if (what.state) {
       state = what.state;
       describe(pictures, texts, state.alt);
-      setText(status, state.status);
+      if (said !== state.status || status.textContent === texts.waiting) setText(status, said = state.status);
       flush();
     }
     if (what.frame) {
@@ -87,6 +91,7 @@ function live(root, texts, model) {
       setText(took, frame.line);
     }
     takeOver();
+    stage.setAttribute('aria-busy', String(source.waits()));
   });
 
   // What stands on the page --------------------------------------------------------------------------------------------
@@ -99,7 +104,7 @@ function live(root, texts, model) {
   const slider = make('input', { type: 'range', min: 1, max: MOST_SIZE, value: size, 'aria-label': texts.paint_size,
     title: texts.paint_size_help, oninput: () => choose({ size: Number(slider.value) }), ...KEYS });
   const mixer = make('input', { type: 'color', 'aria-label': texts.paint_any, title: texts.paint_any, ...KEYS,
-    oninput: () => choose({ colour: [1, 3, 5].map(at => parseInt(mixer.value.slice(at, at + 2), 16)) }) });
+    oninput: () => choose({ colour: rgbOf(mixer.value) }) });
   const named = make('span', { class: 'gt-named' });
   const button = (name, onclick) => {
     buttons[name] = make('button', { type: 'button', title: texts[`paint_${name}_help`], onclick,
@@ -143,7 +148,7 @@ function live(root, texts, model) {
       return make('button', { type: 'button', class: 'gt-example', 'aria-label': name, title: name, ...KEYS,
         onclick: () => (i ? act('example', { index: i - 1 }) : act('clear')) }, thumbnail);
     }));
-    choose({ colour: scene.palette[Math.min(2, scene.palette.length - 1)][1] });
+    choose({});
   }
 
   function show(next) {
@@ -210,7 +215,12 @@ function live(root, texts, model) {
   function flush() {
     if (!unsent) return;
     unsent = false;
-    source.command({ do: 'draw', stroke: strokes, colour: stroke.colour }, [stroke.covered.slice().buffer]);
+    tell({ do: 'draw', stroke: strokes, colour: stroke.colour }, [stroke.covered.slice().buffer]);
+  }
+
+  function tell(content, buffers) {
+    source.command(content, buffers);
+    stage.setAttribute('aria-busy', 'true');
   }
 
   function end() {
@@ -250,16 +260,28 @@ function live(root, texts, model) {
       show(what === 'clear' ? blank : examples[more.index]);
       remember(before);
     }
-    source.command({ do: what, ...more });
+    tell({ do: what, ...more });
   }
 
   function takeOver() {
     if (stroke || source.waits() || !frame) return;
     const given = frame.views[0][0].pixels.values;
     if (pixels && same(given, pixels)) return;
+    if (!pixels) choose({ colour: commonest(given) });
     past = [];
     future = [];
     show(given.slice());
+  }
+
+  // The colour that a drawing has most of, beside its background: a sketch is gone on with in its own.
+  function commonest(given) {
+    const counts = new Map();
+    for (let at = 0; at < given.length; at += 3) {
+      const found = given.subarray(at, at + 3);
+      if (!same(found, scene.palette[0][1])) counts.set(hex(found), (counts.get(hex(found)) ?? 0) + 1);
+    }
+    const [most] = [...counts].reduce((a, b) => (b[1] > a[1] ? b : a), [hex(scene.palette[1][1]), 0]);
+    return rgbOf(most);
   }
 
   // Mouse, pen, finger and keyboard ------------------------------------------------------------------------------------
