@@ -9,7 +9,7 @@ UV := $(BIN)/uv pip
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
-.PHONY: lab test test-fast check bench gpu data requirements clean
+.PHONY: lab site site-test test test-fast check bench gpu data requirements clean
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
 # Memory that a training step frees stays with its kernel (gantutor.scale.speed.keep_memory says why).
@@ -17,6 +17,14 @@ lab: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 lab: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 lab: .venv/.ready
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+
+# The course as web pages, in site/. SITE_ARGS=--small makes the one that the tests look at.
+site: .venv/.ready
+	$(BIN)/python docs/site/build.py $(SITE_ARGS)
+
+site-test: export GANTUTOR_SITE := site
+site-test: site
+	$(BIN)/pytest $(PYTEST_ARGS) tests/browser/test_site.py
 
 # One run, so that one closing line tells all. A file's tests stay together, so that they share what they prepare once.
 test: export OMP_NUM_THREADS ?= 1
@@ -29,7 +37,7 @@ test-fast: .venv/.ready
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not slow" $(PYTEST_ARGS) tests
 
 check: .venv/.ready
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/oxlint --deny-warnings gantutor/lab/front
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && MYPYPATH=docs/site $(BIN)/mypy docs/site/*.py && $(BIN)/oxlint --deny-warnings gantutor/lab/front docs/site/static
 
 bench: .venv/.ready
 	@set -e; for script in $(filter-out benchmarks/gpu.py benchmarks/mutants.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done

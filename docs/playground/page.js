@@ -75,7 +75,6 @@ const theme = button('◐', () => {
   const root = document.documentElement, dark = getComputedStyle(root).colorScheme.startsWith('dark') ||
     (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
   root.dataset.theme = dark ? 'light' : 'dark';
-  recolour();
 }, { 'aria-label': TEXT.theme, title: TEXT.theme, class: 'icon' });
 const whole = make('a', { class: 'whole', target: '_blank', rel: 'noopener' }, TEXT.open, ' ↗');
 
@@ -238,6 +237,7 @@ function paint(now) {
 
 addEventListener('hashchange', () => { begin(readState(location.hash)); });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
+new MutationObserver(recolour).observe(document.documentElement, { attributeFilter: ['data-theme'] });
 const resized = new ResizeObserver(() => { [stale, fresh] = [true, true]; });
 resized.observe(picture);
 resized.observe(curves);

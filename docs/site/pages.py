@@ -1,0 +1,184 @@
+"""Turns notebooks and documents into the sources that Sphinx reads."""
+
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import choices
+import glossary
+import nbformat
+from live import LIVE
+from PIL import Image
+
+HERE = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+Notebook = Any  # nbformat's nodes are dicts with attributes
+Cell = Any
+
+
+def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Path) -> None:
+    """Write all sources into `source`; `notebooks` are the executed ones, by name, and the others come as they are."""
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(HERE / "text", source)
+    shutil.copy(HERE / "conf.py", source)
+    shutil.copytree(HERE / "static", source / "_static")
+    shutil.copytree(root / "gantutor" / "lab" / "front", source / "_static" / "front")
+    (source / "_static" / "mathjax").mkdir()
+    shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", source / "_static" / "mathjax")
+    pair(root / "docs" / "04_pix2pix.png").save(source / "_static" / "pair.png", optimize=True)
+    shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
+    for name in ("architecture", "settings", "my_gan_does_not_train"):
+        text = (root / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        (source / f"{name}.md").write_text(without_dead_links(text), encoding="utf-8")
+
+    repository = repository_of(root)
+    read: dict[str, Notebook] = {}
+    (source / "notebooks").mkdir()
+    (source / "extra" / "downloads").mkdir()
+    for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
+        plain = nbformat.read(path, as_version=4)
+        read[path.stem] = plain
+        download = source / "extra" / "downloads" / path.name
+        nbformat.write(with_install(nbformat.read(path, as_version=4), repository), download)
+        page = nbformat.read(notebooks[path.stem], as_version=4) if path.stem in notebooks else plain
+        twin = nbformat.read(path.parent / "solutions" / path.name, as_version=4)
+        nbformat.write(as_page(page, twin, path.name, repository), source / "notebooks" / path.name)
+    (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
+
+
+def pair(picture: Path) -> Image.Image:
+    """For the front page, of the README's picture of notebook 04: the first two rows of six of its emoji."""
+    columns, side = [1, 4, 7, 9, 11, 2], 66
+    rows = Image.open(picture).convert("RGBA")
+    made = Image.new("RGB", (side * len(columns), 2 * side), "white")
+    for place, column in enumerate(columns):
+        cut = rows.crop((110 + side * column, 4, 110 + side * (column + 1), 4 + 2 * side))
+        made.paste(cut, (side * place, 0), cut)
+    return made
+
+
+# A notebook as a page ------------------------------------------------------------------------------------------------
+
+
+def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> Notebook:
+    """The notebook with live outputs, its solutions behind folds, and its links."""
+    solutions = {cell.id: cell.source for cell in twin.cells if cell.cell_type == "code"}
+    answers = {data["question"]: data for cell in notebook.cells for data in live(cell) if data["kind"] == "answer"}
+    cells, covered_by = [], ""
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+        if cell.id == "title":
+            heading, _, rest = cell.source.partition("\n")
+            cell.source = f"{heading}\n\n{links_of(name, repository)}\n{rest}"
+        kinds = [data["kind"] for data in live(cell)]
+        if covered_by:
+            cell.metadata.tags.append(f"after-{covered_by}")
+        if "question" in kinds:
+            cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
+            covered_by = cell.id if live(cell)[0]["question"] in answers else ""
+        elif "answer" in kinds:
+            covered_by = ""
+        for output in cell.get("outputs", []):
+            as_html(output, cell.id, answers)
+        cells.append(cell)
+        if "exercise" in cell.metadata.tags:
+            cells += behind_fold(cell, solutions[cell.id])
+    notebook.cells = cells
+    return notebook
+
+
+def live(cell: Cell) -> list[dict[str, Any]]:
+    """What live.py has left in a cell's outputs."""
+    return [output.data[LIVE] for output in cell.get("outputs", []) if LIVE in output.get("data", {})]
+
+
+def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]]) -> None:
+    """Replace what needs a kernel by what site.js brings to life."""
+    bundle = output.get("data", {})
+    bundle.pop(WIDGET, None)
+    data = bundle.pop(LIVE, None)
+    if data is None:
+        return
+    if data["kind"] == "question" and data["question"] in answers:
+        data |= {"verdicts": verdicts(data, answers[data["question"]])}
+    bundle.clear()
+    bundle["text/html"] = element(cell=number, **data)
+
+
+def verdicts(question: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What front/predict.js says to each option."""
+    truth, why = answer["truth"], answer["why"]
+    return [{"passed": i == truth, "truth": truth, "why": why} for i in range(len(question["options"]))]
+
+
+def element(kind: str, cell: str, **data: Any) -> str:
+    """A place on the page with its data, for site.js."""
+    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    script = f'<script type="application/json">{text}</script>'
+    return f'<div class="gt-live" data-kind="{kind}" data-cell="{cell}">{script}</div>'
+
+
+def behind_fold(exercise: Cell, solution: str) -> list[Cell]:
+    """The exercise's choices, where it has some, and its solution."""
+    made = []
+    if exercise.id in choices.FORMS:
+        made.append(
+            markdown(f"{exercise.id}-choices", element("choices", exercise.id, **choices.FORMS[exercise.id]().data()))
+        )
+    text = f"<details class='gt-solution'><summary>A solution</summary>\n\n```python\n{solution}\n```\n\n</details>"
+    return [*made, markdown(f"{exercise.id}-solution", text)]
+
+
+def markdown(number: str, text: str) -> Cell:
+    return nbformat.v4.new_markdown_cell(text, id=number)
+
+
+# Links ---------------------------------------------------------------------------------------------------------------
+
+
+def repository_of(root: Path) -> str:
+    """The address on GitHub of [project.urls] in pyproject.toml, or ""."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project.get("urls", {}).get("Repository", "")).rstrip("/")
+
+
+def links_of(name: str, repository: str) -> str:
+    """Where a notebook can be had to run. Colab and Binder open the site's copy, from the branch it is served from."""
+    links = {"Download this notebook": f"../downloads/{name}"}
+    if repository.startswith("https://github.com/"):
+        where = repository.removeprefix("https://github.com/")
+        links["Open in Colab"] = f"https://colab.research.google.com/github/{where}/blob/gh-pages/downloads/{name}"
+        links["Open in Binder"] = f"https://mybinder.org/v2/gh/{where}/gh-pages?labpath=downloads/{name}"
+    found = "".join(f'<a href="{address}"{download(address)}>{text}</a>' for text, address in links.items())
+    return f'<p class="gt-links">{found}</p>\n'
+
+
+def download(address: str) -> str:
+    return "" if address.startswith("https:") else " download"
+
+
+INSTALL = """\
+# Installs the course's package where it is missing.
+import importlib.util
+
+if importlib.util.find_spec("gantutor") is None:
+    {command}"""
+
+
+def with_install(notebook: Notebook, repository: str) -> Notebook:
+    """The notebook as it is handed out: it begins by installing the package, or by saying where to get it."""
+    says = 'raise ModuleNotFoundError("Put this notebook into notebooks/ of the course, and start it by `make lab`.")'
+    command = f'%pip install --quiet "gantutor[lab] @ git+{repository}"' if repository else says
+    cell = nbformat.v4.new_code_cell(INSTALL.format(command=command), id="install")
+    cell.metadata = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
+    notebook.cells.insert(1, cell)
+    return notebook
+
+
+def without_dead_links(text: str) -> str:
+    """Links to files that are not part of the site become code."""
+    return re.sub(r"\[`?([^\]`]+)`?\]\((?!https?:|#|[\w]+\.md)[^)]+\)", lambda link: f"`{link[1]}`", text)

@@ -1,0 +1,129 @@
+// Brings to life what build.py has put on a page: questions, answers, exercises with choices.
+//
+// Each is a <div class="gt-live" data-kind="…"> with its data as JSON. What a visitor chooses stays in the browser.
+import predict from './front/predict.js';
+
+const GUESSED = 'gt-guessed';
+
+/** A model in anywidget's form, without a kernel. */
+class Model {
+  constructor(state) { Object.assign(this, { state, listeners: {} }); }
+  get(name) { return this.state[name] ?? null; }
+  set(name, value) {
+    this.state[name] = value;
+    for (const listener of this.listeners[`change:${name}`] ?? []) listener();
+  }
+  on(event, listener) { (this.listeners[event] ??= []).push(listener); }
+  off(event) { delete this.listeners[event]; }
+  save_changes() {}
+  send() {}
+}
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Text in which what stands between backticks is code. */
+function sentence(text) {
+  return text.split('`').map((part, i) => i % 2 ? make('code', {}, part) : part);
+}
+
+const KINDS = {
+  // A question covers the outputs that follow it until its answer, since they show the truth.
+  question(el, data) {
+    const model = new Model({ ...data, guess: null, verdict: null });
+    const covered = [...document.querySelectorAll(`.tag_after-${el.dataset.cell} > .cell_output`)];
+    const note = covered.length && make('p', { class: 'gt-note' }, 'Below, the results are covered until you choose. ',
+      make('button', { type: 'button', click: uncover }, 'Show them'));
+    function uncover() {
+      for (const output of covered) output.classList.remove('gt-covered');
+      if (note) note.remove();
+    }
+    for (const output of covered) output.classList.add('gt-covered');
+    model.on('change:verdict', () => {
+      uncover();
+      document.dispatchEvent(new CustomEvent(GUESSED, { detail: { ...data, guess: model.get('guess') } }));
+    });
+    predict.render({ model, el });
+    if (note && !model.get('verdict')) el.append(note);
+  },
+
+  answer(el, data) {
+    const box = make('p', { class: 'gt-answer', role: 'status' }, 'Choose above first; the answer appears here.');
+    el.append(box);
+    document.addEventListener(GUESSED, ({ detail: { question, options, guess } }) => {
+      if (question !== data.question) return;
+      const right = guess === data.truth;
+      box.replaceChildren(make('b', {}, right ? '✓ Right. ' : '✗ Not so. '), ...sentence(
+        `You chose ${options[guess]}${right ? '' : `; the run says ${options[data.truth]}`}. ${data.why}`));
+    });
+  },
+
+  // An exercise with choices: a table of verdicts by what is chosen, for each of its questions.
+  choices(el, { questions, options, several }) {
+    const key = `gantutor-choices:${location.pathname}:${el.dataset.cell}`;
+    const kept = recall(key) ?? questions.map(question => question.fields.map(() => []));
+    const verdict = make('p', { class: 'gt-answer', role: 'status' });
+    const button = (number, field, option) => {
+      const chosen = kept[number][field];
+      return make('button', { type: 'button', 'aria-pressed': chosen.includes(option), click: ({ target }) => {
+        const at = chosen.indexOf(option);
+        if (at >= 0) chosen.splice(at, 1);
+        else if (several) chosen.push(option);
+        else chosen.splice(0, 1, option);
+        for (const [i, each] of [...target.closest('.gt-options').children].entries()) {
+          each.setAttribute('aria-pressed', chosen.includes(i));
+        }
+        verdict.replaceChildren();
+        remember(key, kept);
+      } }, options[option]);
+    };
+    const rows = questions.map(({ text, fields }, number) => make('div', { class: 'gt-row' },
+      make('span', {}, ...sentence(text)), ...fields.map((label, field) => make('span', { class: 'gt-options', role: 'group',
+        'aria-label': `${text} ${label}` }, ...label ? [make('span', {}, label)] : [],
+      ...options.map((_, option) => button(number, field, option))))));
+    const check = () => {
+      const judged = questions.map((question, number) =>
+        question.verdicts[kept[number].map(chosen => [...chosen].sort((a, b) => a - b).join(',')).join('|')]);
+      if (judged.includes(undefined)) return verdict.replaceChildren('Not yet: choose in each line.');
+      const [passed, message] = judged.find(([right]) => !right) ?? judged[0];
+      return verdict.replaceChildren(make('b', {}, passed ? '✓ Passed. ' : '✗ Wrong. '), ...sentence(message));
+    };
+    el.append(make('div', { class: 'gt-choices' }, make('p', {}, 'Answer here, without running anything:'), ...rows,
+      make('button', { type: 'button', class: 'gt-check', click: check }, 'Check'), verdict));
+  },
+};
+
+function recall(key) {
+  try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
+}
+
+function remember(key, value) {
+  try { localStorage.setItem(key, JSON.stringify(value)); } catch { /* storage is switched off: it lasts as long as the page */ }
+}
+
+// Answers listen before questions recall the guess of an earlier visit.
+const places = [...document.querySelectorAll('.gt-live')];
+for (const kind of Object.keys(KINDS).toSorted()) {
+  for (const el of places.filter(place => place.dataset.kind === kind)) {
+    KINDS[kind](el, JSON.parse(el.querySelector('script').textContent));
+  }
+}
+
+// The playground in a frame has the page's theme.
+const root = document.documentElement;
+function paintFrames() {
+  for (const frame of document.querySelectorAll('iframe.gt-playground')) {
+    const inside = frame.contentDocument?.documentElement;
+    if (inside) inside.dataset.theme = root.dataset.theme;
+  }
+}
+for (const frame of document.querySelectorAll('iframe.gt-playground')) frame.addEventListener('load', paintFrames);
+paintFrames();
+new MutationObserver(paintFrames).observe(root, { attributes: true, attributeFilter: ['data-theme'] });

@@ -1,0 +1,197 @@
+"""The site from a local server, as a visitor has it: the small build, or the whole one by `make site-test`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playground_twin import served
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+WIDE, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
+WHOLE = os.environ.get("GANTUTOR_SITE")  # the folder of a site that is built already
+LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site's folder, one level below what is served: it must work under a sub-path."""
+    if WHOLE:
+        return ROOT / WHOLE
+    out = tmp_path_factory.mktemp("served") / "site"
+    subprocess.run([sys.executable, ROOT / "docs" / "site" / "build.py", "--small", "--out", out], check=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with served(folder.parent) as root:
+        yield f"{root}{folder.name}/"
+
+
+@pytest.fixture(scope="module")
+def paths(folder: Path) -> list[str]:
+    """Every page, by its path below the site's folder."""
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*.html") if "_static" not in path.parts]
+    return sorted(found)
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Any]:
+    """`visit(path, **context)` opens a page; in the end nothing may have gone wrong in any of them."""
+    contexts, errors, own = [], [], (address, "data:", "blob:")
+
+    def opened(path: str, **options: Any) -> Page:
+        contexts.append(browser.new_context(**({"viewport": WIDE} | options)))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(f"{path}: {error}"))
+        page.on("console", lambda line: errors.append(f"{path}: {line.text}") if line.type == "error" else None)
+        page.on("response", lambda reply: errors.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
+        page.on("request", lambda asked: None if asked.url.startswith(own) else errors.append(f"{path}: {asked.url}"))
+        page.goto(f"{address}{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+# Every page ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Links(HTMLParser):
+    """What a page points to, and the ids that can be pointed to."""
+
+    links: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        self.ids.add(given.get("id") or "")
+        if link := given.get(LINKS.get(tag, "")):
+            self.links.append(link)
+
+
+def test_every_link_leads_somewhere(folder: Path, paths: list[str]) -> None:
+    read = {}
+    for path in paths:
+        read[path] = Links()
+        read[path].feed((folder / path).read_text(encoding="utf-8"))
+    dead = []
+    for path, page in read.items():
+        for link in page.links:
+            target = urlsplit(urljoin(f"http://site/{path}", link))
+            where = unquote(target.path).lstrip("/")
+            if target.netloc != "site" or target.scheme != "http":
+                continue  # for the reader to follow; the page itself asks nobody
+            where = f"{where}index.html" if where.endswith("/") or not where else where
+            fragment = unquote(target.fragment) if where in read else ""
+            if not (folder / where).is_file() or (fragment and fragment not in read[where].ids | {"top"}):
+                dead.append(f"{path}: {link}")
+    assert dead == []
+    assert len(paths) > 15
+
+
+def test_every_page_opens(visit: Any, paths: list[str], address: str) -> None:
+    """On a desk and on a phone, light and dark, without an error, without a foreign request, as wide as the screen."""
+    page, too_wide = visit("index.html"), []
+    for path in paths:
+        page.set_viewport_size(WIDE)
+        page.goto(f"{address}{path}")
+        for size, scheme in ((WIDE, "light"), (WIDE, "dark"), (PHONE, "dark"), (PHONE, "light")):
+            page.set_viewport_size(size)
+            page.emulate_media(color_scheme=scheme)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            too_wide += [f"{path}: {width} of {size['width']}"] if width > size["width"] else []
+    assert too_wide == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_is_inaccessible(visit: Any, paths: list[str], address: str, scheme: str) -> None:
+    page, found = visit("index.html", color_scheme=scheme), []
+    for path in paths if WHOLE else ["index.html", "notebooks/00_start_here.html"]:
+        page.goto(f"{address}{path}")
+        for each in Axe().run(page, options={"preload": False}).response["violations"]:  # else it asks for files itself
+            if each["impact"] in ("serious", "critical"):
+                found.append(f"{path}: {each['id']}: {[node['html'][:200] for node in each['nodes'][:3]]}")
+    assert found == []
+
+
+def test_the_site_is_small(folder: Path) -> None:
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 90e6
+
+
+# What a visitor does -------------------------------------------------------------------------------------------------
+
+
+def test_the_front_page_moves_at_once_and_shows_all(visit: Any) -> None:
+    page = visit("index.html")
+    canvas = page.frame_locator("iframe.gt-playground").locator(".plane canvas")
+    first = canvas.screenshot()
+    page.wait_for_timeout(300)
+    assert canvas.screenshot() != first
+    for what in (".bd-article h1", "iframe.gt-playground", ".gt-front figure", ".gt-map"):
+        box = page.locator(what).bounding_box()
+        assert box["y"] + box["height"] <= WIDE["height"], what
+
+
+def test_the_playground_is_driven_in_its_frame(visit: Any) -> None:
+    page = visit("playground.html")
+    inside = page.frame_locator("iframe.gt-playground")
+    inside.locator(".line").nth(2).get_by_role("button", name=".detach()", exact=True).click()
+    expect(inside.locator(".raises")).to_contain_text("backward")
+    page.locator("button.theme-switch-button").first.click()
+    theme = page.evaluate("document.documentElement.dataset.theme")
+    expect(inside.locator("html")).to_have_attribute("data-theme", theme)
+
+
+def test_a_prediction_covers_what_follows_until_a_guess_and_is_kept(visit: Any) -> None:
+    page = visit("notebooks/00_start_here.html")
+    asked = page.locator(".gt-live[data-kind=question]", has_text="How do the weights of the two generators compare")
+    answer = page.locator("[data-cell=same-check]")
+    expect(answer).to_be_hidden()
+    asked.get_by_role("button", name="different").click()
+    expect(asked).to_contain_text("The run says: equal in every bit.")
+    expect(answer).to_contain_text("You chose different; the run says equal in every bit. The same operations ran")
+    page.reload()
+    expect(asked.get_by_role("button", name="different")).to_have_attribute("aria-pressed", "true")
+    expect(answer).to_contain_text("You chose different")
+
+
+def test_an_exercise_with_choices_is_answered_in_the_page(visit: Any) -> None:
+    page = visit("notebooks/00_start_here.html")
+    form, check = page.locator(".gt-choices"), page.locator(".gt-check")
+    filled, changed = form.get_by_role("group").all()
+    filled.get_by_role("button", name="D").click()
+    changed.get_by_role("button", name="D").click()
+    check.click()
+    expect(form.get_by_role("status")).to_contain_text("Wrong. d_loss.backward(): so it is with the detach.")
+    filled.get_by_role("button", name="G").click()
+    check.click()
+    expect(form.get_by_role("status")).to_contain_text("Passed.")
+    page.reload()
+    expect(filled.get_by_role("button", name="G")).to_have_attribute("aria-pressed", "true")
+    solution = page.locator(".gt-solution", has_text="filled_by_d_loss_backward")
+    expect(solution.locator("pre")).to_be_hidden()
+    solution.locator("summary").click()
+    expect(solution.locator("pre")).to_be_visible()
+
+
+def test_search_finds_a_word(visit: Any) -> None:
+    page = visit("search.html?q=retain_graph")
+    expect(page.locator("#search-results li").first).to_be_visible()

@@ -1,0 +1,59 @@
+"""What the site makes of notebooks, without building it."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+SITE = Path(__file__).parents[1] / "docs" / "site"
+sys.path.append(str(SITE))
+
+import choices  # noqa: E402
+import glossary  # noqa: E402
+import pages  # noqa: E402
+
+NOTEBOOKS = {
+    path.stem: nbformat.read(path, as_version=4) for path in sorted((SITE.parents[1] / "notebooks").glob("0*.ipynb"))
+}
+
+
+@pytest.mark.parametrize("cell", choices.FORMS)
+def test_a_form_belongs_to_an_exercise_and_has_one_right_answer_a_question(cell: str) -> None:
+    (exercise,) = (each for notebook in NOTEBOOKS.values() for each in notebook.cells if each.id == cell)
+    assert "exercise" in exercise.metadata.tags
+    for question in choices.FORMS[cell]().data()["questions"]:
+        assert sum(passed for passed, _ in question["verdicts"].values()) == 1
+
+
+def test_the_glossary_has_each_bold_word_where_it_is_first_said() -> None:
+    found = {term: (text, name) for term, text, name, _ in glossary.terms(NOTEBOOKS)}
+    assert found["logit"] == ("The panel uses the common name for such a score, **logit**.", "00_start_here")
+    assert found["norm of a gradient"][0].startswith("The numbers are lengths of vectors (**norms**). Two vectors")
+    assert len(found) > 60
+    bold = {
+        word
+        for notebook in NOTEBOOKS.values()
+        for cell in notebook.cells
+        for word in glossary.BOLD.findall(cell.source)
+    }
+    assert glossary.NO_TERMS | set(glossary.PLURALS) <= bold, "a word that is no longer in bold"
+
+
+@pytest.mark.parametrize("repository", ["", "https://github.com/owner/name"])
+def test_a_download_begins_by_installing_the_package(repository: str) -> None:
+    notebook = nbformat.from_dict(NOTEBOOKS["00_start_here"])
+    made = pages.with_install(notebook, repository)
+    nbformat.validate(made)
+    title, install, *_ = made.cells
+    assert title.source.startswith("# ")
+    assert ("gantutor[lab] @ git+https://github.com/owner/name" in install.source) == bool(repository)
+    del made.cells[1]
+    links = pages.links_of("00_start_here.ipynb", repository)
+    assert 'href="../downloads/00_start_here.ipynb" download' in links
+    assert ("colab" in links and "mybinder" in links) == bool(repository)
+
+
+def test_links_to_files_that_are_not_on_the_site_become_code() -> None:
+    text = "[a](settings.md), [`b.py`](../gantutor/b.py), [c](https://c.org), [d](#d)"
+    assert pages.without_dead_links(text) == "[a](settings.md), `b.py`, [c](https://c.org), [d](#d)"
