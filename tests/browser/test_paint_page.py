@@ -26,6 +26,7 @@ from gantutor.data import load_pairs
 
 maps, emoji = load_pairs("maps_mini", split="test", number=4), load_pairs("emoji_flat", split="test", number=12)"""
 MAP = "paint = Paint(lambda A: -A, maps.classes, maps.labels)"
+PLAIN = "paint = Paint(lambda A: -A, maps.classes)"
 EMOJI = 'paint = Paint({"negative": lambda A: -A, "half": lambda A: A / 2}, examples=emoji.A)'
 CLASSES = [np.array(label.colour, np.uint8) for label in load_pairs("maps_mini", split="test", number=1).classes]
 LAND, PARK, WATER, ROAD, HIGHWAY, BUILDING = range(6)
@@ -205,7 +206,6 @@ def late(content):
 
 paint.stream.receive = late
 paint.generators = {"slow": lambda A: (time.sleep(random.uniform(0, 0.2)), -A)[1]}
-paint.clear()
 paint"""
 
 
@@ -240,7 +240,7 @@ class Replay:
 def test_a_hundred_strokes_to_a_slow_kernel_end_where_a_plain_replay_does(
     page: Page, lab: LabServer, tmp_path: Path
 ) -> None:
-    painting, replay, chance = opened(page, lab, tmp_path, f"{MAP}{DELAYS}"), Replay(), random.Random(0)
+    painting, replay, chance = opened(page, lab, tmp_path, f"{PLAIN}{DELAYS}"), Replay(), random.Random(0)
     keys = page.keyboard
     painting.over.focus()
     keys.press("-")  # a brush of three pixels

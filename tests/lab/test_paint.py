@@ -43,14 +43,6 @@ def paint() -> Iterator[Paint]:
     made.close()
 
 
-@pytest.fixture
-def free() -> Iterator[Paint]:
-    """Without classes: any colour."""
-    made = Paint(negative, side=SIDE)
-    yield made
-    made.close()
-
-
 class View(Page):
     """A view in a browser, which sends what front/paint.js sends."""
 
@@ -88,9 +80,10 @@ def with_rows(labels: np.ndarray, rows: object, label: int = 2) -> np.ndarray:
 # What a cell calls ----------------------------------------------------------------------------------------------------
 
 
-def test_it_starts_from_the_first_example_or_from_an_empty_page(paint: Paint, free: Paint) -> None:
+def test_it_starts_from_the_first_example_or_from_an_empty_page(paint: Paint) -> None:
+    paint.labels[:] = paint.drawing[:] = 2  # copies
     assert np.array_equal(paint.labels, examples()[0].numpy())
-    assert (free.drawing == 255).all()
+    assert (Paint(negative, side=SIDE).drawing == 255).all()
 
 
 def test_each_picture_is_its_generators_answer_to_the_drawing(paint: Paint) -> None:
@@ -135,11 +128,6 @@ def test_an_emoji_is_a_map_of_the_palettes_colours_or_in_colours_of_its_own(name
     paint.clear().paint_rectangle("raspberry", 0, 0, 32, 64).paint_rectangle("light pink", 3, 3, 2, 2)
     assert paint.alt == "white 50%, raspberry 50%", "four pixels are not named"
     paint.close()
-
-
-def test_what_is_given_away_is_a_copy(paint: Paint) -> None:
-    paint.labels[:] = paint.drawing[:] = 2
-    assert np.array_equal(paint.labels, examples()[0].numpy())
 
 
 def test_undo_and_redo_go_through_the_drawings(paint: Paint) -> None:
@@ -283,13 +271,6 @@ def test_what_does_not_fit_changes_nothing_and_is_answered(paint: Paint, bad: di
     assert view.done()
     assert bool(view.state["status"]) == (bad.get("do") != "dance")
     assert np.array_equal(paint.labels, examples()[0].numpy())
-
-
-def test_any_colour_may_be_sent_where_there_are_no_classes(free: Paint) -> None:
-    view = View(free)
-    view.draw(slice(None), stroke=1, colour=[249, 51, 44])
-    assert (free.drawing == [249, 51, 44]).all()
-    assert free.alt == "red 100%", "the nearest colour that has a name"
 
 
 def test_an_error_of_a_generator_stands_in_the_status_line_and_does_not_stop_the_drawing(paint: Paint) -> None:
