@@ -120,35 +120,39 @@ function live(root, texts, model) {
     scene = given;
     pictures = figures(scene.titles, scene.side);
     blank = new Uint8Array(3 * scene.side ** 2).map((_, i) => scene.palette[0][1][i % 3]);
-    const stored = scene.views[0].at(-1).fixed.pixels;
-    examples = Array.from({ length: stored.shape[0] }, (_, i) => stored.values.slice(i * blank.length, (i + 1) * blank.length));
+    const { shape: [count], values } = scene.views[0].at(-1).fixed.pixels, area = blank.length;
+    examples = Array.from({ length: count }, (_, i) => values.slice(i * area, (i + 1) * area));
     cursor = [scene.side >> 1, scene.side >> 1];
     for (const [i, picture] of pictures.entries()) {
-      picture.over = make('canvas', { width: FINE * scene.side, height: FINE * scene.side, class: 'gt-over' });
+      const sides = { width: FINE * scene.side, height: FINE * scene.side };
+      picture.over = make('canvas', { ...sides, class: 'gt-over', ...(i ? {} : keyboard()) });
       picture.frame.append(picture.over);
       listen(picture.over, i);
     }
-    const many = scene.palette.length > 16, first = pictures[0].over, keys = fill(texts.paint_keys, { side: scene.side });
-    for (const [name, value] of Object.entries({ tabindex: 0, role: 'application', 'aria-label': `${texts.paint_here}. ${keys}`, ...KEYS }))
-      first.setAttribute(name, value);
-    first.addEventListener('keydown', event => {
-      if (pressed(event)) { event.preventDefault(); event.stopPropagation(); }
-    });
-    for (const event of ['focus', 'blur']) first.addEventListener(event, mark);
+    const many = scene.palette.length > 16;
     swatches.push(...scene.palette.map(([name, rgb], i) => make('button', { type: 'button', 'aria-label': name,
       title: i < 10 ? `${name} (${i})` : name, class: 'gt-swatch', onclick: () => choose({ colour: rgb }), ...KEYS },
     make('i', { style: `background: ${hex(rgb)}` }), many ? '' : make('span', {}, name))));
     palette.replaceChildren(...swatches, ...(scene.any_colour ? [mixer] : []), ...(many ? [named] : []));
     stage.replaceChildren(...pictures.map(({ figure }) => figure));
     stage.style.setProperty('--gt-pictures', pictures.length);
-    strip.replaceChildren(...[blank, ...examples].map((start, i) => {
-      const name = i ? fill(texts.paint_example, { number: i }) : texts.paint_empty;
-      const thumbnail = i ? make('canvas', { width: scene.side, height: scene.side, 'aria-hidden': 'true' }) : name;
-      if (i) put(thumbnail, start);
-      return make('button', { type: 'button', class: 'gt-example', 'aria-label': name, title: name, ...KEYS,
-        onclick: () => (i ? act('example', { index: i - 1 }) : act('clear')) }, thumbnail);
+    const start = (name, onclick, face) =>
+      make('button', { type: 'button', class: 'gt-example', 'aria-label': name, title: name, onclick, ...KEYS }, face);
+    strip.replaceChildren(start(texts.paint_empty, () => act('clear'), texts.paint_empty), ...examples.map((example, index) => {
+      const thumbnail = make('canvas', { width: scene.side, height: scene.side, 'aria-hidden': 'true' });
+      put(thumbnail, example);
+      return start(fill(texts.paint_example, { number: index + 1 }), () => act('example', { index }), thumbnail);
     }));
     choose({});
+  }
+
+  // What makes the drawing's canvas one that the keyboard can draw on.
+  function keyboard() {
+    const onkeydown = event => {
+      if (pressed(event)) { event.preventDefault(); event.stopPropagation(); }
+    };
+    const label = `${texts.paint_here}. ${fill(texts.paint_keys, { side: scene.side })}`;
+    return { tabindex: 0, role: 'application', 'aria-label': label, onkeydown, onfocus: mark, onblur: mark, ...KEYS };
   }
 
   function show(next) {
@@ -177,14 +181,15 @@ function live(root, texts, model) {
       context.fillStyle = hex(tool === 'eraser' ? scene.palette[0][1] : colour);
       for (const [x, y] of number || tool === 'pick' ? [] : places)  // the other pictures stay in sight
         for (const column of mirror ? [x, scene.side - 1 - x] : [x]) context.fillRect(FINE * column, FINE * y, FINE, FINE);
-      const [xs, ys] = [0, 1].map(i => (round ? places : box).map(place => place[i])), low = [Math.min(...xs), Math.min(...ys)];
-      const outline = [...low, Math.max(...xs) - low[0] + 1, Math.max(...ys) - low[1] + 1].map(value => FINE * value);
+      const [xs, ys] = [0, 1].map(axis => (round ? places : box).map(place => place[axis]));
+      const left = FINE * Math.min(...xs), wide = FINE * (Math.max(...xs) + 1) - left;
+      const top = FINE * Math.min(...ys), tall = FINE * (Math.max(...ys) + 1) - top;
       for (const [width, style] of [[4, 'rgba(0, 0, 0, .75)'], [2, 'white']]) {
         context.lineWidth = width;
         context.strokeStyle = style;
         context.beginPath();
-        if (round || tool === 'ellipse') context.ellipse(outline[0] + outline[2] / 2, outline[1] + outline[3] / 2, outline[2] / 2, outline[3] / 2, 0, 0, 7);
-        else context.rect(...outline);
+        if (round || tool === 'ellipse') context.ellipse(left + wide / 2, top + tall / 2, wide / 2, tall / 2, 0, 0, 7);
+        else context.rect(left, top, wide, tall);
         context.stroke();
       }
     }
