@@ -34,7 +34,7 @@ function render({ model, el }) {
 
 // Red, green and blue of all pixels, onto a canvas.
 function put(canvas, pixels) {
-  const context = canvas.getContext('2d'), image = context.createImageData(canvas.width, canvas.height);
+  const context = canvas.getContext('2d', { willReadFrequently: true }), image = context.createImageData(canvas.width, canvas.height);
   for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
     image.data[to] = pixels[from];
     image.data[to + 1] = pixels[from + 1];
@@ -90,7 +90,7 @@ function live(root, texts, model) {
       pictures.forEach(({ canvas }, i) => { if (i) put(canvas, frame.views[0][i].pixels.values); });
       setText(took, frame.line);
     }
-    takeOver();
+    queueMicrotask(takeOver);  // after all of the message: a state may come before its frame
     stage.setAttribute('aria-busy', String(source.waits()));
   });
 
