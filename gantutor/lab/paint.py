@@ -40,7 +40,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 class PaintFront(Front):
     """The model of front/paint.js."""
 
-    _esm = front_script("dom.js", "source.js", "drawing.js", "paint.js")
+    _esm = front_script("dom.js", "source.js", "strokes.js", "paint.js")
     _css = "".join((FRONT / name).read_text(encoding="utf-8") for name in ("panel.css", "paint.css"))
 
 
@@ -255,9 +255,9 @@ class Paint:
             del self._session[1:-1:2]
         views = [View(name=str(i), kind="images", title="", alt="", arrays={"pixels": p}) for i, p in enumerate(shown)]
         views.append(View(name="examples", kind="images", title="", alt="", fixed={"pixels": self.examples}))
-        self.stream.show(Frame(self.stream.now.frame + 1, [views], line=say("paint_took", ms=self.milliseconds)))
         self.stream.done.update(self._followed)
-        self.stream.new_state()
+        self.stream.new_state(push=False)
+        self.stream.show(Frame(self.stream.now.frame + 1, [views], line=say("paint_took", ms=self.milliseconds)))
 
     def _alt(self) -> str:
         """The drawing in words: its colours, the commonest first, without those too few to see."""

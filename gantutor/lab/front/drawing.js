@@ -1,71 +1,89 @@
-// What Paint's tools do: which pixels of a square a stroke covers. It knows nothing of the page.
-//
-// A stroke is { tool, size, mirror, points, before, covered }: `before` the pixels (red, green, blue, row by row) on
-// which it began, `covered` 1 for each pixel that it paints.
+// The drawing of the debugger, as SVG: tensors and networks from left to right as they are made, the graphs between
+// them, and the gradients on their way back. Where everything stands is computed by lab/layout.py.
 
-// Brings `stroke.covered` up to its last point.
-export function cover(stroke, side, tolerance) {
-  const { tool, points, covered } = stroke, [first, last] = [points[0], points.at(-1)];
-  const put = (x, y) => {
-    if (x < 0 || y < 0 || x >= side || y >= side) return;
-    covered[y * side + x] = 1;
-    if (stroke.mirror) covered[y * side + side - 1 - x] = 1;
-  };
-  if (tool === 'fill') {
-    const opposite = [side - 1 - first[0], first[1]];
-    for (const place of stroke.mirror ? [first, opposite] : [first])
-      region(place, stroke.before, side, tolerance, covered);
-  } else if (tool === 'brush' || tool === 'eraser') {
-    line(points.at(-2) ?? last, last, (x, y) => footprint([x, y], stroke.size).forEach(place => put(...place)));
-  } else {
-    covered.fill(0);
-    (tool === 'rectangle' ? rectangle : ellipse)(first, last, put);
+import { draw, make } from './dom.js';
+
+const MOVE_MS = 250, SMALLEST = 0.72;  // how far a drawing shrinks before it scrolls
+
+// paint(boxes, edges, [width, height], alt, calm) draws a position; without `calm`, boxes move to their new places.
+export function drawing() {
+  const svg = draw('svg', { role: 'img' }), figure = make('div', { class: 'gt-drawing', tabindex: 0 }, svg);
+  let at = {}, middle = 0;
+
+  function paint(boxes, edges, [width, height], alt, calm) {
+    svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    svg.setAttribute('aria-label', alt);
+    svg.style.width = `${width}px`;
+    svg.style.minWidth = `${SMALLEST * width}px`;
+    const groups = boxes.map(box => boxOf(box));
+    svg.replaceChildren(draw('g', {}, ...edges.map(edge => edgeOf(edge))), ...groups);
+    const before = at;
+    at = Object.fromEntries(boxes.map(({ id, x, y }) => [id, [x, y]]));
+    boxes.forEach(({ id, x, y }, i) => {
+      const [oldX, oldY] = before[id] ?? [x, y];
+      if (!calm && (oldX !== x || oldY !== y))
+        groups[i].animate([{ transform: `translate(${oldX}px, ${oldY}px)` }, { transform: `translate(${x}px, ${y}px)` }], MOVE_MS);
+    });
+    const touched = boxes.filter(box => box.mark).map(box => box.x + box.w / 2);
+    touched.push(...edges.filter(edge => edge.sent || edge.stops).flatMap(({ points }) => [points[0][0], points.at(-1)[0]]));
+    if (touched.length) middle = (Math.min(...touched) + Math.max(...touched)) / 2 / width;
+  }
+
+  // Where there is no room for all of it: what the line has touched is in the middle.
+  function reveal() {
+    figure.scrollLeft = middle * figure.scrollWidth - figure.clientWidth / 2;
+  }
+
+  return { figure, paint, reveal };
+
+  function boxOf(box) {
+    const middle = box.w / 2, lift = box.note ? 5 : 0;
+    return draw('g', { class: box.network ? 'gt-network' : 'gt-tensor', 'data-state': box.state ?? 'network', 'data-mark': box.mark,
+      'data-id': box.id, transform: `translate(${box.x} ${box.y})` },
+      draw('title', {}, box.title),
+      draw('rect', { class: 'gt-ground', width: box.w, height: box.h, rx: 5 }),
+      ...sharesOf(box.shares ?? [], box.w, box.h),
+      draw('rect', { class: 'gt-frame', width: box.w, height: box.h, rx: 5 }),
+      draw('text', { class: 'gt-label', x: middle, y: box.h / 2 + 4 - lift }, box.label),
+      box.note ? draw('text', { class: 'gt-note', x: middle, y: box.h / 2 + 14 }, box.note) : '',
+      box.mark === 'broken' ? draw('path', { class: 'gt-cross', d: `M-8 ${box.h / 2 - 8}l16 16m0-16l-16 16` }) : '');
+  }
+
+  function edgeOf({ id, points, state, sent, cut, stops }) {
+    const d = pathOf(points), [, [x, y], [toX, toY]] = points, middleX = (x + toX) / 2, middleY = (y + toY) / 2;
+    const isCut = cut !== null && state !== '';
+    return draw('g', { class: 'gt-edge', 'data-state': state, 'data-id': id, style: `--gt-key: var(--gt-loss-${sent || stops})` },
+      draw('path', { class: 'gt-way', d }),
+      sent ? draw('path', { class: 'gt-sent', d: pathOf(points.toReversed()), pathLength: 100 }) : '',
+      sent ? draw('path', { class: 'gt-head', d: 'M6-7L-7 0L6 7z',
+        transform: `translate(${middleX} ${middleY}) rotate(${Math.atan2(2 * (toY - y), toX - x) * 180 / Math.PI})` }) : '',
+      isCut ? draw('path', { class: stops ? 'gt-cut gt-stops' : 'gt-cut', d: `M${middleX - 6} ${middleY + 9}l6-18m1 18l6-18` }) : '');
   }
 }
 
-// The drawing with the stroke on it.
-export function paint({ before, covered, colour }) {
-  const pixels = before.slice();
-  covered.forEach((on, i) => { if (on) pixels.set(colour, 3 * i); });
-  return pixels;
+// The shares of a gradient side by side, each as high as it is large: norms do not add, so they are not stacked.
+function sharesOf(shares, width, height) {
+  const wide = (width - 4) / shares.length;
+  return shares.map(([share, whose], i) => draw('rect', { class: 'gt-share', style: `--gt-key: var(--gt-loss-${whose})`,
+    x: 2 + i * wide, y: 2 + (height - 4) * (1 - share), width: wide, height: (height - 4) * share }));
 }
 
-export function same(a, b) {
-  return a.length === b.length && a.every((value, i) => value === b[i]);
+// Straight across a column, then in a curve to the next.
+function pathOf(points) {
+  return points.map(([x, y], i) => {
+    if (i === 0) return `M${x} ${y}`;
+    const [beforeX, beforeY] = points[i - 1], middle = (beforeX + x) / 2;
+    return i % 2 ? `L${x} ${y}` : `C${middle} ${beforeY} ${middle} ${y} ${x} ${y}`;
+  }).join('');
 }
 
-// The pixels under a round brush of `size` pixels.
-export function footprint([x, y], size) {
-  const found = [], low = -Math.floor((size - 1) / 2), radius = size / 2 + 0.1, middle = low + (size - 1) / 2;
-  for (let dy = low; dy < low + size; dy++)
-    for (let dx = low; dx < low + size; dx++)
-      if (Math.hypot(dx - middle, dy - middle) <= radius) found.push([x + dx, y + dy]);
-  return found;
-}
-
-function line([x0, y0], [x1, y1], put) {
-  const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0), 1);
-  for (let i = 0; i <= steps; i++) put(Math.round(x0 + (x1 - x0) * i / steps), Math.round(y0 + (y1 - y0) * i / steps));
-}
-
-function rectangle([x0, y0], [x1, y1], put) {
-  for (let y = Math.min(y0, y1); y <= Math.max(y0, y1); y++)
-    for (let x = Math.min(x0, x1); x <= Math.max(x0, x1); x++) put(x, y);
-}
-
-function ellipse([x0, y0], [x1, y1], put) {
-  const wide = (Math.abs(x1 - x0) + 1) / 2, tall = (Math.abs(y1 - y0) + 1) / 2, X = (x0 + x1) / 2, Y = (y0 + y1) / 2;
-  rectangle([x0, y0], [x1, y1], (x, y) => { if (Math.hypot((x - X) / wide, (y - Y) / tall) <= 1) put(x, y); });
-}
-
-// All pixels of about the first one's colour that hang together, side by side.
-function region(place, pixels, side, tolerance, covered) {
-  const first = 3 * (place[1] * side + place[0]), todo = [place];
-  while (todo.length) {
-    const [x, y] = todo.pop(), here = y * side + x;
-    if (x < 0 || y < 0 || x >= side || y >= side || covered[here]) continue;
-    if ([0, 1, 2].some(i => Math.abs(pixels[3 * here + i] - pixels[first + i]) > tolerance)) continue;
-    covered[here] = 1;
-    todo.push([x - 1, y], [x + 1, y], [x, y - 1], [x, y + 1]);
-  }
+// What the lines mean.
+export function legend(texts) {
+  const sample = (key, ...parts) => make('span', {}, draw('svg', { viewBox: '0 0 30 12', 'aria-hidden': 'true' }, ...parts), texts[key]);
+  const line = state => draw('g', { class: 'gt-edge', 'data-state': state }, draw('path', { class: 'gt-way', d: 'M0 6H30' }));
+  return make('div', { class: 'gt-legend' },
+    sample('legend_alive', line('alive')), sample('legend_freed', line('freed')),
+    sample('legend_cut', line('no graph'), draw('path', { class: 'gt-cut', d: 'M9 12l5-12m2 12l5-12' })),
+    sample('legend_data', line('data')),
+    sample('legend_sent', draw('g', { class: 'gt-edge' }, draw('path', { class: 'gt-sent', d: 'M30 6H8' }), draw('path', { class: 'gt-head', d: 'M10-1L0 6L10 13z' }))));
 }

@@ -4,7 +4,7 @@
 // sent, its drawing is taken over: with one view it is the same, with two it is what both have done.
 
 import { draw, fill, KEYS, make, setText } from './dom.js';
-import { cover, footprint, paint, same } from './drawing.js';
+import { cover, footprint, paint, same } from './strokes.js';
 import { KernelSource } from './source.js';
 
 const TOOLS = ['brush', 'rectangle', 'ellipse', 'fill', 'eraser', 'pick'];
