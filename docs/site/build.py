@@ -1,24 +1,32 @@
 """Build the course as a static site: `make site`, or `python docs/site/build.py --help`.
 
-Three stages, each kept in build/site/ as long as nothing that it depends on has changed: packages of npm, the executed
-notebooks, and the sources that Sphinx makes the pages from. Nothing but the package registries is asked.
+What takes long is kept in build/site/ as long as nothing that it depends on has changed: packages of npm, executed
+notebooks, recorded runs. Then Sphinx makes the pages. Nothing but the package registries is asked.
 """
 
 import argparse
+import base64
 import hashlib
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pages
+import record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PACKAGE = [path for path in (ROOT / "gantutor").rglob("*.*") if "__pycache__" not in path.parts]
+PACKAGE += [path for path in (ROOT / "data").glob("*.*") if path.is_file()]
 
 
 def digest(paths: Iterable[Path], *texts: str) -> str:
@@ -45,33 +53,62 @@ def npm(work: Path) -> Path:
     return folder / "node_modules"
 
 
+def made(folder: Path, what: str, command: list[str]) -> dict[str, Any]:
+    """What record.py leaves in a folder; it is asked where the folder is not there yet."""
+    if not (folder / "shown.json").exists():
+        run(what, [str(HERE / "record.py"), *command, str(folder)])
+    shown: dict[str, Any] = json.loads((folder / "shown.json").read_text())
+    return shown
+
+
+def run(what: str, command: list[str]) -> None:
+    """One of this folder's programs, in one thread, as in the tests: it then gives the same wherever the site is built."""
+    began = time.perf_counter()
+    given = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *command], check=True, env=os.environ | given)
+    print(f"{what}: {time.perf_counter() - began:.0f} s", flush=True)
+
+
 def executed(notebook: Path, work: Path, small: bool) -> Path:
     """The notebook with its outputs; run where it or the package has changed since."""
-    package = [*(ROOT / "gantutor").rglob("*.py"), *(ROOT / "gantutor").rglob("*.js"), *(ROOT / "data").glob("*.*")]
-    key = digest([notebook, HERE / "live.py", HERE / "notebook.py", *package], str(small))
+    key = digest([notebook, HERE / "live.py", HERE / "notebook.py", *PACKAGE], str(small))
     path = work / "executed" / f"{notebook.stem}-{key}.ipynb"
     if not path.exists():
-        began = time.perf_counter()
-        for old in path.parent.glob(f"{notebook.stem}-*"):
+        for old in path.parent.glob(f"{notebook.stem}-*.ipynb"):
             old.unlink()
-        # One thread, as in the tests: figures and numbers are then the same wherever the site is built.
-        kernel = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(HERE / "notebook.py"), str(notebook), str(path)]
-        subprocess.run([*command, "--small"] if small else command, check=True, env=kernel)
-        print(f"{notebook.name}: executed in {time.perf_counter() - began:.0f} s", flush=True)
+            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+        run(notebook.name, [str(HERE / "notebook.py"), str(notebook), str(path), *["--small"] * small])
     return path
+
+
+def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pages.Shown]:
+    """The runs of each panel of an executed notebook, by cell; trained where settings or package have changed since."""
+    found = {}
+    for cell, data in pages.panels(path).items():
+        plan = record.shortened(record.PLANS[notebook, cell]) if small else record.PLANS[notebook, cell]
+        configs = pickle.loads(base64.b64decode(data["configs"]))
+        folder = work / "recorded" / f"{notebook}-{cell}-{digest(PACKAGE, repr(configs), repr(plan))}"
+        command = ["panel", data["configs"], base64.b64encode(pickle.dumps(plan)).decode()]
+        found[cell] = pages.Shown(folder, made(folder, f"{notebook}, {cell}", command))
+    return found
 
 
 def build(out: Path, work: Path, small: bool) -> None:
     """Make the site in `out`."""
     work.mkdir(parents=True, exist_ok=True)
     modules = npm(work)
-    notebooks = {path.stem: executed(path, work, small) for path in (NOTEBOOKS[:1] if small else NOTEBOOKS)}
+    with ThreadPoolExecutor(1 if small else 2) as pool:
+        chosen = {path.stem: path for path in (NOTEBOOKS[:1] if small else NOTEBOOKS)}
+        paths = dict(zip(chosen, pool.map(lambda path: executed(path, work, small), chosen.values()), strict=True))
+        runs = dict(zip(paths, pool.map(lambda stem: recorded(stem, paths[stem], work, small), paths), strict=True))
+    folder = work / "recorded" / f"steps-{digest(PACKAGE)}"
+    steps = pages.Shown(folder, made(folder, "steps", ["steps"]))
     source = work / "source"
-    pages.prepare(source, notebooks, modules, ROOT)
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
+    pages.prepare(source, paths, runs, steps, modules, ROOT)
+    command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
+    where = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
     folders = ["-d", str(work / "doctrees"), str(source), str(out)]
-    subprocess.run([*command, *folders], check=True, env=os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}"})
+    subprocess.run([sys.executable, *command, *folders], check=True, env=os.environ | where)
 
 
 def main() -> None:

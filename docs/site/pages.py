@@ -6,7 +6,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import choices
 import glossary
@@ -20,8 +20,31 @@ Notebook = Any  # nbformat's nodes are dicts with attributes
 Cell = Any
 
 
-def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Path) -> None:
-    """Write all sources into `source`; `notebooks` are the executed ones, by name, and the others come as they are."""
+class Shown(NamedTuple):
+    """Files, and what site.js needs of them."""
+
+    folder: Path
+    what: Mapping[str, Any]
+
+
+def prepare(
+    source: Path,
+    notebooks: Mapping[str, Path],
+    runs: Mapping[str, Mapping[str, Shown]],
+    steps: Shown,
+    modules: Path,
+    root: Path,
+) -> None:
+    """Write all sources.
+
+    Args:
+        source: Where they go.
+        notebooks: The executed notebooks, by name; others come as they are.
+        runs: The recorded runs of their panels, by cell.
+        steps: The traced steps.
+        modules: The packages of npm.
+        root: The repository.
+    """
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(HERE / "text", source)
     shutil.copy(HERE / "conf.py", source)
@@ -46,7 +69,15 @@ def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Pa
         nbformat.write(with_install(nbformat.read(path, as_version=4), repository), download)
         page = nbformat.read(notebooks[path.stem], as_version=4) if path.stem in notebooks else plain
         twin = nbformat.read(path.parent / "solutions" / path.name, as_version=4)
-        nbformat.write(as_page(page, twin, path.name, repository), source / "notebooks" / path.name)
+        made = as_page(page, twin, path.name, repository, runs.get(path.stem, {}))
+        nbformat.write(made, source / "notebooks" / path.name)
+    live_files = source / "_static" / "live"
+    live_files.mkdir()
+    folders = [path.with_suffix("") for path in notebooks.values()]
+    folders += [steps.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
+    for path in (path for folder in folders for path in folder.glob("*.*") if path.name != "shown.json"):
+        shutil.copy(path, live_files)
+    (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
     (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
 
 
@@ -64,7 +95,7 @@ def pair(picture: Path) -> Image.Image:
 # A notebook as a page ------------------------------------------------------------------------------------------------
 
 
-def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> Notebook:
+def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, runs: Mapping[str, Shown]) -> Notebook:
     """The notebook with live outputs, its solutions behind folds, and its links."""
     solutions = {cell.id: cell.source for cell in twin.cells if cell.cell_type == "code"}
     answers = {data["question"]: data for cell in notebook.cells for data in live(cell) if data["kind"] == "answer"}
@@ -82,8 +113,10 @@ def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> N
             covered_by = cell.id if live(cell)[0]["question"] in answers else ""
         elif "answer" in kinds:
             covered_by = ""
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]  # progress bars
         for output in cell.get("outputs", []):
-            as_html(output, cell.id, answers)
+            as_html(output, cell.id, answers, runs)
         cells.append(cell)
         if "exercise" in cell.metadata.tags:
             cells += behind_fold(cell, solutions[cell.id])
@@ -96,13 +129,20 @@ def live(cell: Cell) -> list[dict[str, Any]]:
     return [output.data[LIVE] for output in cell.get("outputs", []) if LIVE in output.get("data", {})]
 
 
-def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]]) -> None:
+def panels(path: Path) -> dict[str, Any]:
+    """What the panels of an executed notebook have left, by cell."""
+    cells = nbformat.read(path, as_version=4).cells
+    return {cell.id: data for cell in cells for data in live(cell) if data["kind"] == "panel"}
+
+
+def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]], runs: Mapping[str, Shown]) -> None:
     """Replace what needs a kernel by what site.js brings to life."""
     bundle = output.get("data", {})
-    bundle.pop(WIDGET, None)
     data = bundle.pop(LIVE, None)
     if data is None:
         return
+    if data["kind"] == "panel":
+        data = {"kind": "front", **runs[number].what}
     if data["kind"] == "question" and data["question"] in answers:
         data |= {"verdicts": verdicts(data, answers[data["question"]])}
     bundle.clear()
@@ -120,6 +160,14 @@ def element(kind: str, cell: str, **data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     script = f'<script type="application/json">{text}</script>'
     return f'<div class="gt-live" data-kind="{kind}" data-cell="{cell}">{script}</div>'
+
+
+def page_of_steps(steps: Mapping[str, Any]) -> str:
+    """Every strategy and every pitfall in the debugger, as Markdown."""
+    text = (HERE / "text" / "steps.md").read_text(encoding="utf-8")
+    return text + "".join(
+        f"\n## {name}\n\n{data['about']}\n\n{element('front', name, **data)}\n" for name, data in steps.items()
+    )
 
 
 def behind_fold(exercise: Cell, solution: str) -> list[Cell]:
