@@ -62,7 +62,7 @@ def made(folder: Path, what: str, command: list[str]) -> dict[str, Any]:
 
 
 def run(what: str, command: list[str]) -> None:
-    """One of this folder's programs, in one thread, as in the tests: it then gives the same wherever the site is built."""
+    """One of this folder's programs, in one thread, as in the tests: it gives the same wherever the site is built."""
     began = time.perf_counter()
     given = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, *command], check=True, env=os.environ | given)
