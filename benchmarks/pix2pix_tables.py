@@ -3,9 +3,9 @@
     python benchmarks/pix2pix_tables.py [--json FILE] [--fresh]
 
 About 18 minutes of CPU time on one thread. Each run is written to the table as it ends; started again, the script goes
-on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 04 loads the table and
-recomputes a row of it. A run is determined by its row and `settings`, bit for bit on one machine with one thread; the
-speed-up changes the order of sums, and nothing else.
+on where it was stopped, and does nothing but print the table where nothing is missing. Notebook 04 loads the table.
+A run is determined by its row and `settings`, bit for bit on one machine with one thread; the speed-up changes the
+order of sums, and nothing else.
 """
 
 import itertools
@@ -15,14 +15,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from benchlib.facades import facades_mini
+from benchlib.segmentation import Segmenter, segmentation_score, train_segmenter
 from benchlib.tables import Name, Row, arguments, complete
 from benchlib.training import trained_pix2pix, translated
 from torch import Tensor
 
 from gantutor.configs import Pix2PixConfig
-from gantutor.data import Pairs, load_pairs
+from gantutor.data import Pairs
 from gantutor.data.images import to_float
-from gantutor.metrics import Segmenter, l1, segmentation_score, sharpness, train_segmenter
+from gantutor.metrics import l1, sharpness
 from gantutor.pix2pix import OBJECTIVES
 
 TABLE = Path(__file__).parent.parent / "data" / "pix2pix_tables.json"
@@ -53,7 +55,7 @@ class Reader:
     """The data, and the network that reads pictures: trained on true ones, asked about generated ones."""
 
     def __init__(self) -> None:
-        self.data: Pairs = load_pairs(SETTINGS["experiment"]["data"])
+        self.data: Pairs = facades_mini()
         assert self.data.labels is not None
         assert self.data.held_out is not None
         assert self.data.held_out.labels is not None
@@ -68,17 +70,16 @@ class Reader:
         return {**found, "l1": l1(pictures, self.B), "sharpness": sharpness(pictures) / sharpness(self.B)}
 
 
-def experiment(objective: str, generator: str, patch: int, seed: int) -> Pix2PixConfig:
-    """The run of a row."""
-    return Pix2PixConfig(
-        **SETTINGS["experiment"], objective=objective, generator=generator, patch=patch, seed=seed, device="cpu"
-    )
+def experiment(data: Pairs, objective: str, generator: str, patch: int, seed: int) -> Pix2PixConfig:
+    """The run of a row, on the data that SETTINGS names."""
+    row = {"objective": objective, "generator": generator, "patch": patch, "seed": seed}
+    return Pix2PixConfig(**{**SETTINGS["experiment"], "data": data, **row}, device="cpu")
 
 
 def train_row(name: tuple[Any, ...], reader: Reader) -> Row:
     """Train one model and score what it makes of the held-out label maps."""
     row: Row = dict(zip(NAMES, name, strict=True))
-    model, diverged = trained_pix2pix(experiment(*name), reader.data)
+    model, diverged = trained_pix2pix(experiment(reader.data, *name), reader.data)
     pictures = translated(model, reader.A, SETTINGS["mode"])
     figures = {key: round(value, 4) for key, value in reader.scores(pictures).items()}
     return {**row, **figures, "diverged": diverged}
@@ -102,7 +103,7 @@ def show(rows: list[Row]) -> None:
 def ready(missing: list[Name]) -> tuple[Callable[..., Row], Row]:
     """The reader, and what it finds in the true pictures and in those of a fresh generator."""
     reader = Reader()
-    untrained = experiment("L1", "unet", PATCH, 0).start(reader.data).model
+    untrained = experiment(reader.data, "L1", "unet", PATCH, 0).start(reader.data).model
     fresh = translated(untrained, reader.A, SETTINGS["mode"])
     found = {
         what: {key: round(value, 4) for key, value in reader.scores(pictures).items()}

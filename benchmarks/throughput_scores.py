@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from benchlib.facades import facades_mini
 from benchlib.machine import machine
 from benchlib.presets import PRESETS, Preset, digits
 from benchlib.results import Result, draw, parser, read, spread, stem, table, verdict, with_ending, write
+from benchlib.segmentation import segmentation_score, train_segmenter
 
-from gantutor.data import load_pairs
 from gantutor.data.images import to_float
-from gantutor.metrics import frechet_distance, l1, segmentation_score, train_judge, train_segmenter
+from gantutor.metrics import frechet_distance, l1, train_judge
 from gantutor.scale import speed
 
 NAME = "throughput_scores"
@@ -55,8 +56,8 @@ class PairScores:
     """L1 and the IoU of pictures made from held-out label maps."""
 
     def __init__(self, preset: Preset) -> None:
-        data, small = (load_pairs("facades_mini", size=size, split="test") for size in (preset.size, READ))
-        train = load_pairs("facades_mini", size=READ)
+        data, small = (facades_mini(size=size, split="test") for size in (preset.size, READ))
+        train = facades_mini(size=READ)
         assert train.labels is not None
         assert small.labels is not None
         self.A, self.B = data.first(HELD_OUT)

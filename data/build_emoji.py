@@ -34,10 +34,12 @@ import torch
 from PIL import Image, ImageOps
 
 from gantutor.data.common import Bytes, DataError, checksum, downloads_folder
-from gantutor.data.emoji import EMOJI_COLOURS, EMOJI_SHA256, EMOJI_SIDE, STYLES, to_lab
+from gantutor.data.emoji import EMOJI_COLOURS, EMOJI_SHA256, to_lab
+from gantutor.data.sheets import SIDE as SMALL
 from gantutor.data.sheets import to_sheet
 
 FILE = Path(__file__).with_name("emoji.npz")
+STYLES = ("flat", "shaded", "sketch")
 NO_SOURCES = 3  # the exit status that `make data` passes over
 
 SIGNS = ("Symbols", "Flags")
@@ -106,7 +108,7 @@ class FluentEmoji:
         """Flat and shaded on white, and the flat one as a line drawing: uint8 (64, 64, 3) each."""
         flat = on_white(self.flat(code))
         pictures = (flat, on_white(self.shaded(code)), np.repeat(lines(flat)[..., None], 3, axis=2))
-        return [np.array(Image.fromarray(picture).reduce(SIDE // EMOJI_SIDE)) for picture in pictures]
+        return [np.array(Image.fromarray(picture).reduce(SIDE // SMALL)) for picture in pictures]
 
 
 def npm_folder() -> Path:

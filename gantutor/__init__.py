@@ -4,7 +4,7 @@ The names below are what a notebook uses; `from gantutor import Experiment, Lab,
 first asked for, so that `import gantutor` needs no torch. Everything else is imported from its module.
 """
 
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,53 +18,35 @@ if TYPE_CHECKING:
     from gantutor.pitfalls import PITFALLS
     from gantutor.steps import STEPS
 
-__all__ = [
-    "LOSSES",
-    "PITFALLS",
-    "STEPS",
-    "CycleGANConfig",
-    "Debugger",
-    "Experiment",
-    "Lab",
-    "Paint",
-    "Pix2PixConfig",
-    "checks",
-    "compare",
-    "cost",
-    "load",
-    "trace",
-]
-
-# Each name, the module that has it, and what it is called there; "" for the module itself.
+# Each name, and where it is.
 PLACES = {
-    "LOSSES": ("gantutor.losses", "LOSSES"),
-    "PITFALLS": ("gantutor.pitfalls", "PITFALLS"),
-    "STEPS": ("gantutor.steps", "STEPS"),
-    "CycleGANConfig": ("gantutor.configs", "CycleGANConfig"),
-    "Debugger": ("gantutor.lab", "Debugger"),
-    "Experiment": ("gantutor.configs", "GANConfig"),
-    "Lab": ("gantutor.lab", "Lab"),
-    "Paint": ("gantutor.lab", "Paint"),
-    "Pix2PixConfig": ("gantutor.configs", "Pix2PixConfig"),
-    "checks": ("gantutor.checks", ""),
-    "compare": ("gantutor.ledger", "compare"),
-    "cost": ("gantutor.ledger", "cost"),
-    "load": ("gantutor.data", "load"),
-    "trace": ("gantutor.ledger", "trace"),
+    "LOSSES": "gantutor.losses:LOSSES",
+    "PITFALLS": "gantutor.pitfalls:PITFALLS",
+    "STEPS": "gantutor.steps:STEPS",
+    "CycleGANConfig": "gantutor.configs:CycleGANConfig",
+    "Debugger": "gantutor.lab:Debugger",
+    "Experiment": "gantutor.configs:GANConfig",
+    "Lab": "gantutor.lab:Lab",
+    "Paint": "gantutor.lab:Paint",
+    "Pix2PixConfig": "gantutor.configs:Pix2PixConfig",
+    "checks": "gantutor.checks",
+    "compare": "gantutor.ledger:compare",
+    "cost": "gantutor.ledger:cost",
+    "load": "gantutor.data:load",
+    "trace": "gantutor.ledger:trace",
 }
+__all__ = list(PLACES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(PLACES)}")
-    module, inner = PLACES[name]
-    found = importlib.import_module(module)
-    return getattr(found, inner) if inner else found
+    return pkgutil.resolve_name(PLACES[name])
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext gantutor` makes the cell magic `%%trace`."""
-    importlib.import_module("gantutor.ledger.trace").register_magic(shell)
+    pkgutil.resolve_name("gantutor.ledger.trace:register_magic")(shell)
 
 
 def __dir__() -> list[str]:

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gantutor.gan import evaluating
+from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen
 from gantutor.image_pool import ImagePool
-from gantutor.losses import Loss
+from gantutor.losses import Loss, translation_loss
 from gantutor.models.reference import matched_state_dict
 from gantutor.traits import Traits, check_step
-from gantutor.translation import attempt, check_images, check_logits, frozen, translation_loss
 
 Report = dict[str, Tensor]
 
@@ -74,7 +73,7 @@ class CycleGAN:
     ) -> "CycleGAN":
         """A model whose players use Adam, with the paper's rates; `settings` are the fields from `lambda_gan` on.
 
-        `loss` is a name of `translation.TRANSLATION_LOSSES`. Raises: ValueError for another.
+        `loss` is a name of `losses.TRANSLATION_LOSSES`. Raises: ValueError for another.
         """
         opt_G = torch.optim.Adam([*G_AB.parameters(), *G_BA.parameters()], lr_G, betas)
         opt_D = torch.optim.Adam([*D_A.parameters(), *D_B.parameters()], lr_D, betas)
@@ -95,8 +94,8 @@ class CycleGAN:
 
         Raises: ValueError, saying what came and what was expected.
         """
-        check_images("real_A", real_A, self.G_AB)
-        check_images("real_B", real_B, self.G_BA)
+        check_batch("real_A", real_A, self.G_AB, images=True)
+        check_batch("real_B", real_B, self.G_BA, images=True)
         if real_A.shape[1] != real_B.shape[1] and self.lambda_identity:
             raise ValueError(
                 "the identity term feeds each generator the other's domain, so both need the same channels; A has "

@@ -109,35 +109,14 @@ class GAN:
 
         Raises: ValueError, saying what came and what was expected.
         """
-        wanted = next(self.G.parameters())
         for name, batch in (("real", real), ("z", z)):
-            if batch.dtype != wanted.dtype or batch.device != wanted.device:
-                raise ValueError(
-                    f"{name} is {batch.dtype} on {batch.device}, but the networks are {wanted.dtype} on {wanted.device}"
-                )
-            if not torch.isfinite(batch).all():
-                raise ValueError(f"{name} holds values that are NaN or infinite")
+            check_batch(name, batch, self.G)
         if len(real) < 2:
             raise ValueError(f"a batch needs at least 2 samples, got {len(real)}")
-        if real.dim() == 4 and real.abs().max() > 1.001:
-            low, high = real.min().item(), real.max().item()
-            raise ValueError(f"images must lie in [-1, 1], as G's tanh does; real spans [{low:.3g}, {high:.3g}]")
-        try:
-            fake = copy.deepcopy(self.G).eval()(z)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"G does not take z of shape {tuple(z.shape)}: {error}") from error
+        fake = attempt(self.G, z, "G does not take z")
         if fake.shape != real.shape:
             raise ValueError(f"G(z) has shape {tuple(fake.shape)}, but real has shape {tuple(real.shape)}")
-        try:
-            logits = copy.deepcopy(self.D).eval()(fake)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"D does not take real of shape {tuple(real.shape)}: {error}") from error
-        if type(logits.grad_fn).__name__ == "SigmoidBackward0":
-            raise ValueError("D ends in a sigmoid, and the losses take logits: leave the sigmoid out")
-        if logits.dim() < 2 or logits.shape[:2] != (len(real), 1):
-            raise ValueError(
-                f"D must return logits (B, 1) or (B, 1, H, W) for B={len(real)}; got {tuple(logits.shape)}"
-            )
+        check_logits("D", attempt(self.D, fake, "D does not take real"), len(real), patches=False)
 
 
 @contextlib.contextmanager
@@ -149,3 +128,55 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
+
+
+@contextlib.contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Make no gradients for these networks' weights for a while; gradients still go through them to their inputs.
+
+    What was computed inside stays so afterwards. Around D in G's step it saves a third of what D costs there.
+    """
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_()
+
+
+def check_batch(name: str, batch: Tensor, network: nn.Module, images: bool = False) -> None:
+    """Raises: ValueError unless `batch` is finite, typed and placed as `network`, and images (B, C, H, W) in [-1, 1].
+
+    `images` says that it must be images; else four axes do.
+    """
+    if images and (batch.dim() != 4 or not len(batch)):
+        raise ValueError(f"{name} must be a batch of images (B, C, H, W), got shape {tuple(batch.shape)}")
+    wanted = next(network.parameters())
+    if batch.dtype != wanted.dtype or batch.device != wanted.device:
+        raise ValueError(
+            f"{name} is {batch.dtype} on {batch.device}, but the networks are {wanted.dtype} on {wanted.device}"
+        )
+    if not torch.isfinite(batch).all():
+        raise ValueError(f"{name} holds values that are NaN or infinite")
+    if batch.dim() == 4 and batch.abs().max() > 1.001:
+        low, high = batch.min().item(), batch.max().item()
+        raise ValueError(f"images must lie in [-1, 1], as G's tanh does; {name} spans [{low:.3g}, {high:.3g}]")
+
+
+def attempt(network: nn.Module, batch: Tensor, does: str) -> Tensor:
+    """A copy of `network` in evaluation mode on `batch`. Raises: ValueError that begins with `does` if it cannot."""
+    try:
+        return copy.deepcopy(network).eval()(batch)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{does} of shape {tuple(batch.shape)}: {error}") from error
+
+
+def check_logits(who: str, logits: Tensor, count: int, patches: bool = True) -> None:
+    """Raises: ValueError unless D's logits are (B, 1, h, w) with B = `count`; (B, 1) is enough if not `patches`."""
+    if type(logits.grad_fn).__name__ == "SigmoidBackward0":
+        raise ValueError(f"{who} ends in a sigmoid, and the losses take logits: leave the sigmoid out")
+    if logits.shape[:2] != (count, 1) or (patches and logits.dim() != 4):
+        form = "(B, 1, h, w)" if patches else "(B, 1) or (B, 1, H, W)"
+        raise ValueError(f"{who} must return logits {form} for B={count}; got {tuple(logits.shape)}")

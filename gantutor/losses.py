@@ -122,6 +122,25 @@ class LeastSquares(Loss):
         return logits.clamp(0, 1)
 
 
+class SquaredError(LeastSquares):
+    """LSGAN as the CycleGAN paper and the reference implementation write it, without LeastSquares' halves.
+
+        d_loss = mean((real - 1) ** 2) + mean(fake ** 2)
+        g_loss = mean((fake - 1) ** 2)
+
+    The factor matters where other losses are added: lambda_L1, lambda_cycle and lambda_identity are relative to it.
+    Source: Zhu et al., "Unpaired Image-to-Image Translation", 2017, section 4.
+    """
+
+    formula = "(l − 1)²"
+
+    def d_loss(self, logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+        return 2 * super().d_loss(logits_real, logits_fake)
+
+    def g_loss(self, logits_fake: Tensor, logits_real: Tensor | None = None) -> Tensor:
+        return 2 * super().g_loss(logits_fake)
+
+
 class Hinge(Loss):
     """D stops caring about scores beyond its margin of 1; G's loss is linear.
 
@@ -277,3 +296,18 @@ LOSSES: dict[str, Loss] = {
     "non-saturating-r2": R2(),
     "relativistic": Relativistic(),
 }
+
+# Those of pix2pix and CycleGAN. The papers' "vanilla" loss is the non-saturating one.
+# Their steps give a loss D's logits, and nothing else.
+TRANSLATION_LOSSES: dict[str, Loss] = {
+    **{name: loss for name, loss in LOSSES.items() if not (loss.has_penalty or loss.relativistic)},
+    "lsgan": SquaredError(),
+}
+
+
+def translation_loss(name: str) -> Loss:
+    """The loss of that name, also one that the steps refuse. Raises: ValueError for another, with those they take."""
+    losses = {**LOSSES, **TRANSLATION_LOSSES}
+    if name not in losses:
+        raise ValueError(f"loss={name!r} is unknown; choose one of {', '.join(TRANSLATION_LOSSES)}")
+    return losses[name]

@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.gan import evaluating
-from gantutor.losses import Loss
+from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen
+from gantutor.losses import Loss, translation_loss
 from gantutor.traits import Traits, check_step
-from gantutor.translation import attempt, check_images, check_logits, frozen, translation_loss
 
 Report = dict[str, Tensor]
 
@@ -63,7 +62,7 @@ class Pix2Pix:
     ) -> "Pix2Pix":
         """A model whose players use Adam, with the paper's rates; `settings` are the fields from `lambda_L1` on.
 
-        `loss` is a name of `translation.TRANSLATION_LOSSES`. Raises: ValueError for another.
+        `loss` is a name of `losses.TRANSLATION_LOSSES`. Raises: ValueError for another.
         """
         opt_G = torch.optim.Adam(G.parameters(), lr_G, betas)
         opt_D = torch.optim.Adam(D.parameters(), lr_D, betas)
@@ -99,8 +98,8 @@ class Pix2Pix:
 
         Raises: ValueError, saying what came and what was expected.
         """
-        check_images("real_A", real_A, self.G)
-        check_images("real_B", real_B, self.G)
+        check_batch("real_A", real_A, self.G, images=True)
+        check_batch("real_B", real_B, self.G, images=True)
         if real_A.shape[2:] != real_B.shape[2:] or len(real_A) != len(real_B):
             raise ValueError(f"A and B must come in pairs: shapes {tuple(real_A.shape)} and {tuple(real_B.shape)}")
         fake_B = attempt(self.G, real_A, "G does not take real_A")

@@ -15,7 +15,7 @@ HOUSE = Path(__file__).parent.parent / "gantutor"
 FLOORS = (
     ("draws", "precision"),  # the ground
     ("losses", "models", "data", "model_state", "image_pool", "batches"),
-    ("gan", "traits", "translation"),
+    ("gan", "traits"),
     ("steps", "pix2pix", "cyclegan"),
     ("pitfalls", "ledger", "metrics", "training"),
     ("plots", "checks", "configs", "views"),
@@ -35,7 +35,7 @@ HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are u
 
 
 # What one person can hold. Lines are those of code: without blanks, comments and docstrings.
-MOST_LINES, MOST_FILES, MOST_TESTS = 12_100, 100, 1.5  # the last: lines of tests for each of the package
+MOST_LINES, MOST_FILES, MOST_TESTS = 11_450, 95, 1.47  # the last: lines of tests for each of the package
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
@@ -183,14 +183,6 @@ def lines_of_code(path: Path) -> int:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
             lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     return len(lines)
-
-
-def test_lines_of_code_are_counted_without_comments_and_docstrings(tmp_path: Path) -> None:
-    path = tmp_path / "some.py"
-    path.write_text(
-        '"""One."""\n\n# a comment\nx = [\n    1,\n]\n\n\ndef f():\n    """Two\n    lines."""\n    return x\n'
-    )
-    assert lines_of_code(path) == 5
 
 
 def test_the_house_stays_as_small_as_it_is() -> None:

@@ -1,7 +1,6 @@
 """Replicas' shares of a batch are together the whole; files are read ahead, and change nothing of what is drawn."""
 
 import concurrent.futures
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -89,42 +88,6 @@ def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     whole.load_state_dict(Batches(data, 6, 2, seed=1).state_dict())
     with pytest.raises(DataError, match="is not a readable image"):
         next(whole)
-
-
-@needs_fork
-def test_one_batch_of_each_stream_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
-    in_memory, in_files = both(tmp_path)
-    streams = [Batches(in_files, 6, 2, seed=seed) for seed in (1, 2)]
-    wanted = [Batches(in_memory, 6, 2, seed=seed) for seed in (1, 2)]
-    for batches, others in zip(streams, wanted, strict=True):
-        assert same(next(batches), next(others))
-    read_ahead(*streams)
-    for file in in_files.files:
-        file.unlink()
-    for batches, others in zip(streams, wanted, strict=True):
-        assert same(next(batches), next(others)), "the files are gone: this batch needs no further read"
-    for batches in streams:
-        with pytest.raises(DataError, match="is not a readable image"):
-            next(batches)  # and that one was not read
-
-
-@needs_fork
-def test_a_bad_file_is_an_error_of_the_batches_that_have_it(tmp_path: Path) -> None:
-    in_memory, in_files = both(tmp_path)
-    in_files.files[5].write_bytes(b"no picture")
-    whole, batches = Batches(in_memory, 3, 2, seed=0), Batches(in_files, 3, 2, seed=0)
-    outcomes = []
-    for _ in range(12):
-        wanted = next(whole)
-        has_it = bool((wanted[0][:, 0, 0, 0] == in_memory.images[5, 0, 0, 0] / 127.5 - 1).any())
-        outcomes.append(has_it)
-        if has_it:
-            with pytest.raises(DataError, match=r"05.png is not a readable image"):
-                next(batches)
-        else:
-            assert same(next(batches), wanted)
-        read_ahead(batches)
-    assert set(itertools.pairwise(outcomes)) >= {(False, True), (True, False)}
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from gantutor.cyclegan import (
     load_reference,
 )
 from gantutor.image_pool import ImagePool
-from gantutor.ledger import compare, trace
+from gantutor.ledger import compare
 from gantutor.ledger.compare import GRADIENT
-from gantutor.losses import LOSSES
 from gantutor.models import patchgan, resnet
 from gantutor.training import Run
 
@@ -100,22 +99,6 @@ def test_batchnorm_would_forbid_it() -> None:
 
 
 @pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
-def test_the_step_can_be_traced_and_changes_the_model_alone(step) -> None:
-    model = build_cyclegan()
-    step(model, A, B)
-    before = copy.deepcopy((model, A, B))
-    record = trace(step, model, A, B)
-    assert record.error is None
-    for name in NETWORKS:
-        optimizer = "model.opt_G.step()" if name.startswith("G") else "model.opt_D.step()"
-        assert [line.text for line in record.lines if line.networks[name].changed] == [optimizer]
-    weights = ([p for n in NETWORKS for p in getattr(m, n).parameters()] for m in (model, before[0]))
-    assert all(torch.equal(p, q) for p, q in zip(*weights, strict=True))
-    assert torch.equal(torch.stack(model.pool_A.images), torch.stack(before[0].pool_A.images))
-    assert all(p.requires_grad for name in NETWORKS for p in getattr(model, name).parameters())
-
-
-@pytest.mark.parametrize("step", CYCLEGAN_STEPS.values())
 def test_D_is_shown_the_pool_s_images_and_G_the_new_ones(step) -> None:
     """A pool that holds an image of its own: D's logits are of it, and the generators' loss does not know."""
 
@@ -134,18 +117,6 @@ def test_D_is_shown_the_pool_s_images_and_G_the_new_ones(step) -> None:
     torch.testing.assert_close(found["logits_fake_B"], plain["logits_fake_B"], **NEAR)
     assert torch.equal(found["g_loss"], plain["g_loss"]) == (step is not d_first_shared)
     assert torch.equal(found["cycle_loss"], plain["cycle_loss"])
-
-
-def test_the_pools_fill_with_the_fakes_of_their_domain() -> None:
-    model = build_cyclegan(pool=50)
-    with torch.no_grad():
-        fake_A, fake_B = model.G_BA(B), model.G_AB(A)
-    g_first_shared(model, A, B)
-    torch.testing.assert_close(torch.stack(model.pool_A.images), fake_A)
-    torch.testing.assert_close(torch.stack(model.pool_B.images), fake_B)
-    fresh = CycleGAN.with_adam(model.G_AB, model.G_BA, model.D_A, model.D_B)
-    assert fresh.pool_A is not fresh.pool_B
-    assert (fresh.pool_A.size, fresh.pool_B.size, len(fresh.pool_A)) == (50, 50, 0)
 
 
 def test_translate_is_the_graph_of_the_two_generators_and_leaves_no_trace() -> None:
@@ -195,7 +166,7 @@ def test_a_bad_checkpoint_leaves_all_networks_alone(tmp_path) -> None:
         load_reference(model, tmp_path)
     save(source, tmp_path)
     torch.save(patchgan(2, 1, 8, "instance").state_dict(), tmp_path / "latest_net_D_B.pth")
-    with pytest.raises(ValueError, match=r"latest_net_D_B\.pth does not fit PatchGAN: model\.0\.weight has shape"):
+    with pytest.raises(ValueError, match=r"latest_net_D_B\.pth does not fit PatchGAN: size mismatch for"):
         load_reference(model, tmp_path)
     torch.testing.assert_close(state(model), before, rtol=0, atol=0)
 
@@ -224,15 +195,6 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     model.G_AB = resnet(0, 2, 3, width=2).double()
     with pytest.raises(ValueError, match=r"G_AB makes \(2, 3, 8, 8\) of \(2, 2, 8, 8\); expected .* 2 channels"):
         model.check(A, B)
-
-
-def test_losses_are_known_by_name() -> None:
-    with pytest.raises(ValueError, match="loss='l2' is unknown; choose one of minimax, non-saturating, lsgan"):
-        build_cyclegan(loss="l2")
-    model = build_cyclegan()
-    for loss, why in (("wgan-gp", "no gradient penalty"), ("relativistic", "not given D's logits of real images")):
-        with pytest.raises(ValueError, match=why):
-            CycleGAN(model.G_AB, model.G_BA, model.D_A, model.D_B, model.opt_G, model.opt_D, LOSSES[loss])
 
 
 def test_the_weights_are_the_paper_s() -> None:

@@ -175,16 +175,6 @@ def test_slope_ratio_is_the_ratio_of_the_slopes(name: str, dtype: torch.dtype) -
     assert loss.constant_ratio == bool((ratio == ratio[0]).all())
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_logits_of_any_shape_give_one_mean(name: str) -> None:
-    patches = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    column = patches.reshape(-1, 1)
-    torch.testing.assert_close(LOSSES[name].g_loss(patches, -patches), LOSSES[name].g_loss(column, -column))
-    torch.testing.assert_close(LOSSES[name].d_loss(patches, -patches), LOSSES[name].d_loss(column, -column))
-    if "slope_ratio" in formulas(LOSSES[name]):
-        assert LOSSES[name].slope_ratio(patches).shape == patches.shape
-
-
 # The gradient penalty
 
 
@@ -243,14 +233,6 @@ def test_penalty_reaches_the_critics_weights_and_not_the_graph_of_fake_or_real()
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-6, atol=1e-8)
 
 
-def test_penalty_of_a_constant_critic_is_1_and_its_gradient_is_finite() -> None:
-    w = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    penalty = gradient_penalty(lambda x: x @ w, random(3, 2), random(3, 2), torch.full((3,), 0.5, dtype=torch.float64))
-    penalty.backward()
-    assert penalty.item() == 1
-    assert torch.isfinite(w.grad).all()
-
-
 def test_the_penalty_in_use_has_the_papers_weight_of_10() -> None:
     """A critic of slope (3, 4) has ‖∂D/∂x‖ = 5 everywhere: the penalty is 10 · (5 − 1)²."""
     critic: Callable[[Tensor], Tensor] = lambda x: x @ torch.tensor([3.0, 4.0], dtype=torch.float64)  # noqa: E731
@@ -265,13 +247,6 @@ def test_wgan_gp_weighs_the_penalty_at_evenly_spaced_mixtures() -> None:
     torch.testing.assert_close(
         WassersteinGP(0.5).penalty(D, real, fake), 0.5 * gradient_penalty(D, real, fake, weights)
     )
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_says_whether_it_has_a_penalty(name: str) -> None:
-    D = nn.Linear(2, 1).double()
-    penalty = LOSSES[name].penalty(D, random(3, 2), random(3, 2, seed=1))
-    assert LOSSES[name].has_penalty == (penalty != 0) == (name in ("wgan-gp", "non-saturating-r1", "non-saturating-r2"))
 
 
 @pytest.mark.parametrize("name", ["non-saturating-r1", "non-saturating-r2"])

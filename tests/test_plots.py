@@ -1,6 +1,5 @@
 """Figures: pixels where they are expected, and axes that hold the data they were given."""
 
-import io
 import itertools
 
 import matplotlib
@@ -15,13 +14,12 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
 
 from gantutor import plots
 from gantutor.ledger import Traffic, TrafficShare, trace
 from gantutor.models import output_side, patchgan, receptive_field, unet
 from gantutor.pitfalls import PITFALLS
-from gantutor.plots import COLOURS, LIMIT_STYLES, MARKERS, SURFACE, apart, png, smooth, tile
+from gantutor.plots import COLOURS, LIMIT_STYLES, MARKERS, SURFACE, apart, smooth, tile
 from gantutor.scale.limits import Limits
 from gantutor.training import History
 
@@ -56,25 +54,10 @@ def test_tile_puts_each_value_in_its_place() -> None:
     assert tile(beyond, columns=1).tolist() == [[0, 0, 127, 255, 255]]
 
 
-def test_png_keeps_every_pixel_and_a_palette_spares_bytes() -> None:
-    waves = (np.sin(np.arange(64 * 64 * 3) ** 1.5 / 9).reshape(64, 64, 3) * 127 + 128).astype(np.uint8)
-    for picture in (waves, waves[..., 0]):
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(picture)))), picture)
-    small = png(waves, colours=16)
-    assert len(Image.open(io.BytesIO(small)).convert("RGB").getcolors(64 * 64)) <= 16
-    assert len(small) < len(png(waves)) / 3
-
-
 @given(arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e3, 1e3)), st.integers(1, 50))
 def test_smooth_is_the_mean_of_the_last_values(values: np.ndarray, window: int) -> None:
     naive = [np.mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
     np.testing.assert_allclose(smooth(values, window), naive, atol=1e-9)
-
-
-def test_smooth_passes_over_what_is_no_number() -> None:
-    """A step that did not report a loss, or one that diverged, must not wipe out the curve for good."""
-    values = np.array([np.nan, 2.0, np.nan, 4.0, np.inf, 6.0, np.nan, np.nan, np.nan])
-    np.testing.assert_allclose(smooth(values, 3), [np.nan, 2, 2, 3, 4, 5, 6, 6, np.nan])
 
 
 # What every notebook draws --------------------------------------------------------------------------------------------
@@ -159,19 +142,6 @@ def test_a_roofline_holds_the_roofs_and_each_step() -> None:
     said = [text.get_text() for text in ax.get_legend().get_texts()]
     limits = [f"limited by {limit}" for limit in limited.values()]
     assert said == [*limits, "allowed by the limits", "counted, not run"]
-
-
-def test_a_roofline_by_other_numbers_and_of_the_machine_alone() -> None:
-    ax = axes()
-    plots.roofline(ax, MACHINE, {"wide": STEPS["wide"]}, "bfloat16")
-    bar = next(line for line in ax.lines if line.get_marker() == "_")
-    assert bar.get_ydata()[0] == 10**10 / MACHINE.predicted(STEPS["wide"][0], "bfloat16")
-    assert lines_of(ax)["bfloat16"].get_color() == COLOURS["ink"] != lines_of(ax)["float32"].get_color()
-    assert "counted, not run" not in [text.get_text() for text in ax.get_legend().get_texts()], "each was run"
-    ax = axes()
-    plots.roofline(ax, Limits("machine", {"float32": 1e11}, 1e10, 1e-6, False), {})
-    assert ax.get_xlim() == pytest.approx((10 / 3, 40))
-    assert ax.get_ylim()[1] == 2e11
 
 
 @given(st.lists(st.floats(-0.5, 1.5), max_size=15))
@@ -289,14 +259,6 @@ def test_rows_of_images_are_cut_into_blocks_and_keep_their_order_and_names() -> 
     plt.close()
 
 
-def test_the_drawing_of_pix2pix_shows_three_images_and_three_losses() -> None:
-    figure = plots.draw_pix2pix(*(torch.full((3, 8, 8), value) for value in (-1.0, 0.0, 1.0)))
-    assert [int(image.get_array()[0, 0, 0]) for image in figure.axes[0].images] == [0, 127, 255]
-    colours = {text.get_text().partition(":")[0]: text.get_color() for text in figure.findobj(Text)}
-    assert (colours["d_loss"], colours["g_loss"], colours["λ · l1_loss"]) == (COLOURS["D"], *[COLOURS["G"]] * 2)
-    plt.close()
-
-
 def test_the_u_net_is_drawn_as_it_is() -> None:
     G = unet(16, width=2, multipliers=(1, 2, 3, 4), upsampling="nearest")
     state = {name: value.clone() for name, value in G.state_dict().items()}
@@ -340,14 +302,6 @@ def test_a_table_of_seeds_has_a_mark_for_each_seed_and_a_bar_at_the_mean() -> No
     assert [label.get_text() for label in ax.get_yticklabels()] == ["full", "none"]
     assert ax.get_legend_handles_labels()[1] == ["A to B", "B to A"]
     plt.close()
-
-
-def test_quantised_images_have_so_many_levels() -> None:
-    bytes_ = torch.arange(256.0)[None, None, None] / 127.5 - 1
-    torch.testing.assert_close(plots.quantise(bytes_, 256), bytes_, rtol=0, atol=1e-6)
-    four = plots.quantise(bytes_, 4)
-    torch.testing.assert_close(four.unique(), torch.tensor([-1, -1 / 3, 1 / 3, 1]))
-    assert (four - bytes_).abs().max() <= 1 / 3 + 1e-6, "to the nearest one"
 
 
 def test_half_of_the_cycle_names_its_images_and_its_gradients() -> None:

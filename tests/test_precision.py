@@ -13,8 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantutor.data import load
 from gantutor.ledger import compare, trace
-from gantutor.metrics import l1
-from gantutor.metrics.segmentation import score_of_counts
 from gantutor.precision import backend_settings, float32_precision, widened
 from gantutor.steps import d_first_detach, simultaneous
 from gantutor.views import views_of
@@ -80,14 +78,6 @@ def test_without_float64_on_the_device_it_is_widened_on_the_cpu() -> None:
         x.as_subclass(OnMPS).double()
     assert torch.equal(widened(x.as_subclass(OnMPS)), x.double())
     assert widened(x).dtype == torch.float64
-
-
-def test_the_metrics_run_on_mps(seed: int) -> None:
-    a, b = torch.rand(8, 3, 16, 16) * 2 - 1, torch.rand(8, 3, 16, 16) * 2 - 1
-    on_mps = [images.as_subclass(OnMPS) for images in (a, b)]
-    assert l1(*on_mps) == pytest.approx(l1(a, b))
-    counts = torch.tensor([[3, 1], [0, 2]])
-    assert score_of_counts(counts.as_subclass(OnMPS)) == pytest.approx(score_of_counts(counts))
 
 
 class NoFloat64(TorchDispatchMode):

@@ -44,19 +44,6 @@ def test_every_kind_is_drawn_without_mathtext(name: str, steps: int, monkeypatch
     assert len(np.unique(drawn)) > 50
 
 
-def test_run_views_stand_side_by_side_with_notes_below() -> None:
-    one = still([column("digits")])
-    two = still([column("digits", notes=("a note", "and another")), column("digits")])
-    assert two.width == 2 * one.width
-    assert two.height > one.height
-
-
-def test_the_picture_follows_the_views() -> None:
-    first, again, later = (np.asarray(still([column("digits", steps)])) for steps in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != later).any()
-
-
 def test_images_keep_their_order_on_the_sheet() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), np.uint8)
     plain = sheet(View(name="x", kind="images", title="", alt="", columns=3, arrays={"images": images}))

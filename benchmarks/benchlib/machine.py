@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-from gantutor.data.common import usable_cpus
-
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -18,7 +16,7 @@ def machine(device: str = "cpu", threads: list[int] | None = None) -> dict[str, 
     return {
         "cpu": cpu_name(),
         "gpu": gpu_name(device),
-        "cores": usable_cpus(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads or [torch.get_num_threads()],
         "torch": torch.__version__,
         "python": platform.python_version(),

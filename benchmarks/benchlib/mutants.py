@@ -565,7 +565,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "no checkpoint at the last step",
-        "scale/run_loop.py",
+        "scale/command.py",
         "due",
         "t % every == 0 or t == last",
         "t % every == 0",
@@ -573,7 +573,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "a step too many",
-        "scale/run_loop.py",
+        "scale/command.py",
         "go",
         "run.t < steps",
         "run.t <= steps",
@@ -582,7 +582,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "each sample of a new z",
-        "scale/run_loop.py",
+        "scale/command.py",
         "samples_of",
         "run.model.sample(z)",
         "run.model.sample(torch.randn_like(z))",
@@ -886,7 +886,7 @@ ROOMS = {
     "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
         (
-            *("tests/scale/test_run_folder.py", "tests/scale/test_run_loop.py", "tests/scale/test_command.py"),
+            *("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),
             *("-k", "not killed_by_the_system and not two_replicas"),
         ),
         COMMAND_LINE,

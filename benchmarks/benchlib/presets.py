@@ -13,9 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchlib import copied
+from benchlib.drawing import maps_mini
+from benchlib.facades import facades_mini
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout
-from gantutor.data import Images, load, load_pairs, paired_folder, unpaired_folders
+from gantutor.data import Images, load, paired_folder, unpaired_folders
 from gantutor.data.pairs import JITTER
 from gantutor.training import Run
 
@@ -127,12 +129,12 @@ def save(pictures: torch.Tensor, folder: Path) -> None:
 
 
 def prepare_pairs(preset: Preset, folder: Path) -> None:
-    data = load_pairs("facades_mini", size=preset.size, number=preset.pictures)
+    data = facades_mini(size=preset.size, number=preset.pictures)
     save(torch.cat([data.A, data.B], dim=3), folder)
 
 
 def prepare_unpaired(preset: Preset, folder: Path) -> None:
-    data = load_pairs("maps_mini", size=preset.size, number=2 * preset.pictures)
+    data = maps_mini(size=preset.size, number=2 * preset.pictures)
     save(data.A[: preset.pictures], folder / "A")
     save(data.B[preset.pictures :], folder / "B")
 

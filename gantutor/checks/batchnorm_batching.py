@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.checks.detach_or_retain_graph import recorded
-from gantutor.checks.result import CheckResult, Function, Untouched, ask, is_same, judge, misconception
+from gantutor.checks.result import CheckResult, Function, Untouched, ask, exercise, is_same, judge, misconception
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
@@ -84,34 +84,31 @@ def in_evaluation_mode(gan: GAN, real: Tensor, z: Tensor) -> None:
     gan.opt_G.step()
 
 
-def safe_score(answer: Function) -> CheckResult:
+@exercise("Each image has one score, whatever its company, and D goes on as it was.")
+def safe_score(answer: Function) -> str:
     """`answer(D, images)` scores each image by itself, with D's running statistics, (N, 1), and leaves D as it was.
 
     As it was: its weights and statistics, its mode, which parameters ask for a gradient, and what gradients they hold.
     """
-
-    def check(answer: Function) -> str:
-        images, _ = small_batch()
-        for is_training in (True, False):
-            D = small_image_gan().D
-            for _ in range(20):  # running statistics that are those of some data
-                D(images + 0.1)
-            trusted = copy.deepcopy(D).eval()(images)
-            kept = Untouched("D", D.train(is_training))
-            scores = torch.as_tensor(ask(answer, D, images.clone()))
-            if scores.shape != trusted.shape:
-                return f"Expected one logit for each image, {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
-            if fault := kept.fault():
-                return "The scores are right, but " * is_same(scores, trusted) + fault
-            apart = (images[:1].clone(), images[1:3].clone())
-            alone = torch.cat([torch.as_tensor(answer(D, batch)) for batch in apart])
-            if not is_same(alone, scores[:3]):
-                return "The first image's score depends on its company. BatchNorm still normalises with this batch."
-            if not is_same(scores, trusted):
-                return "The scores do not depend on the batch, but they are not D's scores with its running statistics."
-        return ""
-
-    return judge(answer, check, "Each image has one score, whatever its company, and D goes on as it was.")
+    images, _ = small_batch()
+    for is_training in (True, False):
+        D = small_image_gan().D
+        for _ in range(20):  # running statistics that are those of some data
+            D(images + 0.1)
+        trusted = copy.deepcopy(D).eval()(images)
+        kept = Untouched("D", D.train(is_training))
+        scores = torch.as_tensor(ask(answer, D, images.clone()))
+        if scores.shape != trusted.shape:
+            return f"Expected one logit for each image, {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
+        if fault := kept.fault():
+            return "The scores are right, but " * is_same(scores, trusted) + fault
+        apart = (images[:1].clone(), images[1:3].clone())
+        alone = torch.cat([torch.as_tensor(answer(D, batch)) for batch in apart])
+        if not is_same(alone, scores[:3]):
+            return "The first image's score depends on its company. BatchNorm still normalises with this batch."
+        if not is_same(scores, trusted):
+            return "The scores do not depend on the batch, but they are not D's scores with its running statistics."
+    return ""
 
 
 def true_dependence(norm: str, batching: str, player: str) -> Tensor:
@@ -125,23 +122,20 @@ KINDS = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
 ASKED = tuple(itertools.product(("batch", "group"), BATCHINGS, "DG"))
 
 
-def dependence(answer: Function) -> CheckResult:
+@exercise("With BatchNorm a batch is one object; without it, a list of images.")
+def dependence(answer: Function) -> str:
     """`answer(norm, batching, player)` says which logit depends on which image, as `true_dependence` does."""
-
-    def check(answer: Function) -> str:
-        for asked in ASKED:
-            norm, batching, player = asked
-            value, truth = torch.as_tensor(ask(answer, *asked)).float(), true_dependence(*asked)
-            place = f'For norm "{norm}", batching "{batching}", player "{player}": '
-            if value.shape != truth.shape:
-                return f"{place}expected a matrix {tuple(truth.shape)}, yours has shape {tuple(value.shape)}."
-            if torch.equal(value, truth):
-                continue
-            row, column = (value != truth).nonzero()[0].tolist()
-            return f"{place}row {row}, column {column} must be {truth[row, column]:.0f}. {why(value, *asked)}"
-        return ""
-
-    return judge(answer, check, "With BatchNorm a batch is one object; without it, a list of images.")
+    for asked in ASKED:
+        norm, batching, player = asked
+        value, truth = torch.as_tensor(ask(answer, *asked)).float(), true_dependence(*asked)
+        place = f'For norm "{norm}", batching "{batching}", player "{player}": '
+        if value.shape != truth.shape:
+            return f"{place}expected a matrix {tuple(truth.shape)}, yours has shape {tuple(value.shape)}."
+        if torch.equal(value, truth):
+            continue
+        row, column = (value != truth).nonzero()[0].tolist()
+        return f"{place}row {row}, column {column} must be {truth[row, column]:.0f}. {why(value, *asked)}"
+    return ""
 
 
 def why(value: Tensor, norm: str, batching: str, player: str) -> str:
@@ -184,19 +178,17 @@ SHARE_MISTAKES: dict[str, Function] = {
 }
 
 
-def share_of_reals(answer: Function) -> CheckResult:
+@exercise("The newest call weighs most, and the weights of all steps together are 1.")
+def share_of_reals(answer: Function) -> str:
     """`answer(calls, momentum)` is the share of reals in a running mean that a step's calls move, in their order."""
 
     def shares(function: Function) -> list[float]:
         return [float(ask(function, list(calls), momentum)) for calls, momentum in SHARES_ASKED]
 
-    def check(answer: Function) -> str:
-        found = shares(answer)
-        for (calls, momentum), one, wanted in zip(SHARES_ASKED, found, shares(share), strict=True):
-            if abs(one - wanted) > 1e-3:
-                otherwise = "Write down the weight of each call, newest first, and add up all steps."
-                why = misconception(found, SHARE_MISTAKES, shares) or otherwise
-                return f"For calls {calls} and momentum {momentum} the share is not {one:.3f}. {why}"
-        return ""
-
-    return judge(answer, check, "The newest call weighs most, and the weights of all steps together are 1.")
+    found = shares(answer)
+    for (calls, momentum), one, wanted in zip(SHARES_ASKED, found, shares(share), strict=True):
+        if abs(one - wanted) > 1e-3:
+            otherwise = "Write down the weight of each call, newest first, and add up all steps."
+            why = misconception(found, SHARE_MISTAKES, shares) or otherwise
+            return f"For calls {calls} and momentum {momentum} the share is not {one:.3f}. {why}"
+    return ""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import CheckResult, Function, ask, is_missing, judge, names_in
+from gantutor.checks.result import Function, ask, exercise, is_missing, names_in
 
 # What the reference prints while it trains, and which of our terms that is.
 REFERENCE_LOG = {
@@ -24,22 +24,19 @@ LOG_HINTS = {
 }
 
 
-def reference_log(answer: Any) -> CheckResult:
+@exercise("Three of the four letters are crossed. Only the cycle has the same letter in both.")
+def reference_log(answer: Any) -> str:
     """`answer` says for each name in the reference's log which of our terms it is: {"D_A": "d_loss_A", ...}."""
-
-    def check(answer: Any) -> str:
-        if fault := fault_of_dict(answer, REFERENCE_LOG):
-            return fault
-        for name, right in REFERENCE_LOG.items():
-            given = answer[name]
-            if given not in OUR_TERMS:
-                return f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}."
-            if given != right:
-                kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
-                return f"{name}: {kind}{LOG_HINTS[name]}"
-        return ""
-
-    return judge(answer, check, "Three of the four letters are crossed. Only the cycle has the same letter in both.")
+    if fault := fault_of_dict(answer, REFERENCE_LOG):
+        return fault
+    for name, right in REFERENCE_LOG.items():
+        given = answer[name]
+        if given not in OUR_TERMS:
+            return f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}."
+        if given != right:
+            kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
+            return f"{name}: {kind}{LOG_HINTS[name]}"
+    return ""
 
 
 def fault_of_dict(answer: Any, names: Collection[str]) -> str:
@@ -51,24 +48,21 @@ def fault_of_dict(answer: Any, names: Collection[str]) -> str:
     return ""
 
 
-def pool_exchange(answer: Function) -> CheckResult:
+@exercise("Every fake is shown or still there, none is lost, and none keeps a graph.")
+def pool_exchange(answer: Function) -> str:
     """`answer(images, fake, size, swap, place)` is what a pool, the list `images`, gives D for one new `fake`.
 
     While there are fewer than `size`, the fake is stored and returned. Then, if `swap`, it takes the `place` of a
     stored one, which is returned; else it is returned itself. What is stored and what is returned has no graph, and
     the fake that came keeps its own.
     """
-
-    def check(answer: Function) -> str:
-        for size in (2, 3):
-            stored: list[Tensor] = []
-            filling = [(number, bool(number % 2), 0) for number in range(size)]
-            for new, swap, place in (*filling, (10, True, 1), (11, True, 0), (12, True, size - 1), (20, False, 0)):
-                if fault := fault_of_turn(answer, stored, new, size, swap, place):
-                    return fault
-        return ""
-
-    return judge(answer, check, "Every fake is shown or still there, none is lost, and none keeps a graph.")
+    for size in (2, 3):
+        stored: list[Tensor] = []
+        filling = [(number, bool(number % 2), 0) for number in range(size)]
+        for new, swap, place in (*filling, (10, True, 1), (11, True, 0), (12, True, size - 1), (20, False, 0)):
+            if fault := fault_of_turn(answer, stored, new, size, swap, place):
+                return fault
+    return ""
 
 
 def fault_of_turn(answer: Function, stored: list[Tensor], new: int, size: int, swap: bool, place: int) -> str:
@@ -141,20 +135,17 @@ REACH_MISTAKES: dict[tuple[str, frozenset[str]], str] = {
 }
 
 
-def reaches(answer: Any) -> CheckResult:
+@exercise("A backward fills every network on its way that asks for it, and ends at a detach.")
+def reaches(answer: Any) -> str:
     """`answer` says for each term of REACHES in which networks its backward leaves a gradient, as a set of names."""
-
-    def check(answer: Any) -> str:
-        if fault := fault_of_dict(answer, REACHES):
-            return fault
-        for term, right in REACHES.items():
-            given = names_in(answer[term], ("G_AB", "G_BA", "D_A", "D_B"))
-            if given is None:
-                return f"{term}: {answer[term]!r} is no set of the names G_AB, G_BA, D_A and D_B."
-            if given != right:
-                there = sorted(given - right)
-                otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
-                return f"{term}: {REACH_MISTAKES.get((term, frozenset(given)), otherwise)}"
-        return ""
-
-    return judge(answer, check, "A backward fills every network on its way that asks for it, and ends at a detach.")
+    if fault := fault_of_dict(answer, REACHES):
+        return fault
+    for term, right in REACHES.items():
+        given = names_in(answer[term], ("G_AB", "G_BA", "D_A", "D_B"))
+        if given is None:
+            return f"{term}: {answer[term]!r} is no set of the names G_AB, G_BA, D_A and D_B."
+        if given != right:
+            there = sorted(given - right)
+            otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
+            return f"{term}: {REACH_MISTAKES.get((term, frozenset(given)), otherwise)}"
+    return ""

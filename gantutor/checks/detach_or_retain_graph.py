@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, is_missing, is_same, judge, misconception, names_in
+from gantutor.checks.result import CheckResult, Function, exercise, is_missing, is_same, judge, misconception, names_in
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 
@@ -179,7 +179,8 @@ def two_updates_of_G(answer: Function) -> CheckResult:
     return CheckResult(False, result.message, answered=False) if as_printed else result
 
 
-def both_at_once(answer: Function) -> CheckResult:
+@exercise("Each loss reaches its own player alone, and both saw the other as it was.")
+def both_at_once(answer: Function) -> str:
     """Both gradients before either step, with neither retain_graph nor inputs=."""
     gan, (real, z) = small_gan("non-saturating"), batch(1)
     old = gradient_shares(gan, real, z)
@@ -189,17 +190,12 @@ def both_at_once(answer: Function) -> CheckResult:
     known_G = {**known_of_G(old, old["g in G"]), "G is scored by a D that has moved already; D was to wait.": by_new_D}
     wanted = {"D": Due("D", old["d in D"], known_D), "G": Due("G", old["g in G"], known_G)}
 
-    def check(answer: Function) -> str:
-        found = watch_step(answer, gan, real, z)
-        if not found.updates:
-            raise NotImplementedError
-        order = found.order if sorted(found.order) == ["D", "G"] else "DG"
-        kept = [f"It is right, but it uses {name}. Write it without." for name in sorted(found.used, reverse=True)]
-        return fault_of(found, [wanted[player] for player in order], "one update of D and one of G") or "".join(
-            kept[:1]
-        )
-
-    return judge(answer, check, "Each loss reaches its own player alone, and both saw the other as it was.")
+    found = watch_step(answer, gan, real, z)
+    if not found.updates:
+        raise NotImplementedError
+    order = found.order if sorted(found.order) == ["D", "G"] else "DG"
+    kept = [f"It is right, but it uses {name}. Write it without." for name in sorted(found.used, reverse=True)]
+    return fault_of(found, [wanted[player] for player in order], "one update of D and one of G") or "".join(kept[:1])
 
 
 def fault_of(found: Watched, updates: Sequence[Due], in_words: str) -> str:
@@ -247,43 +243,38 @@ PUZZLE = {  # after these lines of the notebook's step: whose gradients G and D 
 }
 
 
-def ledger(answer: Any) -> CheckResult:
+@exercise("Backward adds wherever it passes, zero_grad clears its own, step clears nothing.")
+def ledger(answer: Any) -> str:
     """`answer` is {line: {network: set of losses}}, as PUZZLE is; other collections of names are sets, too."""
-
-    def check(answer: Any) -> str:
-        wanted = 'Answer with sets of the names "d_loss" and "g_loss", for G and D after each line; nothing is set().'
-        told: dict[str, dict[str, set[str]]] = {line: {} for line in PUZZLE}
-        for line, name in [(line, name) for line in PUZZLE for name in "GD"]:
-            try:
-                place = answer[line] if is_missing(answer[line]) else answer[line][name]
-            except Exception:
-                return f"Line {line}: nothing is found for {name}. {wanted}"
-            if is_missing(place):
-                raise NotImplementedError
-            losses = names_in(place, ("d_loss", "g_loss"))
-            if losses is None:
-                return f"Line {line}: for {name} there is {place!r}. {wanted}"
-            told[line][name] = losses
-        C, wrong = told["C"], {line: told[line] != PUZZLE[line] for line in PUZZLE}
-        faults = {
-            "the way from g_loss to G leads through D, and backward fills every parameter that it passes.": wrong["A"],
-            "an optimizer clears its own parameters; opt_D knows nothing of G's.": told["B"]["G"] != {"g_loss"},
-            "what g_loss left in D is cleared here, before D's own comes.": wrong["B"],
-            "backward adds to what a parameter holds; it does not take its place.": C["G"] == {"d_loss"},
-            "the fake is not detached, so d_loss.backward() runs on into G.": C["G"] == {"g_loss"},
-            "d_loss's gradient reaches D, which is empty since line B, and G, which still holds g_loss's.": wrong["C"],
-            "step() moves parameters along their gradients, and clears none.": wrong["D"],
-        }
-        for why, is_wrong in faults.items():
-            if is_wrong:
-                line = next(line for line in PUZZLE if wrong[line])
-                yours = ", ".join(
-                    f"{name} holds {' and '.join(sorted(told[line][name])) or 'nothing'}" for name in "GD"
-                )
-                return f"Line {line}: you say that {yours}. But {why}"
-        return ""
-
-    return judge(answer, check, "Backward adds wherever it passes, zero_grad clears its own, step clears nothing.")
+    wanted = 'Answer with sets of the names "d_loss" and "g_loss", for G and D after each line; nothing is set().'
+    told: dict[str, dict[str, set[str]]] = {line: {} for line in PUZZLE}
+    for line, name in [(line, name) for line in PUZZLE for name in "GD"]:
+        try:
+            place = answer[line] if is_missing(answer[line]) else answer[line][name]
+        except Exception:
+            return f"Line {line}: nothing is found for {name}. {wanted}"
+        if is_missing(place):
+            raise NotImplementedError
+        losses = names_in(place, ("d_loss", "g_loss"))
+        if losses is None:
+            return f"Line {line}: for {name} there is {place!r}. {wanted}"
+        told[line][name] = losses
+    C, wrong = told["C"], {line: told[line] != PUZZLE[line] for line in PUZZLE}
+    faults = {
+        "the way from g_loss to G leads through D, and backward fills every parameter that it passes.": wrong["A"],
+        "an optimizer clears its own parameters; opt_D knows nothing of G's.": told["B"]["G"] != {"g_loss"},
+        "what g_loss left in D is cleared here, before D's own comes.": wrong["B"],
+        "backward adds to what a parameter holds; it does not take its place.": C["G"] == {"d_loss"},
+        "the fake is not detached, so d_loss.backward() runs on into G.": C["G"] == {"g_loss"},
+        "d_loss's gradient reaches D, which is empty since line B, and G, which still holds g_loss's.": wrong["C"],
+        "step() moves parameters along their gradients, and clears none.": wrong["D"],
+    }
+    for why, is_wrong in faults.items():
+        if is_wrong:
+            line = next(line for line in PUZZLE if wrong[line])
+            yours = ", ".join(f"{name} holds {' and '.join(sorted(told[line][name])) or 'nothing'}" for name in "GD")
+            return f"Line {line}: you say that {yours}. But {why}"
+    return ""
 
 
 # The critic's k steps -------------------------------------------------------------------------------------------------
@@ -350,7 +341,8 @@ def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: s
         clamp(gan.G.parameters())
 
 
-def k_steps(answer: Function) -> CheckResult:
+@exercise("3 updates of a clipped critic, each on its own batch, then one of G on the newest critic.")
+def k_steps(answer: Function) -> str:
     """`answer(gan, reals, zs, z, clip)` does what `critic_steps` does, in any words, for any k = len(reals)."""
     (reals, zs), k = zip(*map(batch, (2, 3, 4)), strict=True), 3
 
@@ -358,23 +350,19 @@ def k_steps(answer: Function) -> CheckResult:
         inputs = list(reals), list(zs), batch(5)[1]
         return watch_step(lambda gan, *inputs: step(gan, *inputs, 0.1, **fault), small_gan("wgan"), *inputs)
 
-    def check(answer: Function) -> str:
-        right, found = run(critic_steps), run(answer)
-        ds, gs = found.order.count("D"), found.order.count("G")
-        if not found.updates:
-            raise NotImplementedError
-        if found.order == right.order:
-            if is_same(found.numbers(), right.numbers()):
-                return ""
-            known = misconception(found.numbers(), FAULTS, lambda fault: run(critic_steps, fault=fault).numbers())
-            updates = [Due(player, gradient, {}) for player, gradient in right.updates]
-            clipping = "All gradients are right, but not the weights at the end. Look at the clipping."
-            return known or f"The order is right. {fault_of(found, updates, '') or clipping}"
-        if gs == k:
-            return "G moves after each of D's updates; it is to move once, after all of them."
-        if (ds, gs) == (k, 1):
-            return "G moves before D's updates are done; it is to meet the critic that has caught up."
-        return f"{k} batches make {k} updates of D and then 1 of G, not {ds} and {gs}."
-
-    praise = f"{k} updates of a clipped critic, each on its own batch, then one of G on the newest critic."
-    return judge(answer, check, praise)
+    right, found = run(critic_steps), run(answer)
+    ds, gs = found.order.count("D"), found.order.count("G")
+    if not found.updates:
+        raise NotImplementedError
+    if found.order == right.order:
+        if is_same(found.numbers(), right.numbers()):
+            return ""
+        known = misconception(found.numbers(), FAULTS, lambda fault: run(critic_steps, fault=fault).numbers())
+        updates = [Due(player, gradient, {}) for player, gradient in right.updates]
+        clipping = "All gradients are right, but not the weights at the end. Look at the clipping."
+        return known or f"The order is right. {fault_of(found, updates, '') or clipping}"
+    if gs == k:
+        return "G moves after each of D's updates; it is to move once, after all of them."
+    if (ds, gs) == (k, 1):
+        return "G moves before D's updates are done; it is to meet the critic that has caught up."
+    return f"{k} batches make {k} updates of D and then 1 of G, not {ds} and {gs}."

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, judge, misconception
+from gantutor.checks.result import Function, ask, exercise, misconception
 
 # Densities of data and fakes at six places, and the games (s, k) of exercise 1; the first is the unchanged one.
 P, Q = torch.tensor([[0.1, 0.5, 2.0, 0.3, 0.0, 0.7], [0.4, 0.5, 0.5, 0.1, 0.6, 0.0]], dtype=torch.float64)
@@ -29,7 +29,8 @@ OPTIMAL_D_MISTAKES: dict[str, Function] = {
 }
 
 
-def optimal_D(answer: Function) -> CheckResult:
+@exercise("D* = s p/(p + k q): never above s, and below ½ where q = p as soon as k > 1 or s < 1.")
+def optimal_D(answer: Function) -> str:
     """The best D with label smoothing and k fakes for each real: D*(x) = s·p / (p + k·q).
 
     It maximises p·[s·log D + (1 − s)·log(1 − D)] + k·q·log(1 − D).
@@ -39,22 +40,19 @@ def optimal_D(answer: Function) -> CheckResult:
     def in_all_games(function: Function) -> Tensor:
         return torch.stack([torch.as_tensor(ask(function, P.clone(), Q.clone(), *game)).to(P) for game in GAMES])
 
-    def check(answer: Function) -> str:
-        found = in_all_games(answer).detach()
-        if found[0].shape != P.shape:
-            return f"p and q hold one value for each x, shape {tuple(P.shape)}; your D has {tuple(found[0].shape)}."
-        wanted = in_all_games(lambda p, q, s, k: s * p / (p + k * q))
-        right = torch.isclose(found, wanted, rtol=0, atol=1e-6)
-        if right.all():
-            return ""
-        good = [f"Right for s = {s:g}, k = {k:g}." for (s, k), game in zip(GAMES, right, strict=True) if game.all()]
-        game, i = (~right).nonzero()[0].tolist()
-        s, k = GAMES[game]
-        place = f"At p = {P[i]:g}, q = {Q[i]:g}, s = {s:g}, k = {k:g} the best D is {wanted[game, i]:.4g}"
-        message = misconception(found, OPTIMAL_D_MISTAKES, in_all_games)
-        return " ".join(filter(None, [*good[:1], message, f"{place}; yours gives {found[game, i]:.4g}."]))
-
-    return judge(answer, check, "D* = s p/(p + k q): never above s, and below ½ where q = p as soon as k > 1 or s < 1.")
+    found = in_all_games(answer).detach()
+    if found[0].shape != P.shape:
+        return f"p and q hold one value for each x, shape {tuple(P.shape)}; your D has {tuple(found[0].shape)}."
+    wanted = in_all_games(lambda p, q, s, k: s * p / (p + k * q))
+    right = torch.isclose(found, wanted, rtol=0, atol=1e-6)
+    if right.all():
+        return ""
+    good = [f"Right for s = {s:g}, k = {k:g}." for (s, k), game in zip(GAMES, right, strict=True) if game.all()]
+    game, i = (~right).nonzero()[0].tolist()
+    s, k = GAMES[game]
+    place = f"At p = {P[i]:g}, q = {Q[i]:g}, s = {s:g}, k = {k:g} the best D is {wanted[game, i]:.4g}"
+    message = misconception(found, OPTIMAL_D_MISTAKES, in_all_games)
+    return " ".join(filter(None, [*good[:1], message, f"{place}; yours gives {found[game, i]:.4g}."]))
 
 
 KL_LOSS_MISTAKES: dict[str, Function] = {
@@ -74,7 +72,8 @@ KL_LOSS_MISTAKES: dict[str, Function] = {
 }
 
 
-def kl_loss(answer: Function) -> CheckResult:
+@exercise("The slope is −1 at every logit: −log D + log(1 − D) = −l. `wgan` and `hinge` use it for G.")
+def kl_loss(answer: Function) -> str:
     """G's loss that descends KL(q‖p) against the best D: L_G = −mean(l), up to a constant; judged by its gradient.
 
     −log D* follows KL(q‖p) − 2 JSD and log(1 − D*) follows 2 JSD; their sum is −l, since l = log D − log(1 − D).
@@ -85,37 +84,29 @@ def kl_loss(answer: Function) -> CheckResult:
         at = at.clone().requires_grad_()
         return torch.autograd.grad(function(at).sum(), at)[0]
 
-    def check(answer: Function) -> str:
-        loss = ask(answer, usual.clone().requires_grad_())
-        if not isinstance(loss, Tensor) or not loss.requires_grad:
-            return "No gradient gets through: return a tensor made from the logits, without item() or detach()."
-        if loss.numel() != 1:
-            return f"The mean over the batch is missing: a scalar is wanted, yours has shape {tuple(loss.shape)}."
-        for logits in (usual, extreme):
-            found, wanted = slopes(answer, logits), -1 / len(logits)
-            wrong = [i for i, slope in enumerate(found) if not math.isclose(slope, wanted, abs_tol=1e-5)]
-            if wrong:
-                logit, slope = logits[wrong[0]].item(), found[wrong[0]].item()
-                must_be = f"In a batch of {len(logits)} the slope at logit {logit:g} must be {wanted:g}"
-                place = f"{must_be}; yours is {slope:.4g}."
-                if logits is usual:
-                    return f"{misconception(found, KL_LOSS_MISTAKES, slopes)} {place}".strip()
-                why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
-                return f"Right for the usual logits. {place} {why}"
-        return ""
-
-    return judge(
-        answer, check, "The slope is −1 at every logit: −log D + log(1 − D) = −l. `wgan` and `hinge` use it for G."
-    )
+    loss = ask(answer, usual.clone().requires_grad_())
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        return "No gradient gets through: return a tensor made from the logits, without item() or detach()."
+    if loss.numel() != 1:
+        return f"The mean over the batch is missing: a scalar is wanted, yours has shape {tuple(loss.shape)}."
+    for logits in (usual, extreme):
+        found, wanted = slopes(answer, logits), -1 / len(logits)
+        wrong = [i for i, slope in enumerate(found) if not math.isclose(slope, wanted, abs_tol=1e-5)]
+        if wrong:
+            logit, slope = logits[wrong[0]].item(), found[wrong[0]].item()
+            must_be = f"In a batch of {len(logits)} the slope at logit {logit:g} must be {wanted:g}"
+            place = f"{must_be}; yours is {slope:.4g}."
+            if logits is usual:
+                return f"{misconception(found, KL_LOSS_MISTAKES, slopes)} {place}".strip()
+            why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
+            return f"Right for the usual logits. {place} {why}"
+    return ""
 
 
-def keras_batchnorm(answer: Function) -> CheckResult:
+@exercise("eps is small, and the running mean keeps 0.8 of the old and takes 0.2 of the new.")
+def keras_batchnorm(answer: Function) -> str:
     """`answer(features)` gives the layer that Keras calls BatchNormalization(momentum=0.8), for (B, features)."""
-
-    def check(answer: Function) -> str:
-        return fault_of_layer(answer, 3) or fault_of_layer(answer, 5)
-
-    return judge(answer, check, "eps is small, and the running mean keeps 0.8 of the old and takes 0.2 of the new.")
+    return fault_of_layer(answer, 3) or fault_of_layer(answer, 5)
 
 
 def fault_of_layer(answer: Function, features: int) -> str:

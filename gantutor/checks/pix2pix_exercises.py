@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, Untouched, ask, is_same, judge, misconception
+from gantutor.checks.result import Function, Untouched, ask, exercise, is_same, misconception
 
 # The λ at which both terms pull equally -------------------------------------------------------------------------------
 
@@ -92,27 +92,24 @@ MISTAKEN_BALANCES: dict[str, Function] = {
 }
 
 
-def balancing_lambda(answer: Function) -> CheckResult:
+@exercise("At this λ the two gradients at fake_B have the same length.")
+def balancing_lambda(answer: Function) -> str:
     """`answer(D, real_A, fake_B, real_B)` is the λ at which λ·l1_loss pulls fake_B as hard as g_loss does.
 
     "As hard": the two gradients at fake_B have the same length. D is left without gradients.
     """
-
-    def check(answer: Function) -> str:
-        D, real_A, fake_B, real_B = small_case()
-        kept = Untouched("D", D)
-        found = ask(answer, D, real_A.clone(), fake_B.clone(), real_B.clone())
-        if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
-            shape = getattr(found, "shape", None)
-            return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
-        value, wanted = torch.as_tensor(found).detach().reshape(()), balance(small_case())
-        if not is_same(value, wanted):
-            otherwise = f"Your λ is {value:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
-            return misconception(value, MISTAKEN_BALANCES, lambda wrong: wrong(small_case())) or otherwise
-        fault = kept.fault()
-        return f"The λ is right, but {fault}" if fault else ""
-
-    return judge(answer, check, "At this λ the two gradients at fake_B have the same length.")
+    D, real_A, fake_B, real_B = small_case()
+    kept = Untouched("D", D)
+    found = ask(answer, D, real_A.clone(), fake_B.clone(), real_B.clone())
+    if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
+        shape = getattr(found, "shape", None)
+        return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
+    value, wanted = torch.as_tensor(found).detach().reshape(()), balance(small_case())
+    if not is_same(value, wanted):
+        otherwise = f"Your λ is {value:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
+        return misconception(value, MISTAKEN_BALANCES, lambda wrong: wrong(small_case())) or otherwise
+    fault = kept.fault()
+    return f"The λ is right, but {fault}" if fault else ""
 
 
 # A receptive field ----------------------------------------------------------------------------------------------------
@@ -158,25 +155,22 @@ FIELD_MISTAKES: dict[str, Callable[[Layers], int]] = {
 }
 
 
-def field_of_layers(answer: Function) -> CheckResult:
+@exercise("1 + Σ (k − 1) · (product of the strides before it): 70 for the paper's discriminator.")
+def field_of_layers(answer: Function) -> str:
     """`answer(layers)` is the side, in pixels, of what one output of a stack of convolutions sees."""
-
-    def check(answer: Function) -> str:
-        found = []
-        for stack in STACKS:
-            value = ask(answer, list(stack))
-            if isinstance(value, str) or getattr(value, "numel", lambda: 1)() != 1:
-                return f"For {list(stack)} one number is wanted, yours is {value!r}."
-            found.append(float(value))
-        wrong = [i for i, stack in enumerate(STACKS) if found[i] != field_of(stack)]
-        if not wrong:
-            return ""
-        text = misconception(found, FIELD_MISTAKES, lambda wrong: [float(wrong(stack)) for stack in STACKS])
-        first = next((i for i in wrong if STACKS[i]), 0)
-        place = f"For layers = {list(STACKS[first])} it is {field_of(STACKS[first])}; yours gives {found[first]:g}."
-        return f"{text} {place}".strip()
-
-    return judge(answer, check, "1 + Σ (k − 1) · (product of the strides before it): 70 for the paper's discriminator.")
+    found = []
+    for stack in STACKS:
+        value = ask(answer, list(stack))
+        if isinstance(value, str) or getattr(value, "numel", lambda: 1)() != 1:
+            return f"For {list(stack)} one number is wanted, yours is {value!r}."
+        found.append(float(value))
+    wrong = [i for i, stack in enumerate(STACKS) if found[i] != field_of(stack)]
+    if not wrong:
+        return ""
+    text = misconception(found, FIELD_MISTAKES, lambda wrong: [float(wrong(stack)) for stack in STACKS])
+    first = next((i for i in wrong if STACKS[i]), 0)
+    place = f"For layers = {list(STACKS[first])} it is {field_of(STACKS[first])}; yours gives {found[first]:g}."
+    return f"{text} {place}".strip()
 
 
 # G at test time -------------------------------------------------------------------------------------------------------
@@ -191,7 +185,8 @@ def probe() -> nn.Sequential:
         )
 
 
-def paper_test_time(answer: Function) -> CheckResult:
+@exercise("The batch's statistics, dropout on, and G is as it was.")
+def paper_test_time(answer: Function) -> str:
     """`answer(G, A)` is G's answer as the paper has it at test time, and G is left as it was."""
     A = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
@@ -209,22 +204,19 @@ def paper_test_time(answer: Function) -> CheckResult:
         "One image at a time: the statistics of the whole batch A are wanted here.": asked(True, True, size=1),
     }
 
-    def check(answer: Function) -> str:
-        for was_training in (False, True):
-            G = probe().train(was_training)
-            kept = Untouched("G", G)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(21)
-                found = ask(answer, G, A.clone())
-            if not isinstance(found, Tensor) or found.shape != A.shape:
-                return f"Return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
-            if not is_same(found, asked(True, True)):
-                otherwise = "These are not G's images in training mode. Ask G once, with all of A."
-                return misconception(found, known) or otherwise
-            if found.requires_grad:
-                return "The images carry a graph, which nobody will use: torch.no_grad() is missing."
-            if fault := kept.fault():
-                return f"The images are right, but {fault}"
-        return ""
-
-    return judge(answer, check, "The batch's statistics, dropout on, and G is as it was.")
+    for was_training in (False, True):
+        G = probe().train(was_training)
+        kept = Untouched("G", G)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(21)
+            found = ask(answer, G, A.clone())
+        if not isinstance(found, Tensor) or found.shape != A.shape:
+            return f"Return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
+        if not is_same(found, asked(True, True)):
+            otherwise = "These are not G's images in training mode. Ask G once, with all of A."
+            return misconception(found, known) or otherwise
+        if found.requires_grad:
+            return "The images carry a graph, which nobody will use: torch.no_grad() is missing."
+        if fault := kept.fault():
+            return f"The images are right, but {fault}"
+    return ""

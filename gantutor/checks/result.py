@@ -12,6 +12,7 @@ collected from the saved notebook.
 
 import contextlib
 import copy
+import functools
 import html
 import re
 import sys
@@ -99,6 +100,15 @@ def judge(answer: Any, check: Callable[[Any], str], praise: str) -> CheckResult:
     except Exception as error:
         return CheckResult(False, f"Your answer raised {first_line(error)}")
     return CheckResult(not fault, fault or praise)
+
+
+def exercise(praise: str) -> Callable[[Callable[[Any], str]], Callable[[Any], CheckResult]]:
+    """Decorates a function that says what is wrong with an answer, or "": it gives a verdict then."""
+
+    def decorate(check: Callable[[Any], str]) -> Callable[[Any], CheckResult]:
+        return functools.wraps(check)(lambda answer: judge(answer, check, praise))
+
+    return decorate
 
 
 def ask(answer: Function, *inputs: Any) -> Any:

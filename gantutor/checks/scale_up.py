@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, compare_answer, first_line, is_missing, judge
+from gantutor.checks.result import CheckResult, Function, ask, compare_answer, exercise, first_line, is_missing, judge
 
 # What limits a step ---------------------------------------------------------------------------------------------------
 
@@ -79,24 +79,21 @@ LIMIT_MISTAKES: dict[str, Function] = {
 }
 
 
-def limit(answer: Function) -> CheckResult:
+@exercise("The slowest of the three, each in seconds.")
+def limit(answer: Function) -> str:
     """`answer(flops, bytes, launches, machine)` names what limits such a step on that machine: one of LIMIT_NAMES."""
-
-    def check(answer: Function) -> str:
-        found = [ask(answer, *example) for example in EXAMPLES]
-        for named in found:
-            if not isinstance(named, str) or named not in LIMIT_NAMES:
-                return f"{named!r} is none of {', '.join(LIMIT_NAMES)}."
-        wrong = [i for i, example in enumerate(EXAMPLES) if found[i] != slowest(*example)]
-        if not wrong:
-            return ""
-        known = (text for text, mistake in LIMIT_MISTAKES.items() if found == [mistake(*step) for step in EXAMPLES])
-        flops, bytes, launches, machine = EXAMPLES[wrong[0]]
-        times = ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in seconds(*EXAMPLES[wrong[0]]).items())
-        counts = f"{flops:.3g} FLOPs, {bytes:.3g} bytes and {launches} launches"
-        return next(known, f"For {counts} on {machine} the times are {times}. Yours says {found[wrong[0]]}.")
-
-    return judge(answer, check, "The slowest of the three, each in seconds.")
+    found = [ask(answer, *example) for example in EXAMPLES]
+    for named in found:
+        if not isinstance(named, str) or named not in LIMIT_NAMES:
+            return f"{named!r} is none of {', '.join(LIMIT_NAMES)}."
+    wrong = [i for i, example in enumerate(EXAMPLES) if found[i] != slowest(*example)]
+    if not wrong:
+        return ""
+    known = (text for text, mistake in LIMIT_MISTAKES.items() if found == [mistake(*step) for step in EXAMPLES])
+    flops, bytes, launches, machine = EXAMPLES[wrong[0]]
+    times = ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in seconds(*EXAMPLES[wrong[0]]).items())
+    counts = f"{flops:.3g} FLOPs, {bytes:.3g} bytes and {launches} launches"
+    return next(known, f"For {counts} on {machine} the times are {times}. Yours says {found[wrong[0]]}.")
 
 
 # Gradients of unequal shares ------------------------------------------------------------------------------------------
@@ -142,7 +139,8 @@ def shares_of_a_batch(counts: list[int]) -> tuple[list[Tensor], Tensor]:
     return [gradient(rows) for rows in x.split(counts)], gradient(x)
 
 
-def averaged(answer: Function) -> CheckResult:
+@exercise("Every image counts the same, whichever replica it was given to.")
+def averaged(answer: Function) -> str:
     """`answer(gradients, counts)` is the gradient of the mean over the whole batch.
 
     `gradients` holds that of the mean over each replica's share, `counts` how many images each share has.
@@ -151,15 +149,12 @@ def averaged(answer: Function) -> CheckResult:
     def of(function: Function) -> list[Any]:
         return [ask(function, shares_of_a_batch(counts)[0], list(counts)) for counts in SHARE_COUNTS]
 
-    def check(answer: Function) -> str:
-        for value in of(answer):
-            if not isinstance(value, Tensor) or value.shape != (3,):
-                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                return f"One gradient of shape (3,) is wanted, as each replica has it; yours is {shape}."
-        otherwise = f"For shares of {SHARE_COUNTS} images the results are not the gradients of the whole batches."
-        return compare_answer(answer, weighted, AVERAGE_MISTAKES, lambda f: torch.stack(of(f)), otherwise)
-
-    return judge(answer, check, "Every image counts the same, whichever replica it was given to.")
+    for value in of(answer):
+        if not isinstance(value, Tensor) or value.shape != (3,):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            return f"One gradient of shape (3,) is wanted, as each replica has it; yours is {shape}."
+    otherwise = f"For shares of {SHARE_COUNTS} images the results are not the gradients of the whole batches."
+    return compare_answer(answer, weighted, AVERAGE_MISTAKES, lambda f: torch.stack(of(f)), otherwise)
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------

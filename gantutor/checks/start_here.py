@@ -5,7 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import CheckResult, Function, ask, compare_answer, is_missing, is_same, judge, names_in
+from gantutor.checks.result import (
+    CheckResult,
+    Function,
+    ask,
+    compare_answer,
+    exercise,
+    is_missing,
+    is_same,
+    judge,
+    names_in,
+)
 
 # Two batches of two images. In the second, no image has a black or a white pixel: what an answer takes from the images
 # themselves, their least or greatest pixel, is then wrong.
@@ -34,7 +44,8 @@ RANGE_MISTAKES: dict[str, Function] = {
 }
 
 
-def image_range(answer: Function) -> CheckResult:
+@exercise("x / 127.5 − 1: black is −1 and white is 1, which are the ends of tanh.")
+def image_range(answer: Function) -> str:
     """uint8 pixels 0 ... 255 to float32 in [-1, 1]: x / 127.5 − 1."""
 
     def right(x: Tensor) -> Tensor:
@@ -43,22 +54,19 @@ def image_range(answer: Function) -> CheckResult:
     def values(function: Function, of: Tensor = PIXELS) -> Tensor:
         return torch.stack([ask(function, pixels.clone()).float() for pixels in of])
 
-    def check(answer: Function) -> str:
-        images = ask(answer, PIXELS[0].clone())
-        if not isinstance(images, Tensor):
-            return f"A tensor is wanted, got {type(images).__name__}."
-        if images.shape != PIXELS[0].shape:
-            return f"The shape must stay {tuple(PIXELS[0].shape)}, got {tuple(images.shape)}."
-        if not images.is_floating_point():
-            return f"float32 is wanted, got {images.dtype}. Integers cannot hold what lies between −1 and 1."
-        if images.dtype != torch.float32:
-            return f"float32 is wanted, got {images.dtype}."
-        fault = compare_answer(answer, right, RANGE_MISTAKES, values, "0 must become −1 and 255 must become 1.")
-        if fault and fault not in RANGE_MISTAKES and is_same(values(answer, PIXELS.float()), values(right)):
-            return f"The formula is right, but uint8 wraps around at 256: make the pixels float32 first. {fault}"
-        return fault
-
-    return judge(answer, check, "x / 127.5 − 1: black is −1 and white is 1, which are the ends of tanh.")
+    images = ask(answer, PIXELS[0].clone())
+    if not isinstance(images, Tensor):
+        return f"A tensor is wanted, got {type(images).__name__}."
+    if images.shape != PIXELS[0].shape:
+        return f"The shape must stay {tuple(PIXELS[0].shape)}, got {tuple(images.shape)}."
+    if not images.is_floating_point():
+        return f"float32 is wanted, got {images.dtype}. Integers cannot hold what lies between −1 and 1."
+    if images.dtype != torch.float32:
+        return f"float32 is wanted, got {images.dtype}."
+    fault = compare_answer(answer, right, RANGE_MISTAKES, values, "0 must become −1 and 255 must become 1.")
+    if fault and fault not in RANGE_MISTAKES and is_same(values(answer, PIXELS.float()), values(right)):
+        return f"The formula is right, but uint8 wraps around at 256: make the pixels float32 first. {fault}"
+    return fault
 
 
 def who_moves(filled_by_d_loss_backward: Any, changed_by_opt_D: Any) -> CheckResult:

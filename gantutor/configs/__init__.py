@@ -3,5 +3,3 @@
 from gantutor.configs.base import Config
 from gantutor.configs.gan_config import GANConfig, GANData, NCritic
 from gantutor.configs.translation_configs import CycleGANConfig, Pix2PixConfig
-
-__all__ = ["Config", "CycleGANConfig", "GANConfig", "GANData", "NCritic", "Pix2PixConfig"]

@@ -14,12 +14,12 @@ from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
 from gantutor.draws import Draws
 from gantutor.image_pool import ImagePool
+from gantutor.losses import TRANSLATION_LOSSES, translation_loss
 from gantutor.model_state import optimizers
 from gantutor.models import N_LAYERS, REFERENCE_NORMS, output_side, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
 from gantutor.training import Run, pick_device
 from gantutor.traits import check_step
-from gantutor.translation import TRANSLATION_LOSSES, translation_loss
 
 SKIPS = {"unet": True, "encoder_decoder": False}  # the generators: do they have skips?
 UPSAMPLINGS = ("nearest", "transposed")
@@ -310,7 +310,7 @@ class CycleGANConfig(TranslationConfig):
             torch.manual_seed(self.seed)
             G_AB, G_BA = (
                 resnet(
-                    self.blocks, channels, channels, self.width_G, self.norm_G, 0.0, self.downsamplings,
+                    self.blocks, channels, channels, self.width_G, self.norm_G, self.downsamplings,
                     self.upsampling, self.end_kernel,
                 ).to(device)
                 for _ in range(2)

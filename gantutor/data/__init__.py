@@ -20,11 +20,9 @@ import torch
 
 from gantutor.data.common import DataError
 from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, official_pairs, official_unpaired, torchvision_set
-from gantutor.data.drawing import drawn_pairs
 from gantutor.data.emoji import emoji_pairs, emoji_unpaired
-from gantutor.data.facades import FACADE_CLASSES, draw_facade
 from gantutor.data.images import Images, digits
-from gantutor.data.maps import MAP_CLASSES, draw_map
+from gantutor.data.maps import maps_mini
 from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
 from gantutor.data.pairs import Label, Pairs, Unpaired
 from gantutor.data.points import Points, grid, moons, ring, spiral
@@ -39,8 +37,7 @@ DATA: dict[str, Callable[..., Points | Images]] = {
 
 PAIRED: dict[str, Callable[..., Pairs]] = {
     **{f"emoji_{style}": partial(emoji_pairs, style) for style in ("flat", "sketch", "palette")},
-    "facades_mini": partial(drawn_pairs, "facades_mini", draw_facade, FACADE_CLASSES),
-    "maps_mini": partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES),
+    "maps_mini": maps_mini,
     **{name: partial(official_pairs, name) for name in PIX2PIX},
 }
 
@@ -90,26 +87,3 @@ def named_set(what: str, name: str, sets: Mapping[str, Callable[..., Data]], fol
             f"{what} {name!r} is unknown; choose one of {', '.join(sets)}; {folder_reader} is for your own images"
         )
     return sets[name]
-
-
-__all__ = [
-    "DATA",
-    "DOWNLOADED",
-    "PAIRED",
-    "POINT_SETS",
-    "UNPAIRED",
-    "DataError",
-    "Folder",
-    "Images",
-    "Label",
-    "Pairs",
-    "Points",
-    "Unpaired",
-    "image_folder",
-    "load",
-    "load_pairs",
-    "load_unpaired",
-    "paired_folder",
-    "ready_sets",
-    "unpaired_folders",
-]

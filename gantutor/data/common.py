@@ -145,8 +145,3 @@ def usable_device(device: str | torch.device) -> torch.device:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch's own message can be sixty lines long
         raise ValueError(f"device={str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
-
-
-def usable_cpus() -> int:
-    """How many cores this process may use; its affinity can leave it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,8 +8,7 @@ They are their authors' and their sources', under terms of their own (torchvisio
 implementation name them); gantutor contains none of them.
 """
 
-import gzip
-import lzma
+import errno
 import os
 import shutil
 import socket
@@ -18,7 +17,6 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -32,6 +30,7 @@ from gantutor.data.images import Images
 from gantutor.data.own_images import MAX_BYTES, check_bytes, find_images, list_images, paired_folder, read_domain
 from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone
 
 # MNIST and its like, by torchvision -----------------------------------------------------------------------------------
@@ -55,41 +54,31 @@ def torchvision_set(
     check_choice("size", size, (28, 32))
     device = usable_device(device)
     dataset, root = getattr(torchvision.datasets, MNIST[name]), downloads_folder()
-    read = partial(dataset, root, train=split == "train")
     try:
-        found = read()
+        found = dataset(root, train=split == "train")
     except Exception as error:  # torchvision raises whatever missing or damaged files lead it into
         if not download:
             raise DataError(
                 f'{name} is missing or damaged in {root} ({error}). Get it: load("{name}", download=True)'
             ) from error
-        fetch_torchvision(name, dataset, root)
-        found = read()
+        found = fetch_torchvision(name, dataset, root, split)
     images = F.pad(found.data[:, None], ((size - 28) // 2,) * 4)
     return Images(name, images.to(device), found.targets.to(device))
 
 
-def fetch_torchvision(name: str, dataset: Any, root: Path) -> None:
-    """Let torchvision download all four files and check their MD5 in a temporary folder; then move the finished ones.
-
-    Each moves in one step, so what lies in `root` is whole at every moment.
-    Raises: DataError for whatever goes wrong, with nothing left behind.
-    """
+def fetch_torchvision(name: str, dataset: Any, root: Path, split: str) -> Any:
+    """Let torchvision download all four files anew, and check their MD5. Raises: DataError for whatever goes wrong."""
+    raw = root / dataset.__name__ / "raw"
+    shutil.rmtree(raw, ignore_errors=True)  # torchvision takes what is there for whole
     patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS_WITHOUT_A_BYTE)  # torchvision would wait for ever
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=root) as temporary:
-            socket.setdefaulttimeout(SECONDS_WITHOUT_A_BYTE)  # torchvision would wait for ever
-            raw = Path(dataset(temporary, download=True).raw_folder)
-            kept = root / raw.relative_to(temporary)
-            kept.mkdir(parents=True, exist_ok=True)
-            for file in raw.glob("*-ubyte"):
-                os.replace(file, kept / file.name)
+        return dataset(root, train=split == "train", download=True)
     except Exception as error:  # network, checksum, a server's page instead of a file, a full disk
         raise DataError(
             f"{name} could not be downloaded to {root}: {error}\n"
-            f'Try again: load("{name}", download=True), or put the files into {root / dataset.__name__ / "raw"} '
-            'yourself; load("digits") needs no download'
+            f'Try again: load("{name}", download=True), or put the files into {raw} yourself; load("digits") needs no '
+            "download"
         ) from error
     finally:
         socket.setdefaulttimeout(patience)
@@ -212,18 +201,35 @@ def fetch_archive(url: str, folder: Path, parts: Parts) -> None:
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as temporary:
         try:
             unpack(archive, Path(temporary))
-            missing = shortfall(Path(temporary, folder.name), parts)
-            if missing:
-                raise DataError(f"{archive.name} from {url} is not the set: {missing.removeprefix(f'{temporary}/')}")
-        except OSError as error:  # above all a full disk
-            raise DataError(f"{archive} cannot be unpacked into {folder.parent} ({error}); it is kept") from error
-        except DataError:
+        except Exception as error:  # the bytes may lead into any
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise DataError(f"{archive} cannot be unpacked into {folder.parent} ({error}); it is kept") from error
             archive.unlink()
-            raise
+            what = str(error) or type(error).__name__
+            raise DataError(f"{archive} is damaged or refused ({what}). Get it again") from error
+        if missing := shortfall(Path(temporary, folder.name), parts):
+            archive.unlink()
+            raise DataError(f"{archive.name} from {url} is not the set: {missing.removeprefix(f'{temporary}/')}")
         if folder.exists():  # an older, incomplete one
             os.replace(folder, Path(temporary, "older"))
         os.replace(Path(temporary, folder.name), folder)
     archive.unlink()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .tar.gz or a .zip into `folder`. The standard library lets no member leave it.
+
+    Raises: whatever the standard library raises for an archive that is damaged or that it refuses.
+    """
+    from tqdm import tqdm
+
+    progress = partial(tqdm, desc=f"unpacking {archive.name}", unit="file")
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(folder, progress(file.namelist()))
+    else:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, progress(tar), filter="data")
 
 
 # One large file -------------------------------------------------------------------------------------------------------
@@ -284,8 +290,8 @@ def version(response: HTTPResponse) -> str:
 
 
 def check_response(url: str, path: Path, response: HTTPResponse) -> None:
-    """Raises: DataError for a page instead of an archive, an unknown length, or where the disk has less free."""
-    kind, free = response.headers.get_content_type(), shutil.disk_usage(path.parent).free
+    """Raises: DataError for a page instead of an archive, or an unknown length."""
+    kind = response.headers.get_content_type()
     if kind.startswith("text/"):
         raise DataError(
             f"{url} is not an archive: the server sent {kind}, perhaps a page that says why. "
@@ -293,37 +299,3 @@ def check_response(url: str, path: Path, response: HTTPResponse) -> None:
         )
     if response.length is None:
         raise DataError(f"{url}: the server does not say how long the file is")
-    if response.length > free:
-        needed = f"{path.name} needs {response.length:,} bytes"
-        raise DataError(f"{needed}, but {path.parent} has {free:,} free. Nothing was written")
-
-
-DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
-    FileExistsError, IsADirectoryError, NotADirectoryError,  # two members are in each other's way
-)  # fmt: skip
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .tar.gz or a .zip into `folder`. The standard library lets no member leave it.
-
-    Raises: DataError for an archive that is damaged, or refused by the standard library; OSError, as for a full disk.
-    """
-    from tqdm import tqdm
-
-    if not hasattr(tarfile, "data_filter"):  # its check of each member
-        raise DataError("Unpacking needs Python 3.11.4 or newer")
-    progress = partial(tqdm, desc=f"unpacking {archive.name}", unit="file")
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as file:
-                for name in progress(file.namelist()):
-                    file.extract(name, folder)
-            return
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in progress(tar):
-                tar.extract(member, folder, filter="data")
-            while stream.read(2**20):  # to the very end, where gzip checks its CRC; tarfile stops before
-                pass
-    except DAMAGED as error:
-        raise DataError(f"{archive} is damaged or refused ({error or type(error).__name__}). Get it again") from error

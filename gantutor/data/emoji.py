@@ -13,21 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.data.common import (
-    Arrays,
-    channels_first,
-    check_choice,
-    check_positive,
-    embedded_file,
-    read_embedded,
-    usable_device,
-)
-from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels, with_held_out
-from gantutor.data.sheets import from_sheet
+from gantutor.data.common import Arrays, check_positive, embedded_file, read_embedded
+from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels
+from gantutor.data.sheets import SIDE, as_images, decode_sheets, split_pairs
 
-EMOJI_SIDE = 64
-EMOJI_SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
-STYLES = ("flat", "shaded", "sketch")
 EMOJI_SHA256 = "9adfde1d19f5b3b75c2b154b0a17052e5204a3f8715d35f091abc394602075c8"  # of the decoded arrays
 
 
@@ -35,7 +24,7 @@ def emoji_pairs(
     style: str,
     device: str | torch.device = "cpu",
     split: str = "train",
-    size: int = EMOJI_SIDE,
+    size: int = SIDE,
     number: int | None = None,
     flip: bool = True,
     jitter: bool = False,
@@ -52,28 +41,25 @@ def emoji_pairs(
 
     Raises: ValueError for another split, size or a number below 1; DataError for a missing or damaged file.
     """
-    check_choice("split", split, EMOJI_SPLITS)
-    check_choice("size", size, (EMOJI_SIDE,))
-    check_positive("number", number)
-    device = usable_device(device)
-    arrays = read_embedded(embedded_file("emoji.npz"), EMOJI_SHA256, decode_sheets)
 
-    def part(split: str, number: int | None, **options: Any) -> Pairs:
-        chosen = arrays["split"] == EMOJI_SPLITS.index(split)
-        sides = (arrays["flat" if style == "palette" else style], arrays["shaded"])
-        A, B = (channels_first(torch.from_numpy(images[chosen][:number])).to(device) for images in sides)
-        if style == "palette":
-            labels = nearest_colours(A)
-            A = draw_labels(labels, EMOJI_COLOURS)
-            options |= {"labels": labels, "classes": EMOJI_COLOURS, "label_map": "A"}
-        return Pairs(f"emoji_{style}", A, B, **options)
+    def fields(arrays: Arrays) -> dict[str, Any]:
+        A, B = (as_images(arrays[name]) for name in ("flat" if style == "palette" else style, "shaded"))
+        if style != "palette":
+            return {"A": A, "B": B}
+        labels = nearest_colours(A)
+        A = draw_labels(labels, EMOJI_COLOURS)
+        return {"A": A, "B": B, "labels": labels, "classes": EMOJI_COLOURS, "label_map": "A"}
 
-    return with_held_out(part, split, number, ("test", None), flip, jitter)
+    return split_pairs(f"emoji_{style}", read_emoji, fields, device, split, size, number, flip, jitter)
+
+
+def read_emoji() -> Arrays:
+    return read_embedded(embedded_file("emoji.npz"), EMOJI_SHA256, decode_sheets)
 
 
 def emoji_unpaired(
     device: str | torch.device = "cpu",
-    size: int = EMOJI_SIDE,
+    size: int = SIDE,
     number: int | None = None,
     flip: bool = True,
     jitter: bool = False,
@@ -89,14 +75,6 @@ def emoji_unpaired(
     half = len(pairs) // 2
     A, B, tests = pairs.A[:half][:number], pairs.B[half:][:number], pairs.held_out
     return Unpaired("emoji", A, B, tests.A, tests.B, ("flat", "shaded"), has_truth=True, flip=flip, jitter=jitter)
-
-
-def decode_sheets(arrays: Arrays) -> Arrays:
-    """The sheets as images, uint8 (N, 64, 64, 3); the other arrays as they are."""
-    for style in STYLES:
-        tiles = from_sheet(arrays[style].tobytes(), EMOJI_SIDE)
-        arrays[style] = tiles.reshape(-1, *tiles.shape[2:])[: len(arrays["codes"])].copy()
-    return arrays
 
 
 # The commonest colours of the training emoji that an eye tells apart, the commonest first: data/build_emoji.py finds

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantutor.data.common import DataError, check_choice, check_draw, check_positive, usable_cpus, usable_device
+from gantutor.data.common import DataError, check_choice, check_draw, check_positive, usable_device
 from gantutor.data.images import Images, to_float
 from gantutor.data.pairs import Pairs, Unpaired
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-WORKERS = min(4, usable_cpus())
+WORKERS = min(4, os.cpu_count() or 1)
 KILLED = "The workers that read images were killed twice, maybe because memory ran out. Use fewer workers"
 
 

@@ -9,7 +9,6 @@ import bisect
 import contextlib
 import dataclasses
 import statistics
-import sys
 import time
 import weakref
 from collections import Counter, defaultdict
@@ -28,8 +27,8 @@ from torch.utils.flop_counter import flop_registry
 
 from gantutor.ledger.reach import Reach, Snapshot, storage_of, undone
 from gantutor.ledger.records import Shown, count
+from gantutor.ledger.source import Leave, calls_told_to
 
-Leave = Callable[[Any, bool], None]
 BACKWARD, GRAD = torch.autograd.backward.__code__, torch.autograd.grad.__code__
 NOBODY = 0  # the call that is none: what runs in no network's forward
 
@@ -193,33 +192,6 @@ class Counting(Operations):
                 self._starts.append(self._last)
                 self._owners.append(call)
             self._last = now
-
-
-@contextlib.contextmanager
-def calls_told_to(enter: Callable[[FrameType], Leave | None]) -> Iterator[None]:
-    """Tell of every function that is called inside; another tracer (a debugger's) comes back afterwards."""
-    tracer = sys.gettrace()
-    sys.settrace(lambda frame, event, arg: until_return(frame, enter(frame)))
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
-
-
-def until_return(frame: FrameType, leave: Leave | None) -> Any:
-    """A tracer of one call, which tells `leave` how it ended; None where nobody wants to know."""
-    if leave is None:
-        return None
-    frame.f_trace_lines = raised = False
-
-    def on_event(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal raised
-        raised = raised or event == "exception"
-        if event == "return":
-            leave(arg, raised and arg is None)
-        return on_event
-
-    return on_event
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,5 @@
-"""The graphs behind the named tensors: what they saved for backward, where each came from, and would backward run?
+"""Graphs and gradients: what the graphs behind the named tensors saved for backward, where each tensor came from, and
+would backward run? And who put what into each parameter's gradient.
 
 Autograd itself is asked: a node's `_saved_*` attributes raise, with backward's own words, where backward would raise.
 Nothing is installed in the graph. (`saved_tensors_hooks` would see every saved tensor, too, but switches off the check
@@ -6,34 +7,26 @@ for changes in place.) What was learnt about a node is written into its `metadat
 Nodes are numbered in the order in which they are made, so that a number says in which line that was.
 """
 
+import bisect
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.nn.utils import get_total_norm
 
-from gantutor.ledger.reach import Player, storage_of
-from gantutor.ledger.records import ALIVE, FREED, NO_GRAPH, STALE, Link, Place, TensorState
+from gantutor.ledger.reach import Reach, storage_of
+from gantutor.ledger.records import ALIVE, FREED, NO_GRAPH, STALE, Contribution, Link, Place, TensorState
 
 NOTE = "gantutor.ledger"
 BEFORE = -1  # the moment of all that happened before the step
-SAME_VALUES = (
-    "Mul",
-    "Div",
-    "Neg",
-    "View",
-    "Squeeze",
-    "Unsqueeze",
-    "Reshape",
-    "ToCopy",
-    "Sub",
-    "Rsub",
-    "Expand",
-    "TBackward",
-)
+SAME_VALUES = re.compile("Mul|Div|Neg|View|Squeeze|Unsqueeze|Reshape|ToCopy|Sub|Rsub|Expand|TBackward").match
 ON_LOGITS = ("SoftplusBackward0", "LogSigmoidBackward0", "BinaryCrossEntropyWithLogitsBackward0")
+SCALES = ("mul_", "div_", "_foreach_mul_", "_foreach_div_", "_amp_foreach_non_finite_check_and_unscale_")
 
 
 # One node -------------------------------------------------------------------------------------------------------------
@@ -65,7 +58,6 @@ class Note:
     state: str = ALIVE
     changed: int | None = None
     culprit: str = ""
-    storage: int = 0  # of the culprit
     blame: str = ""  # the node's own name for it
     by: Place | None = None  # the backward that freed it, if it is known
 
@@ -106,65 +98,16 @@ def saved(node: Node) -> tuple[dict[str, Tensor], str, str]:
     return found, state, blame
 
 
-def look(
-    nodes: Iterable[Node],
-    names: Mapping[int, str],
-    moment: int,
-    made: Callable[[Node], int],
-    by: Place | None = None,
-) -> dict[Node, Note]:
-    """Note what nodes keep, and whether it was freed or changed by now.
-
-    `names` are tensors' names by storage; `made` is the moment in which a node was made; `by` is what has just run.
-    """
-    notes = {}
-    for node in nodes:
-        found, state, blame = saved(node)
-        note = memory(node).get(NOTE)
-        fresh = note is None
-        if note is None:
-            note = memory(node)[NOTE] = Note(made(node))
-        for attribute, tensor in found.items():
-            before = note.kept.get(attribute)
-            name = names.get(storage_of(tensor)) or (before.name if before else "")
-            note.kept[attribute] = SavedTensor(
-                storage_of(tensor), tensor.untyped_storage().nbytes() if tensor.dim() else 0, name
-            )
-            note.names |= {name} - {""}
-        if state != note.state:
-            # One that nobody saw alive was made and spoilt by this line, or spoilt before the step, or who knows when.
-            unseen = note.made if note.made in (BEFORE, moment) else None
-            note.state, note.changed = state, unseen if fresh else moment
-            note.blame = blame.removeprefix("_saved_")
-            if state == STALE and blame in note.kept:
-                note.culprit, note.storage = note.kept[blame].name, note.kept[blame].storage
-        if state == FREED:
-            note.kept, note.by = {}, note.by or by
-        notes[node] = note
-    return notes
-
-
-def saved_bytes(notes: Iterable[Note], not_counted: set[int]) -> int:
-    """The bytes that nodes keep for backward: every storage once, without those in `not_counted`."""
-    kept = {kept.storage: kept.size for note in notes for kept in note.kept.values() if kept.size}
-    return sum(size for storage, size in kept.items() if storage not in not_counted)
-
-
-def execution_order(nodes: Iterable[Node]) -> list[Node]:
-    """`nodes` in the order of a backward through them: the one made last comes first. It decides what raises."""
-    return sorted(nodes, key=lambda node: -node._sequence_nr())
-
-
-def memory(node: Node) -> dict[str, Any]:
-    """A dict that lives as long as the node; autograd's own use of it is anomaly mode's."""
-    metadata: Any = node.metadata
-    return metadata
-
-
 def leaf(node: Node | None) -> Tensor | None:
     """The leaf into which a node at a graph's end adds the gradient."""
     variable: Tensor | None = getattr(node, "variable", None)
     return variable
+
+
+def networks_behind(nodes: Iterable[Node], reach: Reach) -> tuple[str, ...]:
+    """The networks to whose parameters these nodes lead."""
+    found = {reach.owner.get(id(leaf(node))) for node in nodes}
+    return tuple(network for network in reach.players if network in found)
 
 
 def on_the_way(nodes: list[Node], inputs: Iterable[Tensor]) -> set[Node]:
@@ -193,20 +136,59 @@ def has_double_sigmoid(nodes: Iterable[Node]) -> bool:
             inner = next((following for following, _ in inner.next_functions if following is not None), None)
             if inner is not None and inner.name() == "SigmoidBackward0":
                 return True
-            if inner is not None and not inner.name().startswith(SAME_VALUES):
+            if inner is not None and not SAME_VALUES(inner.name()):
                 inner = None
     return False
+
+
+# Moments --------------------------------------------------------------------------------------------------------------
+
+
+class Moments:
+    """When something happened: the number of lines that had run. A loop repeats the numbers of lines, not these."""
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []  # moment -> the line that ran in it
+        self.first_nodes: list[int] = []  # moment -> the number of the first node that could be made in it
+
+    @property
+    def now(self) -> int:
+        return len(self.lines) - 1
+
+    def line(self, moment: int) -> int:
+        """The number of the line that ran; 0 before the step."""
+        return 0 if moment == BEFORE else self.lines[moment]
+
+    def begin(self, line: int) -> None:
+        self.lines.append(line)
+        self.first_nodes.append(torch._C._autograd._get_sequence_nr())
+
+    def of(self, node: Node) -> int:
+        """When a node was made; BEFORE if that was before the step."""
+        return bisect.bisect(self.first_nodes, node._sequence_nr()) - 1
 
 
 # The named tensors at one moment --------------------------------------------------------------------------------------
 
 
 class Value(NamedTuple):
-    """What a network has made, and of what, without graphs; kept, so that their memory goes to no other tensor."""
+    """What a network or, with the name "", `torch.cat` has made, and of what.
+
+    It is without graphs, and kept, so that its memory goes to no other tensor.
+    """
 
     network: str
     inputs: tuple[Tensor, ...]
     output: Tensor
+
+
+def storages(tensors: Iterable[Tensor], values: Mapping[int, Value]) -> Iterator[int]:
+    """The storages of tensors and of those that were joined to make them."""
+    for tensor in tensors:
+        yield storage_of(tensor)
+        value = values.get(storage_of(tensor))
+        if value is not None and not value.network:
+            yield from storages(value.inputs, values)
 
 
 def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[tuple[str, Tensor]]:
@@ -217,146 +199,147 @@ def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[
     for name, value in items:
         if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             yield name, value
-        elif depth and isinstance(value, Mapping):
-            yield from named_tensors(
-                ((f"{name}[{key!r}]", inner) for key, inner in list(value.items())[-40:]), depth - 1
-            )
-        elif depth and isinstance(value, list | tuple):
-            first = max(0, len(value) - 40)
-            yield from named_tensors(((f"{name}[{i}]", value[i]) for i in range(first, len(value))), depth - 1)
+        elif depth and isinstance(value, Mapping | list | tuple):
+            inside = list(value.items() if isinstance(value, Mapping) else enumerate(value))[-40:]
+            yield from named_tensors(((f"{name}[{key!r}]", inner) for key, inner in inside), depth - 1)
 
 
 class Scene:
-    """Everything that has a name at a moment. Making one notes in the graphs what has happened to them since the last.
+    """Everything that has a name now. Making one notes in the graphs what has happened to them since the last.
 
-    `roots` are tensors without a name whose graphs are looked at, too; `values` are those that networks have made,
-    by storage; `made` says in which moment a node was made. Moments are counted by the caller.
+    `values` are those that networks have made, by storage; `roots` are tensors without a name whose graphs are looked
+    at, too.
     """
 
     def __init__(
         self,
-        players: Mapping[str, Player],
+        reach: Reach,
         tensors: dict[str, Tensor],
-        moment: int,
-        made: Callable[[Node], int],
+        moments: Moments,
+        values: Mapping[int, Value],
         roots: Iterable[Tensor] = (),
-        values: Mapping[int, Value] | None = None,
     ) -> None:
-        self.players, self.tensors, self.values = players, tensors, values or {}
-        self.owner: dict[int, str] = {}  # by the id of a parameter; of a shared one, the first network that has it
-        self.parameters: dict[int, str] = {}  # by storage
-        others = {storage_of(tensor): name for name, tensor in reversed(tensors.items())}
+        self.reach, self.tensors, self.moments, self.values = reach, tensors, moments, values
+        self.places = {storage_of(tensor): name for name, tensor in reversed(tensors.items())}
+        self.names = dict(self.places)  # with those of parameters and buffers, by storage
         self.network_of: dict[str, str] = {}  # by the whole name of a parameter or a buffer
-        for network, player in players.items():
-            for inner, parameter in player.parameters.items():
-                self.owner.setdefault(id(parameter), network)
-                self.parameters.setdefault(storage_of(parameter), full_name(network, inner))
-                self.network_of[full_name(network, inner)] = self.owner[id(parameter)]
-            for inner, buffer in player.buffers.items():
-                others[storage_of(buffer)] = full_name(network, inner)
-                self.network_of[full_name(network, inner)] = network
-        self.names = others | self.parameters
+        for network, player in reversed(reach.players.items()):
+            for inner, tensor in (player.buffers | player.parameters).items():
+                self.names[storage_of(tensor)] = full_name(network, inner)
+                self.network_of[full_name(network, inner)] = reach.owner.get(id(tensor), network)
         self.graphs = {name: reachable([tensor.grad_fn]) for name, tensor in tensors.items()}
-        nodes = {node for graph in self.graphs.values() for node in graph}
-        nodes |= set(reachable(root.grad_fn for root in roots))
-        self.moment, self.made = moment, made
-        self.notes = look(nodes, self.names, moment, made)
-        self._nodes: dict[tuple[Node | int, int], str] = {}  # which tensor a place in a graph is
+        self.nodes = {node for graph in self.graphs.values() for node in graph}
+        self.notes = self.look(self.nodes.union(reachable(root.grad_fn for root in roots)))
+        self._tensor_at: dict[tuple[Node | int, int], str] = {}  # which tensor a place in a graph is
         for key, tensor in tensors.items():
-            if tensor.grad_fn is not None:
-                self._nodes.setdefault((tensor.grad_fn, tensor.output_nr), key)
-            elif tensor.requires_grad:
-                self._nodes.setdefault((id(tensor), 0), key)
+            if tensor.requires_grad:
+                self._tensor_at.setdefault((tensor.grad_fn or id(tensor), tensor.output_nr), key)
+
+    def look(self, nodes: Iterable[Node], by: Place | None = None) -> dict[Node, Note]:
+        """Note what nodes keep, and whether it was freed or changed by now; `by` is the backward that has just run."""
+        notes = {}
+        for node in nodes:
+            metadata: Any = node.metadata  # a dict that lives as long as the node; autograd's use of it is anomaly mode
+            fresh = NOTE not in metadata
+            note = notes[node] = metadata.setdefault(NOTE, Note(self.moments.of(node)))
+            found, state, blame = saved(node)
+            for attribute, tensor in found.items():
+                before = note.kept.get(attribute)
+                name = self.names.get(storage_of(tensor)) or (before.name if before else "")
+                size = tensor.untyped_storage().nbytes() if tensor.dim() else 0
+                note.kept[attribute] = SavedTensor(storage_of(tensor), size, name)
+                note.names |= {name} - {""}
+            if state != note.state:
+                # One that nobody saw alive was made and spoilt by this line, or spoilt before the step, or who knows.
+                unseen = note.made if note.made in (BEFORE, self.moments.now) else None
+                note.state, note.changed = state, unseen if fresh else self.moments.now
+                note.blame = blame.removeprefix("_saved_")
+                note.culprit = note.kept[blame].name if state == STALE and blame in note.kept else ""
+            if state == FREED:
+                note.kept, note.by = {}, note.by or by
+        return notes
 
     def saved_bytes(self) -> int:
-        """What the graphs of the named tensors keep for backward, parameters not counted."""
-        nodes = {node for graph in self.graphs.values() for node in graph}
-        return saved_bytes((self.notes[node] for node in nodes), set(self.parameters))
-
-    def look_again(self, nodes: Iterable[Node], by: Place) -> None:
-        """See what a backward through these nodes has freed."""
-        look(nodes, self.names, self.moment, self.made, by)
-
-    @staticmethod
-    def behind(players: Mapping[str, Player], tensor: Tensor) -> tuple[str, ...]:
-        """The networks to whose parameters a tensor's graph leads."""
-        leaves = {id(leaf(node)) for node in reachable([tensor.grad_fn])}
-        return tuple(n for n, player in players.items() if any(id(p) in leaves for p in player.parameters.values()))
+        """What the graphs of the named tensors keep for backward, each storage once, parameters not counted."""
+        sizes = {kept.storage: kept.size for node in self.nodes for kept in self.notes[node].kept.values() if kept.size}
+        for player in self.reach.players.values():
+            for parameter in player.parameters.values():
+                sizes.pop(storage_of(parameter), None)
+        return sum(sizes.values())
 
     def failing(self, roots: Iterable[Node | None], inputs: Iterable[Tensor] | None = None) -> Node | None:
         """The node at which `backward` from `roots` would raise. `inputs` are backward's."""
         nodes = reachable(roots)
-        broken = [node for node in nodes if self.notes[node].state != ALIVE]
+        broken = {node for node in nodes if self.notes[node].state != ALIVE}
         if broken and inputs is not None:
-            needed = on_the_way(nodes, inputs)
-            broken = [node for node in broken if node in needed]
-        return next(iter(execution_order(broken)), None)
+            broken &= on_the_way(nodes, inputs)
+        return max(broken, key=lambda node: node._sequence_nr(), default=None)  # the one made last comes first
 
     def graph_of(self, node: Node) -> str:
         """The named tensor that `node` helped to make: the one with the smallest graph that holds it."""
         sizes = {name: len(graph) for name, graph in self.graphs.items() if node in graph}
         return min(sizes, key=lambda name: sizes[name], default="")
 
-    def reaches(self, nodes: Iterable[Node]) -> tuple[str, ...]:
-        """The networks to whose parameters these nodes lead."""
-        found = {self.owner.get(id(leaf(node))) for node in nodes}
-        return tuple(network for network in self.players if network in found)
-
-    def passes(self, nodes: Iterable[Node]) -> tuple[str, ...]:
+    def passes(self, nodes: list[Node]) -> tuple[str, ...]:
         """The networks that these nodes belong to or lead to: those whose parameters they keep, frozen ones, too."""
-        nodes = list(nodes)
-        kept = {
-            name for node in nodes if node in self.notes for name in self.notes[node].names if name not in self.tensors
-        }
-        found = {self.network_of[name] for name in kept if name in self.network_of} | set(self.reaches(nodes))
-        return tuple(network for network in self.players if network in found)
+        kept = {name for node in nodes if node in self.notes for name in self.notes[node].names}
+        found = {self.network_of[name] for name in kept - set(self.tensors) if name in self.network_of}
+        found.update(networks_behind(nodes, self.reach))
+        return tuple(network for network in self.reach.players if network in found)
 
     def name_of(self, tensor: Tensor) -> str:
         """A tensor's name; that of the one it was made from where nothing but its scale is different; or ""."""
         name = next((name for name, other in self.tensors.items() if other is tensor), "")
-        name = name or (self.names[storage_of(tensor)] if id(tensor) in self.owner else "")
+        name = name or (self.names[storage_of(tensor)] if id(tensor) in self.reach.owner else "")
         if name or tensor.grad_fn is None:
             return name
         segment, sources = self._walk(tensor)
-        scaled = all(node.name().startswith(SAME_VALUES) for node in segment)
+        scaled = all(SAME_VALUES(node.name()) for node in segment)
         return sources[0] if scaled and len(sources) == 1 else ""
 
-    def state(self, name: str, numbers: Mapping[int, int]) -> TensorState:
-        """A tensor's record. `numbers` are the numbers of the lines by moment."""
+    def state(self, name: str) -> TensorState:
+        """A tensor's record."""
         tensor, graph = self.tensors[name], self.graphs[name]
         gradient = tensor.grad if tensor.is_leaf else None
-        norm = None if gradient is None else gradient.norm().item()
         single = tensor.dim() == 0 and not tensor.is_complex() and tensor.device.type != "meta"
         node = self.failing([tensor.grad_fn])
         note = self.notes[node] if node is not None else None
-        line = None if note is None or note.changed is None else numbers.get(note.changed, 0)
         return TensorState(
             shape=tuple(tensor.shape),
             state=note.state if note is not None else ALIVE if graph else NO_GRAPH,
-            reaches=self.reaches(graph),
+            reaches=networks_behind(graph, self.reach),
             culprit=note.culprit or self.graph_of(node) if note is not None and node is not None else "",
-            culprit_line=line,
-            gradient_norm=norm,
+            culprit_line=None if note is None or note.changed is None else self.moments.line(note.changed),
+            gradient_norm=None if gradient is None else gradient.norm().item(),
             link=self.link(name),
             value=tensor.item() if single else None,
+            requires_grad=tensor.requires_grad,
+            version=-1 if tensor.is_inference() else tensor._version,
+            shares=tuple(n for n, t in self.tensors.items() if n != name and storage_of(t) == storage_of(tensor)),
         )
 
     def link(self, name: str) -> Link | None:
         """How a tensor was made; None for what comes from outside the step."""
         tensor = self.tensors[name]
-        places = {storage_of(other): key for key, other in reversed(self.tensors.items())}
-        if tensor.grad_fn is None:
-            source, value = places[storage_of(tensor)], self.values.get(storage_of(tensor))
-            if source != name:
-                return Link((), (), (source,), NO_GRAPH)
-            if value is None:
-                return None
-            inputs = [places[storage_of(each)] for each in value.inputs if storage_of(each) in places]
-            return Link((value.network,), (), tuple(dict.fromkeys(inputs)), NO_GRAPH)
+        if tensor.grad_fn is not None:
+            return self.link_of(tensor, name)
+        source, value = self.places[storage_of(tensor)], self.values.get(storage_of(tensor))
+        if source != name:
+            return Link((), (), (source,), NO_GRAPH)
+        if value is None:
+            return None
+        inputs = dict.fromkeys(self.places[each] for each in storages(value.inputs, self.values) if each in self.places)
+        return Link((value.network,) if value.network else (), (), tuple(inputs), NO_GRAPH)
+
+    def link_of(self, tensor: Tensor, name: str = "") -> Link:
+        """How a tensor with a graph was made, also one without a name."""
         segment, sources = self._walk(tensor, name)
+        value = self.values.get(storage_of(tensor))
+        given = set(storages(value.inputs, self.values)) if value is not None else set()
         read = {text for node in segment for text in self.notes[node].names}
         reached = {storage_of(self.tensors[source]) for source in sources} | {storage_of(tensor)}
-        cut = [key for key in self.tensors if key in read and storage_of(self.tensors[key]) not in reached]
+        places = {key: storage_of(other) for key, other in self.tensors.items()}
+        cut = [key for key, at in places.items() if at not in reached and (key in read or at in given)]
         states = [self.notes[node].state for node in segment if self.notes[node].state != ALIVE]
         return Link(self.passes(segment), sources, tuple(cut), states[0] if states else ALIVE)
 
@@ -369,7 +352,7 @@ class Scene:
             for node, output in stack.pop().next_functions:
                 if node is None:
                     continue
-                source = self._nodes.get((node, output)) or self._nodes.get((id(leaf(node)), 0))
+                source = self._tensor_at.get((node, output)) or self._tensor_at.get((id(leaf(node)), 0))
                 if source is not None:
                     sources[source] = None
                 elif node not in segment:
@@ -381,3 +364,115 @@ class Scene:
 def full_name(network: str, inner: str) -> str:
     """`D.4.weight` for `4.weight`; the network's name for a parameter that stands alone."""
     return f"{network}.{inner}" if inner else network
+
+
+# Who put what into a gradient -----------------------------------------------------------------------------------------
+
+
+class GradientSlot:
+    """A parameter's gradient, and the shares that add up to it since it was last cleared.
+
+    A share is the vector that one sender has added, as it arrived, so that shares which cancel are seen, too; None is
+    all of the gradient, which is not kept twice. `sender()` is the number of the backward that runs now, or a new one
+    for the line that runs now; 0 is what was there before the step.
+    """
+
+    def __init__(self, parameter: Tensor, sender: Callable[[], int]) -> None:
+        self.parameter, self.sender, self.seen = parameter, sender, parameter.grad
+        self.shares: dict[int, Tensor | None] = {} if self.seen is None or not self.seen.any() else {0: None}
+        self.arriving = False  # a backward is adding to it
+        self.before: Tensor | None = None  # what it was before a write that is no backward's
+        self.changes = 0
+        self.node = accumulator(parameter)  # kept, or autograd would make a new one
+        self.hook = self.node.register_prehook(self._arrives)
+
+    def look(self) -> "GradientSlot":
+        """See whether the gradient was cleared, set, or written to, since it was last looked at."""
+        gradient = self.parameter.grad
+        if not self.arriving and gradient is self.seen and self.before is None:
+            return self
+        if gradient is None:
+            self.shares = {}
+        elif not self.arriving and gradient is not self.seen:
+            self.shares = {self.sender(): None}
+        elif not self.arriving and self.before is not None and (change := gradient.detach() - self.before).any():
+            earlier = self.shares.get(self.sender())
+            self.shares[self.sender()] = change if earlier is None else earlier + change
+        self.seen, self.before, self.arriving = gradient, None, False
+        self.changes += 1
+        return self
+
+    def written(self, tensor: Tensor, operation: str, arguments: dict[str, Any]) -> None:
+        """An operation outside of any backward is about to write to a tensor in the gradient's memory."""
+        gradient = self.look().parameter.grad
+        if gradient is None or storage_of(gradient) != storage_of(tensor):
+            return
+        self.changes += 1
+        whole = (tensor.data_ptr(), tensor.numel()) == (gradient.data_ptr(), gradient.numel())
+        factor = factor_of(operation, arguments) if whole else None
+        if factor == 0:
+            self.shares = {}
+        elif factor is not None:
+            self.shares = {n: vector if vector is None else vector * factor for n, vector in self.shares.items()}
+        elif self.before is None:
+            self.before = gradient.detach().clone()
+            self._part()
+
+    def vector(self, share: Tensor | None) -> Tensor:
+        """A share as a vector."""
+        if share is not None:
+            return share
+        assert self.parameter.grad is not None
+        return self.parameter.grad.detach()
+
+    def _arrives(self, gradients: tuple[Tensor, ...]) -> None:
+        """A backward is about to add to the gradient."""
+        shares, self.arriving = self.look().shares, gradients[0] is not None
+        if self.arriving and (self.parameter.grad is None or not shares):
+            self.shares = {self.sender(): None}
+        elif self.arriving:
+            self._part()
+            self.shares[self.sender()] = gradients[0].detach().clone()
+
+    def _part(self) -> None:
+        """Keep the share that is all of the gradient apart, since the gradient is about to become something else."""
+        self.shares = {n: self.vector(None).clone() if share is None else share for n, share in self.shares.items()}
+
+
+def accumulator(parameter: Tensor) -> Node:
+    """The node at the end of every graph that adds to a parameter's gradient."""
+    needed = parameter.requires_grad
+    parameter.requires_grad_(True)
+    node = get_gradient_edge(parameter).node
+    parameter.requires_grad_(needed)
+    return node
+
+
+def factor_of(operation: str, arguments: dict[str, Any]) -> float | None:
+    """What an operation multiplies all of a tensor with: a number, 0 where it clears it, None for any other change."""
+    if operation in ("zero_", "_foreach_zero_") or (operation == "fill_" and arguments.get("value") == 0):
+        return 0.0
+    other = [arguments[name] for name in ("other", "scalar", "tensor", "inv_scale") if name in arguments]
+    if operation not in SCALES or not other or not (isinstance(other[0], int | float) or other[0].numel() == 1):
+        return None
+    return 1 / float(other[0]) if "div" in operation else float(other[0])
+
+
+def arrived(slots: Iterable[GradientSlot], number: int) -> float | None:
+    """The norm of what a sender has added to gradients; None where nothing arrived."""
+    vectors = [slot.vector(slot.shares[number]) for slot in slots if number in slot.look().shares]
+    return get_total_norm(vectors).item() if vectors else None
+
+
+def contributions(slots: list[GradientSlot], senders: list[tuple[int, str]]) -> tuple[tuple[Contribution, ...], float]:
+    """The shares over all parameters, in the order in which they came; and the norm of the gradient."""
+    gradients = [slot.parameter.grad for slot in slots if slot.parameter.grad is not None]
+    norm = get_total_norm(gradients).item()
+    found = []
+    for number in sorted({number for slot in slots for number in slot.look().shares}):
+        pairs = [(slot.vector(slot.shares[number]), slot.vector(None)) for slot in slots if number in slot.shares]
+        product = sum(torch.sum(share * gradient).item() for share, gradient in pairs)
+        line, loss = senders[number]
+        size = get_total_norm([share for share, _ in pairs]).item()
+        found.append(Contribution(line, size, product / norm if norm else 0.0, loss))
+    return tuple(found), norm

@@ -62,6 +62,11 @@ class Player:
         return found
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether no parameter requires a gradient."""
+        return not any(p.requires_grad for p in self.parameters.values())
+
+    @property
     def buffers(self) -> dict[str, Tensor]:
         return {} if self.module is None else {bare_name(name): buffer for name, buffer in self.module.named_buffers()}
 
@@ -81,12 +86,17 @@ class Thing:
     parent: nn.Module | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Variables:
-    """Variables of a module that code names and may bind anew."""
+    """The variables of a module that code names, and may bind anew."""
 
     namespace: dict[str, Any]
-    names: Iterable[str]
+    code: types.CodeType
+
+    def now(self) -> dict[str, Any]:
+        """Those that there are."""
+        names = mentioned_names(self.code)
+        return {name: self.namespace[name] for name in names if name in self.namespace}
 
 
 class Reach:
@@ -98,45 +108,44 @@ class Reach:
     def __init__(self) -> None:
         self.players: dict[str, Player] = {}
         self.optimizers: dict[str, Optimizer] = {}
-        self.iterators: dict[str, Iterator[Any]] = {}
         self.owner: dict[int, str] = {}  # the player by the id of a parameter
         self.modules: dict[int, str] = {}  # the player by the id of a module
         self.things: dict[int, Thing] = {}  # by id; they are kept alive
-        self._alone: dict[str, Tensor] = {}  # parameters that are no module's
         self._selves: set[int] = set()
 
     @classmethod
     def of(cls, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Reach":
         """What a call `step(*args, **kwargs)` can reach."""
-        reach, (roots, model, selves) = cls(), roots_of(step, args, kwargs)
-        reach.extend(roots, model, selves)
+        reach = cls()
+        reach.extend(*roots_of(step, args, kwargs))
         return reach
 
     def extend(self, roots: Iterable[tuple[str, Any]], model: str = "", selves: Iterable[Any] = ()) -> None:
-        """Look at named objects and all that is behind them, nearest first.
+        """Look at named objects and all that is behind them, nearest first; and first of all at what code names.
 
         The attributes of the object named `model` keep their own names: `G`, not `gan.G`. `selves` are objects whose
         method the step is: a module among them is no network, but what holds the networks.
         """
         self._selves |= {id(each) for each in selves}
         queue = collections.deque((Thing(name, value, None), 0) for name, value in roots)
+        objects = [thing.value for thing, _ in queue]
         while queue and len(self.things) < OBJECTS:
             thing, depth = queue.popleft()
             name, value = thing.name, thing.value
-            own = str(type(value).__module__).startswith("gantutor.ledger.") and not isinstance(value, Variables)
-            if own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes or id(value) in self.things:
+            if is_closed(value):
                 continue
-            self.things[id(value)] = thing
+            known = self.things.setdefault(id(value), thing)
+            if known is not thing:
+                known.name = known.name or name
+                continue
             if isinstance(value, Optimizer):
                 self.optimizers[free(name, self.optimizers)] = value
-            elif isinstance(value, Iterator):
-                self.iterators[name] = value
-            elif isinstance(value, nn.Parameter) and name:
-                self._alone[name] = value
-            hidden = depth == 0 and name == model and not isinstance(value, Tensor | list | tuple | dict)
+            if depth == 0:
+                queue.extendleft((Thing(n, part, None), 0) for n, part in reversed([*named_by(thing, objects)]))
+            is_model = depth == 0 and name == model
             unnamed = not name or isinstance(value, Optimizer)
             for inner, part, parent in parts(value) if depth < DEPTH else ():
-                full = "" if unnamed else inner.lstrip(".") if hidden else name + inner
+                full = "" if unnamed else inner[1:] if is_model and inner[:1] == "." else name + inner
                 queue.append((Thing(full, part, parent), depth + (parent is None)))  # networks nest deeply
         self._settle()
 
@@ -169,7 +178,6 @@ class Reach:
             for thing in things:
                 if self._is_container(thing.value, held):
                     yield from networks(children.get(id(thing.value), []))
-                    self._alone |= {f"{thing.name}.{n}": p for n, p in thing.value.named_parameters(recurse=False)}
                 elif next(thing.value.parameters(), None) is not None:
                     yield thing.name, thing.value
 
@@ -178,9 +186,9 @@ class Reach:
         for name, module in tops:
             if id(module) not in wrapped:
                 self._add(name, module, {bare_name(inner): p for inner, p in module.named_parameters()})
-        for name, parameter in self._alone.items():
-            if id(parameter) not in self.owner:
-                self._add(name, None, {"": parameter})
+        for thing in self.things.values():
+            if isinstance(thing.value, nn.Parameter) and thing.name and id(thing.value) not in self.owner:
+                self._add(thing.name, None, {"": thing.value})
         for name, optimizer in self.optimizers.items():
             strangers = {str(i): p for i, p in enumerate(parameters_of(optimizer)) if id(p) not in self.owner}
             if strangers:
@@ -215,14 +223,35 @@ class Reach:
         return any(not a & b for a in shares for b in shares)
 
 
+def is_closed(value: Any) -> bool:
+    """Whether an object is not looked into: it has no parts that matter, or is the ledger's own."""
+    own = str(type(value).__module__).startswith("gantutor.ledger.") and not isinstance(value, Variables)
+    return own or isinstance(value, CLOSED) or type(value) in weakref.ProxyTypes
+
+
+def named_by(thing: Thing, objects: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """What the code of a function, or in a module, names: variables, and methods of `objects`; by their own names."""
+    value = inspect.unwrap(thing.value) if callable(thing.value) else thing.value
+    if isinstance(value, Variables):
+        yield from value.now().items()
+        yield from (("method", getattr(type(each), name, None)) for name in value.code.co_names for each in objects)
+    elif isinstance(value, types.MethodType):
+        yield "method", value.__func__
+    elif isinstance(value, types.FunctionType) and not (thing.name and is_library(value.__code__.co_filename)):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it has no value yet
+                yield name, cell.cell_contents
+        yield "", Variables(value.__globals__, value.__code__)
+
+
 def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
     """What is in an object: how code gets there (`.G`, `[0]`), the part, and the module if it is a module's child."""
     if isinstance(value, nn.Module):
-        keyed = isinstance(value, nn.ModuleList | nn.ModuleDict)
-        for key, child in value._modules.items():
-            index = f"[{key}]" if isinstance(value, nn.ModuleList) else f"[{key!r}]"
-            yield index if keyed else f".{key}", child, value
-        yield from ((f".{key}", part, None) for key, part in vars(value).items() if not is_internal(key))
+        way = "[{}]" if isinstance(value, nn.ModuleList | nn.ParameterList) else ".{}"
+        way = "[{!r}]" if isinstance(value, nn.ModuleDict | nn.ParameterDict) else way
+        yield from ((way.format(key), child, value) for key, child in value._modules.items())
+        others = {**value._parameters, **value._buffers, **vars(value)}
+        yield from (("" if is_internal(key) else way.format(key), part, None) for key, part in others.items())
     elif isinstance(value, dict):
         yield from ((f"[{key!r}]", part, None) for key, part in list(value.items())[:ITEMS])
     elif isinstance(value, list | tuple | set | frozenset | collections.deque):
@@ -231,9 +260,7 @@ def parts(value: Any) -> Iterator[tuple[str, Any, nn.Module | None]]:
         yield from (("", part, None) for part in (value.func, *value.args, *value.keywords.values()))
     elif isinstance(value, types.MethodType):
         yield "", value.__self__, None
-    elif isinstance(value, Tensor | Iterator | types.FunctionType) or not hasattr(value, "__dict__"):
-        return
-    else:
+    elif not isinstance(value, Tensor | Iterator | types.FunctionType | Variables) and hasattr(value, "__dict__"):
         yield from ((f".{key}", part, None) for key, part in vars(value).items())
 
 
@@ -290,34 +317,7 @@ def roots_of(
     model = next(itertools.islice(bound, len(selves), None), "")  # the first argument that is no self
     if model == "self":
         model, selves = "", [*selves, bound["self"]]
-    return [*bound.items(), *mentioned(function, (*selves, *bound.values()))], model, selves
-
-
-def mentioned(
-    function: types.FunctionType, objects: Iterable[Any], seen: set[types.CodeType] | None = None
-) -> Iterator[tuple[str, Any]]:
-    """The closure cells and globals that a function names, and those of the functions and methods that it names."""
-    seen = set() if seen is None else seen
-    if function.__code__ in seen or (is_library(function.__code__.co_filename) and seen):
-        return
-    seen.add(function.__code__)
-    named = mentioned_names(function.__code__)
-    yield from closure_variables(function)
-    yield "", Variables(function.__globals__, named)
-    yield from ((name, function.__globals__[name]) for name in named if name in function.__globals__)
-    found = [function.__globals__.get(name) for name in named] + [value for _, value in closure_variables(function)]
-    found += [getattr(type(each), name, None) for name in function.__code__.co_names for each in objects]
-    for other in found:
-        other = inspect.unwrap(other) if callable(other) else other
-        if isinstance(other, types.FunctionType):
-            yield from mentioned(other, objects, seen)
-
-
-def closure_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The variables of the functions around it that a function uses, as far as they have values."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):
-            yield name, cell.cell_contents
+    return [*bound.items(), ("", function)], model, selves
 
 
 # Putting back ---------------------------------------------------------------------------------------------------------
@@ -347,40 +347,29 @@ class Snapshot:
         self.held: dict[int, Held] = {}
         self.by_storage: dict[int, list[Held]] = {}
         self.containers: dict[int, tuple[Any, Any]] = {}
-        self.sources = random_sources()
-        self.positions: dict[str, Any] = {}
-        self.variables: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self.seen: set[int] = set()
-        self.bytes = 0
+        self.others = random_sources()  # what puts the rest back
+        self.iterators: dict[str, tuple[Iterator[Any], Any]] = {}  # with their positions
+        self.seen = self.bytes = 0
         self.folder = ""  # the files go with this object
         self.extend()
 
     def extend(self) -> None:
         """Look at what the reach has found since."""
-        for key, thing in self.reach.things.items():
-            if key in self.seen:
-                continue
-            self.seen.add(key)
+        for thing in itertools.islice(self.reach.things.values(), self.seen, None):
             value = thing.value
             if isinstance(value, Tensor):
                 self._hold(value)
             elif isinstance(value, Variables):
-                before = {name: value.namespace[name] for name in value.names if name in value.namespace}
-                self.variables.append((value.namespace, before))
-            elif isinstance(value, nn.Module):
-                for tensor in (*value._parameters.values(), *value._buffers.values()):
-                    if tensor is not None:
-                        self._hold(tensor)
-                for inner in (vars(value), *(part for part in vars(value).values() if isinstance(part, dict | set))):
-                    self._contain(inner)
+                self.others.append(functools.partial(value.namespace.update, value.now()))
             elif isinstance(value, list | dict | set | collections.deque):
                 self._contain(value)
             elif isinstance(value, torch.Generator | random.Random) or hasattr(value, "bit_generator"):
-                self.sources.append(random_state(value))
+                self.others.append(random_state(value))
             elif isinstance(value, Iterator):
-                self.positions.setdefault(thing.name, position(value))
-            elif hasattr(value, "__dict__") and not isinstance(value, types.FunctionType | types.MethodType):
+                self.iterators[thing.name] = value, position(value)
+            elif hasattr(value, "__dict__"):
                 self._contain(vars(value))
+        self.seen = len(self.reach.things)
 
     def keep(self, storage: int) -> None:
         """Copy what lies in a storage that is about to be written to."""
@@ -408,11 +397,9 @@ class Snapshot:
         torch._C._autograd._unsafe_set_version_counter(
             tuple(held.tensor for held in changed), tuple(held.version for held in changed)
         )
-        for namespace, variables in self.variables:
-            namespace |= {name: value for name, value in variables.items() if namespace.get(name) is not value}
-        for restore in self.sources:
-            restore()
-        moved = [name for name, iterator in self.reach.iterators.items() if position(iterator) != self.positions[name]]
+        for put_back_other in self.others:
+            put_back_other()
+        moved = [name for name, (iterator, before) in self.iterators.items() if position(iterator) != before]
         return [f"`{name}`, an iterator that the step has moved on" for name in moved if name]
 
     def _hold(self, tensor: Tensor) -> None:

@@ -63,6 +63,7 @@ class Call:
         layers: how many BatchNorm and Dropout layers it has.
         grad: whether autograd was on.
         frozen: whether none of its parameters requires a gradient.
+        inputs: the names of the tensors that it was given, also where they were detached or joined for it.
     """
 
     network: str
@@ -71,6 +72,7 @@ class Call:
     layers: int
     grad: bool
     frozen: bool
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Backward:
         mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
+        links: how those that have no name were made; None for the others.
         number: tells it from the others of the step, in their order; from 1 on.
     """
 
@@ -109,6 +112,7 @@ class Backward:
     mixed_moved: Place | None = None
     double_sigmoid: bool = False
     raised: bool = False
+    links: "tuple[Link | None, ...]" = ()
     number: int = 0
 
 
@@ -162,12 +166,11 @@ class Cut:
 class Write:
     """A change in place: of a named tensor, or of a network's parameter or buffer (`D.4.weight`).
 
-    `how` is the operation (`fill_`, `clamp_`), `optimizer` the optimizer that did it, "" for none.
+    `optimizer` is the one that did it, "" for none.
     """
 
     place: Place
     tensor: str
-    how: str
     optimizer: str
 
 
@@ -187,12 +190,14 @@ Event = Call | Backward | OptimizerStep | Cut | Write | Clear
 class Failure:
     """Why a backward raises: the part of the graph behind `graph_of`, made at `made`, is FREED or STALE.
 
-    `culprit` is the tensor that was changed, "" if it has no name; `by` is who freed or changed it, None where that was
-    before the step (`before_step`) or is unknown; `made` is None for a graph from before the step. `write` is the
-    change, if it is known; `inside` is the network that made that part of the graph, "" for none.
+    `place` is the backward; `culprit` is the tensor that was changed, "" if it has no name; `by` is who freed or
+    changed it, None where that was before the step (`before_step`) or is unknown; `made` is None for a graph from
+    before the step. `write` is the change, if it is known; `inside` is the network that made that part of the graph,
+    "" for none.
     """
 
     kind: str
+    place: Place
     graph_of: str
     made: Place | None
     culprit: str
@@ -200,6 +205,20 @@ class Failure:
     write: Write | None = None
     before_step: bool = False
     inside: str = ""
+
+    def __str__(self) -> str:
+        made = f"a graph made on line {self.made.line}" if self.made else "a graph from before the step"
+        graph = f"the graph of `{self.graph_of}`" if self.graph_of else made
+        by = "the same line" if self.by == self.place else f"line {self.by}"
+        if self.by is None:
+            by = "something before the step" if self.before_step else "something that has no line here"
+        start = f"Line {self.place} goes back through {graph}"
+        if self.kind == FREED:
+            return f"{start}, but {by} has gone through it before and freed what it had saved."
+        unnamed = f"a tensor inside `{self.inside}`" if self.inside else "a tensor inside"
+        tensor = f"`{self.culprit}`" if self.culprit else unnamed
+        when = f"on line {self.made.line}" if self.made else "before the step"
+        return f"{start}, which needs {tensor} as it was {when}, but {by} has changed it in place since."
 
 
 @dataclass(frozen=True)
@@ -324,7 +343,8 @@ class TensorState:
     changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step,
     None is unknown.
     `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
-    `value` is that of a single number.
+    `value` is that of a single number. `version` counts its changes in place, and `shares` are the names of the tensors
+    that lie in the same memory.
     """
 
     shape: tuple[int, ...]
@@ -335,6 +355,9 @@ class TensorState:
     gradient_norm: float | None = None
     link: Link | None = None
     value: float | None = None
+    requires_grad: bool = False
+    version: int = 0
+    shares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -366,7 +389,7 @@ class Line:
         return tuple(event for event in self.events if isinstance(event, kind))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Trace(Shown):
     """A step, statement by statement, in the order of execution.
 
@@ -386,9 +409,9 @@ class Trace(Shown):
     first_line: int
     docstring: range
     arguments: tuple[str, ...]
-    before: dict[str, NetworkState]
-    lines: tuple[Line, ...]
-    result: Any
+    before: dict[str, NetworkState] = field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
+    result: Any = None
     error: Exception | None = None
     diagnosis: str = ""
     failure: Failure | None = None
@@ -399,7 +422,6 @@ class Trace(Shown):
     stopped: str = ""
     kept: tuple[Kept, ...] = ()
     nonfinite: NonFinite | None = None
-    timed: bool = False
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         names = list(self.before)
@@ -410,12 +432,10 @@ class Trace(Shown):
                 *[shares(line.networks[name]) for name in names],
                 count(line.saved_bytes, "B"),
                 count(line.flops),
-                *([f"{line.milliseconds:.1f}"] if self.timed else []),
             ]
             for line in self.lines
         ]
-        times = ["ms"] if self.timed else []
-        return ["line", self.name, *[f"gradient in {name}" for name in names], "saved", "FLOPs", *times], rows
+        return ["line", self.name, *[f"gradient in {name}" for name in names], "saved", "FLOPs"], rows
 
     def _start(self) -> list[str]:
         return [*self.unwatched, *map(str, self.findings)]

@@ -1,14 +1,19 @@
-"""The source of a step: which statement a line belongs to, and where in the user's code something happens."""
+"""The source of a step: which statement a line belongs to, where in the user's code something happens, and a tracer."""
 
 import ast
+import contextlib
 import dis
 import functools
 import inspect
+import linecache
 import os
+import sys
 import sysconfig
 import textwrap
+import time
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,111 +34,98 @@ LIBRARIES = tuple(  # folders whose code is not the user's
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+Block = ast.FunctionDef | ast.Lambda | ast.With | ast.Module
+
+Leave = Callable[[Any, bool], None]  # is told what a call has returned, and whether it raised
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement: its first and last line, of a compound one its header's, and how it reads in one line.
+
+    Where several begin on one line, it is the first of them, and reads as the whole line does.
+    """
+
+    node: ast.stmt | None
+    first: int
+    last: int
+    text: str
+
+
 class Source:
     """Statements that run in one frame: a function's own, a cell's, or those of a `with` block.
 
-    Lines are numbered as in the file or cell, which is how a traceback numbers them. Of a decorated function it is the
-    function inside, where the decorator uses `functools.wraps`. `names` are those of variables from outside.
+    Lines are numbered as in the file or cell, which is how a traceback numbers them. `names` are those of variables
+    from outside, `docstring` the numbers of its lines.
     """
 
-    def __init__(
-        self, name: str, code: types.CodeType, lines: list[str], first_line: int, body: list[ast.stmt]
-    ) -> None:
-        self.name, self.code, self.first_line = name, code, first_line
-        self.text = textwrap.dedent("".join(lines))
-        self._lines = lines
-        self._nodes: dict[int, ast.stmt] = {}  # by the first line
-        self._shared: set[int] = set()  # lines on which several statements begin
-        self._texts: dict[int, str] = {}
-        self._first: dict[int, int] = {}  # every line of a statement -> its first line
-        self.docstring = range(0)  # the numbers of its lines
-        first_is_text = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        if code.co_name != "<module>" and first_is_text and len(body) > 1:
-            self.docstring = range(body[0].lineno, (body[0].end_lineno or body[0].lineno) + 1)
+    def __init__(self, name: str, code: types.CodeType, block: Block, first_line: int, lines: list[str]) -> None:
+        """`lines` are all of the file; those from `first_line` to the block's end belong to the source."""
+        self.name, self.code, self.first_line, self._file = name, code, first_line, lines
+        body = [ast.copy_location(ast.Expr(block.body), block.body)] if isinstance(block, ast.Lambda) else block.body
+        self.lines = range(first_line, getattr(block, "end_lineno", len(lines)) + 1)
+        self.text = textwrap.dedent("".join(lines[first_line - 1 : self.lines.stop - 1]))
         self.arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         self.names = mentioned_names(code)
+        self.docstring = range(0)
+        if isinstance(block, ast.FunctionDef) and ast.get_docstring(block) is not None:
+            self.docstring = range(body[0].lineno, (body[0].end_lineno or 0) + 1)
+        self._at: dict[int, Statement] = {}  # by each of its lines
         for node in statements(body):
             first, last = extent(node)
-            self._shared |= {first} & set(self._nodes)
-            self._nodes.setdefault(first, node)
-            self._first.update(dict.fromkeys(range(first, last + 1), first))
+            text = ast.unparse(node).splitlines()[0]
+            if first in self._at and self._at[first].first == first:
+                node, text = self._at[first].node or node, lines[first - 1].strip()
+            self._at.update(dict.fromkeys(range(first, last + 1), Statement(node, first, last, text)))
 
     @classmethod
     def of(cls, function: types.FunctionType) -> "Source":
         """A function's. Raises: ValueError where its source cannot be had, TypeError for a generator or a coroutine."""
         if function.__code__.co_flags & SUSPENDS:
             raise TypeError(f"A trace follows a plain function, line by line; {function.__name__} suspends itself.")
-        if function.__name__ == "<lambda>":
-            raise ValueError("A lambda has no lines to follow: write the step as a function, with def.")
         return cls.of_code(function.__code__)
 
     @classmethod
     def of_code(cls, code: types.CodeType) -> "Source":
         """That of the function with this code. Raises: ValueError where it cannot be had."""
-        try:
-            lines, first_line = inspect.getsourcelines(code)
-            body = parse(lines, first_line).body
-        except (OSError, TypeError, SyntaxError, StopIteration) as error:
-            raise ValueError(
-                f"{code.co_name} has no source to show: define it in a file or a notebook cell."
-            ) from error
-        return cls(code.co_name, code, lines, first_line, body)
+        linecache.checkcache(code.co_filename)
+        lines = linecache.getlines(code.co_filename)
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse("".join(lines))):
+                if isinstance(node, ast.FunctionDef | ast.Lambda) and is_made_of(code, node):
+                    return cls(code.co_name, code, node, code.co_firstlineno, lines)
+        raise ValueError(f"{code.co_name} has no source to show: define it in a file or a notebook cell.")
 
     @classmethod
     def of_module(cls, name: str, code: types.CodeType, lines: list[str], block: int = 0) -> "Source":
         """A cell's or a file's; with `block`, that of the `with` statement on this line."""
         tree = ast.parse("".join(lines))
         if not block:
-            return cls(name, code, lines, 1, tree.body)
+            return cls(name, code, tree, 1, lines)
         found = next(n for n in ast.walk(tree) if isinstance(n, ast.With) and n.lineno <= block <= n.body[0].lineno)
-        first, last = found.body[0].lineno, found.end_lineno or 0
-        return cls(name, code, lines[first - 1 : last], first, found.body)
+        return cls(name, code, found, extent(found.body[0])[0], lines)
 
-    def is_inside(self, line: int) -> bool:
-        """Whether a line belongs to these statements."""
-        return 0 <= line - self.first_line < len(self._lines)
+    def at(self, line: int) -> Statement:
+        """The statement that a line belongs to; the line itself where it is none, as `except` is."""
+        return self._at.get(line) or Statement(None, line, line, self._file[line - 1].strip())
 
-    def loop_at(self, line: int) -> ast.For | ast.While | None:
-        """The loop whose header begins at `line`."""
-        node = self._nodes.get(line)
-        return node if isinstance(node, ast.For | ast.While) else None
+    def place(self, line: int) -> Place:
+        """The statement that `line` is in."""
+        return Place(self.at(line).first, self.at(line).text)
+
+    def ends_with_block(self, line: int, current: int) -> bool:
+        """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""
+        node = self.at(line).node
+        return isinstance(node, ast.With) and line < current <= (node.end_lineno or 0)
 
     def trains_after(self, loop: ast.For | ast.While) -> bool:
         """Whether a statement behind a loop calls `backward` or `step`."""
         return any(
             isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in TRAINS
-            for line, node in self._nodes.items()
-            if line > (loop.end_lineno or 0)
-            for inner in ast.walk(node)
+            for line, statement in self._at.items()
+            if line > (loop.end_lineno or 0) and statement.node is not None
+            for inner in ast.walk(statement.node)
         )
-
-    def statement(self, line: int) -> int:
-        """The first line of the statement that `line` is in. A compound statement (`with`, `for`) is its header."""
-        return self._first.get(line, line)
-
-    def last_line(self, line: int) -> int:
-        """The last line of the statement that begins at `line`; of a compound one, of its header."""
-        return max((each for each, first in self._first.items() if first == line), default=line)
-
-    def ends_with_block(self, line: int, current: int) -> bool:
-        """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""
-        node = self._nodes.get(line)
-        return isinstance(node, ast.With) and line < current <= (node.end_lineno or 0)
-
-    def statement_text(self, line: int) -> str:
-        """The statement that begins at `line` in one line, as `ast` writes it; the header of a compound one."""
-        if line not in self._texts:
-            one = line in self._nodes and line not in self._shared
-            text = (
-                ast.unparse(self._nodes[line]).splitlines()[0] if one else self._lines[line - self.first_line].strip()
-            )
-            self._texts[line] = text
-        return self._texts[line]
-
-    def place(self, line: int) -> Place:
-        """The statement that `line` is in."""
-        first = self.statement(line)
-        return Place(first, self.statement_text(first))
 
 
 @functools.cache
@@ -161,10 +153,10 @@ def users_frames(frame: types.FrameType | None, outermost: types.FrameType | Non
         yield outermost
 
 
-def variables_of(frame: types.FrameType, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def variables_of(frame: types.FrameType, names: Iterable[str]) -> dict[str, Any]:
     """A function's own variables, none at a module's top; and those of its module that have one of these names."""
-    local = {} if frame.f_locals is frame.f_globals else frame.f_locals
-    return local, {name: frame.f_globals[name] for name in names if name in frame.f_globals}
+    own = {} if frame.f_locals is frame.f_globals else frame.f_locals
+    return {**own, **{name: frame.f_globals[name] for name in names if name in frame.f_globals}}
 
 
 def place_of(frame: types.FrameType | None, outermost: types.FrameType, source: Source) -> Place:
@@ -186,12 +178,11 @@ def mentioned_names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*code.co_freevars, *found, *inner)))
 
 
-def parse(lines: list[str], first_line: int) -> ast.FunctionDef:
-    """The tree of a function that may be indented, with the line numbers of its file."""
-    indented = lines[0][:1].isspace()
-    tree = ast.parse("if True:\n" + "".join(lines) if indented else "".join(lines))
-    ast.increment_lineno(tree, first_line - 1 - indented)
-    return next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+def is_made_of(code: types.CodeType, node: ast.FunctionDef | ast.Lambda) -> bool:
+    """Whether a function's code was made of a node in its file; of lambdas there may be two on a line."""
+    if isinstance(node, ast.FunctionDef):
+        return (code.co_name, code.co_firstlineno) == (node.name, extent(node)[0])
+    return (node.body.lineno, node.body.col_offset) in {(line, column) for line, _, column, _ in code.co_positions()}
 
 
 def statements(nodes: list[Any]) -> Iterator[ast.stmt]:
@@ -203,11 +194,124 @@ def statements(nodes: list[Any]) -> Iterator[ast.stmt]:
             yield from statements(list(ast.iter_child_nodes(node)))
 
 
-def extent(node: ast.stmt) -> tuple[int, int]:
+def extent(node: Any) -> tuple[int, int]:
     """The first and the last line of a statement; the last line of a compound one's header."""
     first = min([node.lineno, *[decorator.lineno for decorator in getattr(node, "decorator_list", [])]])
-    body = getattr(node, "body", None) or getattr(node, "cases", None)
-    if not body:
-        return first, node.end_lineno or node.lineno
-    inside = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
-    return first, max(node.lineno, extent(inside)[0] - 1 if isinstance(inside, ast.stmt) else inside.lineno - 1)
+    inside = getattr(node, "cases", None) or getattr(node, "body", None)
+    if not isinstance(inside, list):
+        return first, node.end_lineno
+    start = inside[0].pattern.lineno if isinstance(inside[0], ast.match_case) else extent(inside[0])[0]
+    return first, max(node.lineno, start - 1)
+
+
+# Following it ---------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """Follows the statements of a source itself, and the calls that they make.
+
+    `before(line, frame)` is called before a statement begins, and `after(line, frame, milliseconds)` when it is done,
+    however deep it called; one in a loop as often as it is run. `enter` is called with the frame of every function that
+    is called inside; what it returns is told how that ended. Time spent in these does not count.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        before: Callable[[int, types.FrameType], None],
+        after: Callable[[int, types.FrameType, float], None],
+        enter: Callable[[types.FrameType], Leave | None],
+    ) -> None:
+        self.source, self.before, self.after, self.enter = source, before, after, enter
+        self.frame: types.FrameType | None = None  # while the source runs
+        self.line = 0  # the statement that is being executed
+        self.since = 0.0
+        self.fault: Exception | None = None
+
+    @contextlib.contextmanager
+    def on(self, frame: types.FrameType | None = None) -> Iterator[None]:
+        """Watch what runs inside; another tracer (a debugger's, coverage's) comes back afterwards.
+
+        `frame` is that of the source if it runs already. A callback that raises is not called again; `fault` keeps what
+        it raised, which the function must not see.
+        """
+        previous = sys.gettrace()
+        if frame is not None:
+            self.frame, frame.f_trace = frame, self._on_event
+        sys.settrace(self._on_call)
+        try:
+            yield
+            self.finish()
+        finally:
+            sys.settrace(previous)
+            if frame is not None:
+                frame.f_trace = None
+            self.frame = None
+
+    def finish(self) -> None:
+        """The statement that runs is the last."""
+        if self.frame is not None:
+            self._done(self.frame)
+            self.line = 0
+
+    def _on_call(self, frame: types.FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        if self.frame is None and frame.f_code is self.source.code:
+            self.frame = frame
+            return self._on_event
+        leave = self._call(self.enter, frame) if self.line else None
+        return until_return(frame, functools.partial(self._call, leave) if leave else None)
+
+    def _on_event(self, frame: types.FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        if event == "line":
+            line = self.source.at(frame.f_lineno).first
+            if line != self.line and not self.source.ends_with_block(line, self.line):
+                self._done(frame)
+                self.line = line if frame.f_lineno in self.source.lines else 0
+                if self.line:
+                    self.before(line, frame)
+                self.since = time.perf_counter()
+        elif event == "return":
+            self._done(frame)
+            self.line, self.frame = 0, None
+        return self._on_event
+
+    def _done(self, frame: types.FrameType) -> None:
+        if self.line:
+            self._call(self.after, self.line, frame, 1000 * (time.perf_counter() - self.since))
+
+    def _call(self, callback: Callable[..., Any], *args: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return callback(*args) if self.fault is None else None
+        except Exception as fault:
+            self.fault = fault
+            return None
+        finally:
+            self.since += time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def calls_told_to(enter: Callable[[types.FrameType], Leave | None]) -> Iterator[None]:
+    """Tell of every function that is called inside; another tracer (a debugger's) comes back afterwards."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: until_return(frame, enter(frame)))
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+def until_return(frame: types.FrameType, leave: Leave | None) -> Any:
+    """A tracer of one call, which tells `leave` how it ended; None where nobody wants to know."""
+    if leave is None:
+        return None
+    frame.f_trace_lines = raised = False
+
+    def on_event(frame: types.FrameType, event: str, arg: Any) -> Any:
+        nonlocal raised
+        raised = raised or event == "exception"
+        if event == "return":
+            leave(arg, raised and arg is None)
+        return on_event
+
+    return on_event

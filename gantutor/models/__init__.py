@@ -20,25 +20,3 @@ MODELS: dict[str, Callable[..., tuple[nn.Sequential, nn.Sequential]]] = {
     "classic": mlp_classic,
     "dcgan": dcgan,
 }
-
-__all__ = [
-    "MODELS",
-    "NORMS_D",
-    "NORMS_G",
-    "N_LAYERS",
-    "REFERENCE_NORMS",
-    "VirtualBatchNorm",
-    "dcgan",
-    "dcgan_init",
-    "load_reference_state_dict",
-    "measured_field",
-    "mlp_classic",
-    "mlp_points",
-    "output_side",
-    "patchgan",
-    "receptive_field",
-    "resnet",
-    "resnet_9",
-    "unet",
-    "virtual_batchnorm",
-]

@@ -4,7 +4,9 @@ The U-Net, the ResNet and the PatchGAN of this package, built with the reference
 under the same parameter names as github.com/junyanz/pytorch-CycleGAN-and-pix2pix.
 """
 
+import copy
 import pickle
+import textwrap
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-SHOWN = 6  # differences that an error message lists
+MOST_LETTERS = 500  # of what an error message says of the differences
 
 
 def load_reference_state_dict(network: nn.Module, source: str | Path | Mapping[str, Tensor]) -> None:
@@ -37,18 +39,18 @@ def matched_state_dict(network: nn.Module, source: str | Path | Mapping[str, Ten
     given = as_state_dict(source if isinstance(source, Mapping) else read_state(Path(source)), what)
     norms = {name for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm2d)}
     given = {name: tensor for name, tensor in given.items() if not is_statistic(name, norms)}
-    wanted = network.state_dict()
-    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    counters = {name: x for name, x in network.state_dict().items() if name.endswith("num_batches_tracked")}
     found = counters | given
-    has, needs = ({name: tuple(tensor.shape) for name, tensor in each.items()} for each in (found, wanted))
-    both = [f"{n} has shape {has[n]}, expected {needs[n]}" for n in needs if n in has and has[n] != needs[n]]
-    missing = [f"{name} {needs[name]} is missing" for name in needs if name not in has]
-    extra = [f"{name} {has[name]} is not expected" for name in has if name not in needs]
-    faults = both + missing + extra
-    if faults:
-        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise ValueError(f"{what} does not fit {type(network).__name__}: {'; '.join(faults[:SHOWN])}{more}")
+    try:
+        copy.deepcopy(network).load_state_dict(found)
+    except RuntimeError as error:
+        raise ValueError(f"{what} does not fit {type(network).__name__}: {shortened(error)}") from None
     return found
+
+
+def shortened(error: Exception) -> str:
+    """Torch's message without its first line, which names every difference."""
+    return textwrap.shorten(str(error).partition("\n")[2], MOST_LETTERS, placeholder=" …")
 
 
 def is_statistic(name: str, norms: set[str]) -> bool:

@@ -24,7 +24,7 @@ from gantutor.models.layers import (
 class ResidualBlock(nn.Module):
     """x + f(x), (B, C, H, W) -> (B, C, H, W); f is two 3x3 convolutions on reflected borders."""
 
-    def __init__(self, channels: int, norm: str, dropout: float) -> None:
+    def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         bias = reference_bias(norm)
         self.conv_block = nn.Sequential(
@@ -32,7 +32,6 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, bias=bias),
             reference_norm(norm, channels),
             nn.ReLU(),
-            *([nn.Dropout(dropout)] if dropout else []),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             reference_norm(norm, channels),
@@ -52,7 +51,6 @@ def resnet(
     out_channels: int = 3,
     width: int = 64,
     norm: str = "instance",
-    dropout: float = 0.0,
     downsamplings: int = 2,
     upsampling: str = "transposed",
     end_kernel: int = 7,
@@ -69,8 +67,6 @@ def resnet(
         raise ValueError(f"n_blocks and downsamplings must be at least 0, got {n_blocks} and {downsamplings}")
     if end_kernel < 1 or end_kernel % 2 == 0:
         raise ValueError(f"end_kernel must be odd and positive, got {end_kernel}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
     bias, border = reference_bias(norm), end_kernel // 2
 
     layers: list[nn.Module] = [nn.ReflectionPad2d(border), nn.Conv2d(in_channels, width, end_kernel, bias=bias)]
@@ -80,7 +76,7 @@ def resnet(
         layers += [nn.Conv2d(wide, 2 * wide, 3, stride=2, padding=1, bias=bias), reference_norm(norm, 2 * wide)]
         layers += [nn.ReLU()]
         wide *= 2
-    layers += [ResidualBlock(wide, norm, dropout) for _ in range(n_blocks)]
+    layers += [ResidualBlock(wide, norm) for _ in range(n_blocks)]
     for _ in range(downsamplings):
         transposed = nn.ConvTranspose2d(wide, wide // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
         layers += [upsampling_layer(upsampling, transposed, "reflect")]

@@ -1,34 +1,45 @@
-"""`python -m gantutor train <kind>`: its options, and the run that they start or that goes on.
+"""`python -m gantutor train <kind>`: its options, and the run that they start or that goes on, until its last step.
 
 There is an option for each field of the kind's config, from the field's declaration, and those of the run.
 """
 
+import contextlib
 import functools
+import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
 import torch
 from click.core import ParameterSource
-from torch import distributed
+from torch import Tensor, distributed
+from tqdm import tqdm
 
 from gantutor.configs.settings import Setting, declared_settings
 from gantutor.data import DataError
 from gantutor.scale import checkpoint, run_folder
 from gantutor.scale.distributed import Replicas, join_replicas
 from gantutor.scale.run_folder import DEFAULTS, FOLDER_SIZE, MODEL_KINDS, RunConfig, RunFolder, config_fields
-from gantutor.scale.run_loop import Interruptions, go, samples_of
 from gantutor.scale.speed import SPEED_UPS, keep_memory, recommended, set_allowed, wait_until_ready
 from gantutor.training import DivergedError, Run
 
 Loaded = TypeVar("Loaded")
+Samples = Callable[[Run], bytes]
+READ_EVERY = 0.5  # seconds: to show a loss is to wait for the GPU
+AGREE_EVERY = 10  # steps, of several replicas
+GRID = 64  # images, in rows of 8
+POINTS = 512
+ROWS = 8  # of held-out images
 
 ABOUT = """
-The run is a folder: config.json, history.csv, samples/, checkpoints/, and TensorBoard's events if it is installed.
+The run is a folder: config.json, history.csv, samples/ and checkpoints/.
 Ctrl-C ends it after the current step, and --resume goes on from there; after a crash, from the newest checkpoint.
 Either way, with as many replicas, it ends as it would have without a break, on a CPU bit for bit.
 """
@@ -184,9 +195,7 @@ def run_command(
     except DataError as error:
         hint = "" if download or "download=True" not in str(error) else "; here that is --download"
         raise failure(f"{error}{hint}") from error
-    except checkpoint.CheckpointError as error:
-        raise failure(f"{error}{older(error, resume, from_step)}") from error
-    except (ValueError, OSError) as error:
+    except (checkpoint.CheckpointError, ValueError, OSError) as error:
         raise failure(str(error)) from error
     if stopped:
         sys.exit(128 + stopped)
@@ -196,14 +205,6 @@ def failure(message: str) -> click.ClickException:
     """The error as it is shown: that of one of torchrun's replicas says whose it is."""
     rank = os.environ.get("RANK", "0")
     return click.ClickException(message if rank == "0" else f"(replica {rank}) {message}")
-
-
-def older(error: Exception, path: Path | None, step: int | None) -> str:
-    """Which checkpoints there are in the place of a damaged one, that of `step` or the newest, to end its message."""
-    if path is None or "from an older one" not in str(error):
-        return ""
-    steps = [t for t in RunFolder(path).checkpoint_steps() if step is None or t < step]
-    return f". Kept are those of step {', '.join(map(str, steps))}: --from-step {steps[-1]}" if steps else ""
 
 
 def train_run(
@@ -249,9 +250,8 @@ def train_run(
         click.echo(f"{folder.path}: from step {run.t} to {run_config['steps']}, on {device}")
     if folder and was != replicas.count:
         click.echo(f"(it was on {was} replicas, is on {replicas.count}: {SHARES})")
-    draw = samples_of(config, data)
     try:
-        stopped = go(run, run_config, folder, draw, Interruptions(), replicas, click.echo)
+        stopped = go(run, run_config, folder, samples_of(config, data), replicas)
     except DivergedError as error:
         raise failure(ended(error, run, folder)) from error
     if folder:
@@ -276,10 +276,10 @@ def ended(error: DivergedError, run: Run, folder: RunFolder | None) -> str:
     what = str(error).split(";")[0]
     if folder is None:
         return what
-    folder.write_diverged(run.history, error.step)
-    left = "is as its newest checkpoint left it" if folder.checkpoint.exists() else "has no checkpoint yet"
+    folder.write_history(run.history, error.step)
+    left = "keeps its newest checkpoint" if folder.checkpoint.exists() else "has no checkpoint yet"
     return (
-        f"{what}. {folder.path} {left}; the losses up to here are in {folder.diverged.name}. "
+        f"{what}. {folder.path} {left}; the losses up to here are in {folder.history.name}. "
         "Start anew with a lower learning rate and another --folder"
     )
 
@@ -288,3 +288,152 @@ def launcher() -> str:
     """What has started this process: torchrun says how many replicas there are on each machine."""
     count = os.environ.get("LOCAL_WORLD_SIZE")
     return "python -m gantutor" if count is None else f"torchrun --nproc-per-node {count} -m gantutor"
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+class Interruptions:
+    """`signal` is that of Ctrl-C or SIGTERM, once it has come; a second one, more than a second later, ends at once.
+
+    (torchrun sends its replicas again what the terminal has sent them already.)
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.since = 0.0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Catch the two signals for a while."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.signal and time.monotonic() - self.since > 1:
+            raise KeyboardInterrupt
+        self.signal, self.since = number, self.since or time.monotonic()
+
+    def agreed(self, run: Run, replicas: Replicas) -> int:
+        """The signal after which to stop at this step, or 0: replicas must all stop at the same one."""
+        if replicas.count == 1:
+            return self.signal
+        if run.t % AGREE_EVERY:
+            return 0
+        signals = torch.tensor(self.signal, device=replicas.device)
+        distributed.all_reduce(signals, distributed.ReduceOp.MAX)
+        return int(signals.item())
+
+
+def go(run: Run, run_config: RunConfig, folder: RunFolder | None, draw: Samples, replicas: Replicas) -> int:
+    """Take the steps that are left, and return the signal that came between, or 0.
+
+    Only one of several replicas has a `folder`, and that one speaks: by a progress bar in a terminal, to a log by a
+    line with each checkpoint. All of them draw the samples, since G's norm may ask them all.
+    Raises: DivergedError, CheckpointError, OSError; the newest checkpoint is then of a step before.
+    """
+    steps, first = run_config["steps"], run.t
+    told, since, read = first, time.perf_counter(), 0.0
+    interruptions = Interruptions()
+    hidden = True if folder is None else None  # None: hidden where nobody watches a terminal
+    bar = tqdm(initial=first, total=steps, unit="step", disable=hidden, file=sys.stderr)
+    with bar, interruptions.watched():
+        while run.t < steps:
+            run.step()
+            if folder is not None and run.t == first + 1:
+                folder.open(run_config)
+            bar.update()
+            if not bar.disable and time.monotonic() - read > READ_EVERY:
+                bar.set_postfix_str(losses(run), refresh=False)
+                read = time.monotonic()
+            stop = interruptions.agreed(run, replicas)
+            pictured = due(run.t, run_config["sample_every"], steps)
+            picture = draw(run) if pictured else b""
+            if folder is not None and pictured:
+                folder.write_sample(run.t, picture)
+            keep = due(run.t, run_config["keep_every"], 0)
+            if folder is not None and (stop or keep or due(run.t, run_config["checkpoint_every"], steps)):
+                save_run(run, run_config, folder, keep)
+                if bar.disable:
+                    now = time.perf_counter()
+                    click.echo(f"step {run.t} of {steps}: {losses(run)}, {(run.t - told) / (now - since):.1f} steps/s")
+                    told, since = run.t, now
+            if stop and run.t < steps:
+                return stop
+    return 0
+
+
+def losses(run: Run) -> str:
+    """Those of the newest step."""
+    return ", ".join(f"{name} {value.item():.3f}" for name, value in run.last.items() if name.endswith("loss"))
+
+
+def due(t: int, every: int, last: int) -> bool:
+    """Whether step t is one of every `every`th, or the last; never where `every` is 0."""
+    return bool(every) and (t % every == 0 or t == last)
+
+
+def save_run(run: Run, run_config: RunConfig, folder: RunFolder, keep: bool) -> None:
+    """The checkpoint, and the history that it has. After a kill in between, whoever resumes writes what is missing."""
+    for path in [folder.checkpoint_path(run.t)] * keep + [folder.checkpoint]:
+        checkpoint.save_checkpoint(path, run, run_folder.fixed_fields(run_config))
+    folder.write_history(run.history)
+
+
+# Images of how far a run is -------------------------------------------------------------------------------------------
+
+
+def samples_of(config: Any, data: Any) -> Samples:
+    """A function from a run of that config to an image, as PNG bytes; it changes no run.
+
+    It shows G of the same z each time, or the same held-out images (those of training where there are none): pairs as
+    input, G's output and target; of two domains, images of A, translated and translated back, and the same from B.
+    """
+    if data.kind == "pairs":
+        A, B = (data if data.held_out is None else data.held_out).first(ROWS)
+        return lambda run: png_grid([A, run.model.translate(A, config.mode), B])
+    if data.kind == "unpaired":
+        A, B = data.test(min(ROWS, len(data.test_A), len(data.test_B)))
+
+        def draw(run: Run) -> bytes:
+            found = run.model.translate(A, B)
+            return png_grid([A, found["fake_B"], found["rec_A"], B, found["fake_A"], found["rec_B"]])
+
+        return draw
+    count = POINTS if data.kind == "points" else GRID
+    z = torch.randn(count, config.z_dim, generator=torch.Generator().manual_seed(0)).to(data.device)
+    if data.kind == "points":
+        real = data.sample(count, torch.Generator(data.device).manual_seed(0))
+        return lambda run: png_plot(real, run.model.sample(z))
+    return lambda run: png_grid(list(run.model.sample(z).unflatten(0, (-1, 8)).unbind(1)))
+
+
+def png_grid(columns: list[Tensor]) -> bytes:
+    """Batches (n, C, H, W) in [-1, 1], one beside the other; grey becomes colour."""
+    from torchvision.utils import save_image
+
+    images = torch.stack([column.cpu().expand(-1, 3, -1, -1) for column in columns], dim=1).flatten(0, 1)
+    out = io.BytesIO()
+    save_image(images, out, format="png", nrow=len(columns), normalize=True, value_range=(-1, 1))
+    return out.getvalue()
+
+
+def png_plot(real: Tensor, fake: Tensor) -> bytes:
+    """Points (N, 2) in the plane, whatever the process has set for its figures."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    from gantutor.plots import show_points
+
+    out = io.BytesIO()
+    with style.context("default"):
+        figure = Figure(figsize=(4, 4), layout="constrained")
+        ax = figure.subplots()
+        show_points(ax, real, fake)
+        ax.legend(loc="upper right")
+        figure.savefig(out, format="png")
+    return out.getvalue()

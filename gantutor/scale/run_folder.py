@@ -18,9 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import (
     DOWNLOADED,
@@ -198,20 +195,17 @@ def versions() -> dict[str, str]:
 
 
 class RunFolder:
-    """The folder at `path`: config.json, history.csv, samples/, checkpoints/, and tensorboard/ where that is installed.
+    """The folder at `path`: config.json, history.csv, samples/ and checkpoints/.
 
-    It need not be there yet. Each file is whole at every moment: it is written as a checkpoint is. What the history and
-    the events say is what the newest checkpoint says, after any interruption.
+    It need not be there yet. Each file is whole at every moment: it is written as a checkpoint is. What the history
+    says is what the newest checkpoint says when a run has gone on, after any interruption.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.json"
         self.history = path / "history.csv"
-        self.diverged = path / "diverged.csv"
         self.checkpoint = path / "checkpoints" / "latest.pt"
-        self.board: Any = None
-        self.told = 0  # steps that the board has heard of
 
     def read_config(self) -> RunConfig:
         """Raises: ValueError for a folder without a run, or a run config that is none."""
@@ -247,62 +241,30 @@ class RunFolder:
         there = ", ".join(map(str, self.checkpoint_steps())) or "none"
         raise ValueError(f"{self.path} keeps no checkpoint of step {step}; there are: {there}")
 
-    def open(self, run_config: RunConfig, t: int) -> bool:
-        """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
+    def open(self, run_config: RunConfig) -> None:
+        """Make the folder say which run has gone on."""
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.config, (json.dumps({**run_config, "versions": versions()}, indent=2) + "\n").encode())
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return False
-        self.board = SummaryWriter(self.path / "tensorboard", purge_step=t + 1)  # a killed run left later events
-        self.told = t
-        return True
 
     def write_sample(self, t: int, picture: bytes) -> None:
-        """Keep the PNG of step t, and show it in TensorBoard."""
+        """Keep the PNG of step t."""
         write_whole(self.path / "samples" / f"step_{t:06}.png", picture)
-        if self.board is not None:
-            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-            self.board.add_image("samples", pixels, t, dataformats="HWC")
 
-    def write_history(self, history: History) -> None:
-        """Write history.csv."""
-        write_whole(self.history, history_csv(history, len(history)))
-
-    def write_diverged(self, history: History, step: int) -> None:
-        """Write diverged.csv, with the steps up to that at which a loss was no number; history.csv stays."""
-        write_whole(self.diverged, history_csv(history, step))
-
-    def tell_board(self, history: History) -> None:
-        """Give TensorBoard the steps that it has not heard of."""
-        if self.board is None:
-            return
-        for name in history.keys():  # noqa: SIM118 -- a History is no dict
-            for t, value in enumerate(history[name][self.told :], start=self.told + 1):
-                if not math.isnan(value):
-                    self.board.add_scalar(name, value, t)
-        self.told = len(history)
-        self.board.flush()
+    def write_history(self, history: History, steps: int | None = None) -> None:
+        """Write history.csv: the first `steps`, or all; nothing where a step did not report a number."""
+        out = io.StringIO()
+        rows = csv.writer(out, lineterminator="\n")
+        names = history.keys()
+        rows.writerow(["step", *names])
+        columns = [history[name][:steps].tolist() for name in names]
+        for step, row in enumerate(zip(*columns, strict=True), start=1):
+            rows.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
+        write_whole(self.history, out.getvalue().encode())
 
     def close(self) -> None:
-        """End the events; a folder that was made for a run which took no step goes."""
+        """A folder that was made for a run which took no step goes."""
         with contextlib.suppress(OSError):  # it is not there, or not empty
             self.path.rmdir()
-        if self.board is not None:
-            self.board.close()
-
-
-def history_csv(history: History, steps: int) -> bytes:
-    """The first steps as CSV, a row for each, `step` first; nothing where a step did not report a number."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    names = history.keys()
-    rows.writerow(["step", *names])
-    columns = [history[name][:steps].tolist() for name in names]
-    for step, row in enumerate(zip(*columns, strict=True), start=1):
-        rows.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
-    return out.getvalue().encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

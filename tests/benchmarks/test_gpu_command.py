@@ -41,35 +41,6 @@ def test_nets(gpu: ModuleType, tmp_path: Path) -> None:
     assert "DCGAN 28, same rule" in told
 
 
-def test_speed_ups(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = gpu.defaults("cpu")
-    monkeypatch.setattr(gpu, "defaults", lambda device: {"DCGAN 28": configs["DCGAN 28"].replace(batch_size=4)})
-    fused, graph = rows_of(gpu, "speed_ups", tmp_path)
-    assert len(fused["seconds"]) == len(fused["plain"]) == 4
-    assert "on a CUDA device" in graph["refused"]
-    assert "| fused" in gpu_report.text_of_speed_ups([fused, graph])
-
-
-def test_limits(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = gpu.defaults("cpu")
-    monkeypatch.setattr(gpu, "defaults", lambda device: {"DCGAN 28": configs["DCGAN 28"].replace(batch_size=4)})
-    here, step = rows_of(gpu, "limits", tmp_path)
-    assert here["flops"]["float32"] > 0
-    assert step["launches"] > 100
-    assert step["limited_by"] in gpu_report.text_of_limits([here, step])
-
-
-def test_frames(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = gpu.defaults("cpu")
-    monkeypatch.setattr(
-        gpu, "defaults", lambda device: {"pix2pix 64": configs["pix2pix 64"].replace(width_G=4, width_D=4)}
-    )
-    rows = rows_of(gpu, "frames", tmp_path, seconds=9.0)
-    assert [row["data"] for row in rows] == ["digits", "ring", "pix2pix"]
-    assert all(row["frames"] > 0 and row["bytes"] > 0 for row in rows)
-    assert "frames/s" in gpu_report.text_of_frames(rows)
-
-
 def test_the_whole_command_keeps_each_part_and_draws(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,19 +74,6 @@ def test_the_whole_command_keeps_each_part_and_draws(
     assert parts.keys() == rows.keys()
     assert parts["tests"]["commit"] == "def"
     assert parts["frames"]["commit"] == "abc"
-
-
-def test_the_command_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A real process for each part. How far it comes in a second is the machine's affair."""
-    gpu = importlib.import_module("gpu")
-    gpu.main(["--device", "cpu", "--seconds", "30", "--parts", "limits", "tests"])
-    told = capsys.readouterr().out
-    figures = Path(next(line for line in told.splitlines() if line.endswith(".json, .md and .png")).split(".json")[0])
-    found = read(figures)
-    assert found["parts"].keys() == {"limits", "tests"}
-    assert found["gpu"] is None
-    assert gpu.HOME not in figures.parents
-    assert figures.with_name("cpu.png").exists()
 
 
 def test_the_parts_fit_into_five_minutes(gpu: ModuleType) -> None:

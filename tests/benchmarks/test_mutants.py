@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchlib.mutants import PACKAGE, ROOMS, Mutant, PatternError, mutated, without_comments
-from mutants import live_now, put, run_tests
+from mutants import put, run_tests
 
 MUTANTS = [mutant for room in ROOMS.values() for mutant in room.mutants]
 STEP = """
@@ -42,36 +42,12 @@ def test_there_are_40_of_the_models_20_of_what_is_around_them_and_30_of_the_ledg
     assert sum(numbers.values()) == len({mutant.name for mutant in MUTANTS}) == 90
 
 
-def test_statements_change_places() -> None:
-    turned = dataclasses.replace(
-        FORGOTTEN, pattern="loss.backward()\ngan.opt_D.step()", replacement="gan.opt_D.step()\nloss.backward()"
-    )
-    assert mutated(STEP, turned).endswith("    gan.opt_D.step()\n    loss.backward()\n")
-
-
-def test_of_several_places_the_one_that_is_said() -> None:
-    shown = dataclasses.replace(FORGOTTEN, pattern="gan.D(real)", replacement="gan.D(fake)")
-    assert "gan.D(real) + gan.D(fake)" in mutated(STEP, dataclasses.replace(shown, which=2))
-    assert "gan.D(fake) + gan.D(real)" in mutated(STEP, dataclasses.replace(shown, which=1))
-    with pytest.raises(PatternError, match=r"is 2 times in step of steps.py, and which=0"):
-        mutated(STEP, shown)
-    with pytest.raises(PatternError, match=r"is 2 times in step of steps.py, and which=3"):
-        mutated(STEP, dataclasses.replace(shown, which=3))
-
-
 def test_what_is_not_found_is_an_error() -> None:
     with pytest.raises(PatternError, match=r"forgotten: 'gan.opt_G.zero_grad\(\)' is not in step of steps.py"):
         mutated(STEP, dataclasses.replace(FORGOTTEN, pattern="gan.opt_G.zero_grad()"))
     for where in ("steps", "GAN.step"):
         with pytest.raises(PatternError, match=rf"forgotten: {where} is not in steps.py"):
             mutated(STEP, dataclasses.replace(FORGOTTEN, where=where))
-
-
-def test_a_mutant_that_died_before_must_not_live_nor_go() -> None:
-    before = {"mutants": {name: {"died": name != "b"} for name in "abcd"}}
-    now = {"mutants": {"a": {"died": True}, "b": {"died": False}, "c": {"died": False}}}
-    assert live_now(before, now) == ["c: lives", "d: was not run"]
-    assert live_now(now, before) == []
 
 
 def test_tests_kill_by_a_failure_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,59 +71,19 @@ def test_what_fails_and_what_is_too_near_is_reported(seeds: Any, tmp_path: Path)
     assert "AssertionError: too large: 1" in text
 
 
-def test_a_run_is_not_made_again_until_the_code_changes(seeds: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    made: list[tuple[str, int]] = []
-
-    def fake(number: str, seed: int) -> dict[str, Any]:
-        made.append((number, seed))
-        return {
-            "notebook": number, "seed": seed, "code": seeds.code_digest(number), "package": "older", "seconds": 1.0,
-            "cpu_seconds": 200.0, "assertions": 0, "comparisons": [], "failures": [],
-        }  # fmt: skip
-
-    monkeypatch.setattr(seeds, "run_seed", fake)
-    options = ["--out", str(tmp_path), "--seeds"]
-    seeds.main([*options, "0,2"])
-    seeds.main([*options, "0-2"])
-    assert made == [("00", 0), ("00", 2), ("00", 1)]
-    seeds.main([*options, "1", "--fresh"])
-    assert made[3:] == [("00", 1)]
-    text = (tmp_path / "notebook_seeds.md").read_text()
-    assert "| 0, 1, 2 |" in text
-    assert "older state of the package: 00" in text
-    assert "over 120 CPU seconds" in text
-    nbformat.write(notebook({**CELLS, "last": "done = True"}), tmp_path / "00_tiny.ipynb")
-    seeds.main([*options, "2"])
-    assert made[4:] == [("00", 2)]
-    assert len(json.loads((tmp_path / "notebook_seeds.json").read_text())["rows"]) == 1, (
-        "the others are another notebook's"
-    )
-
-
 @pytest.mark.parametrize(
     ("margins", "strict", "word"),
     [
         ([0.5, 0.6], True, "holds"),
         ([0.1, 0.6], True, "BELOW 2 SD"),
-        ([-0.1, 0.6], True, "FAILS"),
         ([0.0, 0.0], True, "FAILS"),
         ([0.0, 0.0], False, "deterministic"),
-        ([1.0, 1.0001], True, "deterministic"),
         ([0.5, float("-inf")], True, "FAILS"),
-        ([0.5, float("inf")], True, "deterministic"),
         ([0.5], True, "holds with one seed"),
     ],
 )
 def test_margins_are_judged(margins: list[float], strict: bool, word: str) -> None:
     assert script("notebook_seeds").judge_margins([[0, value, value] for value in margins], strict)["word"] == word
-
-
-def test_a_set_up_cell_needs_one_seed(seeds: Any) -> None:
-    assert "seed = 3\n" in seeds.with_seed(notebook(CELLS), 3).cells[1].source
-    assert seeds.code_of(seeds.with_seed(notebook(CELLS), 3))["last"] == LAST
-    for setup in ("seed = one", "seed = 0\nseed = 1"):
-        with pytest.raises(ValueError, match="one line"):
-            seeds.with_seed(notebook({"setup": setup}), 3)
 
 
 # what is recorded -----------------------------------------------------------------------------------------------------
@@ -148,18 +108,11 @@ def run_instrumented(code: str) -> tuple[dict[str, list[list[float]]], BaseExcep
         ("1 < 3 <= 4", {"1 < 3": [[1, 3, 2]], "3 <= 4": [[3, 4, 1]]}),
         ("not 3 < 1", {"not 3 < 1": [[3, 1, 2]]}),
         ("1 < 2 and 5 > 2", {"1 < 2": [[1, 2, 1]], "5 > 2": [[5, 2, 3]]}),
-        ("not (2 < 1 or 5 < 2)", {"not 2 < 1": [[2, 1, 1]], "not 5 < 2": [[5, 2, 3]]}),
         ("all(x < 9 for x in (1, 2))", {"x < 9": [[1, 9, 8], [2, 9, 7]]}),
-        ("not any(x > 9 for x in (1, 2))", {"not x > 9": [[1, 9, 8], [2, 9, 7]]}),
         ("(np.array([1, 3]) < 9).all()", {"np.array([1, 3]) < 9": [[3, 9, 6]]}),
-        ("torch.ones(1, requires_grad=True) > 0", {"torch.ones(1, requires_grad=True) > 0": [[1, 0, 1]]}),
         ("sum(x < 2 for x in (1, 3)) >= 1", {"sum((x < 2 for x in (1, 3))) >= 1": [[1, 1, 0]]}),
-        ("not math.nan < 1", {"not math.nan < 1": [[pytest.approx(float("nan"), nan_ok=True), 1, float("-inf")]]}),
-        ("math.inf >= math.inf", {"math.inf >= math.inf": [[float("inf"), float("inf"), 0]]}),
         ("2 in (1, 2)", {}),
         ("1 < 2 or 3 < 2", {}),  # only one of them must hold
-        ("'a' < 'b'", {}),
-        ("(lambda: 1 < 2)()", {}),
     ],
 )
 def test_what_is_recorded(test: str, pairs: dict[str, list[list[float]]]) -> None:
@@ -173,12 +126,7 @@ def test_what_is_recorded(test: str, pairs: dict[str, list[list[float]]]) -> Non
     [
         "assert 3 < 1, f'no: {1 + 1}'",
         "assert 3 < 1 < 1 / 0",  # a chain stops at its first false link
-        "assert not 1 < 2",
         "assert all(x < 2 for x in (1, 2, 1 / 0))",  # and `all` does
-        "x = []\nassert (x.append(1) or 1) < 2 and x == [1], x",
-        "assert 1 < (y := 2) and y == 2",
-        "import torch\nassert torch.ones(2) < 2",  # ambiguous
-        "for x in (1, 5):\n    with open('nowhere'):\n        assert x < 3",
         "import torch\nassert 0 < torch.tensor(0.5) < 1\nassert float('nan') < 1, 'nan'",
     ],
 )
@@ -216,22 +164,3 @@ def test_a_refutation_that_does_not_refute_is_reported(seeds: Any, tmp_path: Pat
     text = (tmp_path / "notebook_refutations.md").read_text()
     assert "1 of 2 entries are refuted as it should be" in text
     assert "without such an entry: 1, 2, 3, 4, 5, 6, 8, 9, 10," in text
-
-
-def failing(cell: str, error: str = "AssertionError") -> dict[str, str]:
-    return {"cell": cell, "error": error, "message": "", "line": ""}
-
-
-@pytest.mark.parametrize(
-    ("failures", "begins"),
-    [
-        ([failing("last")], "refuted as it should be"),
-        ([failing("also"), failing("last")], "refuted as it should be"),
-        ([], "NOT refuted"),
-        ([failing("also")], "NOT refuted"),
-        ([failing("middle"), failing("last")], "ANOTHER CELL FAILS: middle"),
-        ([failing("last", "NameError")], "ANOTHER ERROR: NameError"),
-    ],
-)
-def test_only_the_named_assertion_may_fail(failures: list[dict[str, str]], begins: str) -> None:
-    assert script("notebook_seeds").judge_outcome(failures, {"fails": "last", "also": ["also"]}).startswith(begins)

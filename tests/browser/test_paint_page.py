@@ -21,7 +21,7 @@ from gantutor.lab import Paint
 from gantutor.models import unet
 
 torch.manual_seed(0)
-data = load_pairs("facades_mini", split="test", number=4)
+data = load_pairs("maps_mini", split="test", number=4)
 G = unet(64, width=24, multipliers=(1, 2, 4, 4, 4, 4), upsampling="nearest")
 with torch.no_grad():
     for _ in range(20):  # or else its BatchNorm would not know what an untrained net's features are like
@@ -41,7 +41,7 @@ chance = random.Random(0)
 def translate(A):
     time.sleep(chance.uniform(0, 0.2))
     return -A"""
-SLOW_PAINT = 'paint = Paint(translate, load_pairs("facades_mini", split="test", number=4).classes, side=64)\npaint'
+SLOW_PAINT = 'paint = Paint(translate, load_pairs("emoji_palette", number=4).classes, side=64)\npaint'
 
 # The kernel's own map; what has come before is done first.
 KERNEL_MAP = """async () => {
@@ -74,7 +74,7 @@ from gantutor.lab import Paint
 
 data = load_pairs("emoji_palette", split="test", number=12)"""
 EMOJI_PAINT = "paint = Paint(lambda A: A / 2, data.classes, data.labels, side=64)\npaint"
-WINDOW, DOOR, ROOF = [0, 85, 255], [0, 170, 255], [255, 170, 0]
+WATER, ROAD, BUILDING = [170, 211, 235], [255, 255, 255], [217, 208, 201]
 
 
 class PaintPage(WidgetPage):
@@ -116,48 +116,48 @@ def test_a_rectangle_painted_with_the_mouse_changes_the_picture(painting: PaintP
     opened = painting.settled()
     painting.press("Clear")
     empty = painting.wait_until(opened)
-    assert painting.count([0, 0, 170]) == 64 * 64
-    painting.press("roof")
+    assert painting.count([242, 239, 233]) == 64 * 64
+    painting.press("building")
     painting.drag((20, 10), (39, 24))
     painted = painting.wait_until(empty)
-    assert painting.count(ROOF) == 20 * 15
+    assert painting.count(BUILDING) == 20 * 15
     expect(painting.panel.locator("img")).to_have_attribute(
-        "alt", "The generator's picture of a label map with background 93%, roof 7%"
+        "alt", "The generator's picture of a label map with land 93%, building 7%"
     )
     painted = painting.settled()
     painting.press("Undo")
     painting.wait_until(empty, same=True)
-    assert painting.count(ROOF) == 0
+    assert painting.count(BUILDING) == 0
     painting.press("Redo")
     painting.wait_until(painted, same=True)
-    assert painting.count(ROOF) == 20 * 15
+    assert painting.count(BUILDING) == 20 * 15
     screenshot(page, "paint_rectangle")
     assert page.errors == []
 
 
 def test_every_tool(painting: PaintPage, page: Page) -> None:
     painting.press("Clear")
-    painting.press("door")
+    painting.press("road")
     painting.press("Brush")
     painting.drag((10, 10), (50, 10))
-    assert 41 * 3 <= painting.count(DOOR) <= 43 * 3, "a line without gaps, three pixels wide"
+    assert 41 * 3 <= painting.count(ROAD) <= 43 * 3, "a line without gaps, three pixels wide"
     painting.press("Eraser")
     painting.drag((10, 10), (50, 10))
-    assert painting.count(DOOR) == 0
+    assert painting.count(ROAD) == 0
     painting.press("Rectangle")
-    painting.press("window")
+    painting.press("water")
     painting.press("Mirror")
     painting.drag((5, 5), (9, 9))
-    assert painting.count(WINDOW) == 2 * 25
+    assert painting.count(WATER) == 2 * 25
     painting.press("Mirror")
     painting.press("Fill")
-    painting.press("roof")
+    painting.press("building")
     painting.drag((7, 7))
-    assert (painting.count(WINDOW), painting.count(ROOF)) == (25, 25)
+    assert (painting.count(WATER), painting.count(BUILDING)) == (25, 25)
     before = painting.settled()
     painting.press("Example 2")
     painting.wait_until(before)
-    assert painting.count([0, 0, 255]) > 500, "walls"
+    assert painting.count(BUILDING) > 300, "houses"
     screenshot(page, "paint_example")
     assert page.errors == []
 
@@ -168,13 +168,13 @@ def test_the_keyboard_draws_too_and_lab_does_not_listen(painting: PaintPage, pag
     painting.press("Clear")
     seen = painting.settled()
     painting.over.focus()
-    for key in ("8", "r", " ", *["ArrowRight"] * 3, "Shift+ArrowDown", " "):
+    for key in ("5", "r", " ", *["ArrowRight"] * 3, "Shift+ArrowDown", " "):
         page.keyboard.press(key)
     painting.wait_until(seen)
-    assert painting.count(ROOF) == 4 * 5
+    assert painting.count(BUILDING) == 4 * 5
     expect(painting.panel.locator(".gt-paint-took")).to_contain_text("ms")
     page.keyboard.press("ArrowLeft")
-    expect(painting.status).to_have_text("Column 35, row 37: roof")
+    expect(painting.status).to_have_text("Column 35, row 37: building")
     for key in ("b", "+", "]", "[", "f", "e", "-", "m", "m", "Control+z"):
         page.keyboard.press(key)
     painting.wait_until(seen, same=True)
@@ -183,7 +183,7 @@ def test_the_keyboard_draws_too_and_lab_does_not_listen(painting: PaintPage, pag
     page.keyboard.press("d")
     page.keyboard.press("d")
     assert page.evaluate(number_of_cells) == before
-    for name in ("Rectangle", "Brush", "Fill", "Eraser", "Undo", "Redo", "Clear", "wall", "Example 1"):
+    for name in ("Rectangle", "Brush", "Fill", "Eraser", "Undo", "Redo", "Clear", "park", "Example 1"):
         expect(painting.panel.get_by_role("button", name=name, exact=True)).to_be_visible()
     assert painting.panel.get_by_role("button", name="Eraser").get_attribute("aria-pressed") == "true"
     expect(painting.panel.get_by_role("slider", name="Brush size")).to_be_visible()
@@ -308,7 +308,7 @@ def test_with_a_slow_kernel_nothing_overtakes(page: Page, lab: LabServer, tmp_pa
 
 
 def test_two_views_show_one_drawing(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    again = "paint.paint_rectangle('roof', 0, 0, 10, 10)\npaint"
+    again = "paint.paint_rectangle('darkest purple', 0, 0, 10, 10)\npaint"
     cells = (("setup", SLOW), ("paint", SLOW_PAINT), ("paint", again))
     run_whole(page, lab, write_notebook(tmp_path / "views.ipynb", *cells))
     by_cell, by_mouse = np.zeros((64, 64), int), np.zeros((64, 64), int)

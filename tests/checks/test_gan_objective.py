@@ -8,12 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_checks import judged
-from torch import Tensor, nn
+from torch import nn
 
 from gantutor import checks
 
 bce_logits = F.binary_cross_entropy_with_logits
-log_sigmoid = F.logsigmoid
 ones, zeros = torch.ones_like, torch.zeros_like
 
 WRONG = [
@@ -85,13 +84,3 @@ def test_a_wrong_answer_gets_its_message(
 )
 def test_another_way_to_the_right_answer_passes(check: Callable[..., Any], answer: Callable[..., Any]) -> None:
     assert check(answer).passed
-
-
-def test_an_answer_may_write_into_its_input() -> None:
-    def in_place(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            x.zero_()
-        return -F.logsigmoid(x).mean()
-
-    assert not checks.kl_loss(in_place).passed
-    assert not checks.optimal_D(lambda p, q, s, k: p.zero_()).passed

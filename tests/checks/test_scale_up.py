@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from test_checks import judged, rejected
-from torch import Tensor
 
 from gantutor import checks
 from gantutor.checks.scale_up import (
@@ -37,17 +35,6 @@ def test_other_wrong_limits() -> None:
     rejected(checks.limit(lambda *_: "memory"), message)
 
 
-@pytest.mark.parametrize("factor", [0.7, 1.45])
-@pytest.mark.parametrize("place", range(3))
-def test_a_wrong_factor_is_found(place: int, factor: float) -> None:
-    def wrong(*counts: Any) -> str:
-        counts = list(counts)
-        counts[place] *= factor
-        return slowest(*counts)
-
-    assert not checks.limit(wrong).passed
-
-
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_right_limit_is_what_the_package_says(example: tuple[float, float, int, Machine]) -> None:
     flops, moved, launches, machine = example
@@ -71,21 +58,6 @@ def test_other_wrong_averages() -> None:
 def test_the_right_average_is_the_whole_batchs_gradient(counts: list[int]) -> None:
     gradients, whole = shares_of_a_batch(counts)
     assert torch.allclose(weighted(gradients, counts), whole, rtol=1e-12)
-
-
-def averaged_in_place(gradients: list[Tensor], counts: list[int]) -> Tensor:
-    """It changes what it is given."""
-    whole = sum(counts)
-    total = gradients.pop(0).mul_(counts.pop(0))
-    for gradient, count in zip(gradients, counts, strict=True):
-        total += gradient * count
-    return total / whole
-
-
-def test_other_forms_of_the_right_average() -> None:
-    by_numpy = lambda gradients, counts: np.average([g.numpy() for g in gradients], axis=0, weights=counts)  # noqa: E731
-    assert checks.averaged(by_numpy).passed
-    assert checks.averaged(averaged_in_place).passed
 
 
 # A checkpoint ---------------------------------------------------------------------------------------------------------

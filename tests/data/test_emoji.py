@@ -1,16 +1,12 @@
 """The emoji sets: matched, split by whole emoji, in the colours of the palette; and the script that builds the file."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers import load_script
 
-from gantutor.data import DataError, Pairs, common, emoji, load_pairs, load_unpaired
+from gantutor.data import DataError, Pairs, common, load_pairs, load_unpaired, sheets
 from gantutor.data.common import Arrays
 from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours, to_lab
 from gantutor.data.pairs import draw_labels
@@ -23,7 +19,7 @@ SPLITS = {"train": 874, "val": 100, "test": 100}
 
 @pytest.fixture(scope="module")
 def arrays() -> Arrays:
-    return emoji.decode_sheets(common.read_npz(FILE))
+    return sheets.decode_sheets(common.read_npz(FILE))
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +54,6 @@ def test_the_emoji_are_what_the_script_builds(arrays: Arrays) -> None:
     assert common.checksum(SCRIPT.build(source)) == common.checksum(arrays)
 
 
-@pytest.mark.slow
-def test_without_its_sources_the_script_leaves_the_file_alone(tmp_path: Path) -> None:
-    before = FILE.stat().st_mtime_ns
-    environment = {**os.environ, "GANTUTOR_DATA": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, str(REPOSITORY / "data" / "build_emoji.py")]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == SCRIPT.NO_SOURCES == 3, "the status that `make data` passes over"
-    assert "left as it is" in result.stdout
-    assert f"npm install --prefix {tmp_path}" in result.stdout
-    assert FILE.stat().st_mtime_ns == before
-
-
-def test_lines_are_where_a_colour_steps() -> None:
-    picture = np.full((20, 24, 3), 255, np.uint8)
-    picture[:, 12:] = (255, 255, 255 - SCRIPT.STEP - 1)
-    black = SCRIPT.lines(picture) == 0
-    assert black.any(0).nonzero()[0].tolist() == [10, 11, 12, 13]
-    assert black[:, 10:14].all()
-    picture[:, 12:] = 255 - SCRIPT.STEP
-    assert not (SCRIPT.lines(picture) == 0).any(), "too small a step"
-
-
 # The sets -------------------------------------------------------------------------------------------------------------
 
 
@@ -105,17 +79,6 @@ def test_the_splits_share_no_emoji_nor_nearly_one(sets: dict[str, Pairs], arrays
     assert torch.cdist(small[1], small[0], p=1).min() > 0.01 * small[0].shape[1]
 
 
-def test_flat_and_shaded_are_one_drawing_on_white(sets: dict[str, Pairs]) -> None:
-    held_out = judged(sets["flat"])
-    ink = [(images.amin(1) < 235).float() for images in (held_out.A, held_out.B)]
-    both, either = (ink[0] * ink[1]).sum((1, 2)), ((ink[0] + ink[1]) > 0).sum((1, 2))
-    assert (both / either).median() > 0.9
-    right, wrong = ((held_out.A.float() - B.float()).abs().mean((1, 2, 3)) for B in (held_out.B, held_out.B.roll(1, 0)))
-    assert (right < wrong).float().mean() > 0.95, "each is nearer to its own partner than to another"
-    for images in (held_out.A, held_out.B, judged(sets["sketch"]).A):
-        assert (images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 255).float().mean() > 0.97
-
-
 def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pairs]) -> None:
     data, flat = load_unpaired("emoji"), sets["flat"]
     half = SPLITS["train"] // 2
@@ -131,13 +94,6 @@ def test_the_halves_share_no_emoji_and_the_truth_is_held_out(sets: dict[str, Pai
 
 
 # The palette ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_palette_is_the_commonest_colours(arrays: Arrays) -> None:
-    found = SCRIPT.commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
-    assert found == [label.colour for label in EMOJI_COLOURS]
-    assert len({label.name for label in EMOJI_COLOURS}) == len(EMOJI_COLOURS)
 
 
 def test_lab_on_known_colours() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import load_script
 from image_helpers import seeded, to_bytes
 
@@ -79,17 +78,3 @@ def test_the_splits_are_the_whole_and_share_nothing(built: dict[str, np.ndarray]
     assert torch.equal(torch.cat([train.labels, test.labels]), whole.labels[order])
     np.testing.assert_array_equal(whole.labels.numpy(), built["labels"])
     np.testing.assert_array_equal((whole.images[:, 0].float() * 16 / 255).round().byte(), built["images"])
-
-
-def test_digits_of_28_pixels_are_strokes_in_the_middle_20_and_those_of_32_have_a_wider_margin(
-    built: dict[str, np.ndarray],
-) -> None:
-    data = digits(split="all")
-    images = data.images.double() / 255
-    assert torch.equal(F.pad(images[..., 2:-2, 2:-2], (2, 2, 2, 2)), images)
-    assert images[..., 4:-4, 4:-4].sum() / images.sum() > 0.95
-    assert ((images < 0.1) | (images > 0.9)).float().mean() > 0.8, "soft edges, but not a blur"
-    assert images.amax(dim=(1, 2, 3)).min() > 0.9
-    cells = F.adaptive_avg_pool2d(images[..., 4:-4, 4:-4], 8)[:, 0]
-    assert np.corrcoef(cells.flatten(), built["images"].ravel())[0, 1] > 0.95
-    assert torch.equal(digits(split="all", size=32).images, F.pad(data.images, (2, 2, 2, 2)))

@@ -1,7 +1,6 @@
 """All sets by name: a seed decides what is drawn, what is asked for is checked, damaged files are named."""
 
 import functools
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,20 +21,21 @@ from gantutor.data import (
     Pairs,
     Unpaired,
     common,
-    drawing,
     emoji,
     image_folder,
     images,
     load,
     load_pairs,
     load_unpaired,
+    maps,
     ready_sets,
+    sheets,
 )
 
 REPOSITORY = Path(__file__).parents[2]
 READY = {
     load: ["ring", "grid", "moons", "spiral", "digits"],
-    load_pairs: ["emoji_flat", "emoji_sketch", "emoji_palette", "facades_mini", "maps_mini"],
+    load_pairs: ["emoji_flat", "emoji_sketch", "emoji_palette", "maps_mini"],
     load_unpaired: ["emoji"],
 }
 SETS: dict[str, Callable[..., Any]] = {name: loader for loader, names in READY.items() for name in names}
@@ -92,16 +92,6 @@ def test_a_draw_is_checked(name: str) -> None:
         elsewhere.sample(4, seeded())
 
 
-class OnSecondGPU(torch.Generator):
-    device = torch.device("cuda", 1)
-
-
-def test_a_generator_of_another_gpu_is_refused() -> None:
-    common.check_draw(1, OnSecondGPU(), torch.device("cuda", 1))
-    with pytest.raises(ValueError, match="the generator is on cuda:1, the data on cuda:0"):
-        common.check_draw(1, OnSecondGPU(), torch.device("cuda", 0))
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", SETS)
 def test_on_a_gpu(name: str) -> None:
@@ -122,9 +112,9 @@ def test_on_a_gpu(name: str) -> None:
         ("emoji_flat", {"split": "all"}, "split='all' is unknown; choose one of 'train', 'val', 'test'"),
         ("emoji_flat", {"size": 100}, "size=100 is unknown; choose one of 64"),
         ("emoji", {"number": 0}, "number=0: expected at least 1"),
-        ("facades_mini", {"split": "all"}, "split='all' is unknown; choose one of 'train', 'val', 'test'"),
-        ("facades_mini", {"size": 100}, "size=100 is unknown; choose one of 64, 128, 256"),
-        ("facades_mini", {"number": 0}, "number=0: expected at least 1"),
+        ("maps_mini", {"split": "all"}, "split='all' is unknown; choose one of 'train', 'val', 'test'"),
+        ("maps_mini", {"size": 100}, "size=100 is unknown; choose one of 64"),
+        ("maps_mini", {"number": 0}, "number=0: expected at least 1"),
         ("ring", {"device": "vulcan"}, "device='vulcan' cannot be used here: ."),
     ],
 )
@@ -169,11 +159,11 @@ EMBEDDED = {
     "digits.npz": (images.DIGITS_SHA256, dict, 200_000, ("10.24432/C50P49", "CC BY 4.0")),
     "emoji.npz": (
         emoji.EMOJI_SHA256,
-        emoji.decode_sheets,
+        sheets.decode_sheets,
         5_000_000,
         ("Copyright (c) Microsoft", "Permission is hereby"),
     ),
-    "textures.npz": (drawing.TEXTURES_SHA256, dict, 200_000, ("CC0", "    brick", "    grass", "    gravel")),
+    "maps.npz": (maps.MAPS_SHA256, sheets.decode_sheets, 2_000_000, ("MIT", "CC0")),
 }
 
 
@@ -225,14 +215,3 @@ def test_files_are_found_in_a_checkout_and_in_a_wheel(tmp_path: Path, monkeypatc
     in_wheel.unlink()
     with pytest.raises(DataError, match=r"_data.digits.npz is missing. It is part of gantutor: install it again"):
         load("digits")
-
-
-@pytest.mark.parametrize(("affinity", "all_cpus", "usable"), [({0}, 8, 1), (None, 8, 8), (None, None, 1)])
-def test_the_cpu_affinity_counts(
-    affinity: set[int] | None, all_cpus: int | None, usable: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: all_cpus)
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    if affinity is not None:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: affinity, raising=False)
-    assert common.usable_cpus() == usable

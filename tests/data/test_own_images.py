@@ -5,8 +5,6 @@ import io
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import connection
@@ -24,7 +22,6 @@ from PIL import Image, ImageDraw
 from gantutor.data import DataError, Folder, Images, image_folder, own_images, paired_folder, unpaired_folders
 from gantutor.data.own_images import held_out_places, read_image
 
-REPOSITORY = Path(__file__).parents[2]
 RED, BLUE = (200, 20, 30), (10, 40, 220)
 
 
@@ -90,15 +87,6 @@ def test_the_middle_square_is_kept_and_upright(tmp_path: Path) -> None:
     shown = read_image(tmp_path / "turned.jpg", 16, 1)[0].float()
     assert shown[:7].min() > 240
     assert shown[9:].max() < 15
-
-
-def test_a_big_jpeg_loses_little_by_being_decoded_small(tmp_path: Path) -> None:
-    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
-    large = coarse.resize((1024, 1024), Image.Resampling.BICUBIC)
-    large.save(tmp_path / "large.jpg", quality=95)
-    large.save(tmp_path / "large.png")
-    jpg, png = (read_image(tmp_path / name, 64, 3).float() for name in ("large.jpg", "large.png"))
-    assert (jpg - png).abs().mean() < 2
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"cut"])
@@ -253,43 +241,6 @@ def test_a_folder_recovers_from_what_stopped_it(tmp_path: Path, moment: str, mon
 
 def interrupt(*arguments: Any) -> None:
     raise KeyboardInterrupt
-
-
-@needs_fork
-def test_workers_that_are_killed_again_and_again_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_pictures(tmp_path)
-    folder = in_files(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("gantutor.data.own_images.read_pictures", end_this_process)
-        with pytest.raises(RuntimeError, match="killed twice, maybe because memory ran out"):
-            folder.sample(8, seeded())
-    assert folder.sample(8, seeded()).shape == (8, 3, 8, 8)
-
-
-def end_this_process(*arguments: Any) -> None:
-    os._exit(1)
-
-
-ENDLESS = """
-import multiprocessing, sys, time
-import torch
-from gantutor.data import image_folder
-folder = image_folder(sys.argv[1], size=8, max_bytes=0, workers=2)
-folder.sample(8, torch.Generator())
-print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-time.sleep(600)
-"""
-
-
-def test_workers_end_with_a_process_that_was_killed(tmp_path: Path) -> None:
-    """They hold the pipe that their parent's output goes to: it ends when all of them have ended."""
-    save_pictures(tmp_path)
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert len(process.stdout.readline().split()) == 2
-        process.kill()
-        assert process.stdout.read() == ""
 
 
 @needs_fork

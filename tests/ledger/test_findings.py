@@ -12,12 +12,11 @@ from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.gan import BATCHINGS
 from gantutor.ledger import trace
 from gantutor.ledger.findings import assigned, made_again, out_of_place, with_call, with_keyword, without_cut
-from gantutor.losses import LOSSES
+from gantutor.losses import LOSSES, TRANSLATION_LOSSES
 from gantutor.pitfalls import PITFALLS, SECOND_TIME
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS
 from gantutor.steps import STEPS, d_only, g_only
 from gantutor.traits import why_not
-from gantutor.translation import TRANSLATION_LOSSES
 
 ALL = {**STEPS, "d_only": d_only, "g_only": g_only}
 

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -25,9 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Trace, trace
-from gantutor.ledger.recorder import Watch
-from gantutor.ledger.records import count
-from gantutor.ledger.source import Source
+from gantutor.ledger.records import Backward, count
+from gantutor.ledger.source import Source, Watch
 from gantutor.pitfalls import INPLACE, PITFALLS, SECOND_TIME
 from gantutor.steps import STEPS, d_first_detach, d_first_retain_graph
 
@@ -203,6 +201,17 @@ def test_methods_and_decorated_functions() -> None:
     assert len(record.lines[-1].networks["G"].contributions) == 2
 
 
+def test_a_lambda_is_one_line_and_what_it_calls_has_its_own() -> None:
+    gan, (batch,) = build("points"), draw("points")
+    others = [lambda: None, lambda: with_helper(gan, *batch), lambda: None]  # on one line
+    record = trace(others[1])
+    assert [line.text for line in record.lines] == ["with_helper(gan, *batch)"]
+    assert [sent.place.function for sent in record.lines[0].of(Backward)] == [
+        "with_helper", "helper_update", "helper_update"
+    ]  # fmt: skip
+    assert list(record.before) == ["gan.G", "gan.D"]
+
+
 def generator(gan: GAN) -> Any:
     yield gan
 
@@ -212,8 +221,6 @@ def test_what_cannot_be_followed_is_refused() -> None:
     exec("def step(gan, real, z): pass", namespace)
     with pytest.raises(ValueError, match="step has no source to show: define it in a file or a notebook cell"):
         traced(namespace["step"])
-    with pytest.raises(ValueError, match="A lambda has no lines to follow"):
-        traced(lambda gan, real, z: None)
     with pytest.raises(TypeError, match="A trace follows a plain function, line by line; generator suspends itself"):
         traced(generator)
     with pytest.raises(TypeError, match="A trace follows a step that is written in Python"):
@@ -276,37 +283,9 @@ def test_the_ledgers_own_faults_are_not_taken_for_the_steps(monkeypatch: pytest.
     def breaks(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gantutor.ledger.recorder.Scene", breaks)
+    monkeypatch.setattr(sys.modules["gantutor.ledger.trace"], "Scene", breaks)
     with pytest.raises(ZeroDivisionError):
         traced(d_first_detach)
-
-
-def test_times_are_those_of_a_second_run_if_asked_for(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-
-    def slow_at_first(gan: GAN, real: Tensor, z: Tensor) -> None:
-        time.sleep(0.01 if seen.exists() else 0.5)
-        seen.touch()
-
-    gan, (batch,) = build("points"), draw("points")
-    once = trace(slow_at_first, gan, *batch)
-    assert not once.timed
-    assert once.lines[0].milliseconds >= 500
-    twice = trace(slow_at_first, gan, *batch, timed=True)
-    assert twice.timed
-    assert twice.lines[0].milliseconds >= 10
-    assert ("ms" in str(twice).splitlines()[0].split(), "ms" in str(once).splitlines()[0].split()) == (True, False)
-
-
-def test_a_step_that_takes_another_way_in_the_clocks_run_keeps_its_lines(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-
-    def impure(gan: GAN, real: Tensor, z: Tensor) -> None:
-        if not seen.exists():
-            seen.touch()
-
-    record = trace(impure, build("points"), *draw("points")[0], timed=True)
-    assert (len(record.lines), record.timed) == (2, False)
 
 
 def test_watching_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +305,7 @@ def test_watching_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((line - step.__code__.co_firstlineno, milliseconds))
         now[0] += 10
 
-    with Watch(Source.of(step), after, enter=slow).on():
+    with Watch(Source.of(step), lambda line, frame: None, after, slow).on():
         step(build("points"), *draw("points")[0])
     assert seen == [(1, 0.0), (2, 1000.0)]
 

@@ -76,30 +76,6 @@ def test_a_run_of_another_seed_goes_on_as_the_saved_one(kind: str, tmp_path: Pat
     assert same(state(ticked(again, 4)), wanted)
 
 
-def test_a_batch_whose_step_failed_is_the_next_one_after_loading(tmp_path: Path, seed: int) -> None:
-    def interrupted(*_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    run = after(CONFIGS["cyclegan"], 2)
-    with pytest.raises(KeyboardInterrupt):
-        run.step(interrupted)
-    save_checkpoint(tmp_path / "latest.pt", run, CONFIG)
-    again = CONFIGS["cyclegan"].start()
-    load_checkpoint(tmp_path / "latest.pt", again, CONFIG)
-    assert same(state(ticked(again, 1)), state(ticked(run, 1)))
-
-
-def test_a_run_that_diverges_after_loading_is_set_back_to_the_checkpoint(saved: Path) -> None:
-    run = CONFIGS["gan"].start()
-    load_checkpoint(saved, run, CONFIG)
-    wanted = copy.deepcopy(run.model.D.state_dict())
-    run.model.D[0].weight.data.fill_(float("nan"))
-    with pytest.raises(DivergedError) as caught:
-        run.step()
-    assert (caught.value.step, caught.value.good_step) == (4, 3)
-    assert same(run.model.D.state_dict(), wanted)
-
-
 def test_it_goes_on_with_the_speed_ups_of_the_new_run(tmp_path: Path) -> None:
     """How the saved run computed is not taken over: kernels, memory order, and where Adam counts its steps."""
     config = CONFIGS["cyclegan"]
@@ -264,13 +240,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     run = CONFIGS["gan"].start()
     refused(tmp_path / "x.pt", run, CONFIG, r"x\.pt cannot be read: No such file or directory\. Name a file that")
     refused(tmp_path, run, CONFIG, "cannot be read: Is a directory")
-
-
-@pytest.mark.parametrize("share", [0, 0.5, 0.999])
-def test_a_file_that_is_cut_short(saved: Path, share: float) -> None:
-    whole = saved.read_bytes()
-    saved.write_bytes(whole[: int(share * len(whole))])
-    refused(saved, after(CONFIGS["gan"], 1), CONFIG, r"is damaged, or no checkpoint of gantutor: .*\. Go on")
 
 
 def test_a_flipped_bit_in_a_weight_is_found_by_its_checksum(saved: Path) -> None:

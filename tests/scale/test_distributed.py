@@ -3,22 +3,17 @@
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from helpers import build, draw
 from replica_cases import gan_run
-from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.model_state import networks
-from gantutor.pix2pix import PIX2PIX_STEPS
-from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised, why_not_on_replicas
+from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 
 CPU = torch.device("cpu")
@@ -40,11 +35,6 @@ def test_two_replicas_are_one_process() -> None:
     assert process.returncode == 0, process.stderr[-4000:]
     assert process.stdout.count("all is well") == 2  # two processes write to one pipe: a line can lie within the other
     assert "arning" not in process.stderr
-
-
-def test_one_strategy_is_refused() -> None:
-    steps = [*STEPS.items(), *PIX2PIX_STEPS.items(), *CYCLEGAN_STEPS.items()]
-    assert [name for name, step in steps if why_not_on_replicas(step)] == ["d_first_retain_graph"]
 
 
 # In one process -------------------------------------------------------------------------------------------------------
@@ -100,30 +90,6 @@ def test_what_cannot_pass_synchronised_batchnorm() -> None:
     for config in (penalty.replace(norm_D="layer"), penalty.replace(loss="hinge"), Pix2PixConfig()):
         gpus.check(config, sync_batchnorm=True)
     cpus.check(penalty, sync_batchnorm=True)
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_replicas_wait_while_the_first_downloads(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
-        monkeypatch.setenv(name, value)
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
-    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: asked.update(options))
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    with join_replicas() as replicas:
-        assert replicas.device.type == device
-    assert asked["timeout"] == timedelta(hours=1)
-
-
-@pytest.mark.cuda
-def test_on_a_gpu_synchronised_batchnorm_is_torchs() -> None:
-    D = build("dcgan-batch").D
-    parameters = list(D.parameters())
-    D = synchronised(D, torch.device("cuda"))
-    assert any(isinstance(module, nn.SyncBatchNorm) for module in D.modules())
-    assert all(ours is theirs for ours, theirs in zip(D.parameters(), parameters, strict=True))
 
 
 @pytest.mark.cuda

@@ -1,19 +1,16 @@
 """The limits of a machine: what they say of a step, by numbers to be checked in the head; and their measurement."""
 
 import time
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from gantutor.batches import Batches
-from gantutor.configs import GANConfig
 from gantutor.data import load
-from gantutor.ledger import Traffic, TrafficShare, traffic
+from gantutor.ledger import Traffic, TrafficShare
 from gantutor.scale import limits
-from gantutor.scale.limits import Limits, Scaling, best, drawing, measure, scales_to
+from gantutor.scale.limits import Limits, Scaling, drawing, measure, scales_to
 
 CPU = torch.device("cpu")
 MACHINE = Limits("machine", {"float32": 100.0, "bfloat16": 400.0}, bandwidth=10.0, overhead=0.5, overlaps=False)
@@ -105,60 +102,12 @@ def here() -> Limits:
     return found
 
 
-def seconds_here(work: Callable[[], Any]) -> float:
-    """By the same clock."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "perf_counter", time.process_time)
-        return best(work, CPU)
-
-
 def test_this_machine(here: Limits) -> None:
     assert here.device.startswith(f"CPU, {torch.get_num_threads()} thread")
     assert set(here.flops) == {"float32", "bfloat16"}
     assert not here.overlaps
     assert min(*here.flops.values(), here.bandwidth) > 1e8
     assert 1e-7 < here.overhead < 1e-3
-
-
-SHARED = 5  # how much slower a machine may be from one moment to the next, if others use its memory, too
-
-
-@pytest.mark.parametrize(
-    ("limit", "work", "bytes_moved", "flops"),
-    [
-        ("memory", lambda x: x.mul_(1.0), 2 * 2**26, 0),
-        ("arithmetic", lambda x: torch.mm(x[0], x[1], out=x[2]), 3 * 2**20, 2**28),
-    ],
-)
-def test_what_was_measured_predicts_other_work_of_its_kind(
-    here: Limits, limit: str, work: Callable[..., Any], bytes_moved: int, flops: int
-) -> None:
-    x = torch.ones(2**14, 1024) if limit == "memory" else torch.ones(3, 512, 512)
-    found = traffic(lambda model, x: work(x), SimpleNamespace(), x)
-    assert (found.bytes, found.flops) == (bytes_moved, flops)
-    assert here.limited_by(found) == limit
-    assert 1 / SHARED < seconds_here(lambda: work(x)) / here.predicted(found) < SHARED
-
-
-def test_a_step_on_few_numbers_is_limited_by_its_launches(here: Limits) -> None:
-    run = GANConfig("ring", device="cpu", batch_size=8).start()
-    batch = next(run.batches)
-    found = traffic(run.train_step, run.model, *batch)
-    assert here.limited_by(found) == "launches"
-    assert 1 / SHARED < seconds_here(lambda: run.train_step(run.model, *batch)) / here.predicted(found) < SHARED
-
-
-def test_best_is_the_shortest_after_a_first_run_that_does_not_count() -> None:
-    pauses = iter([0.0, 0.03, 0.01, 0.02])
-    runs = []
-
-    def work() -> None:
-        pause = next(pauses)
-        runs.append(pause)
-        time.sleep(pause)
-
-    assert 0.01 <= best(work, CPU, seconds=0.055) < 0.02
-    assert runs == [0.0, 0.03, 0.01, 0.02]
 
 
 def test_drawing_leaves_what_comes_next() -> None:

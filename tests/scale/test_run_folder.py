@@ -3,10 +3,8 @@
 import csv
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock, call
 
 import pytest
 import torch
@@ -23,7 +21,6 @@ from gantutor.scale.run_folder import (
     load_data,
     new_config,
     new_folder,
-    write_whole,
 )
 from gantutor.training import History
 
@@ -106,7 +103,7 @@ def test_a_set_with_a_name_takes_its_size_and_is_fetched_if_it_can_be(monkeypatc
     asked: dict[str, Any] = {}
     sets = dict(MODEL_KINDS["pix2pix"].config.SETS)
     monkeypatch.setattr(MODEL_KINDS["pix2pix"].config, "SETS", sets)
-    for name, download in (("facades", {"download": True}), ("facades_mini", {})):
+    for name, download in (("facades", {"download": True}), ("maps_mini", {})):
         sets[name] = lambda **options: asked.update(options)
         loaded("pix2pix", name, size=128)
         assert asked == {"device": "cpu", "size": 128, **download}
@@ -151,20 +148,6 @@ def test_the_history_as_a_table(tmp_path: Path) -> None:
     assert rows[1] == {"step": "2", "d_loss": "2.0", "g_loss": "3.0"}
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    write_whole(path, b"old")
-
-    def full(file: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)  # without it, a crash of the machine leaves an empty file
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["x"]
-
-
 @pytest.mark.parametrize("content", ["", "[]", '{"kind": "vae"}'])
 def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
@@ -190,33 +173,3 @@ def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
     for path in (*kept, folder.checkpoint, kept[0].with_suffix(".pt.tmp"), kept[0].with_name("step_best.pt")):
         path.touch()
     assert folder.checkpoint_steps() == [3, 20, 1234567]
-
-
-def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    board = MagicMock()
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", MagicMock(SummaryWriter=board))
-    history = History()
-    for value in (1.0, 2.0):
-        history.append({"d_loss": torch.tensor(value)})
-    folder = RunFolder(tmp_path)
-    assert folder.open({"kind": "dcgan"}, 1)
-    folder.tell_board(history)
-    history.append({"g_loss": torch.tensor(3.0)})
-    folder.tell_board(history)
-    assert board.call_args == call(tmp_path / "tensorboard", purge_step=2)
-    assert board().add_scalar.call_args_list == [call("d_loss", 2.0, 2), call("g_loss", 3.0, 3)]
-    save_pictures(tmp_path / "x", 1, (30, 20))
-    folder.write_sample(7, (tmp_path / "x" / "0.png").read_bytes())
-    (name, pixels, step), options = board().add_image.call_args
-    assert (name, pixels.shape, step, options) == ("samples", (20, 30, 3), 7, {"dataformats": "HWC"})
-
-
-def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
-    folder = RunFolder(tmp_path)
-    assert not folder.open({"kind": "dcgan"}, 0)
-    folder.tell_board(History())
-    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
-    assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}

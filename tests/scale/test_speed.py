@@ -2,7 +2,6 @@
 
 import copy
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -20,15 +19,15 @@ from gantutor.configs import Config
 from gantutor.configs.base import SPEED_UP_NAMES
 from gantutor.model_state import networks, optimizers
 from gantutor.scale import speed
-from gantutor.scale.cuda_graph import CUDAGraph, settings_of
 from gantutor.scale.speed import (
     SPEED_UPS,
+    CUDAGraph,
     InBf16,
     is_getting_ready,
-    keep_memory,
     recommended,
     set_allowed,
     set_speed,
+    settings_of,
     wait_until_ready,
 )
 from gantutor.steps import d_first_detach
@@ -83,11 +82,6 @@ def test_bf16_keeps_float32_outside_and_points_where_float32_does(name: str) -> 
     assert 0.95 < torch.nn.functional.cosine_similarity(plain, fast, dim=0) < 1 - 1e-7
 
 
-def test_the_gradient_of_a_gradient_goes_through_bf16() -> None:
-    config = SMALL["gan"].replace(loss="wgan-gp", norm_D="none")
-    assert torch.nn.functional.cosine_similarity(gradients(config), gradients(config, "bf16"), dim=0) > 0.95
-
-
 def test_spectral_norm_iterates_in_float32_under_bf16() -> None:
     config = SMALL["gan"].replace(norm_D="spectral")
     run, plain = config.replace(speed=("bf16",)).start(), config.start()
@@ -134,22 +128,6 @@ def test_on_and_off_again_leaves_no_trace(name: str) -> None:
     run.step(), plain.step()
     assert run.step_runner is measured
     assert equal_runs(run, plain)
-
-
-@each_kind
-def test_a_copy_of_the_model_goes_on_as_the_model_does(name: str) -> None:
-    """The good state is one; the live panel works on others."""
-    run = after(SMALL[name], 2, *ON_ANY)
-    model, step = copy.deepcopy((run.model, run.train_step))
-    batch = next(copy.deepcopy(run.batches))
-    run.step()
-    step(model, *batch)
-    ours, theirs = (
-        [network.state_dict() for network in networks(of).values()] for of in (run.model, model)
-    )  # fmt: skip
-    assert difference(ours, theirs) == 0
-    for network in networks(model).values():
-        assert vars(network)["forward"].network is network, "a copy computes with the original"
 
 
 @each_kind
@@ -322,18 +300,6 @@ def test_what_is_compiled_is_used_in_training_alone_and_takes_no_batch(monkeypat
 
 
 @traced
-def test_other_numbers_are_compiled_for_anew() -> None:
-    run = RING.replace(speed=("compile",)).start()
-    wait_until_ready(run)
-    first = compiled_calls(run.model)
-    set_speed(run, ("compile",))
-    assert compiled_calls(run.model) == first
-    set_speed(run, ("bf16", "compile"))
-    assert is_getting_ready(run)
-    assert compiled_calls(run.model) == [None, None]
-
-
-@traced
 def test_what_goes_wrong_in_the_background_is_raised_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(model: Any) -> None:
         raise RuntimeError("the cake fell\nin many pieces")
@@ -382,37 +348,6 @@ print("alike")
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_kept_memory_is_not_faulted_in_again() -> None:
-    program = """
-import resource, sys, torch
-from gantutor.scale.speed import keep_memory
-torch.set_num_threads(1)
-if sys.argv[1] == "kept":
-    keep_memory()
-for i in range(13):
-    activations = [torch.ones(1 << 21) for _ in range(4)]
-    del activations
-    if i == 2:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    if not keep_memory():
-        pytest.skip("there is no glibc")
-    found = {}
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # else the state of the heap decides
-    for way in ("plain", "kept"):
-        run = subprocess.run([sys.executable, "-c", program, way], capture_output=True, text=True, env=environment)
-        assert not run.returncode, run.stderr
-        found[way] = int(run.stdout)
-    assert found["kept"] < 1000 < 10_000 < found["plain"], "of 80,000 pages"
-
-
-def test_another_system_than_glibcs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
-    assert not keep_memory.__wrapped__()
 
 
 # On a GPU -------------------------------------------------------------------------------------------------------------

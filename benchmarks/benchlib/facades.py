@@ -1,4 +1,4 @@
-"""`facades_mini`: label maps and house fronts, in the classes and colours of the CMP Facade Database.
+"""`facades_mini`, drawn for benchmarks: label maps and house fronts, in the classes and colours of the CMP database.
 
 The label map says where the parts are. It does not say what the wall is made of, nor whether this is a dark house with
 light trim and the sky in its panes or a light one with dark trim and dark panes. So there is more than one right answer
@@ -8,24 +8,25 @@ pix2pix needs its discriminator.
 Source of classes and colours: Tylecek and Sara, "Spatial Pattern Templates", 2013; `roof` stands where CMP has `deco`.
 """
 
+import colorsys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from gantutor.data.common import Bytes
-from gantutor.data.drawing import (
+from benchlib.drawing import (
     SUPERSAMPLING,
     Floats,
     LabelDrawing,
     cast_shadow,
-    colour,
+    drawn_pairs,
     material,
-    ramp,
     small_image,
     small_labels,
     soft_noise,
 )
+from gantutor.data.common import Bytes
 from gantutor.data.pairs import Label
 
 BACKGROUND, WALL, WINDOW, DOOR, CORNICE, SILL, BALCONY, BLIND, ROOF, MOLDING, PILLAR, SHOP = range(12)
@@ -45,6 +46,26 @@ FACADE_CLASSES = (
 )
 THIN = 1 / 64  # of the side: one pixel of the smallest set
 RAISED = np.isin(np.arange(12), (BALCONY, CORNICE, SILL, MOLDING, PILLAR))  # these cast a shadow on the wall
+
+
+class FacadeDrawing(LabelDrawing):
+    """A label map that is made of rectangles."""
+
+    def rectangle(self, label: int, left: float, top: float, right: float, bottom: float) -> None:
+        """The pixels whose centres lie inside; at least one pixel wide and high, so that no thin part is lost."""
+        x0, y0 = round(left * self.side), round(top * self.side)
+        x1, y1 = max(round(right * self.side) - 1, x0), max(round(bottom * self.side) - 1, y0)
+        self.pencil.rectangle([x0, y0, x1, y1], fill=label)
+
+
+def ramp(start: float, end: float, side: int) -> Floats:
+    """(side,) from `start` to `end`."""
+    return np.linspace(start, end, side, dtype=np.float32)
+
+
+def colour(hue: float, saturation: float, value: float) -> Floats:
+    """Red, green, blue in [0, 1] of a colour in HSV, its hue taken modulo 1."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
 class House:
@@ -67,7 +88,7 @@ class House:
 
 def lay_out_house(house: House, rng: np.random.Generator, side: int) -> tuple[Bytes, Bytes]:
     """Class numbers (side, side), and 1 where its glass has a frame or a bar."""
-    labels, frames = LabelDrawing(side, BACKGROUND), LabelDrawing(side)
+    labels, frames = FacadeDrawing(side, BACKGROUND), FacadeDrawing(side)
     left, right, top, ground = house.left, house.right, house.top, house.ground
     if rng.random() < 0.6:
         height, slope = rng.uniform(0.04, 0.08), rng.uniform(0.02, 0.1)
@@ -90,7 +111,7 @@ def lay_out_house(house: House, rng: np.random.Generator, side: int) -> tuple[By
 
 
 def lay_window(
-    labels: LabelDrawing, frames: LabelDrawing, house: House, storey: int, column: int, rng: np.random.Generator
+    labels: FacadeDrawing, frames: FacadeDrawing, house: House, storey: int, column: int, rng: np.random.Generator
 ) -> None:
     """One window above the ground floor, with what belongs to it."""
     middle = house.left + (column + 0.5) * house.column_width
@@ -111,7 +132,7 @@ def lay_window(
         labels.rectangle(BALCONY, left - wider, lower - height, right + wider, lower + THIN)
 
 
-def lay_ground_floor(labels: LabelDrawing, frames: LabelDrawing, house: House, column: int) -> None:
+def lay_ground_floor(labels: FacadeDrawing, frames: FacadeDrawing, house: House, column: int) -> None:
     """The door, a shop window or an ordinary one."""
     left = house.left + (column + 0.12) * house.column_width
     right = house.left + (column + 0.88) * house.column_width
@@ -128,7 +149,7 @@ def lay_ground_floor(labels: LabelDrawing, frames: LabelDrawing, house: House, c
         glaze(frames, left + inset, upper, right - inset, lower)
 
 
-def glaze(frames: LabelDrawing, left: float, upper: float, right: float, lower: float, across: float = 0.35) -> None:
+def glaze(frames: FacadeDrawing, left: float, upper: float, right: float, lower: float, across: float = 0.35) -> None:
     """A frame, an upright bar in the middle and one across at a share of the height, each two thirds of a THIN."""
     bar = THIN * 0.67
     frames.rectangle(1, left, upper, right, lower)
@@ -226,3 +247,6 @@ def choose_sky(rng: np.random.Generator) -> Floats:
     if rng.random() < 0.6:
         return np.array(((0.55, 0.72, 0.92), (0.85, 0.9, 0.96)))
     return np.array(((0.78, 0.8, 0.83), (0.78, 0.8, 0.83)))
+
+
+facades_mini = partial(drawn_pairs, "facades_mini", draw_facade, FACADE_CLASSES)

@@ -79,7 +79,7 @@ def train_segmenter(images: Tensor, labels: Tensor, classes: int, steps: int = 2
     The same seed gives the same segmenter, bit for bit on a CPU; the global random state is left alone.
     Raises: ValueError for images or labels of another shape, type or range.
     """
-    check(images, labels, classes)
+    check_labels(images, labels, classes)
     build = partial(Segmenter, images.shape[1], classes)
     return train_frozen(build, images, labels, steps, BATCH_SIZE, 1e-2, seed, one_cycle=True)
 
@@ -91,7 +91,7 @@ def segmentation_score(segmenter: Segmenter, images: Tensor, labels: Tensor) -> 
     Raises: ValueError for images or labels of another shape, type or range.
     """
     classes = segmenter.head.out_channels
-    check(images, labels, classes)
+    check_labels(images, labels, classes)
     counts = torch.zeros(classes, classes, dtype=torch.int64, device=images.device)
     for some_images, some_labels in zip(images.split(50), labels.split(50), strict=True):
         read = segmenter(some_images).argmax(1)
@@ -112,7 +112,7 @@ def score_of_counts(counts: Tensor) -> SegmentationScore:
     )
 
 
-def check(images: Tensor, labels: Tensor, classes: int) -> None:
+def check_labels(images: Tensor, labels: Tensor, classes: int) -> None:
     """Raises: ValueError saying what came and what was expected."""
     check_floats(images)
     expected = (len(images), *images.shape[2:])

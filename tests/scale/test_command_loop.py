@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -13,9 +12,8 @@ from PIL import Image
 from run_cases import RING, difference
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.data import Folder
+from gantutor.scale.command import Interruptions, due, samples_of
 from gantutor.scale.distributed import Replicas
-from gantutor.scale.run_loop import Interruptions, due, png_plot, samples_of
 
 
 def decoded(png: bytes, path: Path) -> np.ndarray:
@@ -65,20 +63,6 @@ def test_a_sample_picture_of_a_translation_has_inputs_and_targets(
     for column, name in columns.items():
         cell = shown[2:66, 2 + 66 * column : 66 + 66 * column]
         assert np.abs(cell - as_bytes(first[name][0])).max() < 1
-
-
-def test_pictures_that_stay_in_their_files_can_be_sampled(tmp_path: Path) -> None:
-    Image.new("RGB", (30, 30)).save(tmp_path / "0.png")
-    data = Folder("flat", [tmp_path / "0.png"], 28, 3, torch.device("cpu"))
-    config = GANConfig(data=data, batch_size=2, model_options={"width_G": 4, "width_D": 4})
-    assert samples_of(config, data)(config.start(data)).startswith(b"\x89PNG")
-
-
-def test_a_plot_of_points_does_not_depend_on_what_the_process_draws_with() -> None:
-    real, fake = torch.rand(5, 2), torch.rand(5, 2)
-    plain = png_plot(real, fake)
-    with matplotlib.rc_context({"axes.grid": True, "font.size": 17, "figure.dpi": 50, "savefig.dpi": 50}):
-        assert png_plot(real, fake) == plain
 
 
 def test_what_is_due() -> None:
