@@ -93,6 +93,13 @@ def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pa
     return found
 
 
+def others(kind: str, work: Path, small: bool) -> pages.Shown:
+    """What belongs to no notebook: the traced steps, and Paint with its generators."""
+    arguments = {"steps": [], "paint": ["2" if small else "1500"]}[kind]
+    folder = work / "recorded" / f"{kind}-{digest(PACKAGE, *arguments)}"
+    return pages.Shown(folder, made(folder, kind, [kind, *arguments]))
+
+
 def build(out: Path, work: Path, small: bool) -> None:
     """Make the site in `out`."""
     work.mkdir(parents=True, exist_ok=True)
@@ -101,10 +108,9 @@ def build(out: Path, work: Path, small: bool) -> None:
         chosen = {path.stem: path for path in (NOTEBOOKS[:1] if small else NOTEBOOKS)}
         paths = dict(zip(chosen, pool.map(lambda path: executed(path, work, small), chosen.values()), strict=True))
         runs = dict(zip(paths, pool.map(lambda stem: recorded(stem, paths[stem], work, small), paths), strict=True))
-    folder = work / "recorded" / f"steps-{digest(PACKAGE)}"
-    steps = pages.Shown(folder, made(folder, "steps", ["steps"]))
+        more = dict(pool.map(lambda kind: (kind, others(kind, work, small)), ("paint", "steps")))
     source = work / "source"
-    pages.prepare(source, paths, runs, steps, modules, ROOT)
+    pages.prepare(source, paths, runs, more["steps"], more["paint"], modules, ROOT)
     command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
     where = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
     folders = ["-d", str(work / "doctrees"), str(source), str(out)]

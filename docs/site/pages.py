@@ -15,6 +15,7 @@ from live import LIVE
 from PIL import Image
 
 HERE = Path(__file__).parent
+FILES = {".js", ".css", ".bin", ".onnx"}  # of what record.py and live.py leave, what a page loads
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Notebook = Any  # nbformat's nodes are dicts with attributes
 Cell = Any
@@ -32,6 +33,7 @@ def prepare(
     notebooks: Mapping[str, Path],
     runs: Mapping[str, Mapping[str, Shown]],
     steps: Shown,
+    paint: Shown,
     modules: Path,
     root: Path,
 ) -> None:
@@ -42,6 +44,7 @@ def prepare(
         notebooks: The executed notebooks, by name; others come as they are.
         runs: The recorded runs of their panels, by cell.
         steps: The traced steps.
+        paint: Paint, and its generators.
         modules: The packages of npm.
         root: The repository.
     """
@@ -74,9 +77,14 @@ def prepare(
     live_files = source / "_static" / "live"
     live_files.mkdir()
     folders = [path.with_suffix("") for path in notebooks.values()]
-    folders += [steps.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
-    for path in (path for folder in folders for path in folder.glob("*.*") if path.name != "shown.json"):
+    folders += [steps.folder, paint.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
+    for path in (path for folder in folders for path in folder.glob("*.*") if path.suffix in FILES):
         shutil.copy(path, live_files)
+    (source / "_static" / "ort").mkdir()
+    for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+        shutil.copy(modules / "onnxruntime-web" / "dist" / name, source / "_static" / "ort")
+    with (source / "paint.md").open("a", encoding="utf-8") as page_of_paint:
+        page_of_paint.write(element("paint", "paint", **paint.what))
     (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
     (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
 

@@ -1,7 +1,8 @@
-"""Make what pages without a kernel show: `python record.py panel CONFIGS PLAN FOLDER`, `python record.py steps FOLDER`.
+"""Make what pages without a kernel show: `python record.py KIND ... FOLDER`, with the kind "panel", "steps" or "paint".
 
 A panel plays runs that are trained here, one for each combination of the settings below. The debugger goes through
-steps that are traced here. Each leaves its files in FOLDER, and in shown.json what site.js needs of them.
+steps that are traced here. Paint asks generators that are trained here. Each kind leaves its files in FOLDER, and in
+shown.json what site.js needs of them.
 """
 
 import base64
@@ -17,8 +18,10 @@ from typing import Any
 import live
 import torch
 
-from gantutor import PITFALLS, STEPS, Debugger, GANConfig, Lab, trace
+from gantutor import PITFALLS, STEPS, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
+from gantutor.data import load_pairs
 from gantutor.lab import debugger, recording
+from gantutor.lab import paint as lab_paint
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def steps(folder: Path) -> dict[str, Any]:
     """Trace every strategy, and every pitfall beside the step that is right."""
     debugger.write_page = live.parts_writer(folder)
     shown = {}
-    run = GANConfig(data="ring", batch_size=16).start()
+    run = Experiment(data="ring", batch_size=16).start()
     batch = next(run.batches)
     for name, step in STEPS.items():
         shown[name] = debugged({name: step}, run.model, batch)
@@ -89,11 +92,39 @@ def debugged(steps: dict[str, Any], model: Any, batch: tuple[torch.Tensor, ...])
     return {**saved, "about": " ".join(about.split())}
 
 
+def paint(number: int, folder: Path) -> dict[str, Any]:
+    """Train two generators for Paint in as many steps, and pack what Paint needs.
+
+    They have neither BatchNorm nor dropout: their answer to a drawing depends on nothing else. Of each there is a file
+    for the browser (.onnx) and one for the tests (.pt).
+    """
+    lab_paint.write_page = live.parts_writer(folder)
+    generators, files = {}, []
+    for i, objective in enumerate(["L1", "L1 + cGAN"]):
+        run = Pix2PixConfig("emoji_palette", objective=objective, norm="instance", dropout=0.0, device="cpu").start()
+        for _ in range(number):
+            run.step()
+        generators[objective] = G = run.model.G.eval()
+        torch.save(G, folder / f"generator_{i}.pt")
+        torch.onnx.export(G, (torch.zeros(1, 3, 64, 64),), folder / f"generator_{i}.onnx", input_names=["A"],
+                          output_names=["B"], dynamo=True, external_data=False, verbose=False)  # fmt: skip
+        files.append(f"generator_{i}.onnx")
+    data = load_pairs("emoji_palette")
+    made = Paint(generators, data.classes, data.held_out.labels)
+    (folder / "examples.bin").write_bytes(made.examples.tobytes())
+    saved: Any = made.save("")
+    made.close()
+    return {**saved, "examples": "examples.bin", "generators": files}
+
+
 def main(kind: str, *arguments: str) -> None:
     torch.set_num_threads(1)
     folder = Path(arguments[-1])
+    folder.mkdir(parents=True, exist_ok=True)
     if kind == "steps":
         shown = steps(folder)
+    elif kind == "paint":
+        shown = paint(int(arguments[0]), folder)
     else:
         configs, plan = (pickle.loads(base64.b64decode(text)) for text in arguments[:2])
         shown = panel(configs, plan, folder)

@@ -1,7 +1,7 @@
 // Brings to life what build.py has put on a page: questions, answers, exercises with choices.
 //
 // Each is a <div class="gt-live" data-kind="…"> with its data as JSON. What a visitor chooses stays in the browser.
-import { mount } from './front/page.js';
+import { inflate, mount } from './front/page.js';
 import predict from './front/predict.js';
 
 const GUESSED = 'gt-guessed';
@@ -66,7 +66,21 @@ const KINDS = {
     });
   },
 
-  // A panel, a debugger or Paint, whose module and data are fetched when it comes into sight.
+  // Paint, with generators that run in the page.
+  async paint(el, { script, css, data, examples, generators }) {
+    const place = make('div', { class: 'gt-place' }, make('p', { role: 'status' }, 'The generators are on their way: 23 MB.'));
+    el.append(place);
+    wear(css);
+    const bytes = name => fetch(at(name)).then(reply => reply.arrayBuffer());
+    const [front, { Generator, PaintKernel }, values, drawings] = await Promise.all(
+      [import(`./live/${script}`), import('./paint.js'), bytes(data).then(inflate), bytes(examples)]);
+    const loaded = await Promise.all(generators.map(name => Generator.load(at(name))));
+    place.replaceChildren();
+    place.classList.add('gt-mounted');
+    front.default.render({ model: new PaintKernel(values, new Uint8Array(drawings), loaded), el: place });
+  },
+
+  // A panel or a debugger, whose module and data are fetched when it comes into sight.
   front(el, { title, script, css, data }) {
     const place = make('div', { class: 'gt-place', role: 'region', 'aria-label': title }, make('p', {}, title));
     el.append(place);
