@@ -104,13 +104,13 @@ def build(out: Path, work: Path, small: bool) -> None:
     """Make the site in `out`."""
     work.mkdir(parents=True, exist_ok=True)
     modules = npm(work)
-    with ThreadPoolExecutor(1 if small else 2) as pool:
+    with ThreadPoolExecutor(2) as pool:
+        more = {kind: pool.submit(others, kind, work, small) for kind in ("paint", "steps")}
         chosen = {path.stem: path for path in (NOTEBOOKS[:1] if small else NOTEBOOKS)}
         paths = dict(zip(chosen, pool.map(lambda path: executed(path, work, small), chosen.values()), strict=True))
         runs = dict(zip(paths, pool.map(lambda stem: recorded(stem, paths[stem], work, small), paths), strict=True))
-        more = dict(pool.map(lambda kind: (kind, others(kind, work, small)), ("paint", "steps")))
     source = work / "source"
-    pages.prepare(source, paths, runs, more["steps"], more["paint"], modules, ROOT)
+    pages.prepare(source, paths, runs, more["steps"].result(), more["paint"].result(), modules, ROOT)
     command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
     where = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
     folders = ["-d", str(work / "doctrees"), str(source), str(out)]

@@ -101,7 +101,7 @@ export class PaintKernel {
   tell(message, arrays) {
     const joined = new Uint8Array(arrays.reduce((sum, { length }) => sum + length, 0));
     arrays.forEach((array, i) => joined.set(array, i * array.length));
-    for (const listener of this.listeners) listener(message, [joined]);
+    queueMicrotask(() => { for (const listener of this.listeners) listener(message, [joined]); });  // a kernel is never at once
   }
 
   place(i) {
