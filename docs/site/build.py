@@ -56,6 +56,8 @@ def npm(work: Path) -> Path:
 def made(folder: Path, what: str, command: list[str]) -> dict[str, Any]:
     """What record.py leaves in a folder; it is asked where the folder is not there yet."""
     if not (folder / "shown.json").exists():
+        for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
+            shutil.rmtree(old)
         run(what, [str(HERE / "record.py"), *command, str(folder)])
     shown: dict[str, Any] = json.loads((folder / "shown.json").read_text())
     return shown

@@ -164,7 +164,7 @@ const root = document.documentElement, frames = [...document.querySelectorAll('i
 function dress() {
   document.body.dataset.jpThemeLight = String(root.dataset.theme !== 'dark');
   for (const { contentDocument } of frames) {
-    if (contentDocument) contentDocument.documentElement.dataset.theme = root.dataset.theme;
+    if (contentDocument?.documentElement) contentDocument.documentElement.dataset.theme = root.dataset.theme;
   }
 }
 for (const frame of frames) frame.addEventListener('load', dress);
