@@ -2,12 +2,14 @@
 
     python benchmarks/mutants.py [--room ROOM] [--only NAME] [--list] [--redraw] [--against results/mutants.json]
 
-A mutant dies if a test fails, and so too if its tests take ten times as long as without it. One that lives is a test
-that is missing. The figures are written as they come; with --room or --only the others stay as they were.
+A mutant dies if a test fails, and so too if its tests take ten times as long as without it. The test that killed it
+last, as the older figures have it, runs first. One that lives is a test that is missing. The figures are written as
+they come; with --room or --only the others stay as they were.
 """
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from benchlib.results import Result, parser, read, stem, table, with_ending, wri
 CHECKOUT = Path(__file__).resolve().parents[1]
 COPIED = ("gantutor", "tests", "benchmarks", "pyproject.toml")
 LINKED = ("data", "notebooks", "docs", "README.md", ".gitignore")
+NOT_FOUND = 4  # pytest's code for a test that there is not
 LONGEST = 10, 60  # times as long as without a mistake, and that many seconds
 
 
@@ -53,28 +56,46 @@ def put(file: Path, source: str) -> None:
     Path(cache_from_source(str(file))).unlink(missing_ok=True)
 
 
-def run_tests(folder: Path, tests: Sequence[str], longest: float | None = None) -> dict[str, Any]:
-    """Run until the first failure: {"died", "by": the test or "time", "seconds"}.
+def run_tests(
+    folder: Path, tests: Sequence[str], longest: float | None = None, may_be_gone: bool = False
+) -> dict[str, Any]:
+    """Run until the first failure: {"died", "by": the test or "time", "seconds", "computing": seconds of a processor}.
 
-    Raises: SystemExit where pytest itself cannot run.
+    Raises: SystemExit where pytest itself cannot run, but not for a test that `may_be_gone`.
     """
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "CI": "true"}  # no drawn examples
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    start = time.monotonic()
+    start, computed = time.monotonic(), children_computed()
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
+    timed_out = False
     try:
         output, _ = process.communicate(timeout=longest)
     except subprocess.TimeoutExpired:
+        timed_out = True
         os.killpg(process.pid, 9)  # its replicas, too
-        process.communicate()
-        return {"died": True, "by": "time", "seconds": round(time.monotonic() - start, 1)}
-    seconds = round(time.monotonic() - start, 1)
+        output, _ = process.communicate()
+    spent = {
+        "seconds": round(time.monotonic() - start, 1),
+        "computing": round(children_computed() - computed, 1),
+    }
+    if timed_out:
+        return {"died": True, "by": "time", **spent}
+    if may_be_gone and process.returncode == NOT_FOUND:
+        return {"died": False, "by": "", **spent}
     if process.returncode not in (0, 1, 2):
         raise SystemExit(f"pytest ended with {process.returncode}:\n{output}")
-    return {"died": process.returncode != 0, "by": first_failure(output), "seconds": seconds}
+    return {"died": process.returncode != 0, "by": first_failure(output), **spent}
+
+
+def children_computed() -> float:
+    """The seconds of a processor that all processes have taken that were started and have ended: on an idle machine a
+    test takes about as long, since it has one thread.
+    """
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def first_failure(output: str) -> str:
@@ -83,8 +104,11 @@ def first_failure(output: str) -> str:
     return named[1] if named else ""
 
 
-def run_room(folder: Path, room: Room, mutants: Sequence[Mutant], keep: Any) -> None:
-    """The tests as they are, which must be green, and then with each mistake; `keep(mutant or None, found)`."""
+def run_room(folder: Path, room: Room, mutants: Sequence[Mutant], keep: Any, killers: dict[str, str]) -> None:
+    """The tests as they are, which must be green, and then with each mistake; `keep(mutant or None, found)`.
+
+    Of a mutant that a test has killed before, that test, by its name in `killers`, is the first to run.
+    """
     plain = run_tests(folder, room.tests)
     if plain["died"]:
         raise SystemExit(f"{' '.join(room.tests)} is red without a mistake: {plain['by']}")
@@ -94,7 +118,11 @@ def run_room(folder: Path, room: Room, mutants: Sequence[Mutant], keep: Any) -> 
         source = file.read_text(encoding="utf-8")
         put(file, mutated(source, mutant))
         try:
-            keep(mutant, run_tests(folder, room.tests, LONGEST[0] * plain["seconds"] + LONGEST[1]))
+            longest, killer = LONGEST[0] * plain["seconds"] + LONGEST[1], killers.get(mutant.name, "")
+            found = run_tests(folder, [f"tests/{killer}"], longest, may_be_gone=True) if killer else None
+            if found is None or not found["died"]:
+                found = run_tests(folder, room.tests, longest)
+            keep(mutant, found)
         finally:
             put(file, source)
 
@@ -109,13 +137,15 @@ def text(result: Result) -> str:
     died = sum(found["died"] for found in result["mutants"].values())
     timed_out = sum(found["by"] == "time" for found in result["mutants"].values())
     all_of_them = sum(len(room.mutants) for room in ROOMS.values())
-    plain = ", ".join(f"{room} {seconds:.0f} s" for room, seconds in result["tests"].items())
-    total = sum(result["tests"].values()) + sum(found["seconds"] for found in result["mutants"].values())
+    plain = ", ".join(f"{room} {found['seconds']:.0f} s" for room, found in result["tests"].items())
+    runs = [*result["tests"].values(), *result["mutants"].values()]
+    total, computing = (sum(found[key] for found in runs) / 60 for key in ("seconds", "computing"))
     return (
         f"# Mutants\n\nWrong programs, and the test that notices each. {died} of {len(result['mutants'])} died, "
         f"{timed_out} of them by time; {all_of_them - len(result['mutants'])} of {all_of_them} were not run.\n\n"
         f"{table(['room', 'mistake', 'died', 'by', 'seconds'], rows)}\n"
-        f"The tests without a mistake: {plain}. In all {total / 60:.0f} min.\n"
+        f"The tests without a mistake: {plain}. In all {total:.0f} min. A processor has computed for "
+        f"{computing:.0f} of them, which is about what an idle machine needs.\n"
     )
 
 
@@ -174,7 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept = {name: found for name, found in older["mutants"].items() if name in names}
         result = {**(older if options.redraw else result), "tests": older["tests"], "mutants": kept}
     if not options.redraw:
-        measure(path, result, rooms)
+        known = {**(before or {"mutants": {}})["mutants"], **result["mutants"]}
+        killers = {name: found["by"] for name, found in known.items() if "::" in found["by"]}
+        measure(path, result, rooms, killers)
     written = f"{text(result)}\n{described(result['machine'])}.\n"
     print(written)
     with_ending(path, ".md").write_text(written, encoding="utf-8")
@@ -182,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("died before:\n" + "\n".join(lost))
 
 
-def measure(path: Path, result: Result, rooms: dict[str, list[Mutant]]) -> None:
+def measure(path: Path, result: Result, rooms: dict[str, list[Mutant]], killers: dict[str, str]) -> None:
     """Run the mutants, and write the figures after each."""
     with tempfile.TemporaryDirectory() as folder:
         copy_of_tree(Path(folder))
@@ -190,7 +222,7 @@ def measure(path: Path, result: Result, rooms: dict[str, list[Mutant]]) -> None:
 
             def keep(mutant: Mutant | None, found: dict[str, Any], name: str = name) -> None:
                 if mutant is None:
-                    result["tests"][name] = found["seconds"]
+                    result["tests"][name] = {key: found[key] for key in ("seconds", "computing")}
                     print(f"{name}: green in {found['seconds']} s", flush=True)
                     return
                 where = {"room": name, **{key: getattr(mutant, key) for key in ("file", "where")}}
@@ -198,7 +230,7 @@ def measure(path: Path, result: Result, rooms: dict[str, list[Mutant]]) -> None:
                 print(f"  {mutant.name}: {'died, ' + found['by'] if found['died'] else 'LIVES'}", flush=True)
                 write(path, result)
 
-            run_room(Path(folder), ROOMS[name], mutants, keep)
+            run_room(Path(folder), ROOMS[name], mutants, keep, killers)
 
 
 if __name__ == "__main__":

@@ -518,6 +518,8 @@ findings(r1)
 ### One GradScaler and two optimizers
 
 `scale` each loss, `step` each optimizer through the scaler, and `update` once, at the end. Unscale before clipping.
+Where a gradient is infinite, the scaler leaves the optimizer's step out and lowers its scale. The last lines of
+`print(trace(...))` say so. In the first steps this is normal; in every step it is not.
 
 ```python
 scaler = torch.amp.GradScaler("cpu")
@@ -576,6 +578,8 @@ function, see notebook 03).
 
 Then each gradient goes where it should, and the question is another one:
 
+- The sign of G's loss. With the wrong one G helps D, and every gradient still goes where it should. Score the same
+  fakes before and after `opt_G.step()`: `D(G(z)).mean()` must rise.
 - D's loss is near 0 and G learns nothing: which loss does G minimise? Notebook 01 measures what a saturated loss
   sends to G.
 - All samples look alike: that is mode collapse. Notebook 01 shows it, and what the loss curves say of it, which is

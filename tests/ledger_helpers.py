@@ -2,15 +2,19 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
+from helpers import build, draw
 from torch import Tensor, nn
 
-from gantutor.ledger import Line, Trace
+from gantutor.ledger import Line, Trace, trace
 from gantutor.ledger.records import Backward
 
 Share = tuple[int, str, float]  # line, network, norm
+REAL, Z = torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), torch.randn(8, 4)
 
 
 def mlp(inputs: int, outputs: int, norm: str = "none", last: nn.Module | None = None) -> nn.Sequential:
@@ -22,6 +26,21 @@ def mlp(inputs: int, outputs: int, norm: str = "none", last: nn.Module | None = 
         first = nn.utils.spectral_norm(first)
     norms = [nn.BatchNorm1d(16)] if norm == "batch" else []
     return nn.Sequential(first, *norms, wide, nn.Linear(16, outputs), *([last] if last is not None else []))
+
+
+def model(G: nn.Module | None = None, D: nn.Module | None = None, kind: Any = torch.optim.Adam) -> SimpleNamespace:
+    """G from 4 numbers to 6, D from 6 to a score, and an optimizer for each."""
+    torch.manual_seed(0)
+    G, D = mlp(4, 6) if G is None else G, mlp(6, 1) if D is None else D
+    return SimpleNamespace(G=G, D=D, opt_G=kind(G.parameters(), 1e-3), opt_D=kind(D.parameters(), 1e-3))
+
+
+def as_real(logits: Tensor) -> Tensor:
+    return F.softplus(-logits).mean()
+
+
+def as_fake(logits: Tensor) -> Tensor:
+    return F.softplus(logits).mean()
 
 
 class Oracle:
@@ -86,6 +105,11 @@ def sorted_shares(shares: Any) -> list[Share]:
     return sorted((line, network, float(f"{norm:.5g}")) for line, network, norm in shares)
 
 
+def traced(step: Callable[..., Any], networks: str = "points", **options: Any) -> Trace:
+    """A trace of a step on the package's own model and batch."""
+    return trace(step, build(networks, **options), *draw(networks)[0])
+
+
 def at(record: Trace, text: str, which: int = 0) -> Line:
     """The line, among those whose text begins like this, of that place."""
     return [line for line in record.lines if line.text.startswith(text)][which]
@@ -117,3 +141,12 @@ def shares_of(record: Trace) -> list[Share]:
     """(line, network, norm) of all that backwards have added, in an order of its own."""
     sent = [backward for line in record.lines for backward in line.of(Backward)]
     return sorted_shares((b.place.line, network, norm / b.scale) for b in sent for network, norm in b.arrived.items())
+
+
+def assert_shares_are_the_oracles(
+    record: Trace, step: Callable[..., Any], networks: Mapping[str, nn.Module], *args: Any, scale: float = 1.0
+) -> None:
+    """Takes the step under hooks, and compares what they see with what the trace says."""
+    with Oracle(step, networks) as oracle:
+        step(*args)
+    assert shares_of(record) == oracle.shares(scale)

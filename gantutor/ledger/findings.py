@@ -8,13 +8,14 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from gantutor.ledger.records import (
     FREED,
     NO_GRAPH,
+    STALE,
     Backward,
     Call,
     Clear,
@@ -64,24 +65,24 @@ def parsed(text: str) -> list[ast.stmt]:
 
 def edited(text: str, change: Callable[[ast.expr, str], str | None]) -> str:
     """A line with expressions replaced by what `change` makes of them, inner ones first; "" if none was."""
-    changes = 0
 
     class Edit(ast.NodeTransformer):
         def visit(self, node: ast.AST) -> ast.AST:
-            nonlocal changes
             node = self.generic_visit(node)
             new = change(node, ast.unparse(node)) if isinstance(node, ast.expr) else None
-            changes += new is not None
-            return node if new is None else ast.parse(new, mode="eval").body
+            return ast.parse(new, mode="eval").body if new else node
 
-    statements = [ast.unparse(Edit().visit(statement)) for statement in parsed(text)]
-    return "; ".join(statements) if changes else ""
+    before, after = [ast.unparse(each) for each in parsed(text)], [ast.unparse(Edit().visit(e)) for e in parsed(text)]
+    return "; ".join(after) if after != before else ""
 
 
 def with_call(text: str, name: str, call: str) -> str:
     """`D(fake)` → `D(fake.detach())`, wherever the line reads `name`; "" if it does not."""
-    reads = lambda node: isinstance(getattr(node, "ctx", None), ast.Load)  # noqa: E731
-    return edited(text, lambda node, code: f"{name}.{call}" if code == name and reads(node) else None)
+
+    def change(node: ast.expr, code: str) -> str | None:
+        return f"{name}.{call}" if code == name and isinstance(getattr(node, "ctx", None), ast.Load) else None
+
+    return edited(text, change)
 
 
 def with_keyword(text: str, function: str, keyword: str) -> str:
@@ -147,6 +148,7 @@ def named(names: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
+    """a and b."""
     return " and ".join(sorted(names))
 
 
@@ -170,12 +172,11 @@ class Facts:
         self.events = [event for line in trace.lines for event in line.events]
         self.moments = [moment for moment, line in enumerate(trace.lines) for _ in line.events]
         self.sent = {i: b for i, b in self.of(Backward) if not b.is_grad and not b.raised}
-        index_of = {b.number: i for i, b in self.sent.items()}
-        self.steps = [
-            Used(i, step, frozenset(index_of[n] for shares in step.shares.values() for n in shares if n in index_of))
-            for i, step in self.of(OptimizerStep)
-            if not step.skipped
-        ]
+        self.steps = [self._used(i, step) for i, step in self.of(OptimizerStep) if not step.skipped]
+        self.turns: dict[str, list[Used]] = {}  # of each optimizer, the steps in which it has applied something
+        for used in self.steps:
+            if used.backwards:
+                self.turns.setdefault(used.step.optimizer, []).append(used)
         self.last = next((b for _, b in reversed(list(self.of(Backward)))), None)
         self.parameters = {f"{name}.{inner}" for name, state in trace.before.items() for inner in state.versions}
 
@@ -183,9 +184,14 @@ class Facts:
         """The events of a kind, with their indices."""
         return ((i, event) for i, event in enumerate(self.events) if isinstance(event, kind))
 
-    def cleared(self, network: str, first: int = -1, last: float = math.inf) -> Place | None:
-        """Where a network's gradients are cleared, after the first index and before the last."""
-        return next((c.place for i, c in self.of(Clear) if first < i < last and network in c.networks), None)
+    def _used(self, index: int, step: OptimizerStep) -> Used:
+        numbers = {number for shares in step.shares.values() for number in shares}
+        return Used(index, step, frozenset(i for i, sent in self.sent.items() if sent.number in numbers))
+
+    def cleared(self, networks: Collection[str], first: int = -1, last: float = math.inf) -> Place | None:
+        """Where the gradients of one of these networks are cleared, after the first index and before the last."""
+        found = (clear.place for i, clear in self.of(Clear) if first < i < last and set(networks) & set(clear.networks))
+        return next(found, None)
 
     def users(self, backward: int) -> list[Used]:
         return [used for used in self.steps if backward in used.backwards]
@@ -228,24 +234,21 @@ class Facts:
 
 def freed_graph(facts: Facts) -> Found:
     """ "backward through the graph a second time"."""
-    failure = facts.trace.failure
-    if failure is not None and failure.kind == FREED and facts.last is not None:
-        what = f"`{facts.last.place.text}` needs a graph that is used up."
-        yield facts.last.place, what, diagnosis(facts), fix_graph(facts, failure, facts.last)
+    return raising(facts, FREED, "needs a graph that is used up")
 
 
 def changed_in_place(facts: Facts) -> Found:
     """ "modified by an inplace operation"."""
-    failure = facts.trace.failure
-    if failure is not None and failure.kind != FREED and facts.last is not None:
-        by_optimizer = failure.by is None or (failure.write is not None and failure.write.optimizer)
-        fix = (fix_graph if by_optimizer else fix_write)(facts, failure, facts.last)
-        what = f"`{facts.last.place.text}` needs a tensor that has been overwritten."
-        yield facts.last.place, what, diagnosis(facts), fix
+    return raising(facts, STALE, "needs a tensor that has been overwritten")
 
 
-def diagnosis(facts: Facts) -> str:
-    return "It goes" + facts.trace.diagnosis.partition(" goes")[2]
+def raising(facts: Facts, kind: str, needs: str) -> Found:
+    failure, raised = facts.trace.failure, facts.last
+    if failure is not None and failure.kind == kind and raised is not None:
+        by_hand = kind == STALE and failure.by is not None and not (failure.write and failure.write.optimizer)
+        fix = (fix_write if by_hand else fix_graph)(facts, failure, raised)
+        why = "It goes" + facts.trace.diagnosis.partition(" goes")[2]
+        yield raised.place, f"`{raised.place.text}` {needs}.", why, fix
 
 
 def fix_graph(facts: Facts, failure: Failure, raised: Backward) -> str:
@@ -372,18 +375,12 @@ def unused_gradient(facts: Facts) -> Found:
     for index, sent in facts.sent.items():
         users, what = facts.users(index), f"The gradient of {named(sent.losses)} is never used."
         for used in facts.steps if not users else ():
-            at = [
-                facts.cleared(n, index, used.index) for n in sent.arrived if n in used.step.holds and used.index > index
-            ]
-            for clear in filter(None, at[:1]):
+            clear = facts.cleared(set(sent.arrived) & set(used.step.holds), index, used.index)
+            if clear is not None:
                 why = f"Line {clear} clears it before line {used.step.place} can apply it."
                 yield clear, what, why, above(clear.text, sent.place)
         for name, holds in facts.trace.optimizers.items():
-            waits = (
-                name not in stepped
-                and set(sent.arrived) & set(holds)
-                and any(facts.cleared(n, -1, index) for n in holds)
-            )
+            waits = name not in stepped and set(sent.arrived) & set(holds) and facts.cleared(holds, -1, index)
             for used in users if waits else ():
                 if not set(holds) & set(used.step.holds):
                     why = f"{name} clears {listed(holds)} and never steps; {used.step.optimizer} does."
@@ -395,13 +392,12 @@ def not_cleared(facts: Facts) -> Found:
     """An optimizer whose gradients nothing clears: they add up from step to step."""
     if any(unused_gradient(facts)):
         return  # an optimizer that steps by mistake is not cleared, either
-    for name in dict.fromkeys(used.step.optimizer for used in facts.steps if used.backwards):
-        turns = [used for used in facts.steps if used.step.optimizer == name and used.backwards]
-        adds = facts.sent[min(turns[0].backwards)]
-        for network in (n for n in adds.arrived if n in turns[0].step.holds):
-            left = 0 in turns[0].step.shares.get(network, ())
-            never = facts.cleared(network) is None and (left or turns[0].step.first)
-            if never or any(facts.cleared(network, a.index, b.index) is None for a, b in itertools.pairwise(turns)):
+    for name, turns in facts.turns.items():
+        step, adds = turns[0].step, facts.sent[min(turns[0].backwards)]
+        for network in (n for n in adds.arrived if n in step.holds):
+            left = 0 in step.shares.get(network, ())
+            never = facts.cleared({network}) is None and (left or step.first)
+            if never or any(facts.cleared({network}, a.index, b.index) is None for a, b in itertools.pairwise(turns)):
                 others = {n for b in facts.sent.values() if network in b.arrived for n in b.losses} - set(adds.losses)
                 also = f", {named(others)} adds to it, too" if others else ""
                 why = f"{named(adds.losses)} adds to what is there{also}, and {network} moves on a sum that grows."
@@ -415,28 +411,28 @@ def anothers_gradient(facts: Facts) -> Found:
         both, own = used.backwards & other.backwards, used.backwards - other.backwards
         if used.step.optimizer == other.step.optimizer or not both or both != other.backwards:
             continue
-        theirs, only = facts.sent[max(both)], facts.code(next(iter(other.step.holds)))
-        to_only = with_keyword(theirs.place.text, "backward", f"inputs=list({only}.parameters())")
+        only = facts.code(next(iter(other.step.holds)))
         if own and all(facts.users(i) == [used] for i in own):
+            theirs, mine = facts.sent[max(both)], facts.sent[min(own)].place
             in_turns = any(b < other.index < o for b in both for o in own)
             if in_turns or any(set(facts.sent[o].passes) & set(other.step.holds) for o in own):
-                network, mine = listed(n for n in theirs.arrived if n in used.step.holds), facts.sent[min(own)].place
+                network = listed(n for n in theirs.arrived if n in used.step.holds)
                 why = f"Line {theirs.place} leaves its gradient there, and line {mine} adds to it."
                 fix = above(f"{facts.code(used.step.optimizer)}.zero_grad()", mine)
                 if max(both) > min(own):
                     why = f"Line {theirs.place} goes on into {network}, which has not moved yet."
-                    fix = f"{to_only}  # or detach what {only} is given"
+                    fix = f"{into_only(theirs, only)}  # or detach what {only} is given"
                 yield used.step.place, f"{network} is moved by {named(theirs.losses)}, too.", why, fix
         elif not own and len(both) > 1 and used.index > other.index and opposed(facts, used, other):
-            networks, losses = (
-                listed({*used.step.holds, *other.step.holds}),
-                {n for i in both for n in facts.sent[i].losses},
-            )
+            first, losses = facts.sent[min(both)], {n for i in both for n in facts.sent[i].losses}
+            what = f"{listed({*used.step.holds, *other.step.holds})} are moved by {named(losses)} alike."
             why = "Each backward goes into both networks, where the two losses pull in opposite directions."
-            first = facts.sent[min(both)].place
-            fix = with_keyword(first.text, "backward", f"inputs=list({only}.parameters())")
-            yield first, f"{networks} are moved by {named(losses)} alike.", why, fix
+            yield first.place, what, why, into_only(first, only)
     yield from left_for_the_next_step(facts)
+
+
+def into_only(sent: Backward, network: str) -> str:
+    return with_keyword(sent.place.text, "backward", f"inputs=list({network}.parameters())")
 
 
 def opposed(facts: Facts, used: Used, other: Used) -> bool:
@@ -453,12 +449,11 @@ def opposed(facts: Facts, used: Used, other: Used) -> bool:
 
 def left_for_the_next_step(facts: Facts) -> Found:
     """The other's loss after a player was cleared, where the next step begins without clearing."""
-    for used in {used.step.optimizer: used for used in facts.steps if used.backwards}.values():
-        name = used.step.optimizer
-        start = min(i for each in facts.steps if each.step.optimizer == name for i in each.backwards)
-        for network, (index, sent) in itertools.product(used.step.holds, facts.sent.items()):
-            at_the_end = facts.cleared(network, used.index) and not facts.cleared(network, -1, start)
-            left = network in sent.arrived and index > used.index and not facts.cleared(network, index)
+    for name, turns in facts.turns.items():
+        start, last = min(turns[0].backwards), turns[-1]
+        for network, (index, sent) in itertools.product(last.step.holds, facts.sent.items()):
+            at_the_end = facts.cleared({network}, last.index) and not facts.cleared({network}, -1, start)
+            left = network in sent.arrived and index > last.index and not facts.cleared({network}, index)
             if at_the_end and left and any(user.step.optimizer != name for user in facts.users(index)):
                 what = f"The next step will move {network} on {named(sent.losses)}, too."
                 why = f"Line {sent.place} leaves its gradient in {network} after {name} was cleared."
@@ -541,17 +536,13 @@ def mixed_weights(facts: Facts) -> Found:
     for index, sent in facts.sent.items():
         made, moved = sent.mixed_made, sent.mixed_moved
         why = "Under autocast the graph holds copies of the weights in low precision, and autograd checks only those."
-        for at, write in facts.of(Write):
-            calls = [(i, c) for i, c in facts.of(Call) if i < index and write.tensor.startswith(f"{c.network}.")]
-            by_hand = not write.optimizer and write.tensor in facts.parameters
-            if (
-                by_hand
-                and calls
-                and calls[-1][0] < at < index
-                and calls[-1][1].grad
-                and calls[-1][1].network in sent.passes
-            ):
-                made, moved, why = calls[-1][1].place, write.place, "Autograd does not see a change through `.data`."
+        for network in sent.passes:
+            called = [(i, call) for i, call in facts.of(Call) if i < index and call.network == network]
+            writes = [(i, w) for i, w in facts.of(Write) if i < index and w.tensor.startswith(f"{network}.")]
+            by_hand = [(i, w) for i, w in writes if w.tensor in facts.parameters and not w.optimizer]
+            if called and by_hand and called[-1][0] < by_hand[-1][0] and called[-1][1].grad:
+                made, moved = called[-1][1].place, by_hand[-1][1].place
+                why = "Autograd does not see a change through `.data`."
         if made is not None and moved is not None:
             what = f"`{sent.place.text}` mixes two versions of the weights."
             why = f"The forward on line {made} used the weights that line {moved} has changed since. {why}"

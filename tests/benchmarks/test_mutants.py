@@ -62,6 +62,7 @@ def test_tests_kill_by_a_failure_or_by_time(tmp_path: Path, monkeypatch: pytest.
         "wrong": (True, "test_wrong.py::test_it"),
         "endless": (True, "time"),
     }
+    assert not run_tests(tmp_path, ["tests/test_right.py::test_gone"], may_be_gone=True)["died"]
     with pytest.raises(SystemExit, match="pytest ended with 4"):
         run_tests(tmp_path, ["tests/test_missing.py"])
 

@@ -1,6 +1,7 @@
 """`compare` against torch.equal on plain runs, and against what the course says is the same (claims 7, 10 and 12)."""
 
 import copy
+import functools
 import itertools
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from gantutor.gan import GAN
 from gantutor.ledger import compare
-from gantutor.ledger.compare import BUFFERS, DIFFERENCE_KINDS, GRADIENT, WEIGHTS
+from gantutor.ledger.compare import BUFFERS, GRADIENT, WEIGHTS
 from gantutor.pitfalls import INPLACE, PITFALLS
 from gantutor.steps import STEPS, d_first_detach, d_only, g_only
 
@@ -99,16 +100,6 @@ def test_the_model_stays_as_it_is_and_copies_are_identical() -> None:
     assert not gan.opt_D._optimizer_step_pre_hooks
 
 
-def test_it_is_symmetric() -> None:
-    gan, batch = build("points-batch", "minimax"), draw("points-batch")[0]
-    one, other = compare(STEPS, gan, *batch), compare(dict(reversed(STEPS.items())), gan, *batch)
-    for a, b in itertools.combinations(STEPS, 2):
-        for network, kind in itertools.product("GD", DIFFERENCE_KINDS):
-            if kind != BUFFERS or any(gap.kind == BUFFERS and gap.network == network for gap in one.differences):
-                x, y = one.between(a, b, network, kind), other.between(a, b, network, kind)
-                assert (x.equal, x.near, x.relative) == (y.equal, y.near, y.relative)
-
-
 def test_the_table_names_pairs_networks_and_kinds() -> None:
     found = compare({"d": d_only, "g": g_only}, build("points"), *draw("points")[0])
     header, row = str(found).splitlines()
@@ -121,18 +112,14 @@ def test_the_table_names_pairs_networks_and_kinds() -> None:
 def test_how_near_is_equal_but_for_rounding(factor: float, near: bool) -> None:
     """In float64; a gradient scaled so little moves SGD's weights by a part of that."""
 
-    def scaled(gan: GAN, real: Tensor, z: Tensor) -> None:
+    def scaled(gan: GAN, real: Tensor, z: Tensor, factor: float = factor) -> None:
         gan.opt_G.zero_grad()
         (factor * gan.G(z).square().sum()).backward()
         gan.opt_G.step()
 
-    def plain(gan: GAN, real: Tensor, z: Tensor) -> None:
-        gan.opt_G.zero_grad()
-        gan.G(z).square().sum().backward()
-        gan.opt_G.step()
-
     gan = build("points")
     gan.opt_G = torch.optim.SGD(gan.G.parameters(), lr=0.1)
+    plain = functools.partial(scaled, factor=1.0)
     found = compare({"plain": plain, "scaled": scaled}, gan, *draw("points")[0])
     gap = found.between("plain", "scaled", "G")
     assert (gap.equal, gap.near) == (False, near)
@@ -143,8 +130,5 @@ def test_how_near_is_equal_but_for_rounding(factor: float, near: bool) -> None:
 
 
 def test_a_model_without_networks_is_refused() -> None:
-    class Empty:
-        pass
-
     with pytest.raises(ValueError, match="These steps reach no networks"):
-        compare({"one": lambda model: None}, Empty())
+        compare({"one": lambda model: None}, object())

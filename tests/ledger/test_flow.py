@@ -1,27 +1,17 @@
 """Where a tensor comes from: the networks and the named tensors before it, checked against what autograd reaches."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from helpers import NETWORKS, build, draw
+from ledger_helpers import at, traced
 from torch import Tensor
 
 from gantutor.gan import GAN
-from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Link, Trace, trace
+from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, Line, Link, trace
 from gantutor.pitfalls import PITFALLS
 from gantutor.steps import STEPS, Step
 
 ALL: dict[str, Step] = {**STEPS, **{name: pitfall.step for name, pitfall in PITFALLS.items()}}
-
-
-def traced(step: Callable[..., Any], networks: str = "points", **options: Any) -> Trace:
-    return trace(step, build(networks, **options), *draw(networks)[0])
-
-
-def at(record: Trace, text: str) -> Line:
-    return next(line for line in record.lines if line.text.startswith(text))
 
 
 def behind(name: str, line: Line) -> set[str]:
@@ -54,13 +44,10 @@ def test_detach_cuts_the_link_and_g_loss_keeps_it() -> None:
     assert tensors["g_loss"].link == Link(("D",), ("fake",), (), ALIVE)
 
 
-def test_a_leaf_made_by_detach_comes_from_the_tensor_whose_memory_it_shares() -> None:
+def test_a_leaf_made_by_detach_and_a_value_made_under_no_grad_have_their_sources() -> None:
     tensors = traced(STEPS["one_stage"]).lines[-1].tensors
     assert tensors["received"].link == Link((), (), ("fake",), NO_GRAPH)
     assert tensors["logits_fake"].link == Link(("D",), ("received",), (), FREED)
-
-
-def test_a_value_made_under_no_grad_comes_from_its_network() -> None:
     tensors = at(traced(STEPS["d_first_regenerate"]), "gan.opt_D.zero_grad").tensors
     assert tensors["fake"].link == Link(("G",), (), ("z",), NO_GRAPH)
 
@@ -119,14 +106,3 @@ def test_no_source_is_made_up() -> None:
     assert tensors["fake"].link == Link(("G",), (), (), NO_GRAPH)  # z + 1 has no name, and its memory no new owner
     assert tensors["scaled"].link == Link((), ("D",), (), ALIVE)  # a tensor of that name, and not the network
     assert tensors["empty"].link is tensors["other"].link is None
-
-
-def test_nothing_stays_and_the_step_goes_as_it_goes_without_a_trace() -> None:
-    """What is kept of networks' values must not change what is computed."""
-    traced_gan, gan = build("points"), build("points")
-    trace(STEPS["d_first_regenerate"], traced_gan, *draw("points")[0])
-    assert not any(module._forward_hooks for module in [*traced_gan.G.modules(), *traced_gan.D.modules()])
-    for model in (traced_gan, gan):
-        STEPS["d_first_regenerate"](model, *draw("points")[0])
-    for mine, theirs in zip(traced_gan.G.parameters(), gan.G.parameters(), strict=True):
-        assert torch.equal(mine, theirs)

@@ -79,7 +79,7 @@ def test_everything_is_as_before_also_after_an_error(trained: bool) -> None:
     if trained:
         model.G(x).sum().backward()
         model.opt_G.step()
-    before, weight = state(model, x), model.nets["D"].weight
+    weight = model.nets["D"].weight
     kept = model.nets["D"](model.G(x).tanh()).square().sum()  # a graph of the user's own, from before
     before = state(model, x)
     record = trace(step, model, x)

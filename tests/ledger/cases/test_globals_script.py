@@ -3,6 +3,8 @@
 Sources: pytorch/pytorch 39141, MorvanZhou/PyTorch-Tutorial 89.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from ledger_helpers import at, kinds, line_of, mlp, moved, only
@@ -29,49 +31,10 @@ def as_posted():
     opt_G.step()
 
 
-def score_again():
-    made = G(torch.randn(64, 5))
+def score_again(m):  # the networks in an object, the optimizers global
+    made = m.G(torch.randn(64, 5))
     opt_D.zero_grad()
     D_loss = -torch.mean(torch.log(D(torch.randn(64, 15))) + torch.log(1.0 - D(made.detach())))
-    D_loss.backward()
-    opt_D.step()
-    opt_G.zero_grad()
-    G_loss = torch.mean(torch.log(1.0 - D(made)))
-    G_loss.backward()
-    opt_G.step()
-
-
-def test_the_posted_step_is_explained_by_the_names_of_the_script():
-    record = trace(as_posted)
-    assert set(record.before) == {"G", "D"}
-    assert isinstance(record.error, RuntimeError)
-    found = only(record, "changed in place")
-    assert found.line == line_of(record, "G_loss.backward()")
-    assert "`D.2.weight`" in found.why
-    assert f"line {line_of(record, 'opt_D.step()')}" in found.why
-    assert "p1 = D(made)" in found.fix
-
-
-def test_the_step_that_scores_again_has_nothing_to_say_and_moves_nothing():
-    before = [p.detach().clone() for p in [*G.parameters(), *D.parameters()]]
-    record = trace(score_again)
-    assert kinds(record) == []
-    assert moved(record) == [("opt_D.step()", "D"), ("opt_G.step()", "G")]
-    assert all(torch.equal(a, b) for a, b in zip(before, [*G.parameters(), *D.parameters()], strict=True))
-    same = compare({"once": score_again, "again": score_again})
-    assert all(found.equal for found in same.differences)
-    assert cost(score_again, repeats=1).networks["D"].forwards == 3
-
-
-class Partly:  # the networks in an object, the optimizers global
-    def __init__(self):
-        self.G, self.D = G, D
-
-
-def partly(m, x, z):
-    made = m.G(z)
-    opt_D.zero_grad()
-    D_loss = -torch.mean(torch.log(m.D(x)) + torch.log(1.0 - m.D(made.detach())))
     D_loss.backward()
     opt_D.step()
     opt_G.zero_grad()
@@ -80,31 +43,37 @@ def partly(m, x, z):
     opt_G.step()
 
 
-def test_global_optimizers_move_the_networks_of_an_object_and_gradients_come_back():
+def test_the_posted_step_is_explained_by_the_names_of_the_script_and_put_back():
+    before = [p.detach().clone() for p in D.parameters()]
+    record = trace(as_posted)
+    assert set(record.before) == {"G", "D"}
+    assert isinstance(record.error, RuntimeError)
+    found = only(record, "changed in place")
+    assert found.line == line_of(record, "G_loss.backward()")
+    assert "`D.2.weight`" in found.why
+    assert f"line {line_of(record, 'opt_D.step()')}" in found.why
+    assert "p1 = D(made)" in found.fix
+    assert all(torch.equal(a, b) for a, b in zip(before, D.parameters(), strict=True))
+    assert not opt_D.state
+
+
+def test_the_step_that_scores_again_has_nothing_to_say_and_moves_nothing():
+    m = SimpleNamespace(G=G, D=D)
     for p in [*G.parameters(), *D.parameters()]:
         p.grad = torch.ones_like(p)  # as a step leaves them that ends before zero_grad
     before = [p.detach().clone() for p in D.parameters()]
-    record = trace(partly, Partly(), torch.randn(64, 15), torch.randn(64, 5))
+    kept = D(G(torch.randn(4, 5))).mean()
+    record = trace(score_again, m)
+    assert kinds(record) == []
     assert moved(record) == [("opt_D.step()", "D"), ("opt_G.step()", "G")]
-    assert [share.line for share in at(record, "D_loss.backward()").networks["D"].contributions] == [
-        line_of(record, "D_loss.backward()")
-    ]
+    shares = at(record, "D_loss.backward()").networks["D"].contributions
+    assert [share.line for share in shares] == [line_of(record, "D_loss.backward()")]
     assert all(torch.equal(a, b) for a, b in zip(before, D.parameters(), strict=True))
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in [*G.parameters(), *D.parameters()])
-
-
-def test_a_graph_from_before_the_trace_is_still_good_after_it():
-    kept = D(G(torch.randn(4, 5))).mean()
-    trace(score_again)
     kept.backward()  # raises if a weight's version was changed
-
-
-def test_an_exception_puts_everything_back():
-    before = [p.detach().clone() for p in D.parameters()]
-    states = {k: v["step"].clone() for k, v in opt_D.state.items()}
-    trace(as_posted)  # raises after opt_D.step()
-    assert all(torch.equal(a, b) for a, b in zip(before, D.parameters(), strict=True))
-    assert states.keys() == opt_D.state.keys()
+    same = compare({"once": score_again, "again": score_again}, m)
+    assert all(found.equal for found in same.differences)
+    assert cost(score_again, m, repeats=1).networks["D"].forwards == 3
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,20 @@ Sources: Lornatang/ESRGAN-PyTorch 5, huggingface/accelerate 174, neosr 31 and 50
 
 import pytest
 import torch
-import torch.nn.functional as F
-from ledger_helpers import Oracle, at, kinds, line_of, mlp, moved, only, shares_of
+from ledger_helpers import (
+    REAL,
+    Z,
+    as_fake,
+    as_real,
+    assert_shares_are_the_oracles,
+    at,
+    kinds,
+    line_of,
+    mlp,
+    model,
+    moved,
+    only,
+)
 
 from gantutor.ledger import compare, cost, trace
 from gantutor.ledger.records import OptimizerStep
@@ -14,20 +26,17 @@ from gantutor.ledger.records import OptimizerStep
 SCALE = 2.0**16
 
 
-class M:
-    def __init__(self, norm="none"):
-        torch.manual_seed(0)
-        self.G, self.D = mlp(4, 6), mlp(6, 1, norm)
-        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.G, self.D))
-        self.scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+def scaled_model(**networks):
+    m = model(**networks)
+    m.scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+    return m
 
 
-def step(m, real, z):
+def step(m):
     m.opt_D.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        fake = m.G(z)
-        d_loss_real = F.softplus(-m.D(real)).mean()
-        d_loss_fake = F.softplus(m.D(fake.detach())).mean()
+        fake = m.G(Z)
+        d_loss_real, d_loss_fake = as_real(m.D(REAL)), as_fake(m.D(fake.detach()))
     m.scaler.scale(d_loss_real).backward()
     m.scaler.scale(d_loss_fake).backward()
     m.scaler.unscale_(m.opt_D)
@@ -36,105 +45,86 @@ def step(m, real, z):
 
     m.opt_G.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        g_loss = F.softplus(-m.D(fake)).mean()
+        g_loss = as_real(m.D(fake))
     m.scaler.scale(g_loss).backward()
     m.scaler.step(m.opt_G)
     m.scaler.update()
 
 
-def old_scores(m, real, z):  # ESRGAN-PyTorch 5: one graph, kept, with D's update before G's backward
+def old_scores(m):  # ESRGAN-PyTorch 5: one graph, kept, with D's update before G's backward
     m.opt_D.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        fake = m.G(z)
-        real_output, fake_output = m.D(real), m.D(fake)
-        d_loss = F.softplus(-real_output).mean() + F.softplus(fake_output).mean()
+        real_output, fake_output = m.D(REAL), m.D(m.G(Z))
+        d_loss, g_loss = as_real(real_output) + as_fake(fake_output), as_real(fake_output)
     m.scaler.scale(d_loss).backward(retain_graph=True)
     m.scaler.step(m.opt_D)
     m.scaler.update()
     m.opt_G.zero_grad()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        g_loss = F.softplus(-fake_output).mean()
     m.scaler.scale(g_loss).backward()
     m.scaler.step(m.opt_G)
     m.scaler.update()
 
 
-real, z = torch.randn(8, 6), torch.randn(8, 4)
-
-
 def test_shares_are_in_the_scale_that_the_optimizer_applies_and_have_their_losses_names():
-    m = M()
-    record = trace(step, m, real, z)
+    m = scaled_model()
+    record = trace(step, m)
     assert kinds(record) == []
     assert moved(record) == [("m.scaler.step(m.opt_D)", "D"), ("m.scaler.step(m.opt_G)", "G")]
-    assert [at(record, f"m.scaler.scale({name})").backwards for name in ("d_loss_real", "d_loss_fake", "g_loss")] == [
-        ("d_loss_real",), ("d_loss_fake",), ("g_loss",)
-    ]  # fmt: skip
-    unscaled = at(record, "m.scaler.unscale_").networks["D"]
-    lines = [line_of(record, f"m.scaler.scale({name})") for name in ("d_loss_real", "d_loss_fake")]
-    assert [share.line for share in unscaled.contributions] == lines
-    clipped = at(record, "torch.nn.utils.clip_grad_norm_").networks["D"]
+    sent = {name: at(record, f"m.scaler.scale({name})") for name in ("d_loss_real", "d_loss_fake", "g_loss")}
+    assert all(line.backwards == (name,) for name, line in sent.items())
+    unscaled, clipped = (
+        at(record, text).networks["D"] for text in ("m.scaler.unscale_", "torch.nn.utils.clip_grad_norm_")
+    )
+    assert [share.line for share in unscaled.contributions] == [sent["d_loss_real"].number, sent["d_loss_fake"].number]
     assert clipped.gradient_norm == pytest.approx(min(0.1, unscaled.gradient_norm), rel=1e-3)
     assert sum(share.along for share in clipped.contributions) == pytest.approx(clipped.gradient_norm, rel=1e-3)
-    with Oracle(step, {"G": m.G, "D": m.D}) as oracle:
-        step(m, real, z)
-    assert shares_of(record) == oracle.shares(scale=SCALE)
+    assert (m.scaler.get_scale(), m.scaler._per_optimizer_states) == (SCALE, {})  # it comes back
+    assert cost(step, m, repeats=1).networks["D"].forwards == 3
+    assert_shares_are_the_oracles(record, step, {"G": m.G, "D": m.D}, m, scale=SCALE)
 
 
-def test_the_scalers_own_state_comes_back():
-    m = M()
-    trace(step, m, real, z)
-    assert m.scaler.get_scale() == SCALE
-    assert m.scaler._per_optimizer_states == {}
-    assert cost(step, m, real, z, repeats=1).networks["D"].forwards == 3
-
-
-def plain(m, real, z):
+def plain(m):
     m.opt_D.zero_grad()
-    d_loss = F.softplus(-m.D(real)).mean() + F.softplus(m.D(m.G(z).detach())).mean()
-    d_loss.backward()
+    as_real(m.D(REAL)).backward()
     m.opt_D.step()
 
 
-def scaled(m, real, z):
+def scaled(m):
     m.opt_D.zero_grad()
-    d_loss = F.softplus(-m.D(real)).mean() + F.softplus(m.D(m.G(z).detach())).mean()
-    m.scaler.scale(d_loss).backward()
+    m.scaler.scale(as_real(m.D(REAL))).backward()
     m.scaler.step(m.opt_D)
 
 
 def test_a_scaled_step_is_the_same_update_as_the_plain_one():
-    same = compare({"plain": plain, "scaled": scaled}, M(), real, z)
+    same = compare({"plain": plain, "scaled": scaled}, scaled_model())
     assert same.between("plain", "scaled", "D").near
     assert same.between("plain", "scaled", "D", "weights").near
 
 
 def test_autocast_trains_on_mixed_weights_without_a_word_and_the_ledger_says_so():
-    record = trace(old_scores, M(), real, z)
+    record = trace(old_scores, scaled_model())
     assert record.error is None
     found = only(record, "mixed weights")
     assert found.line == line_of(record, "m.scaler.scale(g_loss).backward()")
     assert f"line {line_of(record, 'm.scaler.step(m.opt_D)')}" in found.why
+    with_batchnorm = only(trace(old_scores, scaled_model(D=mlp(6, 1, "batch"))), "changed in place")  # it raises
+    assert "m.scaler.step(m.opt_D)" in with_batchnorm.why
 
 
-def test_with_batchnorm_the_same_step_raises():
-    m = M("batch")
-    record = trace(old_scores, m, real, z)
-    found = only(record, "changed in place")
-    assert "m.scaler.step(m.opt_D)" in found.why
-
-
-def overflow(m, real, z):
+def overflow(m):
     m.opt_D.zero_grad()
-    d_loss = (m.D(real) * 1e35).mean()
+    d_loss = (m.D(REAL) * 1e35).mean()
     m.scaler.scale(d_loss).backward()
     m.scaler.step(m.opt_D)
     m.scaler.update()
 
 
-def test_a_step_that_the_scaler_skips_moves_nothing_and_is_no_mistake():
-    record = trace(overflow, M(), real, z)
+def test_a_step_that_the_scaler_skips_moves_nothing_is_said_and_is_no_mistake():
+    record = trace(overflow, scaled_model())
     assert moved(record) == []
     assert [step.skipped for line in record.lines for step in line.of(OptimizerStep)] == [True]
     assert record.nonfinite.place.line == line_of(record, "m.scaler.scale(d_loss).backward()")
     assert kinds(record) == []
+    line = line_of(record, "m.scaler.step(m.opt_D)")
+    assert f"\nLine {line}, `m.scaler.step(m.opt_D)`, was left out: the GradScaler has found an infinite" in str(record)
+    assert "was left out" not in str(trace(step, scaled_model()))

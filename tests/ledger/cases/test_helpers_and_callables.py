@@ -7,8 +7,7 @@ import functools
 
 import pytest
 import torch
-import torch.nn.functional as F
-from ledger_helpers import Oracle, kinds, line_of, mlp, moved, only, shares_of
+from ledger_helpers import REAL, Oracle, Z, as_fake, as_real, kinds, line_of, mlp, moved, only, shares_of
 
 from gantutor.ledger import trace
 
@@ -19,23 +18,17 @@ class Base:
         self.netG, self.netD = mlp(4, 6), mlp(6, 1)
         self.optimizerG, self.optimizerD = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.netG, self.netD))
 
-    def getCriterion(self, pred, real):
-        return F.softplus(-pred if real else pred).mean()
-
     def updateD(self, x, z):
         self.optimizerD.zero_grad()
-        lossD = self.getCriterion(self.netD(x), True)
-        fake = self.netG(z).detach()
-        lossDFake = self.getCriterion(self.netD(fake), False)
-        lossD += lossDFake
+        lossD = as_real(self.netD(x))
+        lossD += as_fake(self.netD(self.netG(z).detach()))
         lossD.backward()
         self.optimizerD.step()
 
     def updateG(self, x, z):
         self.optimizerG.zero_grad()
         fake = self.netG(z)
-        pred = self.netD(fake)
-        lossGFake = self.getCriterion(pred, True)
+        lossGFake = as_real(self.netD(fake))
         lossGFake.backward()
         self.gdpp(fake, x).backward()
         self.optimizerG.step()
@@ -48,20 +41,17 @@ class Base:
         self.updateG(x, z)
 
 
-x, z = torch.randn(8, 6), torch.randn(8, 4)
-
-
 @pytest.mark.parametrize("name", ["updateG", "optimizeParameters"])
 def test_the_second_loss_on_a_freed_graph_is_found_inside_the_method(name):
     m = Base()
-    record = trace(getattr(m, name), x, z)
+    record = trace(getattr(m, name), REAL, Z)
     found = only(record, "freed graph")
     assert found.line == line_of(record, "self.gdpp(fake, x).backward()")
     assert "`fake`" in found.why
     assert f"line {line_of(record, 'lossGFake.backward()')}" in found.why
     assert "lossGFake.backward(retain_graph=True)" in found.fix
     with Oracle(Base.updateG, {"self.netG": m.netG, "self.netD": m.netD}) as oracle, pytest.raises(RuntimeError):
-        getattr(m, name)(x, z)
+        getattr(m, name)(REAL, Z)
     assert shares_of(record) == oracle.shares()
 
 
@@ -78,9 +68,9 @@ def wrapped(m, x, z):
 
 
 def make(weight):
-    def closure(m, x, z):
+    def closure(m, x):
         m.optimizerD.zero_grad()
-        loss = weight * m.getCriterion(m.netD(x), True)
+        loss = weight * as_real(m.netD(x))
         loss.backward()
         m.optimizerD.step()
 
@@ -100,16 +90,16 @@ m = Base()
 
 
 def without_arguments():
-    m.updateD(x, z)
+    m.updateD(REAL, Z)
 
 
 CALLS = {
-    "a decorator without wraps": lambda: trace(wrapped, m, x, z),
-    "a closure": lambda: trace(make(2.0), m, x, z),
-    "functools.partial": lambda: trace(functools.partial(Base.updateD, m, z=z), x),
-    "a bound method": lambda: trace(m.updateD, x, z),
-    "a callable object": lambda: trace(CallableStep(), m, x, z),
-    "keyword arguments": lambda: trace(by_keyword, m, x=x, z=z),
+    "a decorator without wraps": lambda: trace(wrapped, m, REAL, Z),
+    "a closure": lambda: trace(make(2.0), m, REAL),
+    "functools.partial": lambda: trace(functools.partial(Base.updateD, m, z=Z), REAL),
+    "a bound method": lambda: trace(m.updateD, REAL, Z),
+    "a callable object": lambda: trace(CallableStep(), m, REAL, Z),
+    "keyword arguments": lambda: trace(by_keyword, m, x=REAL, z=Z),
     "no arguments": lambda: trace(without_arguments),
 }
 

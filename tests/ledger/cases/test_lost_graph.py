@@ -6,89 +6,73 @@ Sources: pytorch/pytorch 19806, leftthomas/SRGAN 79.
 import pytest
 import torch
 import torch.nn.functional as F
-from ledger_helpers import at, kinds, line_of, mlp, moved, only
+from ledger_helpers import REAL, Z, as_real, at, kinds, line_of, model, moved, only
 
 from gantutor.ledger import trace
 
 
-class M:
-    def __init__(self):
-        torch.manual_seed(0)
-        self.netG, self.netD = mlp(4, 6), mlp(6, 1)
-        self.optG, self.optD = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.netG, self.netD))
+def rebuilt(m):
+    m.opt_G.zero_grad()
+    pred = m.D(m.G(Z))
+    loss = torch.tensor(as_real(pred).item())
+    loss.backward()
+    m.opt_G.step()
 
 
-def rebuilt(m, real, z):
-    m.netG.zero_grad()
-    fake = m.netG(z)
-    pred = m.netD(fake)
-    errG = torch.tensor(F.softplus(-pred).mean().item())
-    errG.backward()
-    m.optG.step()
+def through_data(m):
+    m.opt_G.zero_grad()
+    fake = torch.autograd.Variable(m.G(Z).data)
+    as_real(m.D(fake)).backward()
+    m.opt_G.step()
 
 
-def through_data(m, real, z):
-    m.netG.zero_grad()
-    fake = torch.autograd.Variable(m.netG(z).data)
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+def through_numpy(m):
+    m.opt_G.zero_grad()
+    fake = torch.from_numpy(m.G(Z).detach().numpy())
+    as_real(m.D(fake)).backward()
+    m.opt_G.step()
 
 
-def through_numpy(m, real, z):
-    m.netG.zero_grad()
-    fake = torch.from_numpy(m.netG(z).detach().numpy())
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+def argmax_fake(m):  # a text GAN: the sample is an index
+    m.opt_G.zero_grad()
+    fake = F.one_hot(m.G(Z).argmax(1), 6).float()
+    as_real(m.D(fake)).backward()
+    m.opt_G.step()
 
 
-def argmax_fake(m, real, z):  # a text GAN: the sample is an index
-    m.netG.zero_grad()
-    fake = F.one_hot(m.netG(z).argmax(1), 6).float()
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+def rounded(m):  # a graph all the way, and a gradient of exactly 0
+    m.opt_G.zero_grad()
+    fake = m.G(Z).round()
+    loss = as_real(m.D(fake))
+    loss.backward()
+    m.opt_G.step()
 
 
-def rounded(m, real, z):  # a graph all the way, and a gradient of exactly 0
-    m.netG.zero_grad()
-    fake = m.netG(z).round()
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+def detached_at_the_top(m):
+    fake = m.G(Z).detach()
+    m.opt_G.zero_grad()
+    as_real(m.D(fake)).backward()
+    m.opt_G.step()
 
 
-def detached_at_the_top(m, real, z):
-    fake = m.netG(z).detach()
-    m.netG.zero_grad()
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
-
-
-def under_no_grad(m, real, z):
-    m.netG.zero_grad()
+def under_no_grad(m):
+    m.opt_G.zero_grad()
     with torch.no_grad():
-        fake = m.netG(z)
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+        fake = m.G(Z)
+    as_real(m.D(fake)).backward()
+    m.opt_G.step()
 
 
-def frozen_G(m, real, z):  # the switch of D's half was never turned back
-    for p in m.netG.parameters():
+def frozen_G(m):  # the switch of D's half was never turned back
+    for p in m.G.parameters():
         p.requires_grad = False
-    m.netG.zero_grad()
-    fake = m.netG(z)
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optG.step()
+    m.opt_G.zero_grad()
+    as_real(m.D(m.G(Z))).backward()
+    m.opt_G.step()
 
 
-real, z = torch.randn(8, 6), torch.randn(8, 4)
 CUT = {  # the line on which the graph was lost, and what lost it
-    rebuilt: ("errG = ", ".item()"),
+    rebuilt: ("loss = ", ".item()"),
     through_data: ("fake = ", ".data"),
     through_numpy: ("fake = ", "detach"),
     argmax_fake: ("fake = ", "argmax"),
@@ -101,75 +85,55 @@ CUT = {  # the line on which the graph was lost, and what lost it
 
 @pytest.mark.parametrize("step", CUT)
 def test_the_line_on_which_Gs_graph_was_lost_is_named(step):
-    m = M()
-    record = trace(step, m, real, z)
+    m = model()
+    record = trace(step, m)
     text, word = CUT[step]
     found = only(record, "loss cannot reach")
     assert (record.error is None) == (step is not rebuilt)
     assert found.line == line_of(record, text)
     assert word in found.why
-    assert "netG" in found.what
-    assert ("m.optG.step()", "netG") not in moved(record) or step is rounded
-    assert all(p.requires_grad for p in m.netG.parameters())
+    assert "G" in found.what
+    assert ("m.opt_G.step()", "G") not in moved(record) or step is rounded
+    assert all(p.requires_grad for p in m.G.parameters())
+    if step is rounded:  # a gradient of exactly 0 is not none and not cleared
+        state = at(record, "loss.backward()").networks["G"]
+        assert (state.with_gradient, [share.norm for share in state.contributions]) == (state.parameters, [0])
 
 
-def test_a_gradient_of_exactly_0_is_not_none_and_not_cleared():
-    state = at(trace(rounded, M(), real, z), "errG.backward()").networks["netG"]
-    assert (state.with_gradient, state.gradient_norm) == (state.parameters, 0)
-    assert [share.norm for share in state.contributions] == [0]
+def right(m):
+    m.opt_G.zero_grad()
+    loss = as_real(m.D(m.G(Z)))
+    loss.backward()
+    m.opt_G.step()
 
 
-def wrong_optimizer(m, real, z):
-    m.optG.zero_grad()
-    fake = m.netG(z)
-    errG = F.softplus(-m.netD(fake)).mean()
-    errG.backward()
-    m.optD.step()
+def wrong_optimizer(m):
+    m.opt_G.zero_grad()
+    loss = as_real(m.D(m.G(Z)))
+    loss.backward()
+    m.opt_D.step()
 
 
 def test_the_other_players_optimizer():
-    record = trace(wrong_optimizer, M(), real, z)
+    record = trace(wrong_optimizer, model())
     found = only(record, "unused gradient")
-    assert found.line == line_of(record, "m.optD.step()")
-    assert found.fix == "m.optG.step()"
+    assert found.line == line_of(record, "m.opt_D.step()")
+    assert found.fix == "m.opt_G.step()"
+    assert kinds(trace(right, model())) == []
 
 
-def mean_method(m, real, z):  # SRGAN 79 proposes torch.mean(...) for .mean(): they are the same
-    fake = m.netG(z)
-    fake_out = m.netD(fake).mean()
-    m.netD.zero_grad()
-    d_loss = 1 - m.netD(real).mean() + fake_out
-    d_loss.backward(retain_graph=True)
-    m.optD.step()
-    m.netG.zero_grad()
-    g_loss = 1 - fake_out
-    g_loss.backward()
-    m.optG.step()
+@pytest.mark.parametrize("mean", [torch.Tensor.mean, torch.mean])
+def test_a_superstition_changes_nothing(mean):  # SRGAN 79 proposes torch.mean(...) for .mean(): they are the same
+    def step(m):
+        fake = m.G(Z)
+        fake_out = mean(m.D(fake))
+        m.opt_D.zero_grad()
+        d_loss = 1 - m.D(REAL).mean() + fake_out
+        d_loss.backward(retain_graph=True)
+        m.opt_D.step()
+        m.opt_G.zero_grad()
+        g_loss = 1 - fake_out
+        g_loss.backward()
+        m.opt_G.step()
 
-
-def mean_function(m, real, z):
-    fake = m.netG(z)
-    fake_out = torch.mean(m.netD(fake))
-    m.netD.zero_grad()
-    d_loss = 1 - m.netD(real).mean() + fake_out
-    d_loss.backward(retain_graph=True)
-    m.optD.step()
-    m.netG.zero_grad()
-    g_loss = 1 - fake_out
-    g_loss.backward()
-    m.optG.step()
-
-
-def test_a_superstition_changes_nothing():
-    found = [only(trace(step, M(), real, z), "changed in place") for step in (mean_method, mean_function)]
-    assert all("m.optD.step()" in each.why for each in found)
-
-
-def test_a_step_with_the_whole_graph_has_nothing_to_say():
-    def right(m, real, z):
-        m.optG.zero_grad()
-        errG = F.softplus(-m.netD(m.netG(z))).mean()
-        errG.backward()
-        m.optG.step()
-
-    assert kinds(trace(right, M(), real, z)) == []
+    assert "m.opt_D.step()" in only(trace(step, model()), "changed in place").why

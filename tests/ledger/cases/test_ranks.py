@@ -10,47 +10,41 @@ import sys
 from datetime import timedelta
 
 import pytest
-import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from ledger_helpers import kinds, mlp, only, shares_of
+from ledger_helpers import REAL, Z, as_fake, as_real, kinds, mlp, model, only, shares_of
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.ledger import trace
 
 
-class M:
-    def __init__(self, norm="none"):
-        torch.manual_seed(0)
-        self.G, self.D = (DistributedDataParallel(net) for net in (mlp(4, 6), mlp(6, 1, norm)))
-        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.G, self.D))
-
-
-def step(m, real, z):
+def step(m):
     m.opt_D.zero_grad()
-    fake = m.G(z)
-    pred_real = m.D(real)
+    fake = m.G(Z)
+    pred_real = m.D(REAL)
     pred_fake = m.D(fake.detach())
-    d_loss = F.softplus(-pred_real).mean() + F.softplus(pred_fake).mean()
+    d_loss = as_real(pred_real) + as_fake(pred_fake)
     d_loss.backward()
     m.opt_D.step()
+
+
+def replica(norm):
+    return model(DistributedDataParallel(mlp(4, 6)), DistributedDataParallel(mlp(6, 1, norm)))
 
 
 def rank_of_two(rank):
     """What one process does. Rank 1 does not trace where rank 0 alone looks, as `if rank == 0: print(...)` has it."""
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    real, z = torch.randn(8, 6), torch.randn(8, 4)
-    m = M()
-    record = trace(step, m, real, z)
+    m = replica("none")
+    record = trace(step, m)
     print("together", len(shares_of(record)), kinds(record), record.error, flush=True)
-    record = trace(step, M("batch"), real, z)
+    record = trace(step, replica("batch"))
     print("buffers", record.error, *record.findings, flush=True)
     dist.barrier()
     if rank == 0:
-        sys.modules["gantutor.ledger.trace"].PATIENCE = timedelta(seconds=2)
+        sys.modules["gantutor.ledger.trace"].RANKS_WAIT = timedelta(seconds=2)
         try:
-            trace(step, m, real, z)
+            trace(step, m)
         except RuntimeError as error:
             print("alone", error, flush=True)
     dist.barrier()
@@ -103,18 +97,7 @@ class Broadcasts(nn.Module):
 
 
 def test_a_buffer_that_is_written_between_two_forwards_is_named():
-    D = Broadcasts(mlp(6, 1, "batch"))
-    opt_D = torch.optim.Adam(D.parameters(), 1e-3)
-
-    def two_forwards(real, fake):
-        opt_D.zero_grad()
-        pred_real = D(real)
-        pred_fake = D(fake)
-        d_loss = F.softplus(-pred_real).mean() + F.softplus(pred_fake).mean()
-        d_loss.backward()
-        opt_D.step()
-
-    found = only(trace(two_forwards, torch.randn(8, 6), torch.randn(8, 6)), "changed in place")
+    found = only(trace(step, model(D=Broadcasts(mlp(6, 1, "batch")))), "changed in place")
     assert "needs `D.1.running_" in found.why
     assert "broadcast_buffers=False" in found.fix
 

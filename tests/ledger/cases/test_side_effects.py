@@ -1,20 +1,11 @@
 """A step with a log, a history, a counter, files and a global loader, as people have it (pytorch/examples' dcgan)."""
 
 import torch
-import torch.nn.functional as F
-from ledger_helpers import kinds, mlp
+from ledger_helpers import as_fake, as_real, kinds, model
 
 from gantutor.ledger import compare, cost, trace
 
-
-class M:
-    def __init__(self):
-        torch.manual_seed(0)
-        self.netG, self.netD = mlp(4, 6), mlp(6, 1)
-        self.optG, self.optD = (torch.optim.Adam(n.parameters(), 1e-3) for n in (self.netG, self.netD))
-
-
-m, iters, losses = M(), 0, []
+m, iters, losses = model(), 0, []
 loader = torch.utils.data.DataLoader(torch.randn(64, 6), batch_size=8)
 data_iter = iter(loader)
 
@@ -22,11 +13,11 @@ data_iter = iter(loader)
 def step(folder):
     global iters
     real = next(data_iter)
-    fake = m.netG(torch.randn(8, 4))
-    m.netD.zero_grad()
-    errD = F.softplus(-m.netD(real)).mean() + F.softplus(m.netD(fake.detach())).mean()
+    fake = m.G(torch.randn(8, 4))
+    m.D.zero_grad()
+    errD = as_real(m.D(real)) + as_fake(m.D(fake.detach()))
     errD.backward()
-    m.optD.step()
+    m.opt_D.step()
     losses.append(errD.item())
     torch.save(fake.detach(), folder / f"fake_{iters}.pt")
     iters += 1
@@ -46,12 +37,8 @@ def test_cost_runs_it_as_often_as_it_is_asked_and_compare_once_for_each(tmp_path
     data_iter = iter(loader)
     cost(step, tmp_path, repeats=1)
     compare({"a": step, "b": step}, tmp_path)
-    assert len(list(data_iter)) == 8 - runs_of_a_cost(1) - 2
-
-
-def runs_of_a_cost(repeats):
-    """One to warm up, `repeats` by the clock, and one to count."""
-    return repeats + 2
+    of_cost = 1 + 1 + 1  # to warm up, by the clock, and to count
+    assert len(list(data_iter)) == 8 - of_cost - 2
 
 
 def test_an_empty_iterator_is_the_steps_own_error(tmp_path):
