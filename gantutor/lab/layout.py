@@ -1,191 +1,189 @@
-"""Where the named tensors of a trace, and the networks between them, stand in a drawing: from left to right, as made.
+"""Where things stand in a drawing: in columns from left to right as they are made, without overlap, in CSS pixels.
 
-Columns are whole numbers, rows are whole or halves; up is positive. Data are on the left, losses on the right.
+Every edge that passes a column has a place of its own there, as a tensor has, so that it crosses no box.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from itertools import accumulate, pairwise
 
-from gantutor.ledger import Link, Trace
+GAP, APART, BESIDE, PASSAGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
+MARGIN = 4
+SWEEPS = 8
 
-INSIDE = 0.26  # how far from its rows an edge still enters a box
-NOWHERE = Link((), (), (), "")  # the link of what comes from outside the step
-Point = tuple[float, float]
-Pair = tuple[str, str]  # source, target
-Slot = tuple[str, str]  # what stands in a column: ("tensor", its name), or ("way", the target of edges that pass by)
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Box:
-    """A network where it is used: its column and the rows that it spans."""
+    """A rectangle, of an item or a group: its left upper corner, width and height."""
 
-    network: str
-    column: int
-    low: float
-    high: float
+    name: str
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
-class Edge:
-    """From tensor `source` to tensor `target`; `before` and `after` are the points on both sides of the networks.
-
-    `boxes` are the places of the networks between, in order; without any, all points are in `before`. A source that
-    has no name is "", and then `before` is empty.
-    """
-
-    source: str
-    target: str
-    boxes: tuple[Box, ...]
-    before: tuple[Point, ...]
-    after: tuple[Point, ...]
-
-
 class Layout:
-    """`at` maps a tensor's name to its (column, row); `edges` and `boxes` are what is drawn between them.
+    """The boxes, the points of each edge, and the size of the whole.
 
-    The tensors are those that have a link in any line of the trace, and those they come from.
+    A box has its item as key, that of a group its name and column: "D 3". Of the points of an edge, every other stretch
+    crosses a column, in a straight line; those between lead from one column to the next.
     """
 
-    def __init__(self, trace: Trace) -> None:
-        self.links, shapes = links_of(trace)
-        self.columns, self.starts = columns(self.links, shapes)
-        self.slots: dict[int, list[Slot]] = {}
-        for name, column in self.columns.items():
-            self.slots.setdefault(column, []).append(("tensor", name))
-        pairs = [
-            (source, target)
-            for target, link in self.links.items()
-            for source in sources(link, self.columns) or [""] * bool(link.through)
-        ]
-        self.passed = {pair: self._passed(*pair) for pair in pairs}
-        for (_, target), between in self.passed.items():
-            for column in between:
-                if ("way", target) not in self.slots[column]:  # edges into one target share their way
-                    self.slots[column].append(("way", target))
-        self.rows = place_rows(self.slots, self.links, self.columns)
-        self.at = {name: (column, self.rows[column, ("tensor", name)]) for name, column in self.columns.items()}
-        self.width = max(self.columns.values(), default=0) + 1
-        self.height = max((len(slots) for slots in self.slots.values()), default=1)
-        self.boxes = self._boxes()
-        lifted = lifts(pairs, self.at)
-        self.edges = [self._edge(source, target, lifted[source, target]) for source, target in pairs]
-
-    def _passed(self, source: str, target: str) -> list[int]:
-        """The columns of tensors that an edge passes on its way from the last network, or from its source."""
-        through = self.links[target].through
-        first = self.starts[target] + len(through) if through else self.columns[source] + 1
-        return [column for column in range(first, self.columns[target]) if column in self.slots]
-
-    def _leaves(self, source: str, target: str) -> float:
-        """The row in which an edge leaves the last network."""
-        between = self.passed[source, target]
-        return self.rows[between[0], ("way", target)] if between else self.at[target][1]
-
-    def _boxes(self) -> dict[tuple[str, int], Box]:
-        spans: dict[tuple[str, int], list[float]] = {}
-        for source, target in self.passed:
-            for i, network in enumerate(self.links[target].through):
-                span = spans.setdefault((network, self.starts[target] + i), [])
-                span += [self._leaves(source, target), *([self.at[source][1]] if source else [])]
-        boxes = {(network, column): Box(network, column, min(s), max(s)) for (network, column), s in spans.items()}
-        return {place: self._apart(box, boxes.values()) for place, box in boxes.items()}
-
-    def _apart(self, box: Box, boxes: Iterable[Box]) -> Box:
-        """A box, but only as high as what leaves it where it would cover another, as two networks with one source."""
-        others = [other for other in boxes if other.column == box.column and other.network != box.network]
-        if not any(other.low - 1 < box.high and box.low < other.high + 1 for other in others):
-            return box
-        rows = [
-            self._leaves(source, target)
-            for source, target in self.passed
-            for i, network in enumerate(self.links[target].through)
-            if (network, self.starts[target] + i) == (box.network, box.column)
-        ]
-        return Box(box.network, box.column, min(rows), max(rows))
-
-    def _edge(self, source: str, target: str, lift: float) -> Edge:
-        through = self.links[target].through
-        boxes = tuple(self.boxes[name, self.starts[target] + i] for i, name in enumerate(through))
-        way: list[Point] = [(column, self.rows[column, ("way", target)]) for column in self.passed[source, target]]
-        way.append(self.at[target])
-        if not boxes:
-            return Edge(source, target, (), (self.at[source], *way), ())
-        after = ((boxes[-1].column, self._leaves(source, target)), *way)
-        if not source:
-            return Edge(source, target, boxes, (), after)
-        column, row = self.at[source]
-        start = row + lift
-        enters = min(max(start, boxes[0].low - INSIDE), boxes[0].high + INSIDE)
-        return Edge(source, target, boxes, ((column, start), (boxes[0].column, enters)), after)
+    boxes: dict[str, Box]
+    edges: dict[Pair, list[tuple[int, int]]]
+    width: int
+    height: int
 
 
-def links_of(trace: Trace) -> tuple[dict[str, Link], dict[str, tuple[int, ...]]]:
-    """The links and the shapes of the tensors that are drawn, in the order in which they came; as of the last line."""
-    found: dict[str, Link] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for line in trace.lines:
-        for name, state in line.tensors.items():
-            found[name] = state.link or found.get(name, NOWHERE)
-            shapes[name] = state.shape
-    used = {name for link in found.values() for name in (*link.made_from, *link.cut_from)}
-    return {name: link for name, link in found.items() if link is not NOWHERE or name in used}, shapes
+def lay_out(
+    sizes: Mapping[str, tuple[int, int]], pairs: Iterable[Pair], groups: Mapping[str, str], last: Collection[str]
+) -> Layout:
+    """Place items.
 
-
-def sources(link: Link, placed: Collection[str]) -> list[str]:
-    """The tensors that one was made from; of those not placed yet, as in `x = f(x)`, none."""
-    return [name for name in (*link.made_from, *link.cut_from) if name in placed]
-
-
-def columns(links: Mapping[str, Link], shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, int], dict[str, int]]:
-    """The columns of the tensors, and those of the first networks before them.
-
-    A tensor stands right of all that it is made from, but as near to its first use as it can; single numbers that
-    nothing is made from, the losses, stand at the end.
+    Args:
+        sizes: the width and height of each item, in the order in which they came.
+        pairs: the edges; those that would close a circle are left out.
+        groups: the group of an item, if it has one. The items of a group that stand in one column share a box.
+        last: what stands in the last column.
     """
-    found: dict[str, int] = {}
-    uses: dict[str, list[str]] = {name: [] for name in links}
-    for name, link in links.items():
-        for source in sources(link, found):
-            uses[source].append(name)
-        first = 0 if link.through else -1  # a network that is given nothing with a name leaves a column to the data
-        found[name] = max((found[source] for source in sources(link, found)), default=first) + 1 + len(link.through)
-    for name in reversed(found):
-        if uses[name]:
-            found[name] = min(found[user] - len(links[user].through) for user in uses[name]) - 1
-    starts = {name: column - len(links[name].through) for name, column in found.items()}
-    last = max(found.values(), default=0)
-    return {name: last if shapes[name] == () and not uses[name] else found[name] for name in found}, starts
+    pairs = without_circles(pairs)
+    columns = place_columns(list(sizes), pairs, groups, last)
+    ways = {(a, b): [a, *(f"{a} {b} {c}" for c in range(columns[a] + 1, columns[b])), b] for a, b in pairs}
+    for way in ways.values():
+        columns |= {name: columns[way[0]] + i for i, name in enumerate(way)}
+    steps = dict.fromkeys(step for way in ways.values() for step in pairwise(way))
+    slots: list[list[str]] = [[] for _ in range(max(columns.values(), default=0) + 1)]
+    for name, column in columns.items():
+        slots[column].append(name)
+    slots = [slot for slot in slots if slot]
+    height = {name: sizes[name][1] if name in sizes else PASSAGE for name in columns}
+    middles = place_rows(slots, steps, height, groups)
+
+    boxes: dict[str, Box] = {}
+    box_of: dict[str, str] = {}
+    sides: dict[str, tuple[int, int]] = {}  # of the column that something stands in
+    left, top = MARGIN, min((middles[name] - height[name] / 2 for name in columns), default=0.0) - MARGIN
+    for number, slot in enumerate(slots):
+        width = max((sizes[name][0] for name in slot if name in sizes), default=0)
+        sides |= dict.fromkeys(slot, (left, left + width))
+        for name in (name for name in slot if name in sizes):
+            wide, high = sizes[name]
+            group = groups.get(name, "")
+            box = Box(group or name, left + (width - wide) // 2, round(middles[name] - high / 2 - top), wide, high)
+            box_of[name] = f"{group} {number}" if group else name
+            boxes[box_of[name]] = around(boxes.get(box_of[name], box), box)
+        left += width + GAP
+    edges: dict[Pair, list[tuple[int, int]]] = {}
+    for (a, b), way in ways.items():
+        begin, end = boxes[box_of[a]], boxes[box_of[b]]
+        points = [(x, round(middles[name] - top)) for name in way for x in sides[name]]
+        points[0], points[-1] = (begin.x + begin.width, points[0][1]), (end.x, points[-1][1])
+        edges[a, b] = points
+    bottom = max((middles[name] + height[name] / 2 for name in columns), default=top) - top
+    return Layout(boxes, edges, max(left - GAP, 0) + MARGIN, round(bottom) + MARGIN)
+
+
+def around(a: Box, b: Box) -> Box:
+    """The smallest box that holds both."""
+    x, y = min(a.x, b.x), min(a.y, b.y)
+    return Box(a.name, x, y, max(a.x + a.width, b.x + b.width) - x, max(a.y + a.height, b.y + b.height) - y)
+
+
+def without_circles(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs without those that would close a circle, as in `x = f(x)`."""
+    after: dict[str, set[str]] = {}
+
+    def leads(start: str, end: str) -> bool:
+        return start == end or any(leads(name, end) for name in after.get(start, ()))
+
+    for a, b in dict.fromkeys(pairs):
+        if not leads(b, a):
+            after.setdefault(a, set()).add(b)
+    return [(a, b) for a, b in dict.fromkeys(pairs) if b in after.get(a, ())]
+
+
+def place_columns(
+    names: list[str], pairs: list[Pair], groups: Mapping[str, str], last: Collection[str]
+) -> dict[str, int]:
+    """Right of all that it is made from; what begins a way, next to its use; a group's items together."""
+    before: dict[str, list[str]] = {name: [] for name in names}
+    after: dict[str, list[str]] = {name: [] for name in names}
+    for a, b in pairs:
+        before[b].append(a)
+        after[a].append(b)
+    order = list(TopologicalSorter(before).static_order())
+    pinned: dict[str, int] = {}
+
+    def forward() -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in order:
+            first = 1 if name in groups else 0  # something without a name comes before it
+            found[name] = max([pinned.get(name, first), *(found[each] + 1 for each in before[name])])
+        return found
+
+    earliest = forward()
+    end = max(earliest.values(), default=0)
+    latest: dict[str, int] = {}
+    for name in reversed(order):
+        latest[name] = min([end, *(latest[each] - 1 for each in after[name])])
+    for group in dict.fromkeys(groups.values()):
+        items = [name for name in names if groups.get(name) == group]
+        together = max(earliest[name] for name in items)
+        pinned |= {name: together for name in items if latest[name] >= together}
+    found = forward()
+    end = max(found.values(), default=0)
+    for name in reversed(order):
+        if after[name] and not before[name]:
+            found[name] = min(found[each] for each in after[name]) - 1
+    return {name: end if name in last and not after[name] else column for name, column in found.items()}
 
 
 def place_rows(
-    slots: Mapping[int, list[Slot]], links: Mapping[str, Link], columns: Mapping[str, int]
-) -> dict[tuple[int, Slot], float]:
-    """Each column's slots one below the other, in the order of what they come from; a lone one beside what it makes."""
-    found: dict[tuple[int, Slot], float] = {}
+    slots: list[list[str]], steps: Iterable[Pair], height: Mapping[str, float], groups: Mapping[str, str]
+) -> dict[str, float]:
+    """The middle of each item: as near as can be to what it is made from and what it makes."""
+    before: dict[str, list[str]] = {}
+    after: dict[str, list[str]] = {}
+    for a, b in steps:
+        before.setdefault(b, []).append(a)
+        after.setdefault(a, []).append(b)
+    found = {name: 60.0 * i for slot in slots for i, name in enumerate(slot)}
 
-    def mean(names: list[str], otherwise: float) -> float:
-        places = [
-            found[columns[name], ("tensor", name)] for name in names if (columns[name], ("tensor", name)) in found
-        ]
-        return sum(places) / len(places) if places else otherwise
+    def mean(values: list[float], otherwise: float) -> float:
+        return sum(values) / len(values) if values else otherwise
 
-    for column in sorted(slots):
-        top = float(len(slots[column]))  # for what comes from outside
-        ordered = sorted(slots[column], key=lambda slot: -mean(sources(links[slot[1]], columns), top))
-        found |= {(column, slot): (len(ordered) - 1) / 2 - i for i, slot in enumerate(ordered)}
-    for column in sorted(slots, reverse=True):
-        if len(slots[column]) == 1:
-            (slot,) = slots[column]
-            makes = [name for name, link in links.items() if slot[1] in sources(link, columns)]
-            found[column, slot] = mean(makes, found[column, slot])
+    for sweep in range(SWEEPS):
+        for slot in reversed(slots) if sweep % 2 else slots:
+            beside = [before] if sweep == 0 else [before, after]
+            near = {name: [found[each] for side in beside for each in side.get(name, ())] for name in slot}
+            wanted = {name: mean(near[name], found[name]) for name in slot}
+            middle = {  # of a group, so that its items stay together
+                name: mean([wanted[each] for each in slot if groups.get(each, each) == groups.get(name, name)], 0.0)
+                for name in slot
+            }
+            slot.sort(key=lambda name: (middle[name], groups.get(name, name), wanted[name]))
+            apart = [
+                BESIDE if groups.get(a) == groups.get(b) is not None else (height[a] + height[b]) / 2 + APART
+                for a, b in pairwise(slot)
+            ]
+            found |= zip(slot, spread([wanted[name] for name in slot], apart), strict=True)
     return found
 
 
-def lifts(pairs: list[Pair], at: Mapping[str, tuple[int, float]]) -> dict[Pair, float]:
-    """How far above its source's middle an edge leaves, so that several from one source stay apart."""
-    found: dict[Pair, float] = {}
-    for source in dict.fromkeys(source for source, _ in pairs):
-        targets = sorted((target for s, target in pairs if s == source), key=lambda target: -at[target][1])
-        middle, apart = (len(targets) - 1) / 2, 0.26 / max(1, len(targets) - 1)
-        found |= {(source, target): (middle - i) * apart for i, target in enumerate(targets)}
-    return found
+def spread(wanted: list[float], apart: list[float]) -> list[float]:
+    """The places nearest to the wanted ones, in the sense of least squares, that keep their order and distances."""
+    blocks: list[tuple[float, int]] = []  # the mean of some that touch each other, and how many they are
+    offsets = list(accumulate(apart, initial=0.0))
+    for want, offset in zip(wanted, offsets, strict=True):
+        mean, count = want - offset, 1
+        while blocks and blocks[-1][0] > mean:
+            other, more = blocks.pop()
+            mean, count = (mean * count + other * more) / (count + more), count + more
+        blocks.append((mean, count))
+    flat = [mean for mean, count in blocks for _ in range(count)]
+    return [mean + offset for mean, offset in zip(flat, offsets, strict=True)]

@@ -94,7 +94,7 @@ class Backward:
         mixed_moved: where it was moved.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
-        links: how those that have no name were made; None for the others.
+        links: how those that have no name were made, and the state of their graphs after it; None for the others.
         number: tells it from the others of the step, in their order; from 1 on.
     """
 

@@ -311,10 +311,6 @@ class Recorder(Counting):
             mixed_made=self._line_at(self.moments.of(mixed[0])) if mixed else None,
             mixed_moved=mixed[2] if mixed else None,
             double_sigmoid=graph.has_double_sigmoid(nodes),
-            links=tuple(
-                None if name or root.grad_fn is None else scene.link_of(root)
-                for name, root in zip(names, roots, strict=True)
-            ),
             number=len(self.senders),
         )
         self.failure = self._foresee(scene, scene.failing([root.grad_fn for root in roots], wanted or None), place)
@@ -327,8 +323,10 @@ class Recorder(Counting):
                 self.number = 0
                 norms = {name: graph.arrived(self._slots(name), backward.number) for name in self.reach.players}
                 arrived = {name: norm for name, norm in norms.items() if norm is not None}
-                self.events.append(dataclasses.replace(backward, arrived=arrived, raised=raised))
                 scene.look(nodes, place)
+                unnamed = [not name and root.grad_fn is not None for name, root in zip(names, roots, strict=True)]
+                links = tuple(scene.link_of(r) if each else None for r, each in zip(roots, unnamed, strict=True))
+                self.events.append(dataclasses.replace(backward, arrived=arrived, raised=raised, links=links))
                 if is_grad and not backward.create_graph and backward.reaches:
                     how = "grad without create_graph"
                     self.events.append(records.Cut(place, how, backward.losses[0], backward.reaches))

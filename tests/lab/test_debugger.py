@@ -1,41 +1,52 @@
-"""The step debugger without a front end: what it shows at each line, and how one moves in it."""
+"""The step debugger without a front end: what it tells of each line, where it draws it, and how one moves in it."""
 
 import base64
 import io
-import statistics
-import time
-from collections.abc import Iterator
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from helpers import build, draw
 from image_helpers import build_cyclegan, pictures
-from ipywidgets import Widget
-from matplotlib.patches import Rectangle
 from PIL import Image
-from run_cases import P2P
+from run_cases import CYC, P2P
 from torch import Tensor
 
-from gantutor.cyclegan import CycleGAN
+from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.gan import GAN
 from gantutor.lab import Debugger
-from gantutor.lab.flowchart import Flowchart, colour_of
-from gantutor.lab.layout import Layout
-from gantutor.ledger import ALIVE, FREED, STALE, Trace, trace
+from gantutor.lab.story import Story, player_of
+from gantutor.ledger import FREED, NO_GRAPH, STALE, Trace, trace
+from gantutor.ledger.records import Backward
 from gantutor.pitfalls import INPLACE, PITFALLS
 from gantutor.pix2pix import PIX2PIX_STEPS
-from gantutor.plots import COLOURS
 from gantutor.steps import STEPS, Step
 
 ALL: dict[str, Step] = {**STEPS, **{name: pitfall.step for name, pitfall in PITFALLS.items()}}
 RAISING = [name for name, pitfall in PITFALLS.items() if pitfall.raises]
+TRANSLATION = {**{f"pix2pix {n}": n for n in PIX2PIX_STEPS}, **{f"cyclegan {n}": n for n in CYCLEGAN_STEPS}}
 
 
-def traced(name: str, networks: str = "points", **options: Any) -> Trace:
-    if name == "one_stage":
-        options = {"loss": "minimax", **options}
-    return trace(ALL[name], build(networks, **options), *draw(networks)[0])
+def traced(name: str, networks: str = "points") -> Trace:
+    """Any of the package's steps, on small networks."""
+    if name in TRANSLATION:
+        steps, config = (PIX2PIX_STEPS, P2P) if name.startswith("pix2pix") else (CYCLEGAN_STEPS, CYC)
+        run = (config.replace(loss="minimax") if name.endswith("one_stage") else config).start()
+        return trace(steps[TRANSLATION[name]], run.model, *next(run.batches))
+    loss = "minimax" if name == "one_stage" else "non-saturating"
+    return trace(ALL[name], build(networks, loss), *draw(networks)[0])
+
+
+def story_of(step: Any, networks: str = "points", turns: int = 3) -> Story:
+    if isinstance(step, str):
+        return Story(traced(step, networks), step)
+    return Story(trace(step, build(networks), *draw(networks)[0], max_iterations=turns), "step")
+
+
+def position_of(story: Story, text: str) -> int:
+    """The position after the first line with this text."""
+    return next(i for i, line in enumerate(story.trace.lines, 1) if text in line.text)
 
 
 def pair() -> Debugger:
@@ -47,194 +58,308 @@ def pair() -> Debugger:
 # Where things stand ---------------------------------------------------------------------------------------------------
 
 
+def points_of(edge: dict[str, Any]) -> list[tuple[float, float]]:
+    """Many points of an edge: straight across a column, then in a curve to the next."""
+    found = []
+    for i, ((x, y), (to_x, to_y)) in enumerate(itertools.pairwise(edge["points"])):
+        for t in (k / 12 for k in range(13)):
+            ease = t if i % 2 == 0 else t * t * (3 - 2 * t)
+            found.append((x + t * (to_x - x), y + ease * (to_y - y)))
+    return found
+
+
+@pytest.mark.parametrize("step", [*ALL, *TRANSLATION])
+def test_nothing_overlaps_at_any_line(step: str) -> None:
+    story = story_of(step)
+    for position in range(len(story.trace.lines) + 1):
+        scene = story.scene(position)
+        width, height = scene["size"]
+        for box in scene["boxes"]:
+            assert box["x"] >= 0 <= box["y"]
+            assert box["x"] + box["w"] <= width
+            assert box["y"] + box["h"] <= height
+        for a, b in itertools.combinations(scene["boxes"], 2):
+            beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+            assert beside or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"], (a["id"], b["id"])
+        for edge, box in itertools.product(scene["edges"], scene["boxes"]):
+            inside = [
+                (x, y) for x, y in points_of(edge)
+                if box["x"] < x < box["x"] + box["w"] and box["y"] < y < box["y"] + box["h"]
+            ]  # fmt: skip
+            assert not inside, (edge["id"], box["id"])
+
+
 @pytest.mark.parametrize("step", ALL)
-def test_the_layout_goes_from_z_to_the_losses(step: str) -> None:
-    layout = Layout(traced(step))
-    at = layout.at
+def test_the_drawing_goes_from_z_to_the_losses_and_does_not_move(step: str) -> None:
+    story = story_of(step)
+    scenes = [story.scene(position) for position in range(len(story.trace.lines) + 1)]
+    assert len(story.layouts) == 1
+    for edge in scenes[0]["edges"]:
+        assert edge["points"][0][0] < edge["points"][-1][0]
+    at = {box["id"]: box for box in scenes[0]["boxes"]}
     assert {"z", "real", "fake", "logits_real", "logits_fake", "d_loss", "g_loss"} <= set(at)
-    assert len(set(at.values())) == len(at), "two tensors in one place"
-    for edge in layout.edges:
-        assert at[edge.source][0] < at[edge.target][0]
-        for box in edge.boxes:
-            assert at[edge.source][0] < box.column < at[edge.target][0]
-    assert at["d_loss"][0] == at["g_loss"][0] == layout.width - 1
-    assert at["d_loss"][1] > at["g_loss"][1]
-    networks = [box.network for box in layout.boxes.values()]
-    assert sorted(networks) == ["D", "G"], "each network stands once"
-    for box in layout.boxes.values():
-        inside = [name for name, (x, y) in at.items() if x == box.column and box.low <= y <= box.high]
-        assert not inside
+    assert at["d_loss"]["x"] == at["g_loss"]["x"] == max(box["x"] for box in scenes[0]["boxes"])
+    assert sum(box["label"] == "D" for box in scenes[0]["boxes"]) == 1, "D stands once"
+    assert {box["id"] for box in scenes[0]["boxes"] if box.get("state")} == {"real", "z"}  # the rest is still to come
 
 
-def test_edges_pass_beside_tensors() -> None:
-    layout = Layout(traced("d_first_detach"))
-    (edge,) = [edge for edge in layout.edges if edge.target == "g_loss"]
-    turns = [point for point in edge.after if point[0] == layout.at["logits_fake"][0]]
-    assert turns
-    assert not set(turns) & set(layout.at.values())
+def test_networks_that_a_line_does_not_touch_are_folded() -> None:
+    story = story_of("cyclegan g_first_separate")
+    shown = {
+        text: {box["label"] for box in story.scene(position_of(story, text))["boxes"] if "network" in box}
+        for text in (
+            "fake_B, fake_A",
+            "opt_D.zero_grad",
+            "logits_A = ",
+            "(model.lambda_gan",
+            "(*logits_B) / 2).backward",
+        )
+    }
+    players = {"G_AB", "G_BA", "D_A", "D_B"}
+    assert shown == {
+        "fake_B, fake_A": {"G_AB", "G_BA"}, "opt_D.zero_grad": players, "logits_A = ": {"D_A"},
+        "(model.lambda_gan": players, "(*logits_B) / 2).backward": {"D_B"},
+    }  # fmt: skip
+    folded = story.scene(position_of(story, "logits_A = "))["folded"]
+    assert {part["label"] for part in folded} == players - {"D_A"}
+    assert [part["shares"] for part in folded if part["label"] == "G_AB"] == [
+        [[1.0, "G"]]
+    ]  # and still say what they hold
 
 
-@pytest.mark.parametrize("step", ["d_first_detach", "g_first_detach", "simultaneous"])
-def test_a_network_that_is_given_joined_images_covers_nothing(step: str) -> None:
-    """What `torch.cat` makes of A and B has no name, so D's scores come from no tensor that is drawn."""
-    run = P2P.start()
-    layout = Layout(trace(PIX2PIX_STEPS[step], run.model, *next(run.batches)))
-    boxes = list(layout.boxes.values())
-    for box in boxes:
-        places = [y for x, y in layout.at.values() if x == box.column]
-        places += [
-            y for other in boxes if other is not box and other.column == box.column for y in (other.low, other.high)
-        ]
-        assert not [y for y in places if box.low <= y <= box.high], box.network
-
-
-def test_two_networks_with_one_source_do_not_cover_each_other() -> None:
-    """As in CycleGAN: G_BA makes rec_A of a fake, and D_B judges the same fake."""
+def test_networks_beside_each_other_and_one_after_the_other() -> None:
+    """As in CycleGAN: G_BA makes rec_A of a fake, D_B judges the same fake, and one without a name."""
 
     def step(model: CycleGAN, real_A: Tensor) -> None:
         fake_B = model.G_AB(real_A)
-        rec_A = model.G_BA(fake_B)
-        logits_B = model.D_B(fake_B)
-        adversarial = logits_B.mean()
-        cycle = (rec_A - real_A).abs().mean()
-        (adversarial + cycle).backward()
+        both = model.D_B(fake_B).mean() + model.G_BA(fake_B).mean()
+        logits = model.D_A(model.G_BA(fake_B))
+        (both + logits.mean()).backward()
 
-    boxes = list(Layout(trace(step, build_cyclegan(), pictures(1, 2))).boxes.values())
-    assert {box.network for box in boxes} == {"G_AB", "G_BA", "D_B"}
-    for box in boxes:
-        for other in boxes:
-            if other is not box and other.column == box.column:
-                assert other.low - box.high >= 1 or box.low - other.high >= 1
+    record = trace(step, build_cyclegan(), pictures(1, 2))
+    made = Story(record, "step").ways.history[-1]
+    assert set(made["both"].pairs) == {
+        ("fake_B", "D_B(both)"), ("fake_B", "G_BA(both)"), ("D_B(both)", "both"), ("G_BA(both)", "both"),
+    }  # fmt: skip
+    assert made["logits"].pairs == [
+        ("fake_B", "G_BA(logits)"),
+        ("G_BA(logits)", "D_A(logits)"),
+        ("D_A(logits)", "logits"),
+    ]
 
 
-# Which way gradients went ---------------------------------------------------------------------------------------------
+def test_what_is_joined_for_a_network_leads_to_it() -> None:
+    """pix2pix's D is given torch.cat of A and B, which has no name."""
+    story = story_of("pix2pix d_first_detach")
+    pairs = story.ways.history[-1]["logits_fake"].pairs
+    assert [a for a, b in pairs if b == "D(logits_fake)"] == ["real_A", "fake_B.detach()"]
 
 
-@pytest.mark.parametrize("step", ALL)
+# Graphs that are cut --------------------------------------------------------------------------------------------------
+
+
+def test_a_detached_fake_is_drawn_as_cut_and_shares_its_memory() -> None:
+    story = story_of("d_first_detach")
+    position = position_of(story, "d_loss.backward")
+    (edge,) = [edge for edge in story.scene(position)["edges"] if edge["cut"]]
+    assert (edge["id"], edge["cut"], edge["stops"]) == ("fake > fake.detach()", "detach()", "D")
+    assert story.happened(position)[:2] == [
+        "d_loss sends a gradient to D.", "It stops at fake.detach(), before it reaches G."
+    ]  # fmt: skip
+    assert "same memory, but no graph" in story.happened(position_of(story, "logits_real, "))[0]
+    rows = {row["name"]: row for row in story.variables(position)}
+    assert (rows["fake"]["requires_grad"], rows["fake.detach()"]["requires_grad"]) == (True, False)
+    assert (rows["fake"]["shares"], rows["fake.detach()"]["shares"]) == (["fake.detach()"], ["fake"])
+    assert (rows["fake"]["graph"], rows["fake.detach()"]["graph"]) == ("graph", "no graph")
+
+
+def cut_at_once(gan: GAN, real: Tensor, z: Tensor) -> None:
+    fake = gan.G(z).detach()
+    scaled = 2 * gan.G(z).detach()
+    with torch.no_grad():
+        quiet = gan.G(z)
+    half = fake.detach()[:3]  # there is nothing left to cut
+    (gan.D(fake).mean() + gan.D(scaled).mean() + gan.D(quiet).mean() + gan.D(half).mean()).backward()
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("fake", ("G(fake)", "fake", "detach()")),
+        ("scaled", ("G(scaled)", "scaled", "detach()")),
+        ("quiet", ("G(quiet)", "quiet", "no_grad")),
+    ],
+)
+def test_what_is_detached_as_it_is_made_is_cut_and_no_data(name: str, cut: tuple[str, str, str]) -> None:
+    story = story_of(cut_at_once)
+    (box,) = [box for box in story.scene(len(story.trace.lines))["boxes"] if box["id"] == name]
+    assert box["state"] == NO_GRAPH
+    assert cut in [(*ends, how) for ends, how in story.ways.history[-1][name].cuts.items()]
+    assert not story.ways.history[-1]["half"].cuts
+
+
+def test_versions_count_the_changes_in_place() -> None:
+    def step(gan: GAN, real: Tensor, z: Tensor) -> None:
+        view = real[:2]
+        view.mul_(2)
+
+    story = story_of(step)
+    versions = [{row["name"]: row["version"] for row in story.variables(position)} for position in (1, 2)]
+    assert versions[1]["real"] == versions[1]["view"] == versions[0]["real"] + 1
+    assert [row["shares"] for row in story.variables(1) if row["name"] == "view"] == [["real"]]
+
+
+# Which way gradients went, and whose they are -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [*ALL, *TRANSLATION])
 def test_the_arrows_of_a_backward_end_at_the_networks_that_received_something(step: str) -> None:
-    record = traced(step)
-    chart = Flowchart(record)
+    story = story_of(step)
     backwards = 0
-    for line in record.lines:
-        ends = {network for _, edge, behind in chart.sent(line) if behind for network in edge.boxes}
-        got = {name for name, s in line.networks.items() if any(c.line == line.number for c in s.contributions)}
-        passed = {box.network for box in ends}
-        assert got <= passed
-        # where `inputs=` keeps a gradient from D's weights, it still goes through D
-        assert passed - got <= ({"D"} if step in ("simultaneous", "one_stage") else set())
-        assert bool(ends) == bool(got)
-        backwards += bool(line.backwards)
-    assert backwards == 2
+    for position, line in enumerate(story.trace.lines, 1):
+        ends = {story.ways.networks[a] for a, _ in story.flow(position) if a in story.ways.networks}
+        got = {name for event in line.of(Backward) if not event.is_grad for name in event.arrived}
+        assert got <= ends
+        # where `inputs=` or `frozen` keeps a gradient from D's weights, it still goes through D
+        assert ends - got <= ({"D", "D_A", "D_B"} if got else set())
+        backwards += any(not event.is_grad and not event.raised for event in line.of(Backward))
+    raises = step in PITFALLS and PITFALLS[step].raises
+    assert backwards == (1 if raises else 3 if step == "cyclegan g_first_separate" else 2)
 
 
-def test_detach_stops_the_arrows_before_the_fake() -> None:
-    for step, reaches_fake in (("d_first_detach", False), ("d_first_retain_graph", True)):
-        record = traced(step)
-        line = next(line for line in record.lines if line.backwards == ("d_loss",))
-        starts = {edge.source for _, edge, behind in Flowchart(record).sent(line) if not behind}
-        assert ("fake" in starts) == reaches_fake
-
-
-@pytest.mark.parametrize("step", RAISING)
-def test_the_cross_stands_at_the_graph_that_raised(step: str) -> None:
-    record = traced(step)
-    name, state = Flowchart(record).broken()
-    assert state == (STALE if PITFALLS[step].raises == INPLACE else FREED)
-    assert f"the graph of `{name}`" in record.diagnosis
-
-
-def test_nothing_is_broken_in_a_step_that_runs() -> None:
-    assert Flowchart(traced("d_first_detach")).broken() == ("", ALIVE)
+def test_shares_of_a_gradient_have_the_colours_of_their_losses() -> None:
+    story = story_of("d_first_early_zero_grad")
+    position = position_of(story, "g_loss.backward")
+    (box,) = [box for box in story.scene(position)["boxes"] if box["label"] == "G"]
+    from_d, from_g = story.trace.lines[position - 1].networks["G"].contributions
+    largest = max(from_d.norm, from_g.norm)
+    assert box["shares"] == [
+        [pytest.approx(from_d.norm / largest, abs=1e-3), "D"],
+        [pytest.approx(from_g.norm / largest, abs=1e-3), "G"],
+    ]
+    told = story.happened(position_of(story, "opt_G.step"))
+    lines = [position_of(story, text) for text in ("d_loss.backward", "g_loss.backward")]
+    d_line, g_line = (story.trace.lines[at - 1].number for at in lines)
+    assert told == [f"opt_G updates G with the gradient of d_loss (line {d_line}) and g_loss (line {g_line})."]
 
 
 @pytest.mark.parametrize("player", "DG")
 def test_losses_have_the_colours_of_their_players(player: str) -> None:
-    for name in ("{}_loss", "loss_{}", "err{}", "loss_{}_A"):
+    for name in ("{}_loss", "loss_{}", "err{}", "loss_{}_A", "model.weight * {}_loss", "err{}_real"):
         for letter in (player, player.lower()):
-            assert colour_of(name.format(letter), []) == COLOURS[player], name
-    assert colour_of("gradient", ["gradient"]) not in (COLOURS["D"], COLOURS["G"])
-    assert colour_of("loss", ["d_loss", "loss"]) not in (COLOURS["D"], COLOURS["G"])
+            assert player_of([name.format(letter)]) == player, name
+    assert not any(map(player_of, (["gradient"], ["loss"], ["d_loss", "g_loss"], ["loss_grad"])))
 
 
-def own_noise(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-    noise = torch.randn_like(z)
-    fake = gan.G(noise)
-    return {"fake": fake}
+def one_name(gan: GAN, real: Tensor, z: Tensor) -> None:
+    for _ in range(2):
+        loss = gan.D(real).mean()
+        (loss / 4).backward()
+        gan.opt_D.step()
+        gan.opt_D.zero_grad()
+    loss = gan.D(gan.G(z)).mean()
+    loss.backward()
+    gan.opt_G.step()
 
 
-def test_the_shares_of_a_gradient_stand_side_by_side_and_are_not_stacked() -> None:
-    record = traced("d_first_early_zero_grad")
-    chart = Flowchart(record)
-    position = next(i for i, line in enumerate(record.lines, 1) if line.backwards == ("g_loss",))
-    chart.paint(position)
-    shares = record.lines[position - 1].networks["G"].contributions
-    (box,) = [box for box in chart.layout.boxes.values() if box.network == "G"]
-    strips = [
-        patch
-        for patch in chart.axes.patches
-        if isinstance(patch, Rectangle) and patch.get_alpha() and abs(patch.get_x() - box.column) < 0.5
-    ]
-    assert len(strips) == len(shares) == 2
-    assert strips[0].get_x() + strips[0].get_width() == pytest.approx(strips[1].get_x())
-    assert strips[0].get_y() == strips[1].get_y()
-    heights = [strip.get_height() for strip in strips]
-    assert heights[0] / heights[1] == pytest.approx(shares[0].norm / shares[1].norm)
+def test_a_loss_of_one_name_is_told_apart_by_whom_it_is_for() -> None:
+    story = story_of(one_name)
+    backwards = [i for i, line in enumerate(story.trace.lines, 1) if line.of(Backward)]
+    assert [set(story.flow(position).values()) for position in backwards] == [{"D"}, {"D"}, {"G"}]
+    numbers = [story.trace.lines[position - 1].number for position in backwards]
+    for position, number in zip(backwards, numbers, strict=True):
+        assert {text.partition(" ")[2] for row in story.table(position)[:2] for text, _ in row["shares"]} == {
+            f"loss (line {number})"
+        }
+    assert story.status(backwards[1]) == f"Line {numbers[1]} again, time 2: (loss / 4).backward()"
 
 
-def test_before_the_first_line_only_what_is_given_is_there() -> None:
-    chart = Flowchart(trace(own_noise, build("points"), *draw("points")[0]))
-    assert "noise" in chart.layout.at
-    assert set(chart.data) == {"real", "z"}
+def test_several_losses_in_one_backward_and_a_loss_without_a_name() -> None:
+    def step(gan: GAN, real: Tensor, z: Tensor) -> None:
+        first, second = gan.D(real).mean(), gan.D(gan.G(z)).mean()
+        torch.autograd.backward([first, second])
+        (2 * gan.loss.constant_ratio + gan.G(z).mean() + gan.D(real).mean()).backward()
+
+    story = story_of(step)
+    (text, colour), *_ = story.table(2)[0]["shares"] or story.table(2)[1]["shares"]
+    assert text.endswith(f"first + second (line {story.trace.lines[1].number})")
+    assert {a for a, b in story.flow(2) if b in ("first", "second")} == {"D(first)", "D(second)"}
+    assert colour == "0"
+    assert set(story.flow(3).values()) == {"1"}
+    (box,) = [box for box in story.scene(3)["boxes"] if box["title"].startswith("2 * constant_ratio")]
+    assert box["state"] == FREED
 
 
-# Moving ---------------------------------------------------------------------------------------------------------------
+# Errors and findings --------------------------------------------------------------------------------------------------
 
 
-def test_the_buttons_the_slider_and_the_methods_move_the_same() -> None:
+@pytest.mark.parametrize("step", RAISING)
+def test_a_step_that_raises_shows_where_and_what_to_write(step: str) -> None:
+    story = story_of(step)
+    last = len(story.trace.lines)
+    (box,) = [box for box in story.scene(last)["boxes"] if box["mark"] == "broken"]
+    assert box["state"] == (STALE if PITFALLS[step].raises == INPLACE else FREED)
+    assert f"the graph of `{box['id']}`" in story.fault(last)
+    assert story.status(last).endswith("backward() raises RuntimeError.")
+    assert not story.fault(last - 1)
+    findings = story.describe(1, 1)["findings"]
+    assert [finding["line"] for finding in findings] == [story.trace.lines[-1].number]
+    assert findings[0]["fix"]
+
+
+# Lines ----------------------------------------------------------------------------------------------------------------
+
+
+def loop(gan: GAN, real: Tensor, z: Tensor) -> str:
+    """Explained
+    at length."""
+    losses: list[float] = []
+    for _ in range(2):
+        for _ in range(62):
+            loss = gan.D(
+                gan.G(z),
+            ).mean()  # fmt: skip
+            loss.backward()
+            gan.opt_G.zero_grad()
+            losses.append(loss.item())
+    return """at
+the margin"""
+
+
+def test_five_hundred_lines_run_are_described_once() -> None:
+    story = story_of(loop, turns=1000)
+    described = story.describe(1, 1)
+    assert len(described["steps"]) > 500
+    assert len(story.layouts) <= 2
+    parts = [number for step in described["steps"] for name in ("boxes", "edges") for number in step[name]]
+    assert len(set(parts)) < len(parts) / 20
+    long = position_of(story, "loss = gan.D(")
+    first, last = described["steps"][long]["lines"]
+    assert last == first + 2, "the whole statement"
+    text = "\n".join(text for _, text in described["code"])
+    assert "Explained" not in text
+    assert "the margin" in text
+
+
+@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
+def test_batchnorm_is_counted_where_there_is_any(networks: str) -> None:
+    story = story_of("d_first_detach", networks)
+    counts = {row["name"]: row["batches"] for row in story.table(len(story.trace.lines))}
+    assert counts == ({"G": 1, "D": 3} if networks == "dcgan-batch" else {"G": None, "D": None})
+
+
+# Moving, and without a front end --------------------------------------------------------------------------------------
+
+
+def test_moving_ends_at_both_ends() -> None:
     debugger = pair()
-    assert debugger.position == 0
-    debugger.buttons["Next"].click()
-    assert debugger.position == debugger.slider.value == 1
-    debugger.next().next()
-    assert debugger.position == 3
-    debugger.buttons["Back"].click()
-    assert debugger.position == 2
-    debugger.slider.value = 5
-    assert [view.position for view in debugger.views] == [5, 5]
-    debugger.buttons["End"].click()
-    assert debugger.position == max(len(view.trace.lines) for view in debugger.views)
-    debugger.next()
-    assert debugger.position == debugger.last
-    debugger.buttons["Start"].click()
-    debugger.back()
-    assert debugger.position == 0
-    debugger.buttons["Error"].click()
-    assert debugger.position == len(debugger.views[0].trace.lines)
-    assert debugger.views[0].raised
-    assert not debugger.views[1].raised
-
-
-def test_back_shows_exactly_what_was_there() -> None:
-    debugger = pair()
-
-    def shown() -> list[Any]:
-        views = [(view.source.value, view.ledger.value, view.image.value) for view in debugger.views]
-        return [*views, debugger.status.value, debugger.accessibility.alt]
-
-    forwards = [shown()]
-    for _ in range(debugger.last):
-        forwards.append(debugger.next() and shown())
-    assert len({str(each) for each in forwards}) == len(forwards)
-    for each in reversed(forwards[:-1]):
-        debugger.back()
-        assert shown() == each
-
-
-def test_a_step_without_an_error_has_no_such_button() -> None:
-    debugger = Debugger(traced("d_first_detach"))
-    assert "Error" not in debugger.buttons
+    assert debugger.position == debugger.back().position == 0
+    assert debugger.next().next().position == debugger.widget.position == 2
+    assert debugger.to_end().next().position == len(debugger.stories[1].trace.lines)
+    assert debugger.to_error().position == len(debugger.stories[0].trace.lines)
+    assert debugger.to_start().position == 0
     with pytest.raises(ValueError, match="no line of these steps raises"):
-        debugger.to_error()
+        Debugger(traced("d_first_detach")).to_error()
 
 
 def test_what_cannot_be_shown_is_refused() -> None:
@@ -246,163 +371,24 @@ def test_what_cannot_be_shown_is_refused() -> None:
         Debugger(trace(ALL["d_first_detach"], build("points"), draw("points")[0][0]))
 
 
-# What it shows --------------------------------------------------------------------------------------------------------
-
-
-def test_the_line_that_has_run_is_lit_and_the_ledger_says_who_gave_what() -> None:
-    record = traced("d_first_detach")
-    debugger = Debugger(record)
-    (view,) = debugger.views
-    assert "▶" not in view.source.value
-    backward = [i for i, line in enumerate(record.lines, 1) if line.backwards]
-    debugger.go(backward[0])
-    number = record.lines[backward[0] - 1].number
-    assert f"▶{number:>4}" in view.source.value
-    assert f"d_loss (line {number})" in view.ledger.value
-    assert "none" in view.ledger.value  # G has received nothing
-    debugger.go(backward[1])
-    later = record.lines[backward[1] - 1].number
-    assert f"d_loss (line {number})" in view.ledger.value  # D's, still
-    assert view.ledger.value.count(f"g_loss (line {later})") == 2  # in G, and in D
-    assert f"line {later}: g_loss.backward()" in debugger.status.value
-    assert "G " in debugger.accessibility.alt["step-0"]
-
-
-def test_the_docstring_is_left_out_and_the_code_is_not() -> None:
-    (view,) = Debugger(traced("d_first_detach")).views
-    assert "ends D&#x27;s backward" not in view.source.value
-    assert "gan.opt_D.zero_grad()" in view.source.value
-
-
-def test_the_error_and_its_explanation_are_shown_once_it_is_raised() -> None:
-    debugger = pair()
-    view = debugger.views[0]
-    debugger.to_error()
-    assert "raises RuntimeError" in debugger.status.value
-    assert "has changed it in place" in view.ledger.value
-    assert "has changed it in place" in debugger.accessibility.alt["step-0"]
-    debugger.back()
-    assert "raises" not in debugger.status.value
-    assert "in place" not in view.ledger.value
-
-
-def markup(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """A step whose text looks like HTML."""
-    fake = gan.G(z)
-    smaller = "<b>" if 1 < 2 > 0 else "&amp;"
-    raise ValueError(f"<script>{smaller}{len(fake)}$</script>")
-
-
-def test_source_and_error_are_text_and_not_html() -> None:
-    debugger = Debugger(trace(markup, build("points"), *draw("points")[0]), titles=("<i>$x",)).to_error()
-    (view,) = debugger.views
-    for value in (view.source.value, view.ledger.value, debugger.status.value):
-        assert "<script>" not in value
-        assert "<b>&quot;" not in value
-        assert "<i>" not in value
-    assert "&lt;script&gt;" in view.ledger.value
-    debugger.snapshot()
-
-
-def loop(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-    for _ in range(2):
-        gan.opt_G.zero_grad()
-        loss = gan.D(
-            gan.G(z),
-        ).mean()  # fmt: skip
-        loss.backward()
-    return {}
-
-
-def test_loops_and_statements_over_several_lines() -> None:
-    record = trace(loop, build("points"), *draw("points")[0])
-    debugger = Debugger(record)
-    (view,) = debugger.views
-    long = next(i for i, line in enumerate(record.lines, 1) if line.text.startswith("loss ="))
-    debugger.go(long)
-    assert view.source.value.count("background:") == 3  # the whole statement is lit
-    debugger.to_end()
-    assert view.ledger.value.count("loss (line") == 3  # G's gradient was cleared in between, D's was not
-
-
-def test_a_step_inside_a_function_whose_text_reaches_the_margin() -> None:
-    def step(gan: GAN, real: Tensor, z: Tensor) -> str:
-        """Explained
-        at the margin."""
-        match len(real):
-            case 0:
-                text = "none"
-            case _:
-                text = """some
-at the margin"""
-        return text
-
-    record = trace(step, build("points"), *draw("points")[0])
-    (view,) = Debugger(record).next().views
-    assert record.lines[0].text.startswith("match")
-    assert view.source.value.count("background:") == 1  # the header and not its block
-    assert "Explained" not in view.source.value
-    assert "at the margin" in view.source.value
-    view.picture()
-
-
-@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
-def test_batchnorm_has_a_column_where_there_is_any(networks: str) -> None:
-    (view,) = Debugger(traced("d_first_detach", networks)).to_end().views
-    assert ("BatchNorm counted" in view.ledger.value) == (networks == "dcgan-batch")
-
-
-# Without a front end, and fast ----------------------------------------------------------------------------------------
-
-
 def test_mimebundle_is_live_and_a_picture_and_always_the_same_text() -> None:
+    import matplotlib.pyplot as plt
+
     debugger = pair()
     bundles = [debugger._repr_mimebundle_(), debugger.to_error()._repr_mimebundle_()]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) for bundle in bundles]
+    with plt.rc_context({"font.size": 20, "axes.facecolor": "yellow", "lines.linewidth": 9, "savefig.dpi": 30}):
+        bundles.append(debugger._repr_mimebundle_())
+    found = [Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) for bundle in bundles]
     for bundle in bundles:
         assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == debugger.widget.model_id
         assert bundle["text/plain"] == "gantutor debugger"
-    assert pictures[0].tobytes() != pictures[1].tobytes()
-    assert all(picture.width > 900 and picture.height > 400 for picture in pictures)
+    assert found[0].tobytes() != found[1].tobytes() == found[2].tobytes(), "whatever the notebook's style"
+    assert all(picture.width > 900 and picture.height > 400 for picture in found)
 
 
-def test_the_style_of_the_notebook_does_not_reach_the_drawing() -> None:
-    import matplotlib.pyplot as plt
-
-    record = traced("d_first_detach")
-    plain = Flowchart(record).paint(6)
-    with plt.rc_context({"font.size": 20, "axes.facecolor": "yellow", "lines.linewidth": 9, "savefig.dpi": 30}):
-        assert Flowchart(record).paint(6) == plain
-
-
-def test_a_step_is_shown_within_a_tenth_of_a_second() -> None:
-    """The kernel's share; the browser adds its own."""
-    debugger = pair()
-    times = []
-    for _ in range(3):
-        for position in range(debugger.last + 1):
-            start = time.process_time()
-            debugger.go(position)
-            times.append(time.process_time() - start)
-    assert statistics.median(times) < 0.1
-
-
-def widgets_below(widget: Widget) -> Iterator[Widget]:
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from widgets_below(child)
-
-
-def test_everything_stands_on_the_page_and_goes_with_it() -> None:
+def test_closing_takes_it_off_the_page() -> None:
     import ipywidgets
 
-    debugger = pair()
-    page = set(widgets_below(debugger.widget))
-    for view in debugger.views:
-        assert {view.source, view.ledger, view.image} <= page
-    assert {debugger.status, debugger.slider, debugger.accessibility, *debugger.buttons.values()} <= page
-    assert "gt-panel" in debugger.widget._dom_classes
-    debugger.close()
     before = len(ipywidgets.widgets.widget._instances)
     pair().close()
     assert len(ipywidgets.widgets.widget._instances) == before

@@ -27,6 +27,11 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// Text in which `code` is written as such.
+export function coded(text) {
+  return text.split(/`([^`]*)`/).map((part, i) => i % 2 ? make('code', {}, part) : part);
+}
+
 // 'step {step}' with { step: 3 } is 'step 3'.
 export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
