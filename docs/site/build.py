@@ -5,11 +5,9 @@ notebooks, recorded runs. Then Sphinx makes the pages. Nothing but the package r
 """
 
 import argparse
-import base64
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -87,10 +85,9 @@ def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pa
     """The runs of each panel of an executed notebook, by cell; trained where settings or package have changed since."""
     found = {}
     for cell, data in pages.panels(path).items():
-        plan = record.shortened(record.PLANS[notebook, cell]) if small else record.PLANS[notebook, cell]
-        configs = pickle.loads(base64.b64decode(data["configs"]))
-        folder = work / "recorded" / f"{notebook}-{cell}-{digest(PACKAGE, repr(configs), repr(plan))}"
-        command = ["panel", data["configs"], base64.b64encode(pickle.dumps(plan)).decode()]
+        plan, configs = record.PLANS[notebook, cell], path.with_suffix("") / data["configs"]
+        folder = work / "recorded" / f"{notebook}-{cell}-{digest(PACKAGE, data['configs'], repr(plan))}"
+        command = ["panel", notebook, cell, str(configs), "small" if small else ""]
         found[cell] = pages.Shown(folder, made(folder, f"{notebook}, {cell}", command))
     return found
 

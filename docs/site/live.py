@@ -4,7 +4,6 @@ Each such object puts one more MIME type into its cell's output: what kind it is
 a file of the notebook's folder, by page.pack.
 """
 
-import base64
 import hashlib
 import pickle
 from collections.abc import Callable
@@ -30,7 +29,7 @@ def install(folder: str, small: bool) -> None:
         module.write_page = parts_writer(Path(folder))
     for kind in (Debugger, Paint):
         kind._repr_mimebundle_ = bundle_of_saved  # type: ignore[attr-defined, method-assign]
-    Lab._repr_mimebundle_ = bundle_of_panel  # type: ignore[method-assign]
+    Lab._repr_mimebundle_ = panel_bundler(Path(folder))  # type: ignore[method-assign]
     result.Prediction.show = show_question  # type: ignore[method-assign]
     result.Answer._ipython_display_ = show_answer  # type: ignore[method-assign]
     if small:
@@ -61,13 +60,19 @@ def parts_writer(folder: Path) -> Callable[..., Any]:
 
 
 def bundle_of_saved(self: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-    return {LIVE: {"kind": "front", **self.save("")}, "text/plain": "live"}
+    return {LIVE: {"kind": "front", **self.save("live.html")}, "text/plain": "live"}
 
 
-def bundle_of_panel(self: Lab, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-    """A panel leaves its experiments: record.py trains them, with the settings of panels.py."""
-    configs = base64.b64encode(pickle.dumps([view.config for view in self.run_views])).decode()
-    return {LIVE: {"kind": "panel", "configs": configs}, "text/plain": "panel"}
+def panel_bundler(folder: Path) -> Callable[..., Any]:
+    """A panel leaves its experiments: record.py trains them, with other settings, too."""
+
+    def bundle(self: Lab, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        configs = pickle.dumps([view.config for view in self.run_views])
+        name = f"{hashlib.sha256(configs).hexdigest()[:16]}.pickle"
+        (folder / name).write_bytes(configs)
+        return {LIVE: {"kind": "panel", "configs": name}, "text/plain": "panel"}
+
+    return bundle
 
 
 def put(kind: str, text: str, **data: Any) -> None:

@@ -5,7 +5,6 @@ steps that are traced here. Paint asks generators that are trained here. Each ki
 shown.json what site.js needs of them.
 """
 
-import base64
 import inspect
 import json
 import pickle
@@ -65,7 +64,7 @@ def panel(configs: list[Any], plan: Plan, folder: Path) -> dict[str, Any]:
     recording.write_page = live.parts_writer(folder)
     lab = Lab(*configs, name="site", **dict.fromkeys(plan.options, True))
     lab.record(plan.steps, plan.settings, plan.frames)
-    saved: Any = lab.save("", plan.frames)
+    saved: Any = lab.save("panel.html", plan.frames)
     lab.close()
     return dict(saved)
 
@@ -86,7 +85,7 @@ def steps(folder: Path) -> dict[str, Any]:
 def debugged(steps: dict[str, Any], model: Any, batch: tuple[torch.Tensor, ...]) -> dict[str, Any]:
     """One debugger, with what the first of its steps is said to do."""
     made = Debugger(*(trace(step, model, *batch) for step in steps.values()), titles=list(steps))
-    saved: Any = made.save("")
+    saved: Any = made.save("steps.html")
     made.close()
     about = (inspect.getdoc(next(iter(steps.values()))) or "").partition("\n\n")[0]
     return {**saved, "about": " ".join(about.split())}
@@ -112,7 +111,7 @@ def paint(number: int, folder: Path) -> dict[str, Any]:
     data = load_pairs("emoji_palette")
     made = Paint(generators, data.classes, data.held_out.labels)
     (folder / "examples.bin").write_bytes(made.examples.tobytes())
-    saved: Any = made.save("")
+    saved: Any = made.save("steps.html")
     made.close()
     return {**saved, "examples": "examples.bin", "generators": files}
 
@@ -126,8 +125,9 @@ def main(kind: str, *arguments: str) -> None:
     elif kind == "paint":
         shown = paint(int(arguments[0]), folder)
     else:
-        configs, plan = (pickle.loads(base64.b64decode(text)) for text in arguments[:2])
-        shown = panel(configs, plan, folder)
+        notebook, cell, configs, small, _ = arguments
+        plan = PLANS[notebook, cell]
+        shown = panel(pickle.loads(Path(configs).read_bytes()), shortened(plan) if small else plan, folder)
     (folder / "shown.json").write_text(json.dumps(shown))
 
 
