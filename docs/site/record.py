@@ -29,7 +29,7 @@ class Plan:
 
     steps: int
     settings: dict[str, Sequence[Any]]
-    frames: int = 100
+    frames: int = 60
     options: tuple[str, ...] = ()
 
 
@@ -45,10 +45,10 @@ PLANS = {
     ("03_batchnorm_batching", "live-panel"): Plan(
         300, {"batching": ["split", "joint", "joint_in_D_step", "joint_in_G_step"]}
     ),
-    ("04_pix2pix", "panel-run"): Plan(1000, {"objective": ["L1 + cGAN", "L1", "cGAN"]}, frames=40),
-    ("04_pix2pix", "sketch-panel"): Plan(1000, {"generator": ["unet", "encoder_decoder"]}, frames=40),
-    ("05_cyclegan", "live-run"): Plan(1000, {"pool_size": [50, 0]}, frames=40),
-    ("05_cyclegan", "ab-live"): Plan(1000, {"lambda_cycle": [10.0, 0.0]}, frames=40),
+    ("04_pix2pix", "panel-run"): Plan(1000, {"objective": ["L1 + cGAN", "L1", "cGAN"]}, frames=25),
+    ("04_pix2pix", "sketch-panel"): Plan(1000, {"generator": ["unet", "encoder_decoder"]}, frames=25),
+    ("05_cyclegan", "live-run"): Plan(1000, {"pool_size": [50, 0]}, frames=25),
+    ("05_cyclegan", "ab-live"): Plan(1000, {"lambda_cycle": [10.0, 0.0]}, frames=25),
     ("06_scale_up", "speed-panel"): Plan(100, {"speed": [(), ("fused",), ("bf16",)]}, 50, ("speed_ups",)),
 }
 
