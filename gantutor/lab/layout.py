@@ -6,7 +6,8 @@ Every edge that passes a column has a place of its own there, as a tensor has, s
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations, pairwise
+from statistics import fmean as mean
 
 GAP, APART, BESIDE, PASSAGE = 26, 14, 32, 12  # between columns, boxes, the uses of a network; an edge's place
 MARGIN = 4
@@ -144,35 +145,46 @@ def place_columns(
 
 
 def place_rows(
-    slots: list[list[str]], steps: Iterable[Pair], height: Mapping[str, float], groups: Mapping[str, str]
+    slots: list[list[str]], steps: Collection[Pair], height: Mapping[str, float], groups: Mapping[str, str]
 ) -> dict[str, float]:
-    """The middle of each item: as near as can be to what it is made from and what it makes."""
-    before: dict[str, list[str]] = {}
-    after: dict[str, list[str]] = {}
+    """The middle of each item, near to what it is made from and makes: of many tries the one that crosses least."""
+    before: dict[str, list[str]] = {name: [] for name in height}
+    after: dict[str, list[str]] = {name: [] for name in height}
     for a, b in steps:
-        before.setdefault(b, []).append(a)
-        after.setdefault(a, []).append(b)
-    found = {name: 60.0 * i for slot in slots for i, name in enumerate(slot)}
+        before[b].append(a)
+        after[a].append(b)
+    tries = []
+    for turned in (1, -1):
+        found = {name: 60.0 * i for slot in slots for i, name in enumerate(slot[::turned])}
+        for sweep in range(SWEEPS):
+            for slot in slots[::-1] if sweep % 2 else slots:
+                near = {name: [*before[name], *(after[name] if sweep else ())] for name in slot}
+                wanted = {name: mean([found[each] for each in near[name]] or [found[name]]) for name in slot}
+                together: dict[str, list[float]] = {}
+                for name in slot:
+                    together.setdefault(groups.get(name, name), []).append(wanted[name])
+                keys = {
+                    name: (mean(together[groups.get(name, name)]), groups.get(name, name), wanted[name])
+                    for name in slot
+                }
+                order = sorted(slot, key=keys.__getitem__)
+                apart = [
+                    BESIDE if groups.get(a, a) == groups.get(b, b) else (height[a] + height[b]) / 2 + APART
+                    for a, b in pairwise(order)
+                ]
+                found |= zip(order, spread([wanted[name] for name in order], apart), strict=True)
+            tries.append((crossings(steps, found, slots), sum(abs(found[a] - found[b]) for a, b in steps), dict(found)))
+    return min(tries, key=lambda each: each[:2])[2]
 
-    def mean(values: list[float], otherwise: float) -> float:
-        return sum(values) / len(values) if values else otherwise
 
-    for sweep in range(SWEEPS):
-        for slot in reversed(slots) if sweep % 2 else slots:
-            beside = [before] if sweep == 0 else [before, after]
-            near = {name: [found[each] for side in beside for each in side.get(name, ())] for name in slot}
-            wanted = {name: mean(near[name], found[name]) for name in slot}
-            middle = {  # of a group, so that its items stay together
-                name: mean([wanted[each] for each in slot if groups.get(each, each) == groups.get(name, name)], 0.0)
-                for name in slot
-            }
-            slot.sort(key=lambda name: (middle[name], groups.get(name, name), wanted[name]))
-            apart = [
-                BESIDE if groups.get(a) == groups.get(b) is not None else (height[a] + height[b]) / 2 + APART
-                for a, b in pairwise(slot)
-            ]
-            found |= zip(slot, spread([wanted[name] for name in slot], apart), strict=True)
-    return found
+def crossings(steps: Collection[Pair], middles: Mapping[str, float], slots: list[list[str]]) -> int:
+    """How often edges cross between two columns."""
+    column = {name: i for i, slot in enumerate(slots) for name in slot}
+    return sum(
+        (middles[a] - middles[c]) * (middles[b] - middles[d]) < 0
+        for (a, b), (c, d) in combinations(steps, 2)
+        if column[a] == column[c]
+    )
 
 
 def spread(wanted: list[float], apart: list[float]) -> list[float]:

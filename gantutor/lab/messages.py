@@ -107,7 +107,7 @@ TEXTS = {
     "legend_freed": "graph freed",
     "legend_cut": "graph cut",
     "legend_data": "data only",
-    "legend_sent": "gradient, in its loss's colour",
+    "legend_sent": "gradient",
     "sender": "{loss} (line {line})",
     "before": "before the step",
     "earlier": "{count} earlier and",
