@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,42 +51,46 @@ def prepare(
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(HERE / "text", source)
     shutil.copy(HERE / "conf.py", source)
-    shutil.copytree(HERE / "static", source / "_static")
-    shutil.copytree(root / "gantutor" / "lab" / "front", source / "_static" / "front")
-    (source / "_static" / "mathjax").mkdir()
-    shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", source / "_static" / "mathjax")
-    pair(root / "docs" / "04_pix2pix.png").save(source / "_static" / "pair.png", optimize=True)
-    shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
     for name in ("architecture", "settings", "my_gan_does_not_train"):
         text = (root / "docs" / f"{name}.md").read_text(encoding="utf-8")
         (source / f"{name}.md").write_text(without_dead_links(text), encoding="utf-8")
+    originals = {path.stem: path for path in sorted((root / "notebooks").glob("[0-9]*.ipynb"))}
+    (source / "glossary.md").write_text(glossary.page({name: read(path) for name, path in originals.items()}), "utf-8")
+    (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
+    text = (source / "paint.md").read_text(encoding="utf-8")
+    (source / "paint.md").write_text(text + element("paint", "paint", **paint.what), encoding="utf-8")
 
     repository = repository_of(root)
-    read: dict[str, Notebook] = {}
     (source / "notebooks").mkdir()
-    (source / "extra" / "downloads").mkdir()
-    for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
-        plain = nbformat.read(path, as_version=4)
-        read[path.stem] = plain
-        download = source / "extra" / "downloads" / path.name
-        nbformat.write(with_install(nbformat.read(path, as_version=4), repository), download)
-        page = nbformat.read(notebooks[path.stem], as_version=4) if path.stem in notebooks else plain
-        twin = nbformat.read(path.parent / "solutions" / path.name, as_version=4)
-        made = as_page(page, twin, path.name, repository, runs.get(path.stem, {}))
-        nbformat.write(made, source / "notebooks" / path.name)
-    live_files = source / "_static" / "live"
-    live_files.mkdir()
+    (source / "extra" / "downloads").mkdir(parents=True)
+    for name, path in originals.items():
+        nbformat.write(with_install(read(path), repository), source / "extra" / "downloads" / path.name)
+        twin = read(path.parent / "solutions" / path.name)
+        page = as_page(read(notebooks.get(name, path)), twin, path.name, repository, runs.get(name, {}))
+        nbformat.write(page, source / "notebooks" / path.name)
+
     folders = [path.with_suffix("") for path in notebooks.values()]
     folders += [steps.folder, paint.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
+    copy_static(source / "_static", folders, modules, root)
+    shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
+
+
+def copy_static(static: Path, folders: Sequence[Path], modules: Path, root: Path) -> None:
+    """What pages load: the site's own, the front modules, what lies in the folders, and what comes from npm."""
+    shutil.copytree(HERE / "static", static)
+    shutil.copytree(root / "gantutor" / "lab" / "front", static / "front")
+    pair(root / "docs" / "04_pix2pix.png").save(static / "pair.png", optimize=True)
+    for name in ("live", "mathjax", "ort"):
+        (static / name).mkdir()
     for path in (path for folder in folders for path in folder.glob("*.*") if path.suffix in FILES):
-        shutil.copy(path, live_files)
-    (source / "_static" / "ort").mkdir()
+        shutil.copy(path, static / "live")
+    shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", static / "mathjax")
     for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
-        shutil.copy(modules / "onnxruntime-web" / "dist" / name, source / "_static" / "ort")
-    with (source / "paint.md").open("a", encoding="utf-8") as page_of_paint:
-        page_of_paint.write(element("paint", "paint", **paint.what))
-    (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
-    (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
+        shutil.copy(modules / "onnxruntime-web" / "dist" / name, static / "ort")
+
+
+def read(path: Path) -> Notebook:
+    return nbformat.read(path, as_version=4)
 
 
 def pair(picture: Path) -> Image.Image:
@@ -117,7 +121,8 @@ def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, runs
         if covered_by:
             cell.metadata.tags.append(f"after-{covered_by}")
         if "question" in kinds:
-            cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
+            if cell.source.startswith("guess"):
+                cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
             covered_by = cell.id if live(cell)[0]["question"] in answers else ""
         elif "answer" in kinds:
             covered_by = ""
@@ -139,8 +144,7 @@ def live(cell: Cell) -> list[dict[str, Any]]:
 
 def panels(path: Path) -> dict[str, Any]:
     """What the panels of an executed notebook have left, by cell."""
-    cells = nbformat.read(path, as_version=4).cells
-    return {cell.id: data for cell in cells for data in live(cell) if data["kind"] == "panel"}
+    return {cell.id: data for cell in read(path).cells for data in live(cell) if data["kind"] == "panel"}
 
 
 def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]], runs: Mapping[str, Shown]) -> None:

@@ -109,6 +109,7 @@ def paint(number: int, folder: Path) -> dict[str, Any]:
                           output_names=["B"], dynamo=True, external_data=False, verbose=False)  # fmt: skip
         files.append(f"generator_{i}.onnx")
     data = load_pairs("emoji_palette")
+    assert data.held_out is not None
     made = Paint(generators, data.classes, data.held_out.labels)
     (folder / "examples.bin").write_bytes(made.examples.tobytes())
     saved: Any = made.save("steps.html")
