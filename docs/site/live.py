@@ -25,10 +25,12 @@ def install(folder: str, small: bool) -> None:
         folder: For their files.
         small: No panel takes more than a few steps.
     """
-    for module in (recording, debugger, paint):
+    writers: tuple[Any, ...] = (recording, debugger, paint)
+    for module in writers:
         module.write_page = parts_writer(Path(folder))
-    for kind in (Debugger, Paint):
-        kind._repr_mimebundle_ = bundle_of_saved  # type: ignore[attr-defined, method-assign]
+    savers: tuple[Any, ...] = (Debugger, Paint)
+    for kind in savers:
+        kind._repr_mimebundle_ = bundle_of_saved
     Lab._repr_mimebundle_ = panel_bundler(Path(folder))  # type: ignore[method-assign]
     result.Prediction.show = show_question  # type: ignore[method-assign]
     result.Answer._ipython_display_ = show_answer  # type: ignore[method-assign]
