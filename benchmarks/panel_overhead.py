@@ -88,14 +88,23 @@ TOGGLES = """async ([panel, count]) => {
     const select = row.children[1];
     const status = panel.querySelector('[role=status]'), frame = () => Number(panel.dataset.frame);
     const names = [...select.options].map(option => option.textContent), found = [];
-    const next = () => new Promise(done => requestAnimationFrame(done));
+    const drawnAfter = said => new Promise(done => {  // the first picture that is drawn after the status says so
+        let seen = null;
+        const watcher = new MutationObserver(() => {
+            if (seen === null && status.textContent.startsWith(said)) seen = frame();
+            if (seen === null || frame() === seen) return;
+            watcher.disconnect();
+            done();
+        });
+        watcher.observe(panel, { attributes: true, childList: true, characterData: true, subtree: true });
+    });
     for (let i = 0; i < count; i++) {
         await new Promise(done => setTimeout(done, 100 + 37 * (i % 7)));
         const name = ['lsgan', 'non-saturating'][i % 2], start = performance.now();
+        const drawn = drawnAfter(`loss = ${name} `);
         select.value = String(names.indexOf(name));
         select.dispatchEvent(new Event('change'));
-        while (!status.textContent.startsWith(`loss = ${name} `)) await next();
-        for (const seen = frame(); frame() === seen;) await next();
+        await drawn;
         found.push(performance.now() - start);
     }
     return found;

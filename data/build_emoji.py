@@ -36,7 +36,9 @@ from PIL import Image, ImageOps
 from gantutor.data.common import Bytes, DataError, checksum, downloads_folder
 from gantutor.data.emoji import EMOJI_COLOURS, EMOJI_SHA256, to_lab
 from gantutor.data.sheets import SIDE as SMALL
-from gantutor.data.sheets import to_sheet
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+from benchlib.sheets import to_sheet
 
 FILE = Path(__file__).with_name("emoji.npz")
 STYLES = ("flat", "shaded", "sketch")

@@ -14,10 +14,11 @@ import numpy as np
 
 from gantutor.data.common import checksum
 from gantutor.data.maps import MAPS_SHA256
-from gantutor.data.sheets import SIDE, to_sheet
+from gantutor.data.sheets import SIDE
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from benchlib.drawing import draw_map
+from benchlib.sheets import to_sheet
 
 FILE = Path(__file__).with_name("maps.npz")
 NUMBERS = (200, 50, 100)  # of train, val and test

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.losses import LOSSES, Loss
+from gantutor.model_state import generators
 
 BATCHINGS = ("split", "joint", "joint_in_D_step", "joint_in_G_step")
 JOINT_FOR_D = ("joint", "joint_in_D_step")
@@ -117,6 +118,31 @@ class GAN:
         if fake.shape != real.shape:
             raise ValueError(f"G(z) has shape {tuple(fake.shape)}, but real has shape {tuple(real.shape)}")
         check_logits("D", attempt(self.D, fake, "D does not take real"), len(real), patches=False)
+
+
+@contextlib.contextmanager
+def training_for_a_look(network: nn.Module) -> Iterator[None]:
+    """Training mode for a while, with copies of the statistics and the generators' states: none of the network's moves.
+
+    Only buffers are copied. What was compiled for a step's shapes is not called: it would compile again for others.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    kept = [(m._buffers, name, held) for m, _ in modes for name, held in m._buffers.items() if held is not None]
+    drawn = [(generator, generator.get_state()) for generator in generators(network).values()]
+    compiled, network._compiled_call_impl = network._compiled_call_impl, None
+    for buffers, name, held in kept:
+        buffers[name] = held.clone()
+    network.train()
+    try:
+        yield
+    finally:
+        network._compiled_call_impl = compiled
+        for buffers, name, held in kept:
+            buffers[name] = held
+        for generator, state in drawn:
+            generator.set_state(state)
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial N
 github.com/junyanz/pytorch-CycleGAN-and-pix2pix, models/pix2pix_model.py.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen
+from gantutor.gan import attempt, check_batch, check_logits, evaluating, frozen, training_for_a_look
 from gantutor.losses import Loss, translation_loss
 from gantutor.traits import Traits, check_step
 
@@ -85,12 +84,13 @@ class Pix2Pix:
                 return self.G(A)
         if mode != "train":
             raise ValueError(f"mode={mode!r} is unknown; choose eval or train")
-        return copy.deepcopy(self.G).train()(A)
+        with training_for_a_look(self.G):
+            return self.G(A)
 
     @torch.no_grad()
-    def scores(self, A: Tensor, B: Tensor) -> Tensor:
-        """`logits` for looking at: in evaluation mode, without a graph."""
-        with evaluating(self.D):
+    def scores(self, A: Tensor, B: Tensor, mode: str = "eval") -> Tensor:
+        """`logits` for looking at, as `translate` is: without a graph or a trace in D."""
+        with evaluating(self.D) if mode == "eval" else training_for_a_look(self.D):
             return self.logits(A, B)
 
     def check(self, real_A: Tensor, real_B: Tensor) -> None:
@@ -210,17 +210,6 @@ def one_stage(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
     return pix2pix_report(d_loss, g_loss, l1_loss, logits_real, logits_fake)
 
 
-def l1_only(model: Pix2Pix, real_A: Tensor, real_B: Tensor) -> Report:
-    """G's update by the L1 term alone; D rests. For G the same as any step with lambda_gan = 0, without D's cost."""
-    fake_B = model.G(real_A)
-
-    model.opt_G.zero_grad()
-    l1_loss = (fake_B - real_B).abs().mean()
-    (model.lambda_L1 * l1_loss).backward()
-    model.opt_G.step()
-    return {"l1_loss": l1_loss.detach()}
-
-
 Pix2PixStep = Callable[[Pix2Pix, Tensor, Tensor], Report]
 
 # Of the orders in steps.py two are missing: `d_first_retain_graph`, which is `d_first_detach` at a higher price, and
@@ -233,7 +222,7 @@ PIX2PIX_STEPS: dict[str, Pix2PixStep] = {
 }
 
 # The rows of the paper's table 1, as settings of Pix2Pix. With "L1" D still learns to tell real from fake in any of
-# PIX2PIX_STEPS, and G does not listen; `l1_only` spares its cost.
+# PIX2PIX_STEPS, and G does not listen.
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "L1": {"lambda_L1": 100.0, "lambda_gan": 0.0, "conditional": True},
     "GAN": {"lambda_L1": 0.0, "lambda_gan": 1.0, "conditional": False},

@@ -1,6 +1,5 @@
 """Figures: the colours and the few pictures that every notebook uses."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +61,6 @@ def tile(images: Tensor, columns: int = 8) -> np.ndarray:
     picture = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     picture = picture.reshape(rows * height, columns * width, channels)
     return picture[..., 0] if channels == 1 else picture
-
-
-def png(picture: np.ndarray, colours: int = 0) -> bytes:
-    """A uint8 picture (H, W) or (H, W, 3) as PNG; `colours` > 0 reduces it to a palette, a fifth of the bytes."""
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    if colours:
-        image = image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def show_images(ax: "Axes", images: Tensor, title: str = "", columns: int = 8) -> None:

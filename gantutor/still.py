@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
-from gantutor.plots import COLOURS, MARKERS, smooth
-from gantutor.views import VERDICT_STOPS, PointViews, View
+from gantutor.plots import COLOURS, MARKERS, SURFACE, smooth
+from gantutor.views import PointViews, View
 
 STILL_STYLE: Any = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip
-SURFACE_MAP = LinearSegmentedColormap.from_list("verdict", VERDICT_STOPS)
 # In inches: the widths of the two columns of a run, the height of a chart, and of a line of text.
 PICTURES, CHARTS, CHART_HEIGHT, TEXT_LINE, EDGE = 3.5, 3.3, 1.3, 0.2, 0.12
 
@@ -123,7 +121,7 @@ def draw_plane(axes: Any, arrays: dict[str, np.ndarray]) -> None:
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
     if "surface" in arrays:
         axes.imshow(
-            arrays["surface"], extent=(-limit, limit, -limit, limit), origin="lower", cmap=SURFACE_MAP, vmin=0,
+            arrays["surface"], extent=(-limit, limit, -limit, limit), origin="lower", cmap=SURFACE, vmin=0,
             vmax=255, alpha=0.55, interpolation="bilinear",
         )  # fmt: skip
     for name in ("real", "fake"):
@@ -149,7 +147,7 @@ def draw_chart(axes: Any, view: View) -> None:
             axes.hist(array, edges, weights=weights, alpha=0.5, color=COLOURS[name], label=name)
     for curve in view.curves:
         values_of = view.arrays.get(curve.column, np.zeros(0))
-        steps, colour = np.arange(1, len(values_of) + 1), COLOURS[curve.whose]
+        steps, colour = view.arrays.get("step", np.arange(1, len(values_of) + 1)), COLOURS[curve.whose]
         axes.plot(steps, values_of, lw=0.5, alpha=0.35, color=colour)
         axes.plot(steps, smooth(values_of, max(1, len(values_of) // 50)), lw=1.3, color=colour, label=curve.label)
     if view.log:

@@ -6,8 +6,6 @@
 Three read them: the panel in the browser (lab/front), the still picture (still.py) and recordings.
 """
 
-import copy
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gantutor.metrics import js_divergence
 from gantutor.models import receptive_field
 from gantutor.training import Run
 
@@ -30,6 +29,8 @@ VERDICT_STOPS = (
     (0.97, 0.97, 0.97),
     (0.85, 0.94, 0.83), (0.65, 0.86, 0.63), (0.35, 0.68, 0.38), (0.11, 0.47, 0.22), (0.00, 0.27, 0.11),
 )  # fmt: skip
+# Red, green and blue, (3, 1001), of every thousandth between the stops.
+VERDICT_SHADES = F.interpolate(torch.tensor(VERDICT_STOPS).T[None], 1001, mode="linear", align_corners=True)[0]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class View:
             "images": `images`, uint8 (N, H, W) or (N, H, W, 3), row by row, `columns` in a row.
             "plane": any of `surface`, uint8 (S, S), D's probability of real from 0 to 255, the lowest row first; `real`
             and `fake`, (n, 2); `arrows`, (n, 2), from the first fakes on; `lines`, (lines, points, 2). All in [-3, 3]².
-            "curves": the new values of each of `curves`, float32.
+            "curves": the new values of each of `curves`, float32; where there is a `step`, too, all values, at those.
             "histogram": D's logits, `real` and `fake`, float32 (n,).
         title: What stands above it.
         alt: What a screen reader says.
@@ -74,6 +75,11 @@ class View:
     curves: tuple[Curve, ...] = ()
     log: bool = False
 
+    @property
+    def of_history(self) -> bool:
+        """Whether it is drawn from the run's history."""
+        return bool(self.curves) and "step" not in self.arrays
+
 
 class Views:
     """The views of one kind of data; `terms` are further losses that its steps report, as `x_loss`."""
@@ -82,10 +88,12 @@ class Views:
 
     def __call__(self, run: Run, config: Any, since: int = 0) -> list[View]:
         """The views of a run, with its curves from step `since` on."""
-        return [*self.pictures(run, config), *charts(run, since, self.TERMS)]
+        *shown, last = self.pictures(run, config)
+        losses, *others = charts(run, since, self.TERMS)
+        return [*shown, losses, last, *others] if last.curves else [*shown, last, losses, *others]
 
     def pictures(self, run: Run, config: Any) -> list[View]:
-        """All views but the charts."""
+        """All views but the charts of every run; a chart of one's own comes last."""
         raise NotImplementedError
 
 
@@ -114,9 +122,15 @@ class ImageViews(Views):
 
 
 class PointViews(Views):
-    """Real and fake points on D's verdict, where G's loss pushes the fakes, and what G does to a grid of z."""
+    """Real and fake points on D's verdict, where G's loss pushes the fakes, and what G does to a grid of z.
+
+    Besides, how far G's points are from the data: `js_divergence` of their shares in CELLS² equal cells of the plane,
+    16,384 real ones against the same 1,024 of G. So few find about 0.02 nats also between a distribution and itself.
+    It is taken where somebody looks; at most MOST_SEEN values are kept, evenly spread over the steps.
+    """
 
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 13, 3.0
+    REAL_COUNTED, FAKES_COUNTED, CELLS, MOST_SEEN = 16384, 1024, 30, 200
 
     def __init__(self, data: Any, config: Any) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
@@ -125,13 +139,17 @@ class PointViews(Views):
         self.partners = reals[: self.ARROWS]  # what a relativistic loss compares the fakes with
         self.real = as_float(reals)
         line = torch.linspace(-2, 2, self.LINES, device=data.device)
-        along = torch.linspace(-2, 2, 4 * self.LINES, device=data.device)
+        along = torch.linspace(-2, 2, 2 * self.LINES, device=data.device)
         across, length = torch.meshgrid(line, along, indexing="ij")
         grid = torch.stack([torch.cat([across, length]), torch.cat([length, across])], dim=-1)
         latent = torch.zeros(*grid.shape[:2], config.z_dim, device=data.device)
         latent[..., : min(2, config.z_dim)] = grid[..., : min(2, config.z_dim)]
         self.shape = (*grid.shape[:2], 2)  # of the lines that G makes of the grid
-        self.z = torch.cat([z, latent.view(-1, config.z_dim)])
+        counted = torch.randn(self.FAKES_COUNTED - self.FAKES, config.z_dim, generator=generator, device=data.device)
+        self.z = torch.cat([latent.view(-1, config.z_dim), z, counted])
+        self.real_shares = self.shares(as_float(data.sample(self.REAL_COUNTED, generator)))
+        self.seen: dict[int, float] = {}  # the divergence by step
+        self.every = 1
         ticks = torch.linspace(-self.LIMIT, self.LIMIT, self.SIDE, device=data.device)
         y, x = torch.meshgrid(ticks, ticks, indexing="ij")
         self.plane = torch.stack([x, y], dim=-1).view(-1, 2)
@@ -139,9 +157,11 @@ class PointViews(Views):
     def pictures(self, run: Run, config: Any) -> list[View]:
         gan = run.model
         made = gan.sample(self.z)
-        gradient = gan.fake_gradient(made[: self.ARROWS], self.partners)
+        fake = made[-self.FAKES_COUNTED :]
+        gradient = gan.fake_gradient(fake[: self.ARROWS], self.partners if gan.loss.relativistic else None)
         longest = gradient.norm(dim=1).max().clamp(min=1e-12)
         made_points = as_float(made)
+        fake_points = made_points[-self.FAKES_COUNTED :]
         surface = (gan.prob_real(self.plane).view(self.SIDE, self.SIDE) * 255).round().byte()
         return [
             View(
@@ -149,7 +169,7 @@ class PointViews(Views):
                 alt="Real and fake points on D's verdict, from purple, fake, to green, real. "
                 "Arrows show where G's loss pushes the fakes.",
                 arrays={
-                    "surface": surface.cpu().numpy(), "fake": made_points[: self.FAKES],
+                    "surface": surface.cpu().numpy(), "fake": fake_points[: self.FAKES],
                     "arrows": as_float(0.6 * gradient / longest),
                 },
                 fixed={"real": self.real},
@@ -157,16 +177,38 @@ class PointViews(Views):
             View(
                 name="grid", kind="plane", title="G of a grid of z in [−2, 2]²",
                 alt="The lines that G makes of a square grid of z, among real points.",
-                arrays={"lines": made_points[self.FAKES :].reshape(self.shape)}, fixed={"real": self.real},
+                arrays={"lines": made_points[: -self.FAKES_COUNTED].reshape(self.shape)}, fixed={"real": self.real},
             ),
+            self.divergence(run.t, fake_points),
         ]  # fmt: skip
+
+    def divergence(self, step: int, fake: np.ndarray) -> View:
+        """The divergence over the steps that were looked at; of the fakes as they were when a step was first seen."""
+        if step >= max(self.seen, default=-self.every) + self.every:
+            self.seen[step] = js_divergence(self.real_shares, self.shares(fake))
+        if len(self.seen) > self.MOST_SEEN:
+            self.seen = dict(list(self.seen.items())[::2])
+            self.every *= 2
+        columns = {"step": list(self.seen), "js": list(self.seen.values())}
+        return View(
+            name="divergence", kind="curves", title="JS divergence of data and G",
+            alt="The Jensen-Shannon divergence of data and G, from 0 to ln 2 = 0.69, over the steps.",
+            arrays={name: np.array(values, np.float32) for name, values in columns.items()},
+            curves=(Curve("js", "JS", "ink"),),
+        )  # fmt: skip
+
+    def shares(self, points: np.ndarray) -> np.ndarray:
+        """What share of points (n, 2) lies in each cell, (CELLS²,); who is beyond the edge counts in the cell there."""
+        scaled = (np.nan_to_num(points) + self.LIMIT) * (self.CELLS / (2 * self.LIMIT))
+        column, row = scaled.clip(0, self.CELLS - 1).astype(int).T
+        return np.bincount(row * self.CELLS + column, minlength=self.CELLS**2) / len(points)
 
 
 class PairViews(Views):
     """Held-out pairs: input, G's output, target; and D's verdict on each patch of output and target.
 
     Both networks are asked in the config's `mode`. By default that is the paper's, "train": BatchNorm takes the
-    statistics of the images shown, and dropout is on. The networks are copies, so that no statistics move.
+    statistics of the images shown, and dropout is on; the networks' own statistics do not move.
     """
 
     ROWS = 4
@@ -198,10 +240,7 @@ class PairViews(Views):
 
         That is σ(logit), but for least squares the logit itself, whose targets are 0 and 1.
         """
-        if mode == "eval":
-            logits = model.scores(self.A, B)
-        else:
-            logits = dataclasses.replace(model, D=copy.deepcopy(model.D).train()).logits(self.A, B)
+        logits = model.scores(self.A, B, mode)
         return on_pixels(model.loss.prob_real(logits)[:, 0], model.D, B.shape[2:])
 
 
@@ -319,10 +358,7 @@ def on_pixels(values: Tensor, D: torch.nn.Module, size: torch.Size) -> Tensor:
 
 def tinted(images: Tensor, share: Tensor) -> Tensor:
     """Images (n, C, H, W) in grey, with the colour of D's verdict laid over them: `share` (n, H, W) in [0, 1]."""
-    stops = torch.tensor(VERDICT_STOPS, device=share.device)
-    place = share.clamp(0, 1) * (len(stops) - 1)
-    low = place.floor().long().clamp(max=len(stops) - 2)
-    part = (place - low).unsqueeze(-1)
-    colour = (1 - part) * stops[low] + part * stops[low + 1]
+    place = (share.clamp(0, 1) * (VERDICT_SHADES.shape[1] - 1)).round().long()
+    colour = VERDICT_SHADES.to(share.device)[:, place].transpose(0, 1)
     grey = images.float().mean(dim=1, keepdim=True).to(share.device)
-    return 0.4 * grey + 0.6 * (2 * colour.permute(0, 3, 1, 2) - 1)
+    return 0.4 * grey + 0.6 * (2 * colour - 1)

@@ -1,6 +1,9 @@
 """For the ledger's tests: small networks, an oracle of plain autograd hooks, and what a trace says, in short."""
 
+import itertools
+import linecache
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Self
@@ -14,6 +17,7 @@ from gantutor.ledger import Line, Trace, trace
 from gantutor.ledger.records import Backward
 
 Share = tuple[int, str, float]  # line, network, norm
+NUMBERS = itertools.count()
 REAL, Z = torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), torch.randn(8, 4)
 
 
@@ -33,6 +37,16 @@ def model(G: nn.Module | None = None, D: nn.Module | None = None, kind: Any = to
     torch.manual_seed(0)
     G, D = mlp(4, 6) if G is None else G, mlp(6, 1) if D is None else D
     return SimpleNamespace(G=G, D=D, opt_G=kind(G.parameters(), 1e-3), opt_D=kind(D.parameters(), 1e-3))
+
+
+def step_of(source: str, **names: Any) -> Callable[..., Any]:
+    """The function `step` in a text, whose lines the ledger can read."""
+    source = textwrap.dedent(source).lstrip("\n")
+    file = f"<step {next(NUMBERS)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), names)
+    step: Callable[..., Any] = names["step"]
+    return step
 
 
 def as_real(logits: Tensor) -> Tensor:

@@ -69,13 +69,6 @@ def test_a_copy_goes_on_as_the_original_does() -> None:
     assert numbers(pool.query(numbered(20, 40))) == expected
 
 
-def test_what_is_stored_is_a_copy() -> None:
-    pool, batch = ImagePool(2), numbered(0, 2)
-    pool.query(batch)
-    batch.fill_(9)
-    assert numbers(torch.stack(pool.images)) == [0, 1]
-
-
 def test_a_pool_of_size_0_returns_what_it_is_given() -> None:
     batch = numbered(0, 3).requires_grad_()
     out = ImagePool(0).query(batch)

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from benchlib.training import l1_only
 from image_helpers import bce, build_pix2pix, gradients, mse, pictures
 from torch import Tensor, nn
 
@@ -17,7 +18,6 @@ from gantutor.pix2pix import (
     OBJECTIVES,
     PIX2PIX_STEPS,
     d_first_detach,
-    l1_only,
     one_stage,
 )
 from gantutor.training import Run

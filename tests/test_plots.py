@@ -74,15 +74,6 @@ def test_colours_have_one_meaning_each() -> None:
     assert (low[1], high[1]) == (min(low), max(high)), "purple where D says fake, green where it says real"
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_show_images(channels: int) -> None:
-    ax, images = axes(), torch.linspace(-0.5, 0.7, 5 * channels * 4).view(5, channels, 2, 2)
-    plots.show_images(ax, images, "five", columns=2)
-    np.testing.assert_array_equal(ax.images[0].get_array(), tile(images, 2))
-    assert ax.images[0].get_clim() == (0, 255), "black is -1 and white 1, whatever the images hold"
-    assert (ax.get_title(), ax.axison) == ("five", False)
-
-
 def test_show_points() -> None:
     real, fake = torch.tensor([[0.0, 1.0], [2.0, -2.0]]), torch.ones(3, 2, requires_grad=True)
     for given_ones in ({"real": real, "fake": fake}, {"real": None, "fake": fake}):
@@ -230,17 +221,6 @@ def test_the_bars_of_a_line_add_up_to_its_mark_in_the_colours_of_their_losses(ne
     assert marks[len(record.lines) - 1.0] == pytest.approx(last.gradient_norm)
     if network == "G":
         assert min(bar.get_height() for bar in bars) < 0, "for the minimax loss the two point against each other"
-
-
-def test_names_stand_at_the_ends_of_their_curves_and_apart() -> None:
-    ax = axes()
-    ax.set(yscale="log", ylim=(1, 1000))
-    plots.label_ends(ax, {"low": (10.0, "#111111"), "lower": (9.9, "#CC0000"), "high": (500.0, "#6A51A3")}, 8)
-    places = {text.get_text().strip(): text.get_position() for text in ax.texts}
-    assert {x for x, _ in places.values()} == {8}
-    assert places["high"][1] == pytest.approx(500)
-    assert places["low"][1] / places["lower"][1] > 1.3
-    assert [text.get_color() for text in ax.texts] == ["#111111", "#CC0000", "#6A51A3"]
 
 
 # Notebooks 04 and 05 --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gantutor.gan import BATCHINGS
 from gantutor.losses import LOSSES
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
-from gantutor.traits import Traits, check_step, traits_of, why_not
+from gantutor.traits import Traits, traits_of
 
 KINDS: dict[str, dict[str, Callable[..., Any]]] = {
     "gan": dict(STEPS), "pix2pix": dict(PIX2PIX_STEPS), "cyclegan": dict(CYCLEGAN_STEPS)
@@ -85,12 +85,3 @@ def test_every_loss_of_an_image_translation_trains_or_is_refused(kind: str, stra
         if not wanted:
             report = CONFIGS[kind].replace(**fields).start().step()
             assert torch.isfinite(report["d_loss"] + report["g_loss"])
-
-
-def test_check_step_raises_what_why_not_says() -> None:
-    one_stage, wgan = STEPS["one_stage"], LOSSES["wgan"]
-    assert why_not(one_stage, wgan, batchnorm_D=True) is None
-    check_step(one_stage, wgan, batchnorm_D=True)
-    with pytest.raises(ValueError, match="BatchNorm in D") as raised:
-        check_step(one_stage, wgan, batchnorm_D=True, joint=True)
-    assert str(raised.value) == why_not(one_stage, wgan, batchnorm_D=True, joint=True)

@@ -12,6 +12,7 @@ import torch
 from run_cases import CYC, HEAPS, P2P, PAIRS, RING, SMALL, equal, noise, state
 
 from gantutor.data import Pairs, load
+from gantutor.metrics import js_divergence
 from gantutor.model_state import networks
 from gantutor.models import measured_field, patchgan
 from gantutor.training import Run
@@ -20,7 +21,7 @@ from gantutor.views import View, on_pixels, tinted, to_pixels, views_of
 HELD_OUT = replace(PAIRS, held_out=Pairs("held out", noise(5, 7), noise(5, 8)))
 KINDS: dict[str, Any] = {"ring": RING, "digits": SMALL["gan"], "pix2pix": P2P.replace(data=HELD_OUT), "cyclegan": CYC}
 NAMES = {
-    "ring": ["plane", "grid", "losses", "logits", "gradients"],
+    "ring": ["plane", "grid", "losses", "divergence", "logits", "gradients"],
     "digits": ["fake", "real", "losses", "logits", "gradients"],
     "pix2pix": ["pairs", "patches", "losses", "logits", "terms", "gradients"],
     "cyclegan": ["A_to_B", "B_to_A", "losses", "logits", "terms", "gradients"],
@@ -75,7 +76,7 @@ def test_the_digits() -> None:
 def test_the_plane() -> None:
     run, look = trained(RING, 5)
     plane, grid, *_ = look(run, RING)
-    gan, made = run.model, run.model.sample(look.z)
+    gan, made = run.model, run.model.sample(look.z)[-1024:]
     np.testing.assert_allclose(plane.arrays["fake"], made[:256], atol=1e-6)
     surface = plane.arrays["surface"]
     corners = gan.prob_real(torch.tensor([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0]])).flatten()
@@ -88,6 +89,30 @@ def test_the_plane() -> None:
     ends = gan.sample(torch.tensor([[-2.0, -2.0], [-2.0, 2.0], [2.0, -2.0]]))
     np.testing.assert_allclose([lines[0, 0], lines[0, -1], lines[13, -1]], ends, atol=1e-5)
     np.testing.assert_array_equal(plane.fixed["real"], grid.fixed["real"])
+
+
+def test_the_divergence_is_that_of_the_shares_in_equal_cells() -> None:
+    run, look = trained(RING, 5)
+    shares = look.shares(np.array([[-2.99, -2.99], [-2.81, -2.81], [2.9, -2.9], [99, -3], [np.nan, 0.0], [0.1, 0.1]]))
+    cells = {0: 2, 29: 2, 15 * 30 + 15: 2}  # from the lowest row on; no number counts in the middle
+    assert {cell: round(6 * share) for cell, share in enumerate(shares) if share} == cells
+    real = RING.load().sample(5000, torch.Generator().manual_seed(5)).numpy()
+    assert js_divergence(look.real_shares, look.shares(real)) < 0.03
+    (view,) = [view for view in look(run, RING) if view.name == "divergence"]
+    made = run.model.sample(look.z)[-1024:].numpy()
+    found = js_divergence(look.real_shares, look.shares(made))
+    assert 0.3 < found <= np.log(2) + 1e-6, "a G that has learnt nothing"
+    assert view.arrays["js"].tolist() == pytest.approx([found])
+    assert view.arrays["step"].tolist() == [5]
+
+
+def test_the_divergence_keeps_few_values_evenly_spread() -> None:
+    run, look = trained(RING, 0)
+    made = run.model.sample(look.z)[-1024:].numpy()
+    for step in (*range(500), 499, 800):
+        view = look.divergence(step, made)
+    steps = view.arrays["step"].tolist()
+    assert steps == [*range(0, 500, 4), 800]
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -165,13 +190,13 @@ def test_grey_images_beside_coloured_ones_and_large_ones() -> None:
 def test_the_charts_hold_the_history_and_all_logits(name: str) -> None:
     config = KINDS[name]
     run, look = trained(config, 6)
-    views = [view for view in look(run, config) if view.kind == "curves"]
+    views = [view for view in look(run, config) if view.of_history]
     losses = {column for column in run.history.keys() if column.endswith("_loss")}  # noqa: SIM118 -- it is no dict
     assert {curve.column for view in views for curve in view.curves} == losses | {"grad_D", "grad_G"}
     for view in views:
         for column, values in view.arrays.items():
             np.testing.assert_allclose(values, run.history[column], rtol=1e-6)
-    later = [view for view in look(run, config, since=4) if view.kind == "curves"]
+    later = [view for view in look(run, config, since=4) if view.of_history]
     for whole, part in zip(views, later, strict=True):
         for column, values in part.arrays.items():
             np.testing.assert_array_equal(values, whole.arrays[column][4:])

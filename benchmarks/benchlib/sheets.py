@@ -1,15 +1,34 @@
 """Pictures of trained runs that notebooks show: one WebP beside the table (gantutor.data.sheets reads it)."""
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gantutor.data.common import downloads_folder
-from gantutor.data.sheets import to_sheet
+from gantutor.data.common import Bytes, downloads_folder
+
+
+def to_sheet(images: Bytes, columns: int, quality: int | None = None) -> bytes:
+    """Square images uint8 (N, H, H) or (N, H, H, 3), row by row on one sheet, as a WebP; empty places are white.
+
+    `quality` is that of a lossy WebP, 0 to 100; without it nothing is lost.
+    """
+    from PIL import Image
+
+    side = images.shape[1]
+    empty = np.full((-len(images) % columns, *images.shape[1:]), 255, np.uint8)
+    rows = np.concatenate([images, empty]).reshape(-1, columns, *images.shape[1:]).swapaxes(1, 2)
+    sheet = rows.reshape(rows.shape[0] * side, columns * side, *images.shape[3:])
+    buffer = io.BytesIO()
+    lossless = quality is None
+    how = {"quality": 100 if quality is None else quality, "method": 6}
+    Image.fromarray(sheet).convert("RGB").save(buffer, "webp", lossless=lossless, **how)
+    return buffer.getvalue()
 
 
 def write_sheet(path: Path, images: Tensor, quality: int = 80) -> None:

@@ -25,7 +25,7 @@ from gantutor.data.images import Images, digits
 from gantutor.data.maps import maps_mini
 from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
 from gantutor.data.pairs import Label, Pairs, Unpaired
-from gantutor.data.points import Points, grid, moons, ring, spiral
+from gantutor.data.points import Points, drawn, grid, moons, ring, spiral
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}
 

@@ -1,8 +1,9 @@
 """Densities in the plane, drawn by a formula: they never run out, and a GAN on them trains in seconds."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -89,6 +90,42 @@ def spiral(device: str | torch.device = "cpu") -> Points:
         return 2.4 * u.sqrt()[:, None] * on_circle(4 * math.pi * u.sqrt())
 
     return Points("spiral", curve, 0.05, usable_device(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """Segments from `start` to `end`, both (n, 2): u goes along them all, as long in each as its share in `length`."""
+
+    start: Tensor
+    end: Tensor
+    length: Tensor
+
+    def __call__(self, u: Tensor, v: Tensor) -> Tensor:
+        reached = self.length.cumsum(0)
+        along = u * reached[-1]
+        i = torch.searchsorted(reached, along, right=True).clamp(max=len(reached) - 1)
+        left = ((reached[i] - along) / self.length[i])[:, None]
+        return self.end[i] + left * (self.start[i] - self.end[i])
+
+
+def drawn(strokes: Sequence[Sequence[tuple[float, float]]], device: str | torch.device = "cpu") -> Points:
+    """Points along lines that somebody has drawn, each equally dense; JSON can keep `strokes`.
+
+    p = a + s (b − a) + 0.05 ε,  s ~ U[0, 1), a segment from a to b with a chance in proportion to its length
+
+    A stroke is a list of corners (x, y) in [-3, 3]². Where two in a row are equal, and in a stroke of one, there is a
+    dot, which counts as a segment of length 0.3.
+    Raises: ValueError for no stroke, or a corner that is not there.
+    """
+    pairs = [(a, b) for stroke in strokes for a, b in pairwise(stroke if len(stroke) > 1 else [*stroke] * 2)]
+    if not pairs:
+        raise ValueError("nothing is drawn: expected a stroke of at least one point (x, y)")
+    segments = torch.tensor(pairs, dtype=torch.float32, device=usable_device(device))
+    if segments.shape[1:] != (2, 2) or not (segments.abs() <= 3).all():
+        raise ValueError("a stroke leaves the plane: expected points (x, y) in [-3, 3]²")
+    start, end = segments.unbind(1)
+    length = (end - start).norm(dim=1)
+    return Points("drawn", Strokes(start, end, length.where(length > 0, 0.3)), 0.05, start.device)
 
 
 def on_circle(angle: Tensor) -> Tensor:

@@ -31,24 +31,6 @@ SIDE = 64
 SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
 
 
-def to_sheet(images: Bytes, columns: int, quality: int | None = None) -> bytes:
-    """Square images uint8 (N, H, H) or (N, H, H, 3), row by row on one sheet, as a WebP; empty places are white.
-
-    `quality` is that of a lossy WebP, 0 to 100; without it nothing is lost.
-    """
-    from PIL import Image
-
-    side = images.shape[1]
-    empty = np.full((-len(images) % columns, *images.shape[1:]), 255, np.uint8)
-    rows = np.concatenate([images, empty]).reshape(-1, columns, *images.shape[1:]).swapaxes(1, 2)
-    sheet = rows.reshape(rows.shape[0] * side, columns * side, *images.shape[3:])
-    buffer = io.BytesIO()
-    lossless = quality is None
-    how = {"quality": 100 if quality is None else quality, "method": 6}
-    Image.fromarray(sheet).convert("RGB").save(buffer, "webp", lossless=lossless, **how)
-    return buffer.getvalue()
-
-
 def from_sheet(content: bytes, side: int) -> Bytes:
     """All places of a sheet, uint8 (rows, columns, side, side, 3). Raises: ValueError where they do not fill it."""
     from PIL import Image
@@ -108,7 +90,7 @@ def split_pairs(
     def part(split: str, number: int | None, **options: Any) -> Pairs:
         chosen = arrays["split"] == SPLITS.index(split)
         found = fields({name: array[chosen][:number] for name, array in arrays.items()})
-        tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
+        tensors: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
         return Pairs(name, **tensors, **options)
 
     return with_held_out(part, split, number, ("test", None), flip, jitter)

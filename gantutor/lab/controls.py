@@ -20,6 +20,10 @@ class Controls:
         self.values = {name: getattr(config, name) for name in self.settings}
         self.check(self.values)
 
+    def offer(self, name: str, value: Any) -> None:
+        """Let a choice have one more option, in the place of one that has the same name."""
+        self.options[name] = (*(o for o in self.options[name] if choice_name(o) != choice_name(value)), value)
+
     def check(self, values: dict[str, Any]) -> None:
         """Raises: ValueError for a field without a control, or a value that its control cannot show."""
         for name, value in values.items():

@@ -1,7 +1,8 @@
 """The live panel: one run view, or several in lock step. front/panel.js is what it looks like."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from gantutor.configs import Config, GANConfig
 from gantutor.configs.base import TrainStep
+from gantutor.data import drawn
 from gantutor.lab.messages import say
 from gantutor.lab.page import mimebundle
 from gantutor.lab.recording import LABELS, Recording, picture
@@ -16,6 +18,8 @@ from gantutor.lab.run_view import RunView
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
+
+PHASE_S = 1.2  # how long slow motion rests at each phase of a step
 
 
 class Lab:
@@ -29,7 +33,8 @@ class Lab:
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
     `keep_frames` keeps every frame shown in `recording`, to be exported. `cost_meter` shows what a step of each setting
-    tried costs, and what the run has spent. `speed_ups` shows switches for them.
+    tried costs, and what the run has spent. `speed_ups` shows switches for them. The button Slow shows a step phase by
+    phase; Draw, where the data are points, lets one draw the data.
     `status` is what was said last; `error` is what stopped the run, until it goes on.
     """
 
@@ -45,6 +50,7 @@ class Lab:
         if len(configs) > len(LABELS):
             raise ValueError(f"a panel has room for {len(LABELS)} experiments, got {len(configs)}")
         self.status, self.error, self._rate = say("paused"), "", 0.0
+        self.slow, self._phases = False, list[Frame]()  # slow motion, and the frames of its step that are still to come
         self.stream = Stream(self._describe_scene, self._describe_state, self._command)
         # The thread of an earlier panel of this name ends.
         self.runner = Runner(name, self._step, self._frame, self._show_state, self.stream.fps)
@@ -105,6 +111,15 @@ class Lab:
         for name in in_order(view.config, fields):
             self.runner.post(partial(self._choose, view, name, getattr(changed, name)))
 
+    def draw(self, strokes: Sequence[Sequence[tuple[float, float]]]) -> None:
+        """Start all run views of points again, on points along `strokes`, as `gantutor.data.drawn` takes them.
+
+        Raises: ValueError for what it refuses.
+        """
+        drawn(strokes)
+        self.runner.post(partial(self._draw, strokes))
+        self.runner.wait()
+
     def reset(self) -> None:
         """Start all run views again, as their controls say; returns when it is done."""
         self.runner.post(self._restart)
@@ -130,6 +145,8 @@ class Lab:
             "step": partial(self._one, None),
             "reset": self._restart,
             "set": partial(self._set, content),
+            "slow": partial(self._slow, content.get("on") is True),
+            "draw": partial(self._draw, content.get("strokes")),
         }
         if half is not None:
             actions["half"] = partial(self._one, half)
@@ -140,7 +157,7 @@ class Lab:
                     actions[what]()
             finally:
                 self.stream.done[sender] = number
-                self.stream.new_state()
+                self.stream.new_state(push=not self.runner.frame_wanted)
 
         self.runner.post(act)
 
@@ -153,6 +170,18 @@ class Lab:
             return
         self._choose(view, field, value)
 
+    def _draw(self, strokes: Any) -> None:
+        try:
+            for view in self.run_views:
+                if view.data.kind == "points":
+                    data = drawn(strokes, view.data.device)
+                    view.controls.offer("data", data)
+                    view.choose("data", data)
+        except (ValueError, TypeError, RuntimeError) as refusal:
+            self._say(str(refusal))
+            return
+        self._restart()
+
     def _half_steps(self) -> dict[str, TrainStep]:
         """The updates of one player alone that every run view's experiment has."""
         first, *others = [view.config.HALF_STEPS for view in self.run_views]
@@ -161,11 +190,21 @@ class Lab:
     # What the training thread does -----------------------------------------------------------------------------------
 
     def _step(self, step: Any = None) -> None:
-        """One step in every run view. A run view that is ahead, because another one raised, waits for it."""
+        """One step in every run view. A run view that is ahead, because another one raised, waits for it.
+
+        In slow motion the step's next phase, and a step where none is left.
+        """
+        slowly = self.slow and step is None
+        if slowly and self._phases:
+            self._show(self._phases.pop(0))
+            return
         behind = min(view.run.t for view in self.run_views)
         for view in self.run_views:
-            if view.run.t == behind and (said := view.step(step)):
+            if view.run.t == behind and (said := view.step(step, slowly)):
                 self._say(f"{self._of(view)}{said}")
+        if slowly:
+            self._phases = self._frames_of_step(behind)
+            self._show(self._phases.pop(0))
         if self.runner.playing and behind + 1 in {view.config.steps for view in self.run_views}:
             self.runner.pause_now()
             self._say(say("planned_end", step=behind + 1))
@@ -176,10 +215,20 @@ class Lab:
         for view in self.run_views:
             view.follow(step)
         self._step(step)
-        self._frame(last=True)
+        if step or not self.slow:
+            self._frame(last=True)
 
     def _choose(self, view: RunView, field: str, value: Any) -> None:
-        self._say(f"{self._of(view)}{view.choose(field, value)}")
+        self.status = f"{self._of(view)}{view.choose(field, value)}"
+        self._look_soon()
+
+    def _slow(self, on: bool) -> None:
+        self.slow, self.runner.rest_s = on, PHASE_S if on else 0.0
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """The frame that follows takes the state along."""
+        self.stream.new_state(push=False)
         self.runner.want_frame()
 
     def _restart(self) -> None:
@@ -194,9 +243,15 @@ class Lab:
         self._frame(last=True)
 
     def _frame(self, last: bool) -> None:
+        if self.slow and not last:
+            return  # its phases are its frames
+        self._phases.clear()
         for view in self.run_views:
             view.follow()
-        frame = Frame(
+        self._show(self._made())
+
+    def _made(self) -> Frame:
+        return Frame(
             self.run.t,
             [view.views(since=view.run.t) for view in self.run_views],
             [run.history for run in self.runs],
@@ -204,9 +259,30 @@ class Lab:
             self.progress,
             [view.meter.rows() for view in self.run_views if view.meter is not None],
         )
+
+    def _show(self, frame: Frame) -> None:
+        if frame.phases:
+            texts = [say(f"{who}_{'after' if moved else 'before'}") for who, moved in frame.phases]
+            said = [f"{self._of(view)}{text}" for view, text in zip(self.run_views, texts, strict=True)]
+            self.status = " · ".join(said)
+            self.stream.new_state(push=False)
         self.stream.show(frame)
-        if self.keep_frames:
+        if self.keep_frames and frame.step == self.run.t:
             self.recording.add(frame)
+
+    def _frames_of_step(self, step: int) -> list[Frame]:
+        """A frame for each phase of the step after `step`; a run with fewer of them waits at its last."""
+        phases, end = [view.phases for view in self.run_views], self._made()
+        if not all(phases):  # no update was seen, as where a step is replayed from a recording
+            return [end]
+        moments = [[run[min(i, len(run) - 1)] for run in phases] for i in range(max(map(len, phases)))]
+        labels = [[(phase.who, phase.moved) for phase in moment] for moment in moments]
+        before = replace(end, step=step, rows=[rows - 1 for rows in end.rows], line=say("line_step", step=step))
+        return [
+            *(replace(before, views=[phase.views for phase in moment], phases=label)
+              for moment, label in zip(moments[:-1], labels, strict=False)),
+            replace(end, phases=labels[-1]),
+        ]  # fmt: skip
 
     # What the reader is told -----------------------------------------------------------------------------------------
 
@@ -224,11 +300,13 @@ class Lab:
     def _describe_scene(self) -> dict[str, Any]:
         labels = [view.label for view in self.run_views] if len(self.run_views) > 1 else [""]
         controls = [view.controls.declare(view.config.live_fields()) for view in self.run_views]
-        return {"labels": labels, "controls": controls, "players": list(self._half_steps())}
+        draws = any(view.data.kind == "points" for view in self.run_views)
+        return {"labels": labels, "controls": controls, "players": list(self._half_steps()), "draws": draws}
 
     def _describe_state(self) -> dict[str, Any]:
         return {
-            "playing": self.runner.playing, "status": self.status, "error": self.error, "line": self.progress,
+            "playing": self.runner.playing, "slow": self.slow, "status": self.status,
+            "error": self.error, "line": self.progress,
             "values": [view.controls.encode() for view in self.run_views],
             "refusals": [view.refusals() for view in self.run_views],
             "marks": [view.marks for view in self.run_views],

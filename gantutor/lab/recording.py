@@ -19,8 +19,10 @@ def picture(frame: Frame, notes: Sequence[Sequence[str]] = ()) -> Image.Image:
     columns = []
     for i, views in enumerate(frame.views):
         curves = frame.curves(i)
-        filled = [replace(v, arrays={c.column: curves[c.column] for c in v.curves if c.column in curves}) if v.curves
-                  else v for v in views]  # fmt: skip
+        filled = [
+            replace(v, arrays=v.arrays | {c.column: curves[c.column] for c in v.curves if c.column in curves})
+            for v in views
+        ]
         heading = say("line_step", step=frame.step)
         heading = f"{LABELS[i]} · {heading}" if len(frame.views) > 1 else heading
         columns.append(Column(heading, filled, notes[i] if notes else ()))

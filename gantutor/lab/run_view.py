@@ -1,14 +1,20 @@
 """A run view of the panel: one experiment with its run, its controls and what it looks like."""
 
+import contextlib
 import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from torch.optim import Optimizer
 
 from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
 from gantutor.lab.controls import Controls, choice_name
 from gantutor.lab.costmeter import CostMeter
 from gantutor.lab.messages import say
-from gantutor.model_state import load_state, model_state
+from gantutor.model_state import load_state, model_state, optimizers, parameters_of
 from gantutor.scale.speed import check_speed
 from gantutor.training import DivergedError, Run
 from gantutor.views import View, views_of
@@ -38,6 +44,7 @@ class RunView:
         self.config, self.data, self.run = config, data, run
         self.look = views_of(config, data)
         self.marks: list[tuple[int, str]] = []
+        self.phases: list[Phase] = []  # of the last step, if it was taken slowly
         self._trial: tuple[Config, str, Any] | None = None  # the config before, the field, the state before
         if self.meter is not None:
             self.meter.restart()
@@ -53,14 +60,20 @@ class RunView:
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
-    def step(self, step: TrainStep | None = None) -> str:
-        """Take a step. What there is to say of it, as where a change was taken back.
+    def step(self, step: TrainStep | None = None, slowly: bool = False) -> str:
+        """Take a step, `slowly` for its `phases`. What there is to say of it, as where a change was taken back.
 
         Raises: what the step raises, unless it is the first one after a change.
         """
         said = ""
+        self.phases = []
         try:
-            self.run.step(step)
+            if slowly:
+                with watched(self.run, partial(self.views, self.run.t)) as phases:
+                    self.run.step(step)
+                self.phases = phases
+            else:
+                self.run.step(step)
         except DivergedError:
             self.config.apply(self.run)  # the run went back to a state older than what the controls say
             raise
@@ -151,6 +164,49 @@ class RunView:
                 if reason := self.why_not(field, (*self.config.speed, option) if several else option):
                     found.setdefault(field, {})[i] = reason
         return found
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a run looked like before an update or, if `moved`, after it; `who` is "D" where that is opt_D's."""
+
+    who: str
+    moved: bool
+    views: list[View]
+
+
+@contextlib.contextmanager
+def watched(run: Run, views: Callable[[], list[View]]) -> Iterator[list[Phase]]:
+    """The phases of the steps that are taken meanwhile, in the order in which the step's own lines have them.
+
+    Where a player's gradient was there before the other one moved, as in `simultaneous`, it is shown before that.
+    """
+    phases: list[Phase] = []
+    ready: dict[str, tuple[Any, int]] = {}  # each player's gradient, and its version, before the latest update
+
+    def before(who: str, *_: Any) -> None:
+        gradients = {name: gradient_of(optimizer) for name, optimizer in players.items()}
+        if who in ready and ready[who][0] is gradients[who][0] and ready[who][1] == gradients[who][1]:
+            phases.insert(-1, Phase(who, False, phases[-2].views))
+        else:
+            phases.append(Phase(who, False, views()))
+        ready.update(gradients)
+
+    def after(who: str, *_: Any) -> None:
+        phases.append(Phase(who, True, views()))
+
+    players = {name.removeprefix("opt_"): optimizer for name, optimizer in optimizers(run.model).items()}
+    with contextlib.ExitStack() as stack:
+        for who, optimizer in players.items():
+            stack.callback(optimizer.register_step_pre_hook(partial(before, who)).remove)
+            stack.callback(optimizer.register_step_post_hook(partial(after, who)).remove)
+        yield phases
+
+
+def gradient_of(optimizer: Optimizer) -> tuple[Any, int]:
+    """The gradient of an optimizer's first parameter, and how often it was written to."""
+    gradient = parameters_of(optimizer)[0].grad
+    return gradient, -1 if gradient is None else gradient._version
 
 
 def in_words(value: Any) -> str:

@@ -40,12 +40,13 @@ class Runner:
         self.playing = False
         self.error: BaseException | None = None
         self.steps_per_second = 0.0
+        self.rest_s = 0.0  # after each step, while it plays; a command ends it
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._owner = threading.RLock()
         self._wake = threading.Event()
         self._closed = False
         self._reserved = False  # a caller waits for the models
-        self._frame_wanted = False  # a command has changed what is to be seen
+        self.frame_wanted = False  # a command has changed what is to be seen
         self._waiting: list[threading.Event] = []
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -139,7 +140,7 @@ class Runner:
 
     def want_frame(self) -> None:
         """For a command: show the state when the commands that wait are all applied. A thousand get one frame."""
-        self._frame_wanted = True
+        self.frame_wanted = True
 
     def _frame_is_due(self) -> bool:
         fps = self.max_fps()
@@ -179,8 +180,8 @@ class Runner:
             except queue.Empty:
                 break
             command()
-        if self._frame_wanted and not self._closed:
-            self._frame_wanted = False
+        if self.frame_wanted and not self._closed:
+            self.frame_wanted = False
             self.frame(last=True)
         while self._waiting:
             self._waiting.pop().set()
@@ -199,8 +200,9 @@ class Runner:
             except Exception as error:
                 self._fail(error)
                 continue  # commands may wait behind the one that raised
-            if not self.playing or self._reserved:
-                self._wake.wait()
+            idle = not self.playing or self._reserved
+            if idle or self.rest_s:
+                self._wake.wait(None if idle else self.rest_s)
                 self._wake.clear()
 
 

@@ -33,7 +33,7 @@ ASK_S = 1.0  # how long an answer may wait for a new frame
 class Front(anywidget.AnyWidget):
     """The model of front/panel.js. What people do travels as custom messages, never as its state."""
 
-    _esm = front_script("dom.js", "source.js", "pictures.js", "charts.js", "controls.js", "panel.js")
+    _esm = front_script("dom.js", "source.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js")
     _css = (FRONT / "panel.css").read_text(encoding="utf-8")
     texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
 
@@ -60,6 +60,7 @@ class Frame:
         rows: How many steps each history had.
         line: What stands beside the buttons.
         meters: The rows of each run's cost meter.
+        phases: In slow motion, who is or was updated in each run, and whether that is done.
     """
 
     step: int
@@ -68,6 +69,7 @@ class Frame:
     rows: Sequence[int] = ()
     line: str = ""
     meters: Sequence[Any] = ()
+    phases: Sequence[tuple[str, bool]] = ()
 
     def curves(self, number: int, since: int = 0) -> dict[str, np.ndarray]:
         """The columns of a run's history from step `since` on, up to this frame, float32."""
@@ -145,11 +147,12 @@ class Stream:
         with self._changed:
             self.now.scene += 1
 
-    def new_state(self) -> None:
-        """`describe_state` has changed."""
+    def new_state(self, push: bool = True) -> None:
+        """`describe_state` has changed; it goes out at once, or with the frame that follows."""
         with self._changed:
             self.now.state += 1
-            self._push()
+            if push:
+                self._push()
 
     def show(self, frame: Frame) -> None:
         with self._changed:
@@ -182,7 +185,8 @@ class Stream:
             self._answer(me, viewer)
         elif what == "beat":
             with self._changed:
-                self._send({"to": me, "pulse": [self.now.scene, self.now.state, self.now.frame]}, Blob())
+                pushed = self.pushed  # what is new and was not pushed yet is no push that was lost
+                self._send({"to": me, "pulse": [pushed.scene, pushed.state, pushed.frame]}, Blob())
         elif what == "ask":
             viewer.asks = True
             with self._changed:
@@ -225,11 +229,11 @@ class Stream:
             message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
         if have.frame != self.now.frame:
             frame, count = self.frame, len(self.frame.views)
-            pictures = [[view for view in views if view.arrays and not view.curves] for views in frame.views]
+            pictures = [[view for view in views if view.arrays and not view.of_history] for views in frame.views]
             since = have.rows or [0] * count
             message["frame"] = {
                 "number": self.now.frame, "scene": self.now.scene, "step": frame.step, "line": frame.line,
-                "meters": frame.meters, "since": since,
+                "meters": frame.meters, "phases": frame.phases, "since": since,
                 "views": [{view.name: blob.add_all(view.arrays) for view in views} for views in pictures],
                 "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(count)],
             }  # fmt: skip

@@ -17,31 +17,3 @@ from gantutor.ledger.records import (
     Trace,
 )
 from gantutor.ledger.trace import trace, watching
-
-__all__ = [
-    "ALIVE",
-    "FREED",
-    "NO_GRAPH",
-    "STALE",
-    "BatchNormState",
-    "Comparison",
-    "Contribution",
-    "Cost",
-    "Difference",
-    "Finding",
-    "Line",
-    "Link",
-    "NetworkCost",
-    "NetworkState",
-    "TensorState",
-    "Trace",
-    "Traffic",
-    "TrafficShare",
-    "activations",
-    "compare",
-    "cost",
-    "seconds_by_kind",
-    "trace",
-    "traffic",
-    "watching",
-]

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gantutor.ledger.reach import Reach, Snapshot, storage_of, undone
 from gantutor.ledger.records import Shown, count
-from gantutor.ledger.source import Leave, calls_told_to
+from gantutor.ledger.source import Leave, tracing, until_return
 
 BACKWARD, GRAD = torch.autograd.backward.__code__, torch.autograd.grad.__code__
 NOBODY = 0  # the call that is none: what runs in no network's forward
@@ -72,7 +72,13 @@ class Operations(TorchDispatchMode):
             if whole is not NotImplemented:
                 return whole
         self.before(func, args, kwargs)
+        name = func._overloadpacket.__name__
+        changed = args[0] if name.startswith("_foreach_") and name.endswith("_") else []
+        versions = [-1 if tensor.is_inference() else tensor._version for tensor in changed]
         result = func(*args, **kwargs)
+        for tensor, version in zip(changed, versions, strict=True):
+            if version >= 0 and tensor._version == version:  # a CPU's loop over a list, whose changes a mode hides
+                torch.autograd.graph.increment_version(tensor)
         self.after(func, args, kwargs, result)
         return result
 
@@ -248,7 +254,8 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
         snapshot.restore()
         scales = Scales({storage_of(p) for player in reach.players.values() for p in player.parameters.values()})
         counting = Counting(reach)
-        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), counting.on(), calls_told_to(counting.enter):
+        on_call = lambda frame, *_: until_return(frame, counting.enter(frame))  # noqa: E731
+        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), counting.on(), tracing(on_call):
             step(*args, **kwargs)
     finally:
         snapshot.restore()

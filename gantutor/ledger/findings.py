@@ -218,6 +218,12 @@ class Facts:
         between = (line for line in self.trace.lines if first.line < line.number < last.line and not line.of(Backward))
         return [Place(line.number, line.text) for line in between if with_call(line.text, tensor, "x")]
 
+    def counted(self, index: int, network: str, write: Write) -> bool:
+        """Whether autograd has counted a change of a parameter: a backward that needs what was there then raises."""
+        moment, inner = self.moments[index], write.tensor.removeprefix(f"{network}.")
+        before = self.trace.lines[moment - 1].networks if moment else self.trace.before
+        return self.trace.lines[moment].networks[network].versions[inner] != before[network].versions[inner]
+
     def since(self, network: str, attribute: str, value: bool, until: Place) -> Place | None:
         """The last line before another that gave a network this mode; None if it had it before the step."""
         found, before = None, getattr(self.trace.before.get(network), attribute, value)
@@ -518,10 +524,7 @@ def not_a_number(facts: Facts) -> Found:
     found = facts.trace.nonfinite
     losses = [value for b in facts.sent.values() if b.scale == 1 for value in b.values if value is not None]
     applied = [norm for used in facts.steps for i in used.backwards for norm in facts.sent[i].arrived.values()]
-    skipped = any(step.skipped for _, step in facts.of(OptimizerStep))
-    if found is None or (found.kind == "gradient" and skipped):
-        return
-    if found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied])):
+    if found is not None and (found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied]))):
         states = [line.tensors[found.tensor] for line in facts.trace.lines if found.tensor in line.tensors]
         values = [str(state.value) for state in states if not math.isfinite(state.value or 0)]
         why = "All that is computed from it is lost, and after the next step the weights are, too."
@@ -539,10 +542,11 @@ def mixed_weights(facts: Facts) -> Found:
         for network in sent.passes:
             called = [(i, call) for i, call in facts.of(Call) if i < index and call.network == network]
             writes = [(i, w) for i, w in facts.of(Write) if i < index and w.tensor.startswith(f"{network}.")]
-            by_hand = [(i, w) for i, w in writes if w.tensor in facts.parameters and not w.optimizer]
-            if called and by_hand and called[-1][0] < by_hand[-1][0] and called[-1][1].grad:
-                made, moved = called[-1][1].place, by_hand[-1][1].place
-                why = "Autograd does not see a change through `.data`."
+            unseen = [(i, w) for i, w in writes if w.tensor in facts.parameters and not facts.counted(i, network, w)]
+            if called and unseen and called[-1][0] < unseen[-1][0] and called[-1][1].grad:
+                made, moved = called[-1][1].place, unseen[-1][1].place
+                how = f"by {moved_by}" if (moved_by := unseen[-1][1].optimizer) else "through `.data`"
+                why = f"Autograd does not see a change {how}."
         if made is not None and moved is not None:
             what = f"`{sent.place.text}` mixes two versions of the weights."
             why = f"The forward on line {made} used the weights that line {moved} has changed since. {why}"

@@ -110,21 +110,13 @@ def networks_behind(nodes: Iterable[Node], reach: Reach) -> tuple[str, ...]:
     return tuple(network for network in reach.players if network in found)
 
 
-def on_the_way(nodes: list[Node], inputs: Iterable[Tensor]) -> set[Node]:
+def on_the_way(nodes: list[Node], inputs: Iterable[Tensor]) -> set[Node | None]:
     """The nodes that `backward(inputs=...)` goes through: those from which it gets to one of the inputs."""
     leaves = {id(tensor) for tensor in inputs}
-    made = {tensor.grad_fn for tensor in inputs if tensor.grad_fn is not None}
-    before: dict[Node, list[Node]] = {}
-    for node in nodes:
-        for after, _ in node.next_functions:
-            if after is not None:
-                before.setdefault(after, []).append(node)
-    needed = {node for node in nodes if id(leaf(node)) in leaves}
-    stack = [*needed, *made]
-    while stack:
-        fresh = set(before.get(stack.pop(), [])) - needed
-        needed |= fresh
-        stack += fresh
+    needed = {tensor.grad_fn for tensor in inputs} - {None}
+    for node in sorted(nodes, key=lambda node: node._sequence_nr()):  # what a node leads to was made before it
+        if any(after in needed or id(leaf(after)) in leaves for after, _ in node.next_functions):
+            needed.add(node)
     return needed
 
 

@@ -10,7 +10,6 @@ import logging
 import operator
 import os
 import random
-import shutil
 import sys
 import tempfile
 import types
@@ -51,15 +50,6 @@ class Player:
     def modules(self) -> dict[str, nn.Module]:
         """The network and its layers, by name."""
         return {} if self.module is None else {bare_name(name): inner for name, inner in self.module.named_modules()}
-
-    @property
-    def wrapped(self) -> list[nn.Module]:
-        """The network, and what is inside its wrappers."""
-        found, inner = [], self.module
-        while isinstance(inner, nn.Module):
-            found.append(inner)
-            inner = next((getattr(inner, name) for name in WRAPPERS if name in inner._modules), None)
-        return found
 
     @property
     def is_frozen(self) -> bool:
@@ -111,6 +101,7 @@ class Reach:
         self.owner: dict[int, str] = {}  # the player by the id of a parameter
         self.modules: dict[int, str] = {}  # the player by the id of a module
         self.things: dict[int, Thing] = {}  # by id; they are kept alive
+        self._wholes: set[int] = set()  # the networks, and the wrappers around them
         self._selves: set[int] = set()
 
     @classmethod
@@ -161,10 +152,7 @@ class Reach:
 
     def network_of(self, module: Any, inside: bool) -> str | None:
         """The network that a forward of `module` belongs to; inside another forward, only if it is a whole network."""
-        name = self.modules.get(id(module))
-        if name is not None and inside and all(module is not each for each in self.players[name].wrapped):
-            return None
-        return name
+        return None if inside and id(module) not in self._wholes else self.modules.get(id(module))
 
     def _settle(self) -> None:
         """Decide which of the modules are the networks, and whose each parameter is."""
@@ -203,6 +191,9 @@ class Reach:
         for parameter in parameters.values():
             self.owner.setdefault(id(parameter), name)
         nested = module is not None and id(module) in self.modules
+        while module is not None:
+            self._wholes.add(id(module))
+            module = next((module._modules[inner] for inner in WRAPPERS if inner in module._modules), None)
         for inner in player.modules.values():
             if nested or id(inner) not in self.modules:
                 self.modules[id(inner)] = name
@@ -310,10 +301,11 @@ def roots_of(
     """Arguments, closure cells and named globals of a call; the name of the model among them; whose method it is."""
     function, selves, before, given = function_of(step)
     args, kwargs = (*before, *args), {**given, **kwargs}
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs).arguments
-    except TypeError:  # the step itself will say so
-        bound = {**{f"arguments[{i}]": value for i, value in enumerate(args)}, **kwargs}
+    bound: dict[str, Any] = {}
+    with contextlib.suppress(TypeError):  # the step itself will say so
+        call = inspect.signature(function).bind(*args, **kwargs)
+        call.apply_defaults()
+        bound = dict(call.arguments)
     model = next(itertools.islice(bound, len(selves), None), "")  # the first argument that is no self
     if model == "self":
         model, selves = "", [*selves, bound["self"]]
@@ -350,7 +342,7 @@ class Snapshot:
         self.others = random_sources()  # what puts the rest back
         self.iterators: dict[str, tuple[Iterator[Any], Any]] = {}  # with their positions
         self.seen = self.bytes = 0
-        self.folder = ""  # the files go with this object
+        self.folder: tempfile.TemporaryDirectory[str] | None = None  # it goes with this object
         self.extend()
 
     def extend(self) -> None:
@@ -422,10 +414,8 @@ class Snapshot:
         if held.memory.is_meta or self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
             held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
             return
-        if not self.folder:
-            self.folder = tempfile.mkdtemp()
-            weakref.finalize(self, shutil.rmtree, self.folder, True)
-        path = os.path.join(self.folder, str(id(held)))
+        self.folder = self.folder or tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        path = os.path.join(self.folder.name, str(id(held)))
         read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
         read().copy_(held.memory.flatten())
         held.numbers = lambda: read().view(held.memory.shape)

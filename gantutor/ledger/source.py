@@ -22,7 +22,6 @@ import torch
 from gantutor.ledger.records import Place
 
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-TRAINS = ("backward", "manual_backward", "step")
 LIBRARIES = tuple(  # folders whose code is not the user's
     str(folder) + os.sep
     for folder in (
@@ -117,15 +116,6 @@ class Source:
         """Whether going from `current` to `line` is a `with` block's end: Python comes back to its header for that."""
         node = self.at(line).node
         return isinstance(node, ast.With) and line < current <= (node.end_lineno or 0)
-
-    def trains_after(self, loop: ast.For | ast.While) -> bool:
-        """Whether a statement behind a loop calls `backward` or `step`."""
-        return any(
-            isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in TRAINS
-            for line, statement in self._at.items()
-            if line > (loop.end_lineno or 0) and statement.node is not None
-            for inner in ast.walk(statement.node)
-        )
 
 
 @functools.cache
@@ -230,23 +220,17 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self, frame: types.FrameType | None = None) -> Iterator[None]:
-        """Watch what runs inside; another tracer (a debugger's, coverage's) comes back afterwards.
+        """Watch what runs inside; `frame` is that of the source if it runs already.
 
-        `frame` is that of the source if it runs already. A callback that raises is not called again; `fault` keeps what
-        it raised, which the function must not see.
+        A callback that raises is not called again; `fault` keeps what it raised, which the function must not see.
         """
-        previous = sys.gettrace()
         if frame is not None:
             self.frame, frame.f_trace = frame, self._on_event
-        sys.settrace(self._on_call)
-        try:
+        with tracing(self._on_call):
             yield
             self.finish()
-        finally:
-            sys.settrace(previous)
-            if frame is not None:
-                frame.f_trace = None
-            self.frame = None
+        if frame is not None:
+            frame.f_trace = None
 
     def finish(self) -> None:
         """The statement that runs is the last."""
@@ -291,14 +275,14 @@ class Watch:
 
 
 @contextlib.contextmanager
-def calls_told_to(enter: Callable[[types.FrameType], Leave | None]) -> Iterator[None]:
-    """Tell of every function that is called inside; another tracer (a debugger's) comes back afterwards."""
-    tracer = sys.gettrace()
-    sys.settrace(lambda frame, event, arg: until_return(frame, enter(frame)))
+def tracing(on_call: Callable[[types.FrameType, str, Any], Any]) -> Iterator[None]:
+    """Tell of every function that is called inside; another tracer (a debugger's, coverage's) comes back afterwards."""
+    before = sys.gettrace()
+    sys.settrace(on_call)
     try:
         yield
     finally:
-        sys.settrace(tracer)
+        sys.settrace(before)
 
 
 def until_return(frame: types.FrameType, leave: Leave | None) -> Any:

@@ -53,6 +53,10 @@ CUTS = {  # the functions that end a graph: how that is called -> their names
 CUT_BY = {name: how for how, names in CUTS.items() for name in names.split()}
 JOINS = ("cat", "concat", "concatenate", "stack")
 MESSAGES = {FREED: "backward through the graph a second time", STALE: "modified by an inplace operation"}
+NO_TRAINER = "is not attached to a `Trainer`"
+TRAIN_FIRST = (
+    "Trace it while a Trainer runs: `trace(module.training_step, batch, 0)` in a callback's on_train_batch_start."
+)
 RANKS_WAIT = timedelta(seconds=10)  # with which a rank waits for the others
 MEETINGS = [0]  # how often all ranks have met
 CELLS = itertools.count(1)
@@ -182,6 +186,9 @@ class Recorder(Counting):
         found.not_put_back = tuple(dict.fromkeys(found.not_put_back))
         if self.failure is not None and isinstance(error, RuntimeError) and MESSAGES[self.failure.kind] in str(error):
             found.failure, found.diagnosis = self.failure, str(self.failure)
+        elif NO_TRAINER in str(error) and self.lines:
+            where = Place(self.lines[-1].number, self.lines[-1].text)
+            found.diagnosis = f"Line {where} asks for the Trainer, which this module does not have yet. {TRAIN_FIRST}"
         found.findings = find(found)
         return found
 
@@ -224,16 +231,13 @@ class Recorder(Counting):
             self._index()
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
-        """Whether a loop is the training loop: all backwards were in it, all optimizers have stepped, or none."""
-        before = self.lines[: self.turns[loop.lineno][0]]
-        stepped = {step.optimizer for line in self.lines for step in line.of(records.OptimizerStep)}
-        backwards = [sent for line in self.lines for sent in line.of(records.Backward) if not sent.is_grad]
-        outside = any(
-            line.of(records.OptimizerStep) or any(not b.is_grad for b in line.of(records.Backward)) for line in before
-        )
-        if not backwards or outside or self.source.trains_after(loop):
+        """Whether a loop is the training loop: nothing was trained before it, and all optimizers have stepped in it."""
+        steps = {step.optimizer for line in self.lines for step in line.of(records.OptimizerStep)}
+        sent = [i for i, line in enumerate(self.lines) if any(not each.is_grad for each in line.of(records.Backward))]
+        begun = self.turns[loop.lineno][0]
+        if not sent or sent[0] < begun or any(line.of(records.OptimizerStep) for line in self.lines[:begun]):
             return False
-        return not stepped or stepped >= set(self.reach.optimizers) or turns >= 10 * self.max_iterations
+        return steps >= set(self.reach.optimizers) or turns >= 10 * self.max_iterations
 
     # What is called inside --------------------------------------------------------------------------------------------
 
@@ -362,9 +366,9 @@ class Recorder(Counting):
         )
 
     def _scale(self, roots: list[Tensor]) -> float:
-        """The factor of a GradScaler that a loss was multiplied with."""
+        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is infinite or NaN itself."""
         scalers = [t.value for t in self.reach.things.values() if isinstance(t.value, torch.amp.GradScaler)]
-        factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots]
+        factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots if root.isfinite().all()]
         found = {f.item() for f in factors if isinstance(f, Tensor) and f.dtype == torch.float32 and f.numel() == 1}
         return next((scale for scaler in scalers if (scale := scaler.get_scale()) in found), 1.0)
 
@@ -705,7 +709,7 @@ def meet_all_ranks(reach: Reach) -> None:
 
     Raises: RuntimeError where another rank does not come.
     """
-    if not any(isinstance(m, DistributedDataParallel) for player in reach.players.values() for m in player.wrapped):
+    if not any(isinstance(thing.value, DistributedDataParallel) for thing in reach.things.values()):
         return
     store, rank, world = dist.distributed_c10d._get_default_store(), dist.get_rank(), dist.get_world_size()
     turn = f"gantutor.ledger/{MEETINGS[0]}"

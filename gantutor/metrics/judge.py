@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -121,6 +122,20 @@ def classes_covered(logits: Tensor, share: float = 0.25) -> int:
     samples, classes = logits.shape
     counts = torch.bincount(logits.argmax(dim=1), minlength=classes)
     return int((counts >= share * samples / classes).sum())
+
+
+def js_divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """The Jensen-Shannon divergence of two distributions over the same cells, in nats.
+
+        JS = H((p + q) / 2) − (H(p) + H(q)) / 2,  H(p) = −Σ p ln p
+
+    It is 0 where p and q are equal and ln 2 where they have no cell in common. (The Kullback-Leibler divergence is
+    infinite as soon as one cell has p > 0 and q = 0, which on a grid is nearly always.)
+    Source: Lin, "Divergence Measures Based on the Shannon Entropy", 1991, equation 4.1.
+    """
+    both = np.stack([p, q, (p + q) / 2])
+    entropy_p, entropy_q, entropy = -np.sum(both * np.log(both, where=both > 0, out=np.zeros(both.shape)), axis=1)
+    return max(0.0, float(entropy - (entropy_p + entropy_q) / 2))
 
 
 def modes_covered(points: Tensor, modes: Tensor, std: float, share: float = 0.25) -> tuple[int, float]:

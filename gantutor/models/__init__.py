@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from gantutor.models.dcgan import dcgan, dcgan_init
+from gantutor.models.gans import dcgan, dcgan_init, mlp_classic, mlp_points
 from gantutor.models.layers import NORMS_D, NORMS_G, REFERENCE_NORMS, VirtualBatchNorm, virtual_batchnorm
-from gantutor.models.mlp import mlp_classic, mlp_points
 from gantutor.models.patchgan import N_LAYERS, measured_field, output_side, patchgan, receptive_field
 from gantutor.models.reference import load_reference_state_dict
 from gantutor.models.resnet import resnet, resnet_9

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gantutor.models.dcgan import dcgan_init
+from gantutor.models.gans import dcgan_init
 from gantutor.models.layers import REFERENCE_NORMS, check_name, reference_bias, reference_norm
 
 N_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # receptive field in pixels -> n_layers

@@ -10,7 +10,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from gantutor.models.dcgan import dcgan_init
+from gantutor.models.gans import dcgan_init
 from gantutor.models.layers import (
     REFERENCE_NORMS,
     ImageNetwork,

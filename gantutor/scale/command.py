@@ -39,7 +39,7 @@ POINTS = 512
 ROWS = 8  # of held-out images
 
 ABOUT = """
-The run is a folder: config.json, history.csv, samples/ and checkpoints/.
+The run is a folder: config.json, history.csv, samples/, checkpoints/, and TensorBoard's events if it is installed.
 Ctrl-C ends it after the current step, and --resume goes on from there; after a crash, from the newest checkpoint.
 Either way, with as many replicas, it ends as it would have without a break, on a CPU bit for bit.
 """
@@ -344,8 +344,8 @@ def go(run: Run, run_config: RunConfig, folder: RunFolder | None, draw: Samples,
     with bar, interruptions.watched():
         while run.t < steps:
             run.step()
-            if folder is not None and run.t == first + 1:
-                folder.open(run_config)
+            if folder is not None and run.t == first + 1 and not folder.open(run_config, first):
+                click.echo("(TensorBoard is not installed; history.csv and samples/ have what it would show)")
             bar.update()
             if not bar.disable and time.monotonic() - read > READ_EVERY:
                 bar.set_postfix_str(losses(run), refresh=False)
@@ -379,6 +379,7 @@ def due(t: int, every: int, last: int) -> bool:
 
 def save_run(run: Run, run_config: RunConfig, folder: RunFolder, keep: bool) -> None:
     """The checkpoint, and the history that it has. After a kill in between, whoever resumes writes what is missing."""
+    folder.tell_board(run.history)
     for path in [folder.checkpoint_path(run.t)] * keep + [folder.checkpoint]:
         checkpoint.save_checkpoint(path, run, run_folder.fixed_fields(run_config))
     folder.write_history(run.history)

@@ -18,6 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import (
     DOWNLOADED,
@@ -165,8 +168,7 @@ def build_config(run_config: RunConfig, data: Any, speed: tuple[str, ...] = ()) 
 def fill_config(run_config: RunConfig, config: Config) -> RunConfig:
     """The run config with what the config made of it: it fills in what was left open."""
     settled = {name: getattr(config, name) for name in config_fields(run_config["kind"])}
-    lists = {name: list(value) for name, value in settled.items() if isinstance(value, tuple)}
-    return {**run_config, **settled, **lists, "data": run_config["data"], "speed": run_config["speed"]}
+    return {**run_config, **settled, "data": run_config["data"], "speed": run_config["speed"]}
 
 
 # The folder -----------------------------------------------------------------------------------------------------------
@@ -195,10 +197,10 @@ def versions() -> dict[str, str]:
 
 
 class RunFolder:
-    """The folder at `path`: config.json, history.csv, samples/ and checkpoints/.
+    """The folder at `path`: config.json, history.csv, samples/, checkpoints/, and tensorboard/ where that is installed.
 
-    It need not be there yet. Each file is whole at every moment: it is written as a checkpoint is. What the history
-    says is what the newest checkpoint says when a run has gone on, after any interruption.
+    It need not be there yet. Each file is whole at every moment: it is written as a checkpoint is. What the history and
+    the events say is what the newest checkpoint says when a run has gone on, after any interruption.
     """
 
     def __init__(self, path: Path) -> None:
@@ -206,6 +208,8 @@ class RunFolder:
         self.config = path / "config.json"
         self.history = path / "history.csv"
         self.checkpoint = path / "checkpoints" / "latest.pt"
+        self.board: Any = None
+        self.told = 0  # steps that the board has heard of
 
     def read_config(self) -> RunConfig:
         """Raises: ValueError for a folder without a run, or a run config that is none."""
@@ -241,14 +245,35 @@ class RunFolder:
         there = ", ".join(map(str, self.checkpoint_steps())) or "none"
         raise ValueError(f"{self.path} keeps no checkpoint of step {step}; there are: {there}")
 
-    def open(self, run_config: RunConfig) -> None:
-        """Make the folder say which run has gone on."""
+    def open(self, run_config: RunConfig, t: int) -> bool:
+        """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.config, (json.dumps({**run_config, "versions": versions()}, indent=2) + "\n").encode())
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return False
+        self.board = SummaryWriter(self.path / "tensorboard", purge_step=t + 1)  # a killed run left later events
+        self.told = t
+        return True
 
     def write_sample(self, t: int, picture: bytes) -> None:
-        """Keep the PNG of step t."""
+        """Keep the PNG of step t, and show it in TensorBoard."""
         write_whole(self.path / "samples" / f"step_{t:06}.png", picture)
+        if self.board is not None:
+            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+            self.board.add_image("samples", pixels, t, dataformats="HWC")
+
+    def tell_board(self, history: History) -> None:
+        """Give TensorBoard the steps that it has not heard of."""
+        if self.board is None:
+            return
+        for name in history.keys():  # noqa: SIM118 -- a History is no dict
+            for t, value in enumerate(history[name][self.told :], start=self.told + 1):
+                if not math.isnan(value):
+                    self.board.add_scalar(name, value, t)
+        self.told = len(history)
+        self.board.flush()
 
     def write_history(self, history: History, steps: int | None = None) -> None:
         """Write history.csv: the first `steps`, or all; nothing where a step did not report a number."""
@@ -262,9 +287,11 @@ class RunFolder:
         write_whole(self.history, out.getvalue().encode())
 
     def close(self) -> None:
-        """A folder that was made for a run which took no step goes."""
+        """End the events; a folder that was made for a run which took no step goes."""
         with contextlib.suppress(OSError):  # it is not there, or not empty
             self.path.rmdir()
+        if self.board is not None:
+            self.board.close()
 
 
 def write_whole(path: Path, content: bytes) -> None:

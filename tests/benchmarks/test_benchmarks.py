@@ -119,15 +119,6 @@ def test_a_verdict_is_on_the_figure_that_is_printed(value: float, bounds: dict[s
 # measured, small ------------------------------------------------------------------------------------------------------
 
 
-def test_growth_measures_and_its_slopes_are_powers() -> None:
-    growth = script("growth")
-    rows = growth.all_measured(["DCGAN"], 1, {"DCGAN": {"batch": [4, 8], "width": [8, 16]}})
-    by_batch, by_width = rows[:2], rows[2:]
-    assert growth.slope(by_batch, "flops") == pytest.approx(1, abs=0.01)
-    assert 1 < growth.slope(by_width, "flops") < 2  # the first and the last layers grow with the width alone
-    assert growth.slope([{"value": value, "flops": value**3} for value in (1, 2, 4)], "flops") == pytest.approx(3)
-
-
 def test_start_up_runs_each_in_a_process() -> None:
     start_up = script("start_up")
     times = start_up.measured({"nothing": ["-c", ""], "sleep": ["-c", "import time; time.sleep(0.3)"]}, 1)
@@ -137,11 +128,3 @@ def test_start_up_runs_each_in_a_process() -> None:
         lines = start_up.first_imports(path).splitlines()
         assert lines, path.name
         assert all(line.startswith(("import ", "from ")) for line in lines)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on, in any process with threads
-def test_a_folder_is_measured_after_a_first_round() -> None:
-    folder = script("folder")
-    times = folder.measured(2, count=3, size=2, pause=0.0)
-    assert list(times) == list(folder.KINDS)
-    assert all(len(values) == 2 and min(values) > 0 for values in times.values())

@@ -20,7 +20,7 @@ import torch
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.common import embedded_file
 from gantutor.data.sheets import read_sheet
-from gantutor.metrics import SeedRow, l1, run_failed, seed_rows, select, sign_test
+from gantutor.metrics import SeedRow, l1, run_failed, seed_rows, select, sign_test, train_judge
 
 SCRIPTS: dict[str, Any] = {
     script.__name__: script
@@ -71,6 +71,8 @@ def shrink(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script with two or three rows of a few steps each."""
     made, small = SCRIPTS[name], {"steps": 3, "width_G": 4, "width_D": 4, "batch_size": 2}
     settings = made.SETTINGS
+    if name in ("batchnorm_seeds", "bf16_seeds"):
+        monkeypatch.setattr(made, "train_judge", functools.partial(train_judge, steps=2))
     if name == "batchnorm_seeds":
         names = [("classic", "batch", "hinge", batching, 8, 0) for batching in ("split", "joint")]
         monkeypatch.setattr(made, "wanted", lambda: iter(names))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import THEME, run_cell, run_tagged, run_whole, screenshot, write_notebook
+from notebookpage import CONNECTED, THEME, run_all, run_cell, run_tagged, run_whole, screenshot, write_notebook
 from panelpage import PanelPage
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -221,6 +221,88 @@ def test_a_choice_that_is_not_possible_is_grey_and_never_stops_a_run(
     expect(grey).to_have_count(0)
 
 
+def test_the_learner_draws_the_data_with_the_mouse_or_the_keyboard(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, 'Lab(Experiment("ring"), Experiment("ring", loss="minimax"), name="drawn")')
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    panel.press("Step")
+    expect(panel.panel).to_have_attribute("data-step", "1")
+    panel.press("Draw")
+    sheet = panel.panel.locator(".gt-sheet")
+    box = sheet.bounding_box()
+    assert box is not None
+    assert box["width"] == pytest.approx(box["height"], abs=1)
+    for y in (0.25, 0.75):  # from (-1.5, 1.5) to (1.5, 1.5), and the same below
+        page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + y * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + y * box["height"], steps=5)
+        page.mouse.up()
+    for theme in ("dark", "light"):
+        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(300)
+            screenshot(page, f"panel_draw_{size}_{theme}")
+        found = Axe().run(page, context=".jp-Cell.jp-mod-active .gt-lab").response["violations"]
+        assert [v["nodes"] for v in found if v["impact"] in ("serious", "critical")] == []
+    page.set_viewport_size({"width": 1366, "height": 768})
+    panel.press("Train on it")
+    expect(sheet).to_have_count(0)
+    expect(panel.panel).to_have_attribute("data-step", "0")
+    assert [panel.chosen("data", run) for run in "AB"] == ["drawn", "drawn"]
+    corners = (
+        "print([[round(x) for x in e.flatten().tolist()] for v in lab.run_views for e in [v.data.curve.start * 10]])"
+    )
+    found = json.loads(run_cell(page, corners))
+    assert found[0] == found[1]
+    assert found[0][:2] == pytest.approx([-15, 15], abs=1)
+    assert set(map(abs, found[0][1::2])) <= {14, 15, 16}
+    panel = PanelPage(page, 0)
+    screenshot(page, "panel_drawn")
+    panel.press("Draw")
+    for key in (" ", "ArrowRight", "ArrowRight", " ", "ArrowUp", "ArrowUp", " ", "Backspace", "Enter"):
+        page.keyboard.press(key)
+    expect(sheet).to_have_count(0)
+    expect(panel.panel).to_have_attribute("data-step", "0")
+    assert json.loads(run_cell(page, corners))[0] == pytest.approx([0, 0, 1.5, 0], abs=0.6)
+    panel = PanelPage(page, 0)
+    panel.press("Draw")
+    page.keyboard.press("Escape")
+    expect(panel.button("Draw")).to_have_attribute("aria-pressed", "false")
+    assert page.errors == []
+
+
+def test_slow_motion_shows_the_phases_of_a_step_one_after_the_other(page: Page, lab: LabServer, tmp_path: Path) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"])
+    panel.press("Slow")
+    expect(panel.button("Slow")).to_have_attribute("aria-pressed", "true")
+    panel.press("Play")
+    run = panel.panel.locator(".gt-run")
+    phases = {
+        "D sees real and fake": "D",
+        "D's update": "D",
+        "G's fakes, and where its loss pushes them": "G",
+        "G's update": "G",
+    }
+    for text, who in phases.items():
+        expect(panel.status).to_have_text(text)
+        expect(run).to_have_attribute("data-phase", who)
+        screenshot(page, f"panel_slow_{list(phases).index(text)}")
+    panel.choose("strategy", "g_first_detach")  # a command does not wait for the phases
+    expect(panel.status).to_have_text("G's fakes, and where its loss pushes them")
+    panel.press("Pause")
+    expect(panel.status).to_have_text("paused")
+    step = panel.step()
+    for text in (*list(phases)[2:], *list(phases)[:2]):  # Step goes from phase to phase, too
+        panel.press("Step")
+        expect(panel.status).to_have_text(text)
+    expect(panel.panel).to_have_attribute("data-step", str(step + 1))
+    panel.press("Slow")
+    expect(run).to_have_attribute("data-phase", "")
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    assert page.errors == []
+
+
 BREAK = """
 def broken(*_):
     raise ValueError("this step raises")
@@ -244,6 +326,37 @@ def test_an_error_stays_in_sight_until_play(page: Page, lab: LabServer, tmp_path
     panel.press("Play")
     expect(panel.error).to_be_hidden()
     panel.wait_until(panel.look())
+
+
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+
+
+def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_all_anew(
+    page: Page, lab: LabServer, tmp_path: Path
+) -> None:
+    panel = opened(page, lab, tmp_path, PANELS["ring"])
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    page.evaluate(f"() => {{ setTimeout(() => {KERNEL}.interrupt(), 1500); }}")
+    with pytest.raises(Error, match="KeyboardInterrupt"):
+        run_cell(page, "import time\ntime.sleep(60)")
+    panel = PanelPage(page, 0)
+    panel.wait_until(panel.look())
+    panel.choose("loss", "hinge")
+    expect(panel.status).to_contain_text("loss = hinge from step")
+    panel.wait_until(panel.look())
+    page.evaluate(f"() => {KERNEL}.restart()")
+    page.wait_for_function(CONNECTED, timeout=60_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:delete-cell')")  # the one that was interrupted
+    run_all(page)
+    panel = PanelPage(page, 0)
+    expect(panel.panel).to_have_attribute("data-step", "0")
+    assert panel.chosen("loss") == "non-saturating"
+    panel.press("Play")
+    panel.wait_until(panel.look())
+    panel.press("Pause")
+    threads = "import threading\nprint(sum(t.name.startswith('gantutor-') for t in threading.enumerate()))"
+    assert run_cell(page, threads).strip() == "1"
 
 
 # The stream -----------------------------------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
 """The densities in the plane: each is its formula, with the noise that it says."""
 
+import json
 import math
+import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from image_helpers import seeded
 
-from gantutor.data import Points, load
+from gantutor.data import Points, drawn, load
 
 
 def points(name: str) -> Points:
@@ -51,3 +54,27 @@ def test_the_noise_around_a_curve_has_the_std_it_says(name: str) -> None:
     curve = torch.cat([data.curve(fine, torch.full_like(fine, v)) for v in (0.0, 1.0)])
     distance = torch.cdist(data.sample(2000, seeded()), curve).min(dim=1).values
     assert (distance < data.std).float().mean().item() == pytest.approx(0.683, abs=0.05)
+
+
+def test_points_that_somebody_has_drawn_lie_along_the_strokes_by_their_length() -> None:
+    strokes = [[(-2.0, 1.0), (0.0, 1.0), (0.0, 2.0)], [(1.0, -1.0)]]  # lengths 2 and 1, and a dot, which counts as 0.3
+    data = drawn(strokes)
+    u = torch.tensor([0.0, 1.0, 2.0, 2.5, 3.0 - 1e-4, 3.1]) / 3.3
+    wanted = [(-2, 1), (-1, 1), (0, 1), (0, 1.5), (0, 2), (1, -1)]
+    np.testing.assert_allclose(data.curve(u, u), wanted, atol=1e-3)
+    samples = data.sample(20_000, seeded())
+    right = (samples[:, 0] > 0.6).float().mean().item()
+    assert right == pytest.approx(0.3 / 3.3, abs=0.01)
+    again = pickle.loads(pickle.dumps(data)), drawn(json.loads(json.dumps(strokes)))
+    for same in again:
+        assert torch.equal(same.sample(20_000, seeded()), samples)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "message"),
+    [([], "nothing is drawn"), ([[]], "nothing is drawn"), ([[(0, 4)]], "leaves the plane"),
+     ([[(math.nan, 0)]], "leaves the plane")],
+)  # fmt: skip
+def test_a_drawing_without_a_point_in_the_plane_is_refused(strokes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        drawn(strokes)

@@ -1,14 +1,14 @@
 """Sheets of images: what is written comes back, in its place; a damaged or missing sheet is said."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchlib.sheets import to_sheet, write_sheet
 
 from gantutor.data import DataError, sheets
-from gantutor.data.sheets import from_sheet, read_sheet, to_sheet
+from gantutor.data.sheets import from_sheet, read_sheet
 
 NUMBERS, ROWS, COLUMNS = np.ogrid[:7, :16, :16]
 IMAGES = np.stack(np.broadcast_arrays(9 * NUMBERS, ROWS, COLUMNS), axis=-1).astype(np.uint8)
@@ -32,7 +32,7 @@ def test_a_sheet_without_loss_gives_back_its_images() -> None:
 
 def test_what_a_benchmark_writes_is_read_in_its_place(folder: Path) -> None:
     images = torch.linspace(-1, 1, 6).view(2, 3, 1, 1, 1).expand(2, 3, 3, 16, 16)
-    importlib.import_module("benchlib.sheets").write_sheet(folder / "some.webp", images)
+    write_sheet(folder / "some.webp", images)
     assert [file.name for file in folder.iterdir()] == ["some.webp"]
     read = read_sheet("some.webp", side=16)
     assert (read.dtype, read.shape) == (torch.float32, images.shape)

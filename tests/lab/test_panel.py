@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ from run_cases import CYC, OTHER, P2P, equal, state
 from torch import Tensor
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.cyclegan import g_first_shared
-from gantutor.data import DATA, Images, Points, load, ready_sets
+from gantutor.data import DATA, Images, Points, drawn, load, ready_sets
 from gantutor.gan import BATCHINGS
 from gantutor.lab import Lab
-from gantutor.lab.controls import kind_of, limits
+from gantutor.lab.messages import TEXTS
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
+from gantutor.scale.checkpoint import load_checkpoint, save_checkpoint
 from gantutor.scale.speed import SPEED_UPS
 from gantutor.steps import STEPS
 from gantutor.training import Run, devices
@@ -152,24 +153,6 @@ def test_play_moves_the_picture_and_pause_keeps_it(make: Make) -> None:
     assert (page.pixels(), lab.run.t, page.frame["step"]) == (still, t, t)
     lab._frame(last=True)
     assert page.pixels() == still, "what stands is not what was reached"
-
-
-def test_a_pause_right_after_play_is_not_lost(make: Make) -> None:
-    """Both come before the thread has taken the first: while a slow step or a cell holds it up."""
-    lab = make(RING)
-    page, gate = Page(lab), threading.Event()
-    lab.runner.post(lambda: gate.wait(20))
-    page.act("play", wait=False)
-    page.act("pause", wait=False)
-    gate.set()
-    lab.wait()
-    assert not lab.runner.playing
-    assert not page.state["playing"]
-    lab.play()
-    lab.wait()
-    assert page.state["playing"]
-    lab.advance(1)
-    assert (page.state["playing"], page.state["status"]) == (False, "paused")
 
 
 def test_advance_says_how_fast_it_was(make: Make) -> None:
@@ -421,10 +404,8 @@ def test_a_step_that_fails_right_after_a_toggle_is_taken_back(
 def test_memory_that_runs_out_while_a_change_is_made_changes_nothing(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = make(RING)
+    lab, apply = make(RING), GANConfig.apply
     page = Page(lab)
-    lab.advance(1)
-    apply = GANConfig.apply
 
     def fails(config: GANConfig, run: Run) -> None:
         apply(config, run)
@@ -435,7 +416,6 @@ def test_memory_that_runs_out_while_a_change_is_made_changes_nothing(
     page.choose("batching", "joint")
     assert page.state["status"] == "CUDA out of memory. The run goes on with batching = split."
     assert (lab.run.model.batching, page.shows("batching"), page.state["marks"]) == ("split", "split", [[]])
-    lab.advance(1)
 
 
 def test_an_error_that_stops_a_run_stays_in_sight_until_play(make: Make) -> None:
@@ -471,18 +451,6 @@ def test_a_step_that_raises_in_one_run_stops_both(make: Make) -> None:
     assert lab.error == ""
     assert [len(batches) for batches in seen] == [7, 7]
     assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
-
-
-def test_a_strategy_that_refuses_the_networks_is_shown_and_the_other_run_waits(make: Make) -> None:
-    lab = make(CYC, CYC.replace(norm_G="batch", strategy="g_first_separate"))
-    lab.advance(1)
-    with pytest.raises(ValueError, match="G_AB has BatchNorm, which would normalise one domain"):
-        lab.set(1, strategy="g_first_shared")
-    lab.runs[1].train_step.last = g_first_shared
-    lab.play()
-    until(lambda: lab.runner.error is not None)
-    assert lab.error.startswith("error: ValueError: G_AB has BatchNorm, which would normalise one domain")
-    assert [run.t for run in lab.runs] == [2, 1]
 
 
 def test_a_run_that_diverges_goes_back_and_keeps_what_the_controls_say(make: Make) -> None:
@@ -579,6 +547,112 @@ def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkey
     assert lab.run.model.loss is LOSSES[RING.loss]
 
 
+# Slow motion ----------------------------------------------------------------------------------------------------------
+
+D_SEES, D_MOVES, G_SEES, G_MOVES = (TEXTS[name] for name in ("D_before", "D_after", "G_before", "G_after"))
+PHASES = {
+    "d_first_detach": (D_SEES, D_MOVES, G_SEES, G_MOVES),
+    "d_first_retain_graph": (D_SEES, D_MOVES, G_SEES, G_MOVES),
+    "g_first_detach": (G_SEES, G_MOVES, D_SEES, D_MOVES),
+    "simultaneous": (D_SEES, G_SEES, D_MOVES, G_MOVES),
+    "one_stage": (D_SEES, G_SEES, D_MOVES, G_MOVES),
+}
+
+
+@pytest.mark.parametrize("strategy", PHASES)
+def test_slow_motion_goes_through_a_step_in_the_order_of_its_lines(strategy: str, make: Make) -> None:
+    config = RING.replace(strategy=strategy, loss="minimax", lr_D=0.05, lr_G=0.05)
+    lab, alone = make(config), config.start()
+    page = Page(lab)
+    page.act("slow", on=True)
+    for t in range(2):
+        look, said, steps = [page.pixels()], [], []
+        for _ in range(4):
+            page.act("step")
+            said.append(page.state["status"])
+            steps.append(page.frame["step"])
+            look.append(page.pixels())
+        assert (said, steps) == (list(PHASES[strategy]), [t, t, t, t + 1])
+        moves = [
+            {part for part in ("plane surface", "plane fake") if before[part] != after[part]}
+            for before, after in itertools.pairwise(look)
+        ]
+        moved = {D_MOVES: {"plane surface"}, G_MOVES: {"plane fake"}}
+        assert moves == [moved.get(text, set()) for text in said], "each phase shows what it says, and nothing else"
+        alone.step()
+        assert equal(state(lab.run), state(alone)), "to be watched changes nothing in the step"
+    assert len(page.history[0]["d_loss"]) == 2
+
+
+def test_in_slow_motion_a_command_does_not_wait_for_the_phases(make: Make) -> None:
+    lab = make(RING.replace(d_steps=2), RING.replace(strategy="g_first_detach"), keep_frames=True)
+    page = Page(lab)
+    page.act("slow", on=True)
+    page.act("step")
+    assert page.state["status"] == f"A: {D_SEES} · B: {G_SEES}"
+    for _ in range(3):
+        page.act("step")
+    assert page.state["status"] == f"A: {D_MOVES} · B: {D_MOVES}", "B has no more than four"
+    page.choose("loss", "hinge")
+    assert (page.frame["step"], len(page.frame["phases"])) == (1, 0)
+    page.act("half", player="G only")
+    assert (page.frame["step"], len(page.frame["phases"])) == (2, 0)
+    page.act("play")
+    until(lambda: page.frame["phases"])
+    page.act("slow", on=False)
+    until(lambda: page.frame["step"] > 10)
+    page.act("pause")
+    steps = [frame.step for frame in lab.recording.frames]
+    assert steps == sorted(steps)
+
+
+# Data that the learner draws ------------------------------------------------------------------------------------------
+
+STROKES = [[[-1.0, -1.0], [1.0, -1.0]], [[0.0, 2.0]]]
+
+
+def test_what_is_drawn_is_trained_on_from_the_start_by_all_runs_of_points(make: Make) -> None:
+    lab = make(RING, RING.replace(loss="minimax"), DIGITS)
+    page = Page(lab)
+    assert (page.scene["draws"], Page(make(DIGITS, name="images")).scene["draws"]) == (True, False)
+    lab.advance(2)
+    page.act("draw", strokes=STROKES)
+    assert [page.shows("data", run) for run in range(3)] == ["drawn", "drawn", "digits"]
+    assert [run.t for run in lab.runs] == [0, 0, 0]
+    real = page.fixed[0]["plane"]["real"]
+    np.testing.assert_array_equal(real, page.fixed[1]["plane"]["real"])
+    assert ((abs(real[:, 1] + 1) < 0.4) | (abs(real[:, 1] - 2) < 0.4)).all()
+    seen = [batches_of(run) for run in lab.runs[:2]]
+    lab.advance(2)
+    assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
+    lab.draw([[(0, 0)]])
+    assert [option for option in page.scene["controls"][0][0]["options"] if option == "drawn"] == ["drawn"]
+    page.choose("data", "grid")
+    page.act("reset")
+    assert lab.run_views[0].data.name == "grid"
+
+
+@pytest.mark.parametrize("strokes", [None, [], [[]], [[[9, 9]]], [[["a", 1]]], [[[1, 2, 3]]], 5])
+def test_a_drawing_that_is_none_changes_nothing(strokes: Any, make: Make) -> None:
+    lab = make(RING)
+    page = Page(lab)
+    lab.advance(1)
+    page.act("draw", strokes=strokes)
+    assert (lab.error, lab.run.t, page.shows("data")) == ("", 1, "ring")
+    with pytest.raises((ValueError, TypeError)):
+        lab.draw(strokes)
+
+
+def test_a_run_on_drawn_data_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    config, again = (RING.replace(data=drawn(STROKES)) for _ in range(2))
+    run, other = config.start(), again.start()
+    run.step()
+    save_checkpoint(tmp_path / "run.pt", run, {"strokes": STROKES})
+    load_checkpoint(tmp_path / "run.pt", other, {"strokes": STROKES})
+    run.step(), other.step()
+    assert equal(state(run), state(other))
+
+
 # A/B ------------------------------------------------------------------------------------------------------------------
 
 
@@ -633,12 +707,12 @@ def test_other_data_bring_the_networks_and_the_views_that_suit_them(make: Make) 
     lab.advance(1)
 
 
-def test_networks_and_norms_given_along_with_other_data_are_kept(make: Make) -> None:
-    for change in ({"data": "digits", "norm_D": "spectral"}, {"norm_D": "spectral", "data": "digits"}):
-        lab = make(RING)
-        lab.set(**change)
-        lab.reset()
-        assert (lab.run_views[0].config.model, lab.run_views[0].config.norm_D) == ("dcgan", "spectral")
+@pytest.mark.parametrize("change", [{"data": "digits", "norm_D": "spectral"}, {"norm_D": "spectral", "data": "digits"}])
+def test_networks_and_norms_given_along_with_other_data_are_kept(change: dict[str, str], make: Make) -> None:
+    lab = make(RING)
+    lab.set(**change)
+    lab.reset()
+    assert (lab.run_views[0].config.model, lab.run_views[0].config.norm_D) == ("dcgan", "spectral")
 
 
 def test_ones_own_data(make: Make) -> None:
@@ -682,28 +756,16 @@ def test_the_mimebundle_is_live_and_a_picture_and_always_the_same_text(name: str
     assert first.tobytes() != later.tobytes() == lab.snapshot().tobytes()
 
 
-def test_running_the_cell_again_leaves_one_thread(make: Make) -> None:
-    labs = []
-    for _ in range(3):
-        labs.append(make(RING))
-        labs[-1].play()
-        until(lambda: labs[-1].run.t > 2)
-        assert threads() == ["gantutor-lab"]
-    before = [lab.run.t for lab in labs[:-1]]
-    time.sleep(0.05)
-    assert [lab.run.t for lab in labs[:-1]] == before
-    other = make(RING, name="other")
-    other.play()
-    until(lambda: other.run.t > 2)
-    assert sorted(threads()) == ["gantutor-lab", "gantutor-other"]
-
-
-@pytest.mark.parametrize("way", ["the lab", "its widget"])
-def test_closing_it_ends_the_thread(way: str, make: Make) -> None:
+@pytest.mark.parametrize("way", ["the lab", "its widget", "another of its name"])
+def test_closing_it_or_running_its_cell_again_ends_the_thread(way: str, make: Make) -> None:
     lab = make(RING)
     lab.play()
     until(lambda: lab.run.t > 2)
-    (lab if way == "the lab" else lab.widget).close()
+    assert threads() == ["gantutor-lab"]
+    if way == "another of its name":
+        make(RING)
+    else:
+        (lab if way == "the lab" else lab.widget).close()
     assert threads() == []
     t = lab.run.t
     lab.play()
@@ -724,12 +786,3 @@ def test_a_closed_panel_leaves_no_widget() -> None:
     before = len(registered)
     Lab(RING, name="second").close()
     assert len(registered) == before
-
-
-def test_the_kinds_of_controls_know_their_limits() -> None:
-    for config in (GANConfig, Pix2PixConfig, CycleGANConfig):
-        for field in fields(config):
-            about = field.metadata["setting"]
-            if about.label and kind_of(about) in ("log", "range", "number"):
-                low, high = limits(about)
-                assert low <= field.default <= high

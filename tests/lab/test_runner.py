@@ -1,7 +1,6 @@
 """The thread that owns the training: commands between ticks, frames within their share, no error and no thread lost."""
 
 import contextlib
-import itertools
 import random
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,6 +55,14 @@ class Recorder:
         self.on_tick()
         self.ticks += 1
 
+    def held(self) -> threading.Event:
+        """Play, and return within a tick that lasts until the event is set."""
+        inside, gate = threading.Event(), threading.Event()
+        self.on_tick = lambda: (inside.set(), gate.wait(LIMIT_S))
+        self.runner.play()
+        assert inside.wait(LIMIT_S)
+        return gate
+
     def played(self, ticks: int = 3) -> None:
         """Play, until that many more ticks were taken."""
         goal = self.ticks + ticks
@@ -65,58 +73,17 @@ class Recorder:
 # Commands -------------------------------------------------------------------------------------------------------------
 
 
-def test_post_returns_at_once_though_a_tick_is_running() -> None:
-    r = Recorder()
-    inside, gate = threading.Event(), threading.Event()
-
-    def tick() -> None:
-        inside.set()
-        gate.wait(LIMIT_S)
-
-    r.on_tick = tick
-    r.runner.play()
-    assert inside.wait(LIMIT_S)
-    done: list[int] = []
+def test_post_returns_at_once_and_wait_is_a_barrier_that_gives_up_in_time() -> None:
+    r, done = Recorder(), list[int]()
+    gate = r.held()
     for number in range(100):
-        r.runner.post(lambda number=number: done.append(number))
+        r.runner.post(partial(done.append, number))
+    with pytest.raises(TimeoutError, match=r"did not answer within 0.05 s"):
+        r.runner.wait(timeout=0.05)
     assert done == [], "a command ran within a tick"
     gate.set()
     r.runner.wait()
     assert done == list(range(100)), "commands keep their order"
-
-
-def test_a_command_never_sees_a_tick_half_done() -> None:
-    r = Recorder()
-    ticking = False
-
-    def tick() -> None:
-        nonlocal ticking
-        ticking = True
-        time.sleep(0.0002)
-        ticking = False
-
-    r.on_tick = tick
-    seen = []
-    r.runner.play()
-    for _ in range(300):
-        r.runner.post(lambda: seen.append((ticking, threading.current_thread().name)))
-        time.sleep(0.0001)
-    r.runner.wait()
-    assert seen == [(False, "gantutor-test")] * 300
-    assert r.ticks > 10
-
-
-def test_wait_is_a_barrier_and_gives_up_in_time() -> None:
-    r = Recorder()
-    gate, done = threading.Event(), []
-    r.runner.post(lambda: gate.wait(LIMIT_S))
-    r.runner.post(lambda: done.append(1))
-    with pytest.raises(TimeoutError, match=r"did not answer within 0.05 s"):
-        r.runner.wait(timeout=0.05)
-    assert not done
-    gate.set()
-    r.runner.wait()
-    assert done == [1]
 
 
 def test_play_and_pause() -> None:
@@ -149,6 +116,21 @@ def test_a_thousand_commands_get_one_frame() -> None:
     assert r.frames == [(0, True)]
 
 
+def test_a_rest_after_each_step_ends_with_a_command() -> None:
+    r = Recorder()
+    r.runner.rest_s = LIMIT_S
+    r.played(1)
+    time.sleep(0.1)
+    rested = r.ticks
+    time.sleep(0.1)
+    assert r.ticks == rested
+    for _ in range(3):
+        before = r.ticks
+        r.runner.wait()
+        until(lambda before=before: r.ticks > before)
+    assert r.ticks <= rested + 3
+
+
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
@@ -159,16 +141,25 @@ def raising(error: BaseException) -> Callable[[], None]:
     return command
 
 
-def test_an_error_in_a_tick_is_shown_and_play_recovers() -> None:
-    r = Recorder()
-    r.on_tick = raising(ZeroDivisionError("by hand"))
+@pytest.mark.parametrize("where", ["tick", "frame"])
+def test_an_error_is_shown_until_pause_or_play_and_play_recovers(where: str) -> None:
+    r = Recorder(max_fps=lambda: 1000.0, share=0.9)
+    fails, tick, frame = raising(ZeroDivisionError("by hand")), r.on_tick, r.runner.on_frame
+    if where == "tick":
+        r.on_tick = fails
+    else:
+        r.runner.on_frame = lambda last: fails()
     r.runner.play()
+    until(lambda: r.runner.error is not None)
     with pytest.raises(ZeroDivisionError, match="by hand"):
         r.runner.wait()
     assert r.states == ["playing", "error: ZeroDivisionError: by hand"]
     assert not r.runner.playing
-    assert r.ticks == 0
-    r.on_tick = lambda: time.sleep(0.0005)
+    if where == "frame":
+        r.runner.pause()
+        r.runner.wait()
+        assert r.states[-1] == "paused"
+    r.on_tick, r.runner.on_frame = tick, frame
     r.played()
     r.runner.wait()
     assert r.states[-1] == "playing"
@@ -196,25 +187,6 @@ def test_an_error_in_a_command_is_shown_and_what_waits_behind_it_is_done() -> No
         r.runner.wait()
     assert not r.runner.playing
     r.played()
-
-
-def test_an_error_in_a_frame_is_shown_too() -> None:
-    r = Recorder(max_fps=lambda: 1000.0, share=0.9)
-    r.runner.on_frame = lambda last: raising(RuntimeError("no ink"))()
-    r.runner.play()
-    until(lambda: r.runner.error is not None)
-    assert r.states == ["playing", "error: RuntimeError: no ink"]
-    r.runner.on_frame = lambda last: None
-    r.played()
-
-
-def test_pause_takes_an_error_off_the_screen_and_out_of_wait() -> None:
-    r = Recorder()
-    r.runner.post(raising(ValueError("old")))
-    until(lambda: r.runner.error is not None)
-    r.runner.pause()
-    r.runner.wait()
-    assert r.states == ["error: ValueError: old", "paused"]
 
 
 # advance --------------------------------------------------------------------------------------------------------------
@@ -265,38 +237,6 @@ def test_advance_has_its_turn_after_the_tick_that_is_running() -> None:
     assert waited <= 30, "ticks in 10 waits"
 
 
-def test_nobody_else_touches_the_models_while_someone_advances() -> None:
-    r = Recorder()
-    inside, worst = 0, 0
-
-    def tick() -> None:
-        nonlocal inside, worst
-        inside += 1
-        worst = max(worst, inside)
-        time.sleep(0.0002)
-        inside -= 1
-
-    def command() -> None:
-        nonlocal worst
-        worst = max(worst, inside + 1)
-
-    r.on_tick = tick
-    callers = [threading.Thread(target=r.runner.advance, args=(40,)) for _ in range(3)]
-    r.runner.play()
-    for caller in callers:
-        caller.start()
-    for _ in range(100):
-        r.runner.post(command)
-        r.runner.play()
-        time.sleep(0.0005)
-    for caller in callers:
-        caller.join(LIMIT_S)
-        assert not caller.is_alive()
-    r.runner.wait()
-    assert worst == 1
-    assert r.ticks >= 120
-
-
 def test_what_is_posted_during_advance_is_done_after_it() -> None:
     r = Recorder()
     order: list[str] = []
@@ -312,26 +252,24 @@ def test_what_is_posted_during_advance_is_done_after_it() -> None:
     assert order == ["tick", "tick", "tick", "command"]
 
 
-def test_an_error_in_advance_is_raised_in_the_cell_and_shown() -> None:
+@pytest.mark.parametrize("error", [ArithmeticError("third"), KeyboardInterrupt()])
+def test_what_ends_advance_is_raised_in_the_cell_and_leaves_the_runner_usable(error: BaseException) -> None:
     r = Recorder()
-    fails = iter([False, True])
-    r.on_tick = lambda: raising(ArithmeticError("third"))() if next(fails, False) else None
-    with pytest.raises(ArithmeticError, match="third"):
+    fails, tick = iter([False, False, True]), r.on_tick
+    r.on_tick = lambda: raising(error)() if next(fails, False) else None
+    with pytest.raises(type(error)):
         r.runner.advance(9)
-    assert r.ticks == 1
-    assert r.states[-1] == "error: ArithmeticError: third"
-    r.runner.advance(2)
-    assert r.ticks == 3
-    assert r.states[-1] == "paused"
+    assert r.ticks == 2
+    assert r.states[-1] == ("error: ArithmeticError: third" if isinstance(error, Exception) else "paused")
+    r.runner.advance(3)
+    assert (r.ticks, r.states[-1]) == (5, "paused")
+    r.on_tick = tick
     r.played()
 
 
 def test_a_command_that_fails_in_advance_is_raised_there() -> None:
     r = Recorder()
-    inside, gate = threading.Event(), threading.Event()
-    r.on_tick = lambda: (inside.set(), gate.wait(LIMIT_S))
-    r.runner.play()
-    assert inside.wait(LIMIT_S)
+    gate = r.held()
     r.runner.post(raising(ValueError("posted before")))
     threading.Timer(0.05, gate.set).start()
     with contextlib.suppress(ValueError):  # whoever comes first to the models applies the command
@@ -342,28 +280,10 @@ def test_a_command_that_fails_in_advance_is_raised_there() -> None:
     assert "error: ValueError: posted before" in r.states
 
 
-def test_an_interrupt_during_advance_leaves_the_runner_usable() -> None:
-    r = Recorder()
-    fails = iter([False, False, True])
-    r.on_tick = lambda: raising(KeyboardInterrupt())() if next(fails, False) else None
-    with pytest.raises(KeyboardInterrupt):
-        r.runner.advance(100)
-    assert r.ticks == 2
-    r.runner.advance(3)
-    assert r.ticks == 5
-    r.on_tick = lambda: time.sleep(0.0005)
-    r.played()
-    r.runner.pause()
-    r.runner.wait()
-
-
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals to a thread")
 def test_an_interrupt_while_advance_waits_for_the_thread_leaves_it_playing() -> None:
     r = Recorder()
-    inside, gate = threading.Event(), threading.Event()
-    r.on_tick = lambda: (inside.set(), gate.wait(LIMIT_S))
-    r.runner.play()
-    assert inside.wait(LIMIT_S)
+    gate = r.held()
     main = threading.main_thread().ident
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
     threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
@@ -404,6 +324,8 @@ def test_close_twice_and_from_within() -> None:
     r.runner.post(raising(ValueError))
     r.runner.wait(timeout=1)
     assert (r.ticks, threads()) == (ticks, []), "what is closed stays closed"
+    r.runner.advance(4)  # the models are still there: a cell can take an old panel's run further
+    assert r.ticks == ticks + 4
 
     inner = Recorder()
     inner.on_tick = inner.runner.close
@@ -415,14 +337,6 @@ def test_close_twice_and_from_within() -> None:
     by_command.runner.post(raising(ValueError("after the end")))
     until(lambda: not threads())
     assert by_command.states == []
-
-
-def test_a_closed_one_still_advances() -> None:
-    """The thread is gone, the models are not: an old panel's run can be taken further by a cell."""
-    r = Recorder()
-    r.runner.close()
-    r.runner.advance(4)
-    assert r.ticks == 4
 
 
 PLAYS_AT_ITS_END = """
@@ -462,13 +376,13 @@ class Clock:
 
 
 def play_for(
-    seconds: float, tick_s: float, frame_s: float, monkeypatch: pytest.MonkeyPatch, **options: Any
-) -> tuple[list[float], float]:
-    """Play for so many seconds of that clock: when each frame began, and the time that it really was."""
-    clock = Clock()
+    seconds: float, tick_s: float, frame_s: Callable[[float], float], monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[list[float], list[float]]:
+    """Play from 100 s on for so many seconds of that clock: when each frame began, and the rates that they showed."""
+    clock, stop = Clock(), threading.Event()
     monkeypatch.setattr(runner, "time", clock)
     began: list[float] = []
-    stop = threading.Event()
+    rates: list[float] = []
 
     def tick() -> None:
         clock.now += tick_s
@@ -479,14 +393,15 @@ def play_for(
     def frame(last: bool) -> None:
         if not stop.is_set():
             began.append(clock.now)
-            clock.now += frame_s
+            rates.append(r.steps_per_second)
+            clock.now += frame_s(clock.now)
 
     r = Runner("clock", tick, frame, lambda state: None, **options)
     r.play()
     assert stop.wait(LIMIT_S)
     r.wait()
     r.close()
-    return began, clock.now - 100
+    return began, rates
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.25, 0.5])
@@ -495,79 +410,42 @@ def play_for(
 def test_frames_keep_to_their_share_and_rate(
     share: float, frame_s: float, tick_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, total = play_for(60, tick_s, frame_s, monkeypatch, share=share, max_fps=lambda: 10.0)
-    spent, rate = len(began) * frame_s / total, len(began) / total
-    assert spent <= share * 1.02 + frame_s / total  # the first frame's cost is not known before it is drawn
+    began, _ = play_for(60, tick_s, lambda now: frame_s, monkeypatch, share=share, max_fps=lambda: 10.0)
+    spent, rate = len(began) * frame_s / 60, len(began) / 60
+    assert spent <= share * 1.02 + frame_s / 60  # the first frame's cost is not known before it is drawn
     assert rate <= 10.0
     period = max(1 / 10.0 + frame_s, frame_s / share)  # and they are as many as these two allow,
-    assert rate >= 0.97 / (period + tick_s) - 1 / total  # but for waiting for a tick's end
+    assert rate >= 0.97 / (period + tick_s) - 1 / 60  # but for waiting for a tick's end
 
 
 def test_frames_become_fewer_when_they_become_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(runner, "time", clock)
-    began: list[float] = []
-
-    def tick() -> None:
-        clock.now += 0.01
-        if clock.now > 220:
-            r.playing = False
-
-    def frame(last: bool) -> None:
-        began.append(clock.now)
-        clock.now += 0.002 if clock.now < 160 else 0.05
-
-    r = Runner("clock", tick, frame, lambda state: None, lambda: 10.0, share=0.05)
-    r.play()
-    until(lambda: clock.now > 220)
-    r.close()
+    began, _ = play_for(120, 0.01, lambda now: 0.002 if now < 160 else 0.05, monkeypatch, max_fps=lambda: 10.0)
     before, after = (sum(low <= t < low + 50 for t in began) / 50 for low in (105, 170))
     assert before == pytest.approx(9.5, abs=0.7)
     assert after == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_rate_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = []
-    clock = Clock()
-    monkeypatch.setattr(runner, "time", clock)
-
-    def tick() -> None:
-        clock.now += 0.02
-
-    r = Runner("clock", tick, lambda last: shown.append(r.steps_per_second), lambda state: None)
-    r.play()
-    until(lambda: len(shown) > 80)
-    r.close()
+    _, shown = play_for(4, 0.02, lambda now: 0.0, monkeypatch)
     assert shown[0] == 0, "it is counted over half a second"
     assert shown[40:80] == pytest.approx([50] * 40, rel=0.01)
 
 
 def test_no_frames_are_made_while_none_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    began, _ = play_for(60, 0.01, 0.001, monkeypatch, max_fps=lambda: 0.0)
-    assert began == []
+    assert play_for(60, 0.01, lambda now: 0.001, monkeypatch, max_fps=lambda: 0.0) == ([], [])
 
 
 def test_play_pauses_by_itself_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(runner, "time", clock)
-    states: list[str] = []
-    frames: list[bool] = []
-    ticks = itertools.count(1)
-    taken = 0
-
-    def tick() -> None:
-        nonlocal taken
-        taken = next(ticks)
-        clock.now += 1.0
-
-    r = Runner("clock", tick, frames.append, states.append, budget_s=30.0)
+    r = Recorder(budget_s=30.0)
+    r.on_tick = lambda: setattr(clock, "now", clock.now + 1)
     for spent in (31, 62):
-        r.play()
-        until(lambda: not r.playing and r._commands.empty() and states[-1] == "paused")
-        r.wait()
-        assert taken == spent
-        assert frames[-1] is True, "the last picture is that of the last step"
-    assert states == ["playing", "paused"] * 2
+        r.runner.play()
+        until(lambda spent=spent: r.states == ["playing", "paused"] * (spent // 31))
+        r.runner.wait()
+        assert r.ticks == spent
+        assert r.frames[-1] == (spent, True), "the last picture is that of the last step"
 
 
 # Toggling as fast as a machine can ------------------------------------------------------------------------------------
@@ -628,9 +506,11 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
         rng, page = random.Random(number), pages[number]
         try:
             for _ in range(250):
-                what = rng.choice([*(5 * list(choices)), *(6 * ["play"]), "pause", "button"])
+                what = rng.choice([*(5 * list(choices)), *(6 * ["play"]), "pause", "button", "advance"])
                 if what in choices:
                     page.choose(what, rng.choice(choices[what]), run=rng.randrange(2), wait=False)
+                elif what == "advance":
+                    lab.advance(2)
                 elif what == "button":
                     page.act(**rng.choice(commands[:3] if rng.random() < 0.8 else commands[3:]), wait=False)
                 else:
@@ -650,7 +530,7 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
     lab.pause()
     lab.wait(LIMIT_S)
 
-    assert pages[0].state["done"] == {f"page {number}": 250 for number in range(4)}, "a command was lost"
+    assert pages[0].state["done"] == {page.me: page.number for page in pages}, "a command was lost"
     assert set(at_once) == {1}, "two steps at once"
     assert all(before == after for before, after in seen), "one step under two settings"
     assert len({before for before, _ in seen}) > 20, "hardly any toggle fell between two steps: this shows nothing"
@@ -669,19 +549,12 @@ def test_a_thousand_toggles_from_four_threads_while_it_plays(monkeypatch: pytest
 
 
 def test_all_are_paused_before_something_is_set_for_the_whole_process() -> None:
-    steps = [0, 0]
-
-    def step(number: int) -> None:
-        steps[number] += 1
-
-    runners = [Runner(f"r{n}", lambda n=n: step(n), lambda last: None, lambda state: None) for n in range(2)]
-    for one in runners:
-        one.play()
-        one.wait()
+    both = [Recorder(f"r{number}") for number in range(2)]
+    for r in both:
+        r.played()
     pause_all()
-    assert not any(one.playing for one in runners)
-    before = list(steps)
-    for one in runners:
-        one.wait()
-        one.close()
-    assert steps == before
+    before = [r.ticks for r in both]
+    for r in both:
+        assert not r.runner.playing
+        r.runner.wait()
+    assert [r.ticks for r in both] == before

@@ -61,6 +61,26 @@ def test_what_is_pushed_is_only_what_is_new(lab: Lab) -> None:
     assert page.frame["step"] == 0
 
 
+def test_a_toggle_is_one_message_with_what_is_said_and_the_picture(lab: Lab) -> None:
+    page = Page(lab)
+    seen = len(page.messages)
+    page.choose("loss", "lsgan")
+    (message,) = page.messages[seen:]
+    assert message["state"]["done"] == {"page": 1}
+    assert message["frame"]["number"] == page.frame["number"]
+
+
+def test_a_beat_before_a_frame_that_is_being_made_loses_no_push(lab: Lab) -> None:
+    page = Page(lab)
+    lab.advance(1)
+    for news in (lambda: lab.stream.new_state(push=False), lab.stream.new_scene):
+        news()
+        page.send("beat")
+        shown = [page.scene["number"], page.state["number"], page.frame["number"]]
+        assert page.pulse == shown
+        lab._frame(last=True)
+
+
 def test_two_views_agree_whenever_they_open_and_whatever_they_do(lab: Lab) -> None:
     first = Page(lab, "first")
     first.act("play")

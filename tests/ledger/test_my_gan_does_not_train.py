@@ -24,24 +24,22 @@ def test_each_case_is_found_and_each_correct_step_is_not(page: str) -> None:
     parts = re.split(r"^##? (.+)$", page, flags=re.MULTILINE)[1:]
     for title, text in zip(parts[::2], parts[1::2], strict=True):
         printed = re.findall(r"^```text\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-        assert (
-            len(printed) == len(re.findall(r"^ *findings\(\w", text, flags=re.MULTILINE) or [])
-            or "never_cleared" in text
-        )
+        calls = len(re.findall(r"^ *findings\(\w", text, flags=re.MULTILINE))
+        assert len(printed) == calls or "never_cleared" in text
         assert all((each == "Nothing found.\n") == (title in RIGHT) for each in printed), title
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        "create_graph",
-        "R1",
-        "Accumulation",
-        "history keeps losses",
-        "GradScaler",
-        "DDP with two forwards",
-        "Several disc",
-    ],
-)
+QUESTIONS = [
+    "create_graph",
+    "R1",
+    "Accumulation",
+    "history keeps losses",
+    "GradScaler",
+    "DDP with two forwards",
+    "Several disc",
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_questions_that_no_notebook_answers_have_a_heading(page: str, question: str) -> None:
     assert any(question in heading for heading in re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE))

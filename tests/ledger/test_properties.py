@@ -5,7 +5,6 @@ the ledger must say.
 """
 
 import copy
-import linecache
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_helpers import Oracle, shares_of
+from ledger_helpers import Oracle, shares_of, step_of
 from torch import Tensor, nn
 
 from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, compare, trace
@@ -74,17 +73,13 @@ class Program:
             "globals": (),
             "closure": (),
         }
-        source = self.source
-        namespace: dict[str, Any] = {"torch": torch, "F": nn.functional}
-        if self.shape == "globals":
-            namespace |= by_name
-        if self.shape == "closure":
-            given = ", ".join(by_name)
-            source = f"def make({given}):\n{textwrap.indent(source, '    ')}\n    return step\n"
-        file = f"<program {hash((source, self.seed))}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        exec(compile(source, file, "exec"), namespace)
-        step = namespace["make"](**by_name) if self.shape == "closure" else namespace["step"]
+        names: dict[str, Any] = {"torch": torch, "F": nn.functional}
+        if self.shape != "closure":
+            step = step_of(self.source, **names, **(by_name if self.shape == "globals" else {}))
+        else:
+            inner = textwrap.indent(self.source, "    ")
+            make = step_of(f"def step({', '.join(by_name)}):\n{inner}\n    return step\n", **names)
+            step = make(**by_name)
         return Built(step, (*holders[self.shape], x), dict(zip(map(in_records, self.names), nets, strict=True)), opts)
 
 

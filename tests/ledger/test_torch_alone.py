@@ -5,7 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-BLOCKED = (
+BLOCKED = [
     "numpy",
     "torchvision",
     "matplotlib",
@@ -16,7 +16,7 @@ BLOCKED = (
     "tqdm",
     "click",
     "lightning",
-)
+]
 PROGRAM = f"""
 import sys, warnings
 

@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import linecache
 import math
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import NETWORKS, build, draw, gradient
-from ledger_helpers import at, traced
+from ledger_helpers import at, step_of, traced
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -112,13 +111,9 @@ def test_loops_blocks_and_statements_over_several_lines() -> None:
 
 def test_a_step_from_a_notebook_cell() -> None:
     """A cell's source is in linecache, and its function begins at some line of the cell."""
-    cell = "import torch\n\ndef step(gan, real, z):\n    fake = gan.G(z)  # a comment\n    fake.sum().backward()\n"
-    name = "/tmp/ipykernel_1/1234.py"
-    linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
-    namespace: dict[str, Any] = {}
-    exec(compile(cell, name, "exec"), namespace)
-    record = traced(namespace["step"])
-    del linecache.cache[name]
+    record = traced(
+        step_of("x = 1\n\ndef step(gan, real, z):\n    fake = gan.G(z)  # text\n    fake.sum().backward()\n")
+    )
     assert [(line.number, line.text) for line in record.lines] == [(4, "fake = gan.G(z)"), (5, "fake.sum().backward()")]
     assert record.first_line == 3
 

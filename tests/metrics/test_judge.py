@@ -1,10 +1,13 @@
 """The judge and what it counts, against features and points laid by hand, where the answer is known."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
 from gantutor.data import Images, load
-from gantutor.metrics import classes_covered, frechet_distance, modes_covered, train_judge
+from gantutor.metrics import classes_covered, frechet_distance, js_divergence, modes_covered, train_judge
 
 MODES = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
 
@@ -120,3 +123,14 @@ def test_a_judge_knows_digits() -> None:
 def test_a_judge_refuses_what_does_not_fit(images: torch.Tensor, labels: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_judge(images, labels, steps=1)
+
+
+def test_the_jensen_shannon_divergence_by_hand() -> None:
+    halves = [np.array([1, 1, 0]) / 2, np.array([0, 1, 1]) / 2]
+    assert js_divergence(*halves) == pytest.approx(math.log(2) / 2)  # H(1/4, 1/2, 1/4) = 1.5 ln 2, and both have ln 2
+    assert js_divergence(halves[0], halves[0]) == 0
+    assert js_divergence(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(math.log(2))
+    p, q = np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.3, 0.6])
+    m = (p + q) / 2
+    kullback_leibler = [sum(a * math.log(a / b) for a, b in zip(x, m, strict=True)) for x in (p, q)]
+    assert js_divergence(p, q) == js_divergence(q, p) == pytest.approx(sum(kullback_leibler) / 2)

@@ -92,20 +92,6 @@ def test_what_cannot_pass_synchronised_batchnorm() -> None:
     cpus.check(penalty, sync_batchnorm=True)
 
 
-@pytest.mark.cuda
-def test_on_a_gpu_replicas_talk_by_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    for name, value in place.items():
-        monkeypatch.setenv(name, value)
-    with join_replicas() as replicas:
-        assert replicas == Replicas(0, 1, torch.device("cuda", 0))
-        assert dist.get_backend() == "nccl"
-        one = torch.ones(1, device=replicas.device)
-        dist.all_reduce(one)
-        assert one.item() == 1
-    assert not dist.is_initialized()
-
-
 # On paper -------------------------------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pytest
 import torch
@@ -57,7 +59,7 @@ def test_a_run_config_holds_what_was_given_and_what_the_config_made_of_the_rest(
     run_config = new_config("pix2pix", {"multipliers": [1, 2, 4]})
     config: Any = build_config(run_config, None, speed=("channels_last",))
     assert (config.multipliers, config.speed) == ((1, 2, 4), ("channels_last",))
-    assert fill_config(run_config, config)["multipliers"] == [1, 2, 4]
+    assert fill_config(run_config, config)["multipliers"] == (1, 2, 4)
 
 
 def test_the_length_of_a_run_is_free_where_no_rate_falls_by_it() -> None:
@@ -165,11 +167,31 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
         RunFolder(tmp_path).read_config()
 
 
-def test_the_checkpoints_that_are_kept(tmp_path: Path) -> None:
+def test_tensorboard_hears_of_each_step_once_and_after_a_resume_of_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = MagicMock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", MagicMock(SummaryWriter=board))
+    history = History()
+    for value in (1.0, 2.0):
+        history.append({"d_loss": torch.tensor(value)})
     folder = RunFolder(tmp_path)
-    assert folder.checkpoint_steps() == []
-    folder.checkpoint.parent.mkdir()
-    kept = [folder.checkpoint_path(t) for t in (20, 3, 1234567)]
-    for path in (*kept, folder.checkpoint, kept[0].with_suffix(".pt.tmp"), kept[0].with_name("step_best.pt")):
-        path.touch()
-    assert folder.checkpoint_steps() == [3, 20, 1234567]
+    assert folder.open({"kind": "dcgan"}, 1)
+    folder.tell_board(history)
+    history.append({"g_loss": torch.tensor(3.0)})
+    folder.tell_board(history)
+    assert board.call_args == call(tmp_path / "tensorboard", purge_step=2)
+    assert board().add_scalar.call_args_list == [call("d_loss", 2.0, 2), call("g_loss", 3.0, 3)]
+    save_pictures(tmp_path / "x", 1, (30, 20))
+    folder.write_sample(7, (tmp_path / "x" / "0.png").read_bytes())
+    (name, pixels, step), options = board().add_image.call_args
+    assert (name, pixels.shape, step, options) == ("samples", (20, 30, 3), 7, {"dataformats": "HWC"})
+
+
+def test_without_tensorboard_there_are_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    folder = RunFolder(tmp_path)
+    assert not folder.open({"kind": "dcgan"}, 0)
+    folder.tell_board(History())
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.json"]
+    assert set(json.loads(folder.config.read_text())["versions"]) == {"python", "gantutor", "torch", "torchvision"}

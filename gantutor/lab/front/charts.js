@@ -1,11 +1,13 @@
 // Curves and histograms, as SVG with real text: the theme and the type are the page's.
 
-import { draw, fill, KEYS, make, setText, short } from './dom.js';
+import { draw, fill, KEYS, make, measured, setText, short } from './dom.js';
 
 const POINTS = 340, BINS = 30;
 
 // Where things stand in an svg of this size, in its units of one CSS pixel; its margins go with the size of its type.
-function place(svg) {
+const place = svg => measured(svg, layOut);
+
+function layOut(svg) {
   const wide = svg.clientWidth || 340, tall = svg.clientHeight || 110, em = parseFloat(getComputedStyle(svg).fontSize) || 11;
   const left = 3.3 * em, right = 0.5 * em, top = 0.5 * em, bottom = 1.5 * em;
   return {
@@ -34,7 +36,10 @@ function tick(x, y, text, anchor) {
   return draw('text', { x, y, 'text-anchor': anchor }, text);
 }
 
-function axesOf(axes, { left, top, tall, em, across, down }, low, high, ends, middle) {
+function axesOf(axes, { left, top, wide, tall, em, across, down }, low, high, ends, middle) {
+  const now = [wide, tall, em, low, high, ...ends, middle].join(' ');
+  if (axes.dataset.now === now) return;
+  axes.dataset.now = now;
   axes.replaceChildren(
     draw('path', { d: `M${left} ${top}V${down(1)}H${across(1)}` }),
     tick(left - em / 3, top + em * 0.8, high, 'end'), tick(left - em / 3, down(1), low, 'end'),
@@ -43,42 +48,48 @@ function axesOf(axes, { left, top, tall, em, across, down }, low, high, ends, mi
   );
 }
 
-// Curves over the steps. paint(history, length, marks): `history` has a column of values for each curve.
+// Curves over the steps. paint(history, length, marks, own): `history` has a column of values for each curve; where a
+// view has points of its `own`, those are drawn, each at its `step`.
 export function curves(view, texts) {
   const parts = frame(view, view.curves.map(([, label, whose]) => [label, whose]), texts);
   const paths = view.curves.map(([, , whose]) => draw('path', { class: 'gt-line', style: `stroke: var(--gt-${whose})` }));
   const flags = draw('g', { class: 'gt-marks' }), cursor = draw('path', { class: 'gt-cursor' });
   parts.plot.append(...paths);
   parts.over.append(flags, cursor);
-  let end = 200, seen = {}, shown = 0, marks = [], at = null;
+  let end = 200, valueAt = () => NaN, shown = 0, marks = [], at = null, flagged = '';
 
-  function paint(history, length, newMarks) {
+  function paint(history, length, newMarks, own) {
     marks = newMarks.filter(([step]) => step <= length);
-    seen = history;
+    valueAt = own?.step
+      ? (column, step) => own[column].values[Math.max(0, own.step.values.findLastIndex(seen => seen <= step))]
+      : (column, step) => history[column]?.[step - 1] ?? NaN;
     shown = length;
     if (length < end / 4) end = 200;
     while (end < length) end *= 2;
-    const thinned = view.curves.map(([column]) => thin(history[column] ?? [], length));
+    const thinned = view.curves.map(([column]) => own?.step
+      ? { values: own[column].values, steps: own.step.values } : thin(history[column] ?? [], length));
     const [low, high] = reach(thinned, view.log), here = place(parts.svg), { across, down, top, em } = here;
     const height = value => down(1 - share(value, low, high));
-    thinned.forEach(({ values, every }, i) => {
+    thinned.forEach(({ values, steps }, i) => {
       let path = '', pen = 'M';
       values.forEach((value, j) => {
         if (!Number.isFinite(value) || (view.log && value <= 0)) { pen = 'M'; return; }
-        path += `${pen}${across(Math.min(1, (j + 0.5) * every / end)).toFixed(1)} ${height(value).toFixed(1)}`;
+        path += `${pen}${across(Math.min(1, steps[j] / end)).toFixed(1)} ${height(value).toFixed(1)}`;
         pen = 'L';
       });
       paths[i].setAttribute('d', path);
     });
     axesOf(parts.axes, here, tickText(low), tickText(high), ['0', String(end)], texts.axis_step);
+    const now = JSON.stringify([marks, end, here.wide, here.tall, em]);
     let free = 0;
-    flags.replaceChildren(...marks.flatMap(([step, text]) => {
+    if (flagged !== now) flags.replaceChildren(...marks.flatMap(([step, text]) => {
       const x = across(step / end), long = 0.55 * em * text.length;
       const line = draw('path', { d: `M${x} ${top}V${down(1)}` }, draw('title', {}, `${step}: ${text}`));
       if (x < free || x + long > here.wide) return [line];
       free = x + long;
       return [line, tick(x + em / 4, top + em * 0.8, text, 'start')];
     }));
+    flagged = now;
     read();
   }
 
@@ -96,7 +107,7 @@ export function curves(view, texts) {
     }
     const step = Math.max(1, Math.min(shown, Math.round(at * end))), { across, down, top } = place(parts.svg);
     cursor.setAttribute('d', `M${across(step / end)} ${top}V${down(1)}`);
-    const values = view.curves.map(([column, label]) => `${label} ${short(seen[column]?.[step - 1] ?? NaN)}`);
+    const values = view.curves.map(([column, label]) => `${label} ${short(valueAt(column, step))}`);
     const near = marks.filter(([changed]) => Math.abs(changed - step) < end / 60).map(([, text]) => text);
     setText(parts.value, [fill(texts.time_at, { step }), ...values, ...near].join(' · '));
   }
@@ -107,17 +118,18 @@ export function curves(view, texts) {
 
 // Means of equal parts, so that at most POINTS are drawn.
 function thin(column, length) {
-  const every = Math.max(1, Math.floor(length / POINTS)), values = [];
+  const every = Math.max(1, Math.floor(length / POINTS)), values = [], steps = [];
   for (let i = 0; i + every <= Math.min(length, column.length); i += every) {
     let sum = 0;
     for (let j = i; j < i + every; j++) sum += column[j];
     values.push(sum / every);
+    steps.push(i + every / 2);
   }
-  return { values, every };
+  return { values, steps };
 }
 
 function reach(thinned, log) {
-  const finite = thinned.flatMap(({ values }) => values).filter(value => Number.isFinite(value) && (!log || value > 0));
+  const finite = thinned.flatMap(({ values }) => [...values]).filter(value => Number.isFinite(value) && (!log || value > 0));
   const least = finite.reduce((a, b) => Math.min(a, b), Infinity), most = finite.reduce((a, b) => Math.max(a, b), -Infinity);
   if (log) {
     const low = finite.length ? 10 ** Math.floor(Math.log10(least)) : 0.1;

@@ -23,6 +23,21 @@ function dress(element, attributes, children) {
 // What takes the keyboard: JupyterLab leaves the keys of such an element alone.
 export const KEYS = { 'data-lm-suppress-shortcuts': 'true' };
 
+// What is measured on the page holds until `layoutChanged()`: asked in every frame, the page would be laid out each time.
+let layouts = 0;
+
+export function layoutChanged() {
+  layouts += 1;
+}
+
+export function measured(element, measure) {
+  if (element.measuredIn !== layouts) {
+    element.measured = measure(element);
+    element.measuredIn = layouts;
+  }
+  return element.measured;
+}
+
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

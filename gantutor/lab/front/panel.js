@@ -4,7 +4,8 @@
 
 import { curves, histogram } from './charts.js';
 import { settings } from './controls.js';
-import { KEYS, make, setText } from './dom.js';
+import { KEYS, layoutChanged, make, setText } from './dom.js';
+import { drawingSheet } from './draw.js';
 import { picture } from './pictures.js';
 import { KernelSource } from './source.js';
 
@@ -14,7 +15,7 @@ function render({ model, el }) {
   const texts = model.get('texts'), calm = matchMedia('(prefers-reduced-motion: reduce)'), born = performance.now();
   const pending = new Map();  // what a person did that has not taken effect: { id, value } by control
   let scene = null, state = null, form = null, declared = '', runs = [], frames = [], back = null, waiting = null;
-  let drawnAt = 0, chartsAt = 0;
+  let drawnAt = 0, chartsAt = 0, sheet = null;
 
   const button = (name, action, help, text = texts[name]) =>
     make('button', { type: 'button', title: help ?? texts[`${name}_help`], onclick: action, 'data-do': name, ...KEYS }, text);
@@ -24,6 +25,17 @@ function render({ model, el }) {
   });
   play.setAttribute('aria-pressed', 'false');
   const halves = make('span', { class: 'gt-halves' });
+  const slow = button('slow', () => act('slow', { do: 'slow', on: !isSlow() }, !isSlow()));
+  const drawData = button('draw', () => {
+    if (sheet) return;
+    sheet = stage.querySelector('.gt-plane');
+    drawData.setAttribute('aria-pressed', 'true');
+    drawingSheet(sheet, texts, strokes => {
+      noSheet();
+      if (strokes) act('', { do: 'draw', strokes });
+      drawData.focus();
+    });
+  });
   const larger = button('larger', () => {
     const on = root.classList.toggle('gt-large');
     larger.setAttribute('aria-pressed', String(on));
@@ -33,7 +45,7 @@ function render({ model, el }) {
   larger.setAttribute('aria-label', texts.larger);
   const line = make('span', { class: 'gt-line-of-run' });
   const bar = make('div', { class: 'gt-bar', role: 'toolbar', 'aria-label': texts.bar }, play,
-    button('step', () => act('', { do: 'step' })), halves, button('reset', () => act('', { do: 'reset' })), line, larger);
+    button('step', () => act('', { do: 'step' })), halves, button('reset', () => act('', { do: 'reset' })), slow, drawData, line, larger);
   const status = make('div', { class: 'gt-status', role: 'status' });
   const error = make('div', { class: 'gt-error', role: 'alert' });
   const column = make('div', { class: 'gt-column' }), stage = make('div', { class: 'gt-stage' });
@@ -55,6 +67,15 @@ function render({ model, el }) {
 
   function pendingValue(key) {
     return pending.get(key)?.value;
+  }
+
+  function isSlow() {
+    return pendingValue('slow') ?? state?.slow ?? false;
+  }
+
+  function noSheet() {
+    sheet = null;
+    drawData.setAttribute('aria-pressed', 'false');
   }
 
   function look() {
@@ -99,6 +120,8 @@ function render({ model, el }) {
       return { pictures, charts, meter, element, history: {}, length: 0 };
     });
     stage.replaceChildren(...runs.map(run => run.element));
+    noSheet();
+    drawData.hidden = !scene.draws;
   }
 
   function showState() {
@@ -106,6 +129,7 @@ function render({ model, el }) {
     const playing = pendingValue('play') ?? state.playing;
     setText(play, playing ? texts.pause : texts.play);
     play.setAttribute('aria-pressed', String(playing));
+    slow.setAttribute('aria-pressed', String(isSlow()));
     setText(error, state.error);
     error.hidden = !state.error;
     say();
@@ -144,7 +168,10 @@ function render({ model, el }) {
   // Drawing: at most once for each picture of the screen, the charts ten times a second ---------------------------------
 
   function draw(everything) {
-    if (everything) chartsAt = 0;
+    if (everything) {
+      chartsAt = 0;
+      layoutChanged();
+    }
     waiting ??= requestAnimationFrame(now => {
       waiting = null;
       if (!frames.length) return;
@@ -154,24 +181,33 @@ function render({ model, el }) {
       const charts = now - chartsAt > CHARTS_MS;
       if (charts) chartsAt = now;
       runs.forEach((run, i) => {
-        for (const view of run.pictures) view.paint(frame.views[i][view.name] ?? {});
+        const [who, moved] = frame.phases?.[i] ?? [];
+        run.element.dataset.phase = who ?? '';
+        for (const view of run.pictures) {
+          const arrays = frame.views[i][view.name] ?? {};
+          view.paint(who && (who === 'D' || moved) ? { ...arrays, arrows: null } : arrays);
+        }
         for (const view of charts ? run.charts : []) {
-          if (view.kind === 'curves') view.paint(run.history, frame.lengths[i], state?.marks[i] ?? []);
+          if (view.kind === 'curves') view.paint(run.history, frame.lengths[i], state?.marks[i] ?? [], frame.views[i][view.name]);
           else view.paint(frame.views[i][view.name] ?? {});
         }
         if (charts && frame.meters[i]) run.meter.replaceChildren(meterOf(frame.meters[i], texts));
       });
       source.drawn = newest.at;
-      setText(line, back === null && !state?.playing ? state?.line ?? frame.line : frame.line);
-      slider.max = String(frames.length - 1);
-      slider.value = String(back ?? frames.length - 1);
-      const stepText = texts.time_at.replace('{step}', frame.step);
-      slider.setAttribute('aria-valuetext', stepText);
-      setText(when, stepText);
-      live.disabled = back === null;
+      if (charts) sayWhen(frame);
       root.dataset.step = frame.step;
       root.dataset.frame = newest.number;
     });
+  }
+
+  function sayWhen(frame) {
+    setText(line, back === null && !state?.playing ? state?.line ?? frame.line : frame.line);
+    slider.max = String(frames.length - 1);
+    slider.value = String(back ?? frames.length - 1);
+    const stepText = texts.time_at.replace('{step}', frame.step);
+    slider.setAttribute('aria-valuetext', stepText);
+    setText(when, stepText);
+    live.disabled = back === null;
   }
 
   // Its life -----------------------------------------------------------------------------------------------------------

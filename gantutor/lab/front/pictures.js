@@ -1,8 +1,11 @@
 // Images and the plane, on canvases.
 
-import { colours, make } from './dom.js';
+import { colours, make, measured } from './dom.js';
 
-const LIMIT = 3, SHARP = 640;  // the plane is [-3, 3] squared, on so many pixels
+const LIMIT = 3, SHARP = 640;  // the plane is [-3, 3] squared; it is drawn in so many units, whatever its pixels
+
+// As many pixels as the screen has there: more would be drawn, and then thrown away.
+const pixelsAcross = canvas => measured(canvas, () => Math.round(canvas.clientWidth * devicePixelRatio));
 
 // A view's figure: its title, its canvas, and paint(arrays).
 export function picture(view) {
@@ -39,7 +42,7 @@ function paintImages(canvas, view, { images }) {
     }
   }
   context.putImageData(pixels, 0, 0);
-  const times = Math.max(1, Math.round(900 / wide));
+  const times = Math.max(1, Math.min(Math.round(900 / wide), Math.ceil((pixelsAcross(canvas) || 900) / wide)));
   if (canvas.width !== wide * times || canvas.height !== tall * times) {
     canvas.width = wide * times;
     canvas.height = tall * times;
@@ -55,12 +58,14 @@ function paintImages(canvas, view, { images }) {
 
 function paintPlane(canvas, view, arrays) {
   const { surface, real, fake, arrows, lines } = arrays;
-  if (canvas.width !== SHARP) canvas.width = canvas.height = SHARP;
+  const side = Math.min(2 * SHARP, pixelsAcross(canvas) || SHARP);
+  if (canvas.width !== side) canvas.width = canvas.height = side;
   const context = canvas.getContext('2d'), paint = colours(canvas, ['real', 'fake', 'ink', 'faint']);
   const scale = SHARP / (2 * LIMIT), X = x => (x + LIMIT) * scale, Y = y => (LIMIT - y) * scale;
+  context.setTransform(side / SHARP, 0, 0, side / SHARP, 0, 0);
   context.clearRect(0, 0, SHARP, SHARP);
   if (surface) paintSurface(context, canvas, surface, paint);
-  if (real) dots(context, real.values, real.shape[0], X, Y, paint.real, false);
+  if (real) context.drawImage(realDots(canvas, real, X, Y, paint.real), 0, 0, SHARP, SHARP);
   if (fake) dots(context, fake.values, fake.shape[0], X, Y, paint.fake, true);
   if (arrows) {
     context.strokeStyle = paint.ink;
@@ -89,6 +94,19 @@ function paintPlane(canvas, view, arrays) {
   context.strokeRect(0, 0, SHARP, SHARP);
 }
 
+// The real points stay, so they are drawn once.
+function realDots(canvas, real, X, Y, colour) {
+  if (canvas.realNow !== colour + canvas.width) {
+    canvas.realNow = colour + canvas.width;
+    canvas.real = document.createElement('canvas');
+    canvas.real.width = canvas.real.height = canvas.width;
+    const context = canvas.real.getContext('2d');
+    context.scale(canvas.width / SHARP, canvas.width / SHARP);
+    dots(context, real.values, real.shape[0], X, Y, colour, false);
+  }
+  return canvas.real;
+}
+
 // D's verdict: the surer it is, the stronger fake's or real's colour lies on the page, light or dark.
 function paintSurface(context, canvas, surface, paint) {
   const side = surface.shape[0], small = canvas.small ??= document.createElement('canvas');
@@ -99,7 +117,8 @@ function paintSurface(context, canvas, surface, paint) {
     for (let column = 0; column < side; column++) {
       const verdict = surface.values[row * side + column] / 127.5 - 1, colour = verdict > 0 ? real : fake;
       const at = 4 * ((side - 1 - row) * side + column);
-      pixels.data.set([...colour, Math.round(150 * Math.abs(verdict))], at);
+      for (let i = 0; i < 3; i++) pixels.data[at + i] = colour[i];
+      pixels.data[at + 3] = 150 * Math.abs(verdict);
     }
   }
   inner.putImageData(pixels, 0, 0);

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from ledger_helpers import at, kinds, mlp, moved
+from ledger_helpers import at, kinds, line_of, mlp, moved
 
 from gantutor.ledger import compare, cost, trace
 
@@ -108,7 +108,9 @@ def test_without_it_the_discriminator_moves_on_g_loss_too():
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_module_that_no_trainer_has_is_traced_with_what_it_has():
-    """`self.optimizers()` needs a Trainer and raises without one: the trace ends there and shows lightning's words."""
+    """`self.optimizers()` needs a Trainer and raises without one: the trace ends there and says what to do."""
     record = trace(GAN().training_step, next(iter(loader)), 0)
     assert set(record.before) == {"self.generator", "self.discriminator"}
-    assert record.error is not None
+    assert f"Line {line_of(record, 'optimizer_g, optimizer_d =')}" in record.diagnosis
+    assert "asks for the Trainer" in str(record)
+    assert "on_train_batch_start" in str(record)

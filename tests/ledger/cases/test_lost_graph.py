@@ -3,12 +3,51 @@
 Sources: pytorch/pytorch 19806, leftthomas/SRGAN 79.
 """
 
+import contextlib
+
 import pytest
 import torch
 import torch.nn.functional as F
-from ledger_helpers import REAL, Z, as_real, at, kinds, line_of, model, moved, only
+from ledger_helpers import REAL, Z, as_real, at, kinds, line_of, model, moved, only, step_of
 
 from gantutor.ledger import trace
+
+STEP = """
+def step(m):
+    m.opt_G.zero_grad()
+    with {context}:
+        {line}
+    loss = as_real(m.D(fake))
+    loss.backward()
+    m.opt_G.step()
+"""
+LOST = {  # the line on which the graph was lost, what is around it, and what lost it
+    "data": ("fake = torch.autograd.Variable(m.G(Z).data)", "nullcontext()", "`.data`"),
+    "numpy": ("fake = torch.from_numpy(m.G(Z).detach().numpy())", "nullcontext()", "detach"),
+    "argmax": ("fake = F.one_hot(m.G(Z).argmax(1), 6).float()", "nullcontext()", "argmax"),  # as a text GAN samples
+    "round": ("fake = m.G(Z).round()", "nullcontext()", "round"),  # a graph all the way, and a gradient of exactly 0
+    "detach": ("fake = m.G(Z).detach()", "nullcontext()", "detach"),
+    "no_grad": ("fake = m.G(Z)", "torch.no_grad()", "no_grad"),
+    "frozen": ("m.G.requires_grad_(False); fake = m.G(Z)", "nullcontext()", "requires_grad"),  # and never turned back
+}
+NAMES = {"torch": torch, "F": F, "Z": Z, "as_real": as_real, "nullcontext": contextlib.nullcontext}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_the_line_on_which_Gs_graph_was_lost_is_named(how):
+    line, context, word = LOST[how]
+    m = model()
+    record = trace(step_of(STEP.format(line=line, context=context), **NAMES), m)
+    found = only(record, "loss cannot reach")
+    assert record.error is None
+    assert found.line == line_of(record, line)
+    assert word in found.why
+    assert "G" in found.what
+    assert ("m.opt_G.step()", "G") not in moved(record) or how == "round"
+    assert all(p.requires_grad for p in m.G.parameters())
+    if how == "round":  # a gradient of exactly 0 is not none and not cleared
+        state = at(record, "loss.backward()").networks["G"]
+        assert (state.with_gradient, [share.norm for share in state.contributions]) == (state.parameters, [0])
 
 
 def rebuilt(m):
@@ -19,85 +58,12 @@ def rebuilt(m):
     m.opt_G.step()
 
 
-def through_data(m):
-    m.opt_G.zero_grad()
-    fake = torch.autograd.Variable(m.G(Z).data)
-    as_real(m.D(fake)).backward()
-    m.opt_G.step()
-
-
-def through_numpy(m):
-    m.opt_G.zero_grad()
-    fake = torch.from_numpy(m.G(Z).detach().numpy())
-    as_real(m.D(fake)).backward()
-    m.opt_G.step()
-
-
-def argmax_fake(m):  # a text GAN: the sample is an index
-    m.opt_G.zero_grad()
-    fake = F.one_hot(m.G(Z).argmax(1), 6).float()
-    as_real(m.D(fake)).backward()
-    m.opt_G.step()
-
-
-def rounded(m):  # a graph all the way, and a gradient of exactly 0
-    m.opt_G.zero_grad()
-    fake = m.G(Z).round()
-    loss = as_real(m.D(fake))
-    loss.backward()
-    m.opt_G.step()
-
-
-def detached_at_the_top(m):
-    fake = m.G(Z).detach()
-    m.opt_G.zero_grad()
-    as_real(m.D(fake)).backward()
-    m.opt_G.step()
-
-
-def under_no_grad(m):
-    m.opt_G.zero_grad()
-    with torch.no_grad():
-        fake = m.G(Z)
-    as_real(m.D(fake)).backward()
-    m.opt_G.step()
-
-
-def frozen_G(m):  # the switch of D's half was never turned back
-    for p in m.G.parameters():
-        p.requires_grad = False
-    m.opt_G.zero_grad()
-    as_real(m.D(m.G(Z))).backward()
-    m.opt_G.step()
-
-
-CUT = {  # the line on which the graph was lost, and what lost it
-    rebuilt: ("loss = ", ".item()"),
-    through_data: ("fake = ", ".data"),
-    through_numpy: ("fake = ", "detach"),
-    argmax_fake: ("fake = ", "argmax"),
-    rounded: ("fake = ", "round"),
-    detached_at_the_top: ("fake = ", "detach"),
-    under_no_grad: ("fake = ", "no_grad"),
-    frozen_G: ("p.requires_grad = False", "requires_grad"),
-}
-
-
-@pytest.mark.parametrize("step", CUT)
-def test_the_line_on_which_Gs_graph_was_lost_is_named(step):
-    m = model()
-    record = trace(step, m)
-    text, word = CUT[step]
+def test_a_loss_that_is_made_of_a_number_raises():
+    record = trace(rebuilt, model())
+    assert record.error is not None
     found = only(record, "loss cannot reach")
-    assert (record.error is None) == (step is not rebuilt)
-    assert found.line == line_of(record, text)
-    assert word in found.why
-    assert "G" in found.what
-    assert ("m.opt_G.step()", "G") not in moved(record) or step is rounded
-    assert all(p.requires_grad for p in m.G.parameters())
-    if step is rounded:  # a gradient of exactly 0 is not none and not cleared
-        state = at(record, "loss.backward()").networks["G"]
-        assert (state.with_gradient, [share.norm for share in state.contributions]) == (state.parameters, [0])
+    assert found.line == line_of(record, "loss = ")
+    assert ".item()" in found.why
 
 
 def right(m):
