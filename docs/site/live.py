@@ -69,6 +69,7 @@ def panel_bundler(folder: Path) -> Callable[..., Any]:
     """A panel leaves its experiments: record.py trains them, with other settings, too."""
 
     def bundle(self: Lab, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        self.wait()  # for a setting that the cell has just changed
         configs = pickle.dumps([view.config for view in self.run_views])
         name = f"{hashlib.sha256(configs).hexdigest()[:16]}.pickle"
         (folder / name).write_bytes(configs)

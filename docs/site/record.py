@@ -64,6 +64,9 @@ def panel(configs: list[Any], plan: Plan, folder: Path) -> dict[str, Any]:
     recording.write_page = live.parts_writer(folder)
     lab = Lab(*configs, name="site", **dict.fromkeys(plan.options, True))
     lab.record(plan.steps, plan.settings, plan.frames)
+    for view, takes in zip(lab.run_views, lab.recorded, strict=True):
+        own = view.controls.encode(view.config)
+        takes.sort(key=lambda take: take.values != own)  # the page begins with the notebook's own settings
     saved: Any = lab.save("panel.html", plan.frames)
     lab.close()
     return dict(saved)
