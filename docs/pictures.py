@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 def digits() -> None:
     """A GAN learns to write, 16 steps a frame."""
-    lab = Lab(Experiment(data="digits", device="cpu"), name="digits", keep_frames=True)
+    lab = Lab(Experiment(data="digits", device="cpu"), name="digits")
     for _ in range(24):
         lab.advance(16)
     lab.recording.save_gif(HERE / "digits.gif", fps=5)

@@ -59,6 +59,10 @@ TEXTS = {
     "line_rate": "{rate:.0f} steps/s",
     "compiling": "compiling",
     # A saved page
+    "title": "A recorded run: {steps} steps",
+    "recording": "recording {what}",
+    "recorded": "recorded: {runs} runs of {steps} steps",
+    "speed": "Playing speed",
     "page_needs": "This page needs JavaScript, and a browser of 2023 or later.",
     # The cost meter
     "meter": "The cost of a step, by setting",
@@ -147,6 +151,19 @@ TEXTS = {
     "computed": "computed so far",
     "flops": "{flops} FLOPs, {ms:.1f} ms",
     "write": "Write:",
+}
+
+# What the texts of a saved page say instead.
+RECORDED_TEXTS = {
+    "play_help": "Play the recording.",
+    "step_help": "To the next frame.",
+    "reset": "Start",
+    "reset_help": "Back to the first frame.",
+    "at_reset": "Recorded with one value only",
+    "time": "Frame",
+    "not_recorded": "No run was recorded with {field} = {value}.",
+    "one_value": "No run was recorded with another value.",
+    "paused": "This page plays a recording; nothing is trained here.",
 }
 
 

@@ -33,7 +33,9 @@ ASK_S = 1.0  # how long an answer may wait for a new frame
 class Front(anywidget.AnyWidget):
     """The model of front/panel.js. What people do travels as custom messages, never as its state."""
 
-    _esm = front_script("dom.js", "source.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js")
+    _esm = front_script(
+        "dom.js", "source.js", "recorded.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js"
+    )
     _css = (FRONT / "panel.css").read_text(encoding="utf-8")
     texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
 
@@ -60,6 +62,7 @@ class Frame:
         rows: How many steps each history had.
         line: What stands beside the buttons.
         meters: The rows of each run's cost meter.
+        values: What each run's settings are, as the front end has them.
         phases: In slow motion, who is or was updated in each run, and whether that is done.
     """
 
@@ -69,6 +72,7 @@ class Frame:
     rows: Sequence[int] = ()
     line: str = ""
     meters: Sequence[Any] = ()
+    values: Sequence[dict[str, Any]] = ()
     phases: Sequence[tuple[str, bool]] = ()
 
     def curves(self, number: int, since: int = 0) -> dict[str, np.ndarray]:
@@ -223,7 +227,7 @@ class Stream:
         blob = Blob()
         if have.scene != self.now.scene:
             have = Have()
-            views = [[self._static(view, blob) for view in views] for views in self.frame.views]
+            views = [[describe_view(view, blob) for view in views] for views in self.frame.views]
             message["scene"] = {"number": self.now.scene, "views": views, **self.describe_scene()}
         if have.state != self.now.state:
             message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
@@ -239,12 +243,14 @@ class Stream:
             }  # fmt: skip
         return message, blob
 
-    def _static(self, view: View, blob: Blob) -> dict[str, Any]:
-        curves = [[curve.column, curve.label, curve.whose] for curve in view.curves]
-        return {
-            "name": view.name, "kind": view.kind, "title": view.title, "alt": view.alt, "columns": view.columns,
-            "headings": view.headings, "curves": curves, "log": view.log, "fixed": blob.add_all(view.fixed),
-        }  # fmt: skip
-
     def _send(self, message: dict[str, Any], blob: Blob) -> None:
         self.widget.send(message, [b"".join(blob.parts)])
+
+
+def describe_view(view: View, blob: Blob) -> dict[str, Any]:
+    """What of a view stays in a whole run."""
+    curves = [[curve.column, curve.label, curve.whose] for curve in view.curves]
+    return {
+        "name": view.name, "kind": view.kind, "title": view.title, "alt": view.alt, "columns": view.columns,
+        "headings": view.headings, "curves": curves, "log": view.log, "fixed": blob.add_all(view.fixed),
+    }  # fmt: skip

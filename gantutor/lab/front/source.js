@@ -5,7 +5,7 @@
 // that is further than what was pushed, pushes are lost (Colab), and from then on this asks, a few requests at a time.
 
 const BEAT_MS = 1000, HURRY_MS = 300, ASKS = 3, LOST_MS = 5000;
-const TYPES = { u1: Uint8Array, f4: Float32Array };
+const TYPES = { u1: Uint8Array, i2: Int16Array, f4: Float32Array };
 
 export class KernelSource {
   constructor(model, show) {
@@ -115,7 +115,7 @@ export class KernelSource {
 }
 
 // { name: [offset, type, shape] } and the buffer they lie in, to { name: { values, shape } }.
-function unpack(places, data) {
+export function unpack(places, data) {
   return Object.fromEntries(Object.entries(places).map(([name, [offset, type, shape]]) => {
     const count = shape.reduce((product, side) => product * side, 1), Type = TYPES[type];
     const start = data.byteOffset + offset;
