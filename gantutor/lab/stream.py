@@ -124,7 +124,8 @@ class Blob:
 class Stream:
     """Sends what `describe_scene` and `describe_state` give when they change, and frames.
 
-    `command(sender, number, content)` is called for each command; it must return at once.
+    `command(sender, number, content)` is called for each command; it must return at once. `front` is what stands on the
+    page, the panel unless another is given.
     """
 
     def __init__(
@@ -132,10 +133,11 @@ class Stream:
         describe_scene: Callable[[], dict[str, Any]],
         describe_state: Callable[[], dict[str, Any]],
         command: Callable[[str, int, dict[str, Any]], None],
+        front: Front | None = None,
     ) -> None:
         self.describe_scene, self.describe_state, self.command = describe_scene, describe_state, command
-        self.widget = Front()
-        self.widget.on_msg(lambda _, content, buffers: self.receive(content))
+        self.widget = front or Front()
+        self.widget.on_msg(lambda _, content, buffers: self.receive({**content, "buffers": buffers}))
         self.viewers: dict[str, Viewer] = {}
         self.done: dict[str, int] = {}  # the last command of each viewer that took effect
         self.frame = Frame(0, ())
@@ -230,7 +232,7 @@ class Stream:
             views = [[describe_view(view, blob) for view in views] for views in self.frame.views]
             message["scene"] = {"number": self.now.scene, "views": views, **self.describe_scene()}
         if have.state != self.now.state:
-            message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
+            message["state"] = {"number": self.now.state, "done": dict(self.done), **self.describe_state()}
         if have.frame != self.now.frame:
             frame, count = self.frame, len(self.frame.views)
             pictures = [[view for view in views if view.arrays and not view.of_history] for views in frame.views]
@@ -239,7 +241,7 @@ class Stream:
                 "number": self.now.frame, "scene": self.now.scene, "step": frame.step, "line": frame.line,
                 "meters": frame.meters, "phases": frame.phases, "since": since,
                 "views": [{view.name: blob.add_all(view.arrays) for view in views} for views in pictures],
-                "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(count)],
+                "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(len(frame.histories))],
             }  # fmt: skip
         return message, blob
 

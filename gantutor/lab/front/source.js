@@ -35,15 +35,15 @@ export class KernelSource {
     this.send({ do: 'bye' });
   }
 
-  send(message) {
-    try { this.model.send({ me: this.me, ...message }); } catch { /* the kernel is gone: what waits says so */ }
+  send(message, buffers = []) {
+    try { this.model.send({ me: this.me, ...message }, undefined, buffers); } catch { /* the kernel is gone: what waits says so */ }
   }
 
   // What a person does; the number says in the state when it took effect.
-  command(content) {
+  command(content, buffers) {
     if (!this.waits()) this.sentAt = performance.now();
     this.sent += 1;
-    this.send({ id: this.sent, ...content });
+    this.send({ id: this.sent, ...content }, buffers);
     if (this.asks) this.ask();
     return this.sent;
   }
