@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Pix2PixConfig, trace
+from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
 from gantutor.data import load_pairs, load_unpaired
 from gantutor.data.common import embedded_file
 from gantutor.data.sheets import read_sheet
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 def digits() -> None:
     """A GAN learns to write, 16 steps a frame."""
-    lab = Lab(Experiment(data="digits", device="cpu"), name="digits", keep_frames=True)
+    lab = Lab(Experiment(data="digits", device="cpu"), name="digits")
     for _ in range(24):
         lab.advance(16)
     lab.recording.save_gif(HERE / "digits.gif", fps=5)
@@ -64,15 +64,24 @@ def batching() -> None:
 
 
 def flat_to_shaded() -> None:
-    """Notebook 04: pix2pix on emoji that it has not seen."""
+    """Notebook 04: pix2pix on emoji that it has not seen, and Paint with it and with L1 alone."""
     data = load_pairs("emoji_flat")
-    run = Pix2PixConfig(data, device="cpu").start()
-    for _ in range(run.train_step.steps):
-        run.step()
+    run, only_L1 = (
+        Pix2PixConfig(data, device="cpu", **part).start() for part in ({}, {"objective": "L1", "steps": 400})
+    )
+    for one in (run, only_L1):
+        for _ in range(one.train_step.steps):
+            one.step()
     A, B = data.held_out.first(100)
     made = torch.cat([run.model.translate(some) for some in A.split(25)])
     rows = {"input": A, "output": made, "target": B}
     show_rows({name: images[4:28] for name, images in rows.items()}, columns=12).savefig(HERE / "04_pix2pix.png")
+    paint = Paint({"L1": only_L1.model.translate, "L1 + cGAN": run.model.translate}, examples=data.held_out.A)
+    paint.example(11).paint_rectangle("black", 12, 21, 40, 2)  # sunglasses
+    for x in (14, 35):
+        paint.paint_rectangle("black", x, 21, 15, 10).paint_rectangle("bright blue", x + 2, 23, 11, 6)
+    paint.snapshot().save(HERE / "paint.png", optimize=True)
+    paint.close()
 
 
 def both_ways() -> None:

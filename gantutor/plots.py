@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantutor.data.images import to_bytes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -54,10 +56,9 @@ def tile(images: Tensor, columns: int = 8) -> np.ndarray:
     Missing places in the last row are black.
     """
     n, channels, height, width = images.shape
-    pixels = ((images.detach().clamp(-1, 1) + 1) * 127.5).byte().cpu().numpy()
     rows = -(-n // columns)
     cells = np.zeros((rows * columns, channels, height, width), np.uint8)
-    cells[:n] = pixels
+    cells[:n] = to_bytes(images).cpu().numpy()
     picture = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     picture = picture.reshape(rows * height, columns * width, channels)
     return picture[..., 0] if channels == 1 else picture

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gantutor.data.images import to_bytes
 from gantutor.metrics import js_divergence
 from gantutor.models import receptive_field
 from gantutor.training import Run
@@ -324,11 +325,8 @@ def as_float(numbers: Tensor) -> np.ndarray:
 
 def to_pixels(images: Tensor) -> np.ndarray:
     """Images (N, C, H, W) in [-1, 1] as uint8 (N, H, W), or (N, H, W, 3) if C is 3; large ones are averaged down."""
-    images = images.detach().float()
     shrink = -(-max(images.shape[2:]) // MOST)
-    if shrink > 1:
-        images = F.avg_pool2d(images, shrink)
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).byte()
+    pixels = to_bytes(F.avg_pool2d(images.detach().float(), shrink) if shrink > 1 else images)
     return (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).contiguous()).cpu().numpy()
 
 

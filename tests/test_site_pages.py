@@ -1,5 +1,6 @@
 """What the site makes of notebooks, without building it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.append(str(SITE))
 import choices  # noqa: E402
 import glossary  # noqa: E402
 import pages  # noqa: E402
+import record  # noqa: E402
 
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted((SITE.parents[1] / "notebooks").glob("0*.ipynb"))
@@ -24,6 +26,14 @@ def test_a_form_belongs_to_an_exercise_and_has_one_right_answer_a_question(cell:
     assert "exercise" in exercise.metadata.tags
     for question in choices.FORMS[cell]().data()["questions"]:
         assert sum(passed for passed, _ in question["verdicts"].values()) == 1
+
+
+def test_every_panel_has_a_plan_for_its_recording() -> None:
+    """A Lab that a notebook makes is shown, and a page without a kernel has to play it."""
+    shown = {(name, cell.id) for name, notebook in NOTEBOOKS.items() for cell in notebook.cells
+             if cell.cell_type == "code" and re.search(r"= Lab\(", cell.source)}  # fmt: skip
+    assert set(record.PLANS) == shown
+    assert all(len(values) > 1 for plan in record.PLANS.values() for values in plan.settings.values())
 
 
 def test_the_glossary_has_each_bold_word_where_it_is_first_said() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantutor.data.common import Bytes, downloads_folder
+from gantutor.data.images import to_bytes
 
 
 def to_sheet(images: Bytes, columns: int, quality: int | None = None) -> bytes:
@@ -33,7 +34,7 @@ def to_sheet(images: Bytes, columns: int, quality: int | None = None) -> bytes:
 
 def write_sheet(path: Path, images: Tensor, quality: int = 80) -> None:
     """Images (rows, columns, 3, H, H) in [-1, 1] as a lossy WebP, in one piece."""
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 1, 3, 4, 2).flatten(0, 1)
+    pixels = to_bytes(images).permute(0, 1, 3, 4, 2).flatten(0, 1)
     part = path.with_suffix(".part")
     part.write_bytes(to_sheet(pixels.numpy(), columns=images.shape[1], quality=quality))
     os.replace(part, path)

@@ -1,23 +1,81 @@
 """Runs in the kernel that executes a notebook for the site: what is live there leaves what the page needs to be live.
 
-Each such object puts one more MIME type into its cell's output: what kind it is, and its data.
+Each such object puts one more MIME type into its cell's output: what kind it is, and its data. What is large goes into
+a file of the notebook's folder, by page.pack.
 """
 
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from gantutor import Lab
+from gantutor import Debugger, Lab, Paint
 from gantutor.checks import result
+from gantutor.lab import debugger, page, paint, recording
 
 LIVE = "application/vnd.gantutor.live+json"
+SMALL_STEPS = 10
 
 
-def install(small: bool) -> None:
-    """Predictions show themselves as pages.py reads it; if `small`, no panel takes more than a few steps."""
+def install(folder: str, small: bool) -> None:
+    """Predictions, panels, debuggers and Paint show themselves as pages.py reads it.
+
+    Args:
+        folder: For their files.
+        small: No panel takes more than a few steps.
+    """
+    writers: tuple[Any, ...] = (recording, debugger, paint)
+    for module in writers:
+        module.write_page = parts_writer(Path(folder))
+    savers: tuple[Any, ...] = (Debugger, Paint)
+    for kind in savers:
+        kind._repr_mimebundle_ = bundle_of_saved
+    Lab._repr_mimebundle_ = panel_bundler(Path(folder))  # type: ignore[method-assign]
     result.Prediction.show = show_question  # type: ignore[method-assign]
     result.Answer._ipython_display_ = show_answer  # type: ignore[method-assign]
     if small:
         advance = Lab.advance
-        Lab.advance = lambda self, steps: advance(self, min(steps, 10))  # type: ignore[method-assign]
+        Lab.advance = lambda self, steps: advance(self, min(steps, SMALL_STEPS))  # type: ignore[method-assign]
+
+
+def parts_writer(folder: Path) -> Callable[..., Any]:
+    """What takes the place of page.write_page: the script, the style and the data as files of their own.
+
+    It returns their names instead of the page's path; the same script is one file for all that use it.
+    """
+
+    def write_parts(path: Any, title: str, script: str, css: str, state: dict[str, Any], data: bytes = b"") -> Any:
+        parts = {
+            "script": (script.encode(), "js"),
+            "css": (css.encode(), "css"),
+            "data": (page.pack(state, data), "bin"),
+        }
+        names = {}
+        for part, (content, suffix) in parts.items():
+            names[part] = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+            (folder / names[part]).write_bytes(content)
+        return {"title": title, **names}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_parts
+
+
+def bundle_of_saved(self: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    return {LIVE: {"kind": "front", **self.save("live.html")}, "text/plain": "live"}
+
+
+def panel_bundler(folder: Path) -> Callable[..., Any]:
+    """A panel leaves its experiments: record.py trains them, with other settings, too."""
+
+    def bundle(self: Lab, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        self.wait()  # for a setting that the cell has just changed
+        configs = pickle.dumps([view.config for view in self.run_views])
+        name = f"{hashlib.sha256(configs).hexdigest()[:16]}.pickle"
+        (folder / name).write_bytes(configs)
+        return {LIVE: {"kind": "panel", "configs": name}, "text/plain": "panel"}
+
+    return bundle
 
 
 def put(kind: str, text: str, **data: Any) -> None:

@@ -1,6 +1,6 @@
 """Run a notebook as it stands, and write it with its outputs: `python notebook.py IN.ipynb OUT.ipynb`.
 
-Before its first cell, live.py makes what is live in it leave its data in the outputs.
+Before its first cell, live.py makes what is live in it leave its data in the outputs, and in files beside OUT.ipynb.
 """
 
 import argparse
@@ -20,7 +20,8 @@ def run(source: Path, target: Path, small: bool) -> None:
     for cell in notebook.cells:
         if small and cell.cell_type == "code" and cell.id not in SMALL:
             skipped[cell.id], cell.source = cell.source, ""
-    first = f"import sys; sys.path.insert(0, {str(HERE)!r}); import live; live.install(small={small})"
+    files = target.resolve().with_suffix("")
+    first = f"import sys; sys.path.insert(0, {str(HERE)!r}); import live; live.install({str(files)!r}, {small})"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(source.parent)}}).execute()
     del notebook.cells[0]

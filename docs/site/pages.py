@@ -4,9 +4,9 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import choices
 import glossary
@@ -15,39 +15,82 @@ from live import LIVE
 from PIL import Image
 
 HERE = Path(__file__).parent
+FILES = {".js", ".css", ".bin", ".onnx"}  # of what record.py and live.py leave, what a page loads
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Notebook = Any  # nbformat's nodes are dicts with attributes
 Cell = Any
 
 
-def prepare(source: Path, notebooks: Mapping[str, Path], modules: Path, root: Path) -> None:
-    """Write all sources into `source`; `notebooks` are the executed ones, by name, and the others come as they are."""
+class Shown(NamedTuple):
+    """Files, and what site.js needs of them."""
+
+    folder: Path
+    what: Mapping[str, Any]
+
+
+def prepare(
+    source: Path,
+    notebooks: Mapping[str, Path],
+    runs: Mapping[str, Mapping[str, Shown]],
+    steps: Shown,
+    paint: Shown,
+    modules: Path,
+    root: Path,
+) -> None:
+    """Write all sources.
+
+    Args:
+        source: Where they go.
+        notebooks: The executed notebooks, by name; others come as they are.
+        runs: The recorded runs of their panels, by cell.
+        steps: The traced steps.
+        paint: Paint, and its generators.
+        modules: The packages of npm.
+        root: The repository.
+    """
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(HERE / "text", source)
     shutil.copy(HERE / "conf.py", source)
-    shutil.copytree(HERE / "static", source / "_static")
-    shutil.copytree(root / "gantutor" / "lab" / "front", source / "_static" / "front")
-    (source / "_static" / "mathjax").mkdir()
-    shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", source / "_static" / "mathjax")
-    pair(root / "docs" / "04_pix2pix.png").save(source / "_static" / "pair.png", optimize=True)
-    shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
     for name in ("architecture", "settings", "my_gan_does_not_train"):
         text = (root / "docs" / f"{name}.md").read_text(encoding="utf-8")
         (source / f"{name}.md").write_text(without_dead_links(text), encoding="utf-8")
+    originals = {path.stem: path for path in sorted((root / "notebooks").glob("[0-9]*.ipynb"))}
+    (source / "glossary.md").write_text(glossary.page({name: read(path) for name, path in originals.items()}), "utf-8")
+    (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
+    text = (source / "paint.md").read_text(encoding="utf-8")
+    (source / "paint.md").write_text(text + element("paint", "paint", **paint.what), encoding="utf-8")
 
     repository = repository_of(root)
-    read: dict[str, Notebook] = {}
     (source / "notebooks").mkdir()
-    (source / "extra" / "downloads").mkdir()
-    for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
-        plain = nbformat.read(path, as_version=4)
-        read[path.stem] = plain
-        download = source / "extra" / "downloads" / path.name
-        nbformat.write(with_install(nbformat.read(path, as_version=4), repository), download)
-        page = nbformat.read(notebooks[path.stem], as_version=4) if path.stem in notebooks else plain
-        twin = nbformat.read(path.parent / "solutions" / path.name, as_version=4)
-        nbformat.write(as_page(page, twin, path.name, repository), source / "notebooks" / path.name)
-    (source / "glossary.md").write_text(glossary.page(read), encoding="utf-8")
+    (source / "extra" / "downloads").mkdir(parents=True)
+    for name, path in originals.items():
+        nbformat.write(with_install(read(path), repository), source / "extra" / "downloads" / path.name)
+        twin = read(path.parent / "solutions" / path.name)
+        page = as_page(read(notebooks.get(name, path)), twin, path.name, repository, runs.get(name, {}))
+        nbformat.write(page, source / "notebooks" / path.name)
+
+    folders = [path.with_suffix("") for path in notebooks.values()]
+    folders += [steps.folder, paint.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
+    copy_static(source / "_static", folders, modules, root)
+    shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
+
+
+def copy_static(static: Path, folders: Sequence[Path], modules: Path, root: Path) -> None:
+    """What pages load: the site's own, the front modules, what lies in the folders, and what comes from npm."""
+    shutil.copytree(HERE / "static", static)
+    shutil.copytree(root / "gantutor" / "lab" / "front", static / "front")
+    pair(root / "docs" / "04_pix2pix.png").save(static / "pair.png", optimize=True)
+    for name in ("live", "mathjax", "ort"):
+        (static / name).mkdir()
+    for path in (path for folder in folders for path in folder.glob("*.*") if path.suffix in FILES):
+        shutil.copy(path, static / "live")
+    shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", static / "mathjax")
+    for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+        shutil.copy(modules / "onnxruntime-web" / "dist" / name, static / "ort")
+
+
+def read(path: Path) -> Notebook:
+    return nbformat.read(path, as_version=4)
 
 
 def pair(picture: Path) -> Image.Image:
@@ -64,7 +107,7 @@ def pair(picture: Path) -> Image.Image:
 # A notebook as a page ------------------------------------------------------------------------------------------------
 
 
-def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> Notebook:
+def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, runs: Mapping[str, Shown]) -> Notebook:
     """The notebook with live outputs, its solutions behind folds, and its links."""
     solutions = {cell.id: cell.source for cell in twin.cells if cell.cell_type == "code"}
     answers = {data["question"]: data for cell in notebook.cells for data in live(cell) if data["kind"] == "answer"}
@@ -78,12 +121,15 @@ def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str) -> N
         if covered_by:
             cell.metadata.tags.append(f"after-{covered_by}")
         if "question" in kinds:
-            cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
+            if cell.source.startswith("guess"):
+                cell.metadata.tags.append("remove-input")  # it says nothing that the buttons do not say
             covered_by = cell.id if live(cell)[0]["question"] in answers else ""
         elif "answer" in kinds:
             covered_by = ""
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]  # progress bars
         for output in cell.get("outputs", []):
-            as_html(output, cell.id, answers)
+            as_html(output, cell.id, answers, runs)
         cells.append(cell)
         if "exercise" in cell.metadata.tags:
             cells += behind_fold(cell, solutions[cell.id])
@@ -96,13 +142,19 @@ def live(cell: Cell) -> list[dict[str, Any]]:
     return [output.data[LIVE] for output in cell.get("outputs", []) if LIVE in output.get("data", {})]
 
 
-def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]]) -> None:
+def panels(path: Path) -> dict[str, Any]:
+    """What the panels of an executed notebook have left, by cell."""
+    return {cell.id: data for cell in read(path).cells for data in live(cell) if data["kind"] == "panel"}
+
+
+def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]], runs: Mapping[str, Shown]) -> None:
     """Replace what needs a kernel by what site.js brings to life."""
     bundle = output.get("data", {})
-    bundle.pop(WIDGET, None)
     data = bundle.pop(LIVE, None)
     if data is None:
         return
+    if data["kind"] == "panel":
+        data = {"kind": "front", **runs[number].what}
     if data["kind"] == "question" and data["question"] in answers:
         data |= {"verdicts": verdicts(data, answers[data["question"]])}
     bundle.clear()
@@ -120,6 +172,14 @@ def element(kind: str, cell: str, **data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     script = f'<script type="application/json">{text}</script>'
     return f'<div class="gt-live" data-kind="{kind}" data-cell="{cell}">{script}</div>'
+
+
+def page_of_steps(steps: Mapping[str, Any]) -> str:
+    """Every strategy and every pitfall in the debugger, as Markdown."""
+    text = (HERE / "text" / "steps.md").read_text(encoding="utf-8")
+    return text + "".join(
+        f"\n## {name}\n\n{data['about']}\n\n{element('front', name, **data)}\n" for name, data in steps.items()
+    )
 
 
 def behind_fold(exercise: Cell, solution: str) -> list[Cell]:

@@ -68,6 +68,11 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
+def to_bytes(images: Tensor) -> Tensor:
+    """float32 -1 ... 1 to uint8 0 ... 255, rounded down; what lies outside becomes an end."""
+    return images.detach().float().clamp(-1, 1).add_(1).mul_(127.5).byte()
+
+
 def draw(n: int, generator: torch.Generator, *sets: Tensor) -> list[Tensor]:
     """`n` images of each set, with replacement, at the same places in all: float32 (n, C, H, W) in [-1, 1].
 

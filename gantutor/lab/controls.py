@@ -43,13 +43,13 @@ class Controls:
                 if not low <= value <= high:
                     raise ValueError(f"{name} goes from {low:g} to {high:g} in the panel, got {value!r}")
 
-    def planned(self, config: Config, field: str, value: Any) -> tuple[dict[str, Any], Config]:
-        """What the controls would say with that value, and the config that Reset would then start.
+    def planned(self, config: Config, fields: dict[str, Any]) -> tuple[dict[str, Any], Config]:
+        """What the controls would say with those values, and the config that Reset would then start.
 
         Other data bring the networks and norms that suit them. Raises: ValueError where such a config is not possible.
         """
-        follow = config.recommended_for(value) if field == "data" else {}
-        values = {**self.values, **{name: v for name, v in follow.items() if name in self.settings}, field: value}
+        follow = config.recommended_for(fields["data"]) if "data" in fields else {}
+        values = {**self.values, **{name: v for name, v in follow.items() if name in self.settings}, **fields}
         return values, config.chosen(**values)
 
     def declare(self, live: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -64,9 +64,10 @@ class Controls:
             })  # fmt: skip
         return declared
 
-    def encode(self) -> dict[str, Any]:
-        """The values, as the front end has them."""
-        return {name: self._encoded(name, value) for name, value in self.values.items()}
+    def encode(self, config: Config | None = None) -> dict[str, Any]:
+        """The values, or those of a config, as the front end has them."""
+        values = {name: getattr(config, name) for name in self.settings} if config else self.values
+        return {name: self._encoded(name, value) for name, value in values.items()}
 
     def _encoded(self, name: str, value: Any) -> Any:
         about = self.settings[name]

@@ -59,6 +59,10 @@ TEXTS = {
     "line_rate": "{rate:.0f} steps/s",
     "compiling": "compiling",
     # A saved page
+    "title": "A recorded run: {steps} steps",
+    "recording": "recording {what}",
+    "recorded": "recorded: {runs} runs of {steps} steps",
+    "speed": "Playing speed",
     "page_needs": "This page needs JavaScript, and a browser of 2023 or later.",
     # The cost meter
     "meter": "The cost of a step, by setting",
@@ -69,6 +73,48 @@ TEXTS = {
     "meter_steps": "steps",
     "meter_total": "So far {flops} FLOPs in {steps} steps.",
     "meter_raises": "raises {error}",
+    # Paint
+    "paint": "Paint",
+    "paint_here": "Draw here",
+    "paint_result": "What the generator makes of it",
+    "paint_alt": "{title}: {colours}",
+    "paint_took": "{ms:.0f} ms",
+    "paint_tools": "Tools",
+    "paint_brush": "Brush",
+    "paint_rectangle": "Rectangle",
+    "paint_ellipse": "Ellipse",
+    "paint_fill": "Fill",
+    "paint_eraser": "Eraser",
+    "paint_pick": "Pick",
+    "paint_mirror": "Mirror",
+    "paint_undo": "Undo",
+    "paint_redo": "Redo",
+    "paint_save": "Save",
+    "paint_brush_help": "Paint with a round brush (B)",
+    "paint_rectangle_help": "From corner to corner (R)",
+    "paint_ellipse_help": "From corner to corner (O)",
+    "paint_fill_help": "All that hangs together in one colour (F)",
+    "paint_eraser_help": "Paint the background (E)",
+    "paint_pick_help": "Take a colour from any of the pictures (I, or Alt and a click)",
+    "paint_mirror_help": "Draw left and right alike (M)",
+    "paint_undo_help": "Undo (Ctrl+Z)",
+    "paint_redo_help": "Redo (Ctrl+Y)",
+    "paint_save_help": "Save all pictures as one PNG",
+    "paint_size": "Size",
+    "paint_size_help": "The brush's size (+ and -)",
+    "paint_palette": "Colours",
+    "paint_any": "Any other colour",
+    "paint_examples": "Start from",
+    "paint_empty": "Empty page",
+    "paint_example": "Example {number}",
+    "paint_at": "Column {x}, row {y}: {colour}",
+    "paint_colour": "Colour: {colour}",
+    "paint_keys": "{side} by {side} pixels. Arrow keys move, Shift faster. Space starts a stroke and ends it. "
+    "[ and ] change the colour, digits choose one. + and - change the size. B brush, R rectangle, O ellipse, F fill, "
+    "E eraser, I pick, M mirror. Escape takes a stroke back. Ctrl+Z undo, Ctrl+Y redo.",
+    "replay_drawing": "The drawing",
+    "replay_time": "Drawing",
+    "replay_at": "{at} of {count}",
     # The debugger: its controls
     "debugger": "Step debugger",
     "go": "Lines",
@@ -147,6 +193,19 @@ TEXTS = {
     "computed": "computed so far",
     "flops": "{flops} FLOPs, {ms:.1f} ms",
     "write": "Write:",
+}
+
+# What the texts of a saved page say instead.
+RECORDED_TEXTS = {
+    "play_help": "Play the recording.",
+    "step_help": "To the next frame.",
+    "reset": "Start",
+    "reset_help": "Back to the first frame.",
+    "at_reset": "Recorded with one value only",
+    "time": "Frame",
+    "not_recorded": "No run was recorded with {field} = {value}.",
+    "one_value": "No run was recorded with another value.",
+    "paused": "This page plays a recording; nothing is trained here.",
 }
 
 

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from gantutor.lab.messages import TEXTS, say
 
 FRONT = Path(__file__).parent / "front"
+NBCLIENT = "--HistoryManager.hist_file=:memory:"  # what nbclient starts its kernels with
 
 
 def front_script(*names: str) -> str:
@@ -65,9 +67,13 @@ def close_widgets(widgets: Sequence[W.Widget]) -> None:
 
 
 def mimebundle(widget: W.Widget, picture: Image.Image, text: str) -> dict[str, Any]:
-    """Live where there is a front end, a picture where there is none, and always the same text (for nbval)."""
+    """Live where there is a front end, a picture where there is none, and always the same text (for nbval).
+
+    nbclient, and so `nbconvert --execute`, has none. But it stores the state of every widget, and nbconvert would then
+    show an empty place for the widget instead of the picture.
+    """
     out = io.BytesIO()
     picture.save(out, "PNG")
-    found: Any = widget._repr_mimebundle_()
+    found: Any = {} if NBCLIENT in sys.argv else widget._repr_mimebundle_()
     live = dict(found[0] if isinstance(found, tuple) else found)
     return {**live, "image/png": base64.b64encode(out.getvalue()).decode(), "text/plain": text}

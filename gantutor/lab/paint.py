@@ -1,255 +1,290 @@
-"""Paint: draw a label map with the mouse, and see the picture that a generator makes of it while you draw.
+"""Paint: draw with the mouse, and see while you draw what generators make of it.
 
-The browser draws and the kernel keeps the history. Each sends the other numbered messages, in one order:
-
-- To the kernel: `{"view", "number", "commands"}`. A command is `{"do": "draw", "stroke"}` with its map as a buffer,
-  `{"do": "example", "index"}`, or `{"do": ...}` with "undo", "redo", "clear" or "look". A view sends the next message
-  when the last one is answered, and all that was done meanwhile goes with it.
-- To the browser: `{"view", "number", "alt", "milliseconds", "message"}` with two buffers, the map and its picture as a
-  PNG. It goes to every view. `view` and `number` say whose message it answers.
+The browser draws (front/paint.js), this keeps the history, and the messages between them are stream.py's. A command is
+`{"do": "draw", "stroke", "colour"}` with the pixels that a stroke covers as a buffer, sent again while the stroke
+grows; `{"do": "example", "index"}`; or `{"do": ...}` with "undo", "redo" or "clear". They are followed in their order
+in a thread of their own, and the generators are then asked for the newest drawing only.
 """
 
-import io
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-import ipywidgets as W
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from gantutor.data import Label
+from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours
 from gantutor.data.images import to_float
 from gantutor.data.pairs import draw_labels
-from gantutor.lab.page import close_widgets, mimebundle
-from gantutor.lab.paint_canvas import PaintCanvas
+from gantutor.lab.messages import say
+from gantutor.lab.page import FRONT, front_script, mimebundle, write_page
+from gantutor.lab.runner import Runner
+from gantutor.lab.stream import Frame, Front, Stream
+from gantutor.views import View
 
 MAX_EXAMPLES = 12  # as many as the strip below the pictures shows
-MAX_UNDO = 200  # drawings of 4 kB each, at 64 pixels
-ENLARGED = 384  # pixels a side of each half of the picture without a front end
+MAX_UNDO = 200
+MAX_SESSION = 400  # pictures that `save` keeps; of a longer session every second one
+ENLARGED = 384  # pixels a side of each picture without a front end
 
-Labels = np.ndarray[Any, np.dtype[np.uint8]]
+Translate = Callable[[Tensor], Tensor]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class PaintFront(Front):
+    """The model of front/paint.js."""
+
+    _esm = front_script("dom.js", "source.js", "strokes.js", "paint.js")
+    _css = "".join((FRONT / name).read_text(encoding="utf-8") for name in ("panel.css", "paint.css"))
 
 
 class Paint:
-    """Draw a label map, and see what a generator makes of it.
+    """Draw, and see what one generator or several make of it.
 
-    >>> Paint(model.translate, data.classes, data.held_out.labels, side=64)
+    >>> Paint(model.translate)
+    >>> Paint({"L1": f, "L1 + cGAN": g}, data.classes, data.held_out.labels)
 
-    `translate` takes A (1, 3, side, side), the coloured label map in [-1, 1], to B of the same form; any trained or
-    loaded generator will do. `classes` are the names and colours it was trained with; the first one is the background.
-    `examples` uint8 (N, side, side) are label maps to start from. The methods do in a cell what the mouse does live.
-    The generator is asked from the kernel's main thread: a panel that plays must not train it meanwhile; copy it.
+    The methods do in a cell what the mouse does live. The generators are asked from a thread of Paint's own: a panel
+    that plays must not train them meanwhile; copy them.
+
+    Args:
+        translate: Takes A, the drawing (1, 3, side, side) in [-1, 1], to B of the same form. Several have names.
+        classes: For label maps, the names and colours that the generators were trained with; the first one is the
+            background. Without them any colour may be used, on white.
+        examples: Drawings to start from, uint8 (N, 3, side, side); with classes label maps, uint8 (N, side, side).
+        side: Pixels a side.
+
     Raises: ValueError for examples or an answer of `translate` that do not fit.
     """
 
     def __init__(
         self,
-        translate: Callable[[Tensor], Tensor],
-        classes: Sequence[Label],
+        translate: Translate | Mapping[str, Translate],
+        classes: Sequence[Label] | None = None,
         examples: Tensor | None = None,
         side: int = 64,
     ) -> None:
-        self.translate, self.classes = translate, tuple(Label(*label) for label in classes)
-        self.examples = check_examples(examples, len(self.classes), side)[:MAX_EXAMPLES]
-        self._labels: Labels = self.examples[0].copy() if len(self.examples) else np.zeros((side, side), np.uint8)
-        self._before = self._labels  # the map before the stroke that is being drawn
-        self._stroke: tuple[str, int] | None = None  # its view and its number there
-        self._undo: deque[Labels] = deque(maxlen=MAX_UNDO)
-        self._redo: deque[Labels] = deque(maxlen=MAX_UNDO)
-        self.milliseconds = 0.0
-        self.output = self._translated()  # raises what is wrong with `translate` before anything is shown
-        self.canvas = PaintCanvas(
-            shape=[side, side],
-            classes=[[label.name, "#{:02x}{:02x}{:02x}".format(*label.colour)] for label in self.classes],
-            examples=self.examples.tobytes(),
-            map=self._labels.tobytes(),
-            picture=encode_png(self.output),
-            alt=self._alt(),
-        )
-        self.widget = W.VBox([self.canvas])
-        self.widget.add_class("gt-panel")
-        self.widget.add_class("gt-painting")
-        self.canvas.on_msg(self._on_message)
+        self.generators = dict(translate) if isinstance(translate, Mapping) else {say("paint_result"): translate}
+        self.any_colour = classes is None
+        self.classes = tuple(Label(*label) for label in classes or EMOJI_COLOURS)
+        self._blank: Pixels = np.full((side, side, 3), self.classes[0].colour, np.uint8)
+        self.examples = self._checked(examples)[:MAX_EXAMPLES]
+        self._pixels = self._before = self.examples[0] if len(self.examples) else self._blank
+        self._stroke: tuple[str, Any] | None = None  # its view and its number there; it began on `_before`
+        self._undo: deque[Pixels] = deque(maxlen=MAX_UNDO)
+        self._redo: deque[Pixels] = deque(maxlen=MAX_UNDO)
+        self._followed: dict[str, int] = {}  # the last command of each view
+        self._session: list[tuple[list[Pixels], str]] = []
+        self.status = ""
+        self.stream = Stream(self._describe_scene, self._describe_state, self._command, PaintFront())
+        self.widget = self.stream.widget
+        self.runner = Runner(f"paint {id(self)}", lambda: None, self._frame, lambda state: None)
+        self.widget.on_close = self.runner.close
+        self._translate()  # raises what is wrong with a generator before anything is shown
+        self._show()
 
     # What a cell calls, and the mouse too ----------------------------------------------------------------------------
 
     @property
-    def labels(self) -> Labels:
-        """The class of each pixel, uint8 (side, side); a copy."""
-        return self._labels.copy()
+    def drawing(self) -> Pixels:
+        """The drawing, uint8 (side, side, 3); a copy."""
+        return self._pixels.copy()
+
+    @property
+    def labels(self) -> Pixels:
+        """The class of each pixel, uint8 (side, side); of other colours the nearest one in the palette."""
+        if self.any_colour:
+            return nearest_colours(torch.from_numpy(self._pixels).permute(2, 0, 1)).numpy()
+        colours = np.array([label.colour for label in self.classes])
+        return (self._pixels[:, :, None] == colours).all(axis=3).argmax(axis=2).astype(np.uint8)
+
+    @property
+    def output(self) -> Image.Image:
+        """The (first) generator's picture."""
+        return Image.fromarray(self.pictures[0])
 
     def paint_rectangle(self, label: str | int, x: int, y: int, w: int, h: int) -> "Paint":
         """Paint `w` by `h` pixels of a class, by name or number, from column `x` and row `y` on; cut off at the edge.
 
-        Raises: ValueError for an unknown class, or a rectangle without a pixel on the map.
+        Raises: ValueError for an unknown class, or a rectangle without a pixel on the drawing.
         """
-        side, number = len(self._labels), self._number(label)
+        side, names = len(self._blank), [known.name for known in self.classes]
+        if label not in names and not (isinstance(label, int) and 0 <= label < len(names)):
+            raise ValueError(f"class {label!r} is unknown; choose one of {', '.join(names)} or 0 to {len(names) - 1}")
         if min(w, h) < 1 or not (-w < x < side and -h < y < side):
-            raise ValueError(f"a rectangle {w} x {h} at ({x}, {y}) has no pixel on a map of {side} x {side}")
-        labels = self.labels
-        labels[max(y, 0) : y + h, max(x, 0) : x + w] = number
-        self._draw(labels)
-        return self._update()
+            raise ValueError(f"a rectangle {w} x {h} at ({x}, {y}) has no pixel on a drawing of {side} x {side}")
+        covered = np.zeros((side, side), bool)
+        covered[max(y, 0) : y + h, max(x, 0) : x + w] = True
+        colour = self.classes[label if isinstance(label, int) else names.index(label)].colour
+        return self._do("draw", stroke=object(), colour=colour, buffers=[covered])
 
     def example(self, i: int) -> "Paint":
         """Start from the i-th example. Raises: ValueError where there is none."""
-        self._draw_example(i)
-        return self._update()
+        if not 0 <= i < len(self.examples):
+            raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
+        return self._do("example", index=i)
 
     def clear(self) -> "Paint":
-        """All background."""
-        self._draw(np.zeros_like(self._labels))
-        return self._update()
+        """An empty page: all background."""
+        return self._do("clear")
 
     def undo(self) -> "Paint":
         """Take back the last stroke; nothing happens where there is none."""
-        self._step(self._undo, self._redo)
-        return self._update()
+        return self._do("undo")
 
     def redo(self) -> "Paint":
-        self._step(self._redo, self._undo)
-        return self._update()
+        return self._do("redo")
 
     def snapshot(self) -> Image.Image:
-        """The map and the picture beside each other."""
-        page = Image.new("RGB", (2 * ENLARGED + 8, ENLARGED), "white")
-        drawing = to_image(draw_labels(torch.from_numpy(self._labels), self.classes))
-        nearest, smooth = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
-        for left, picture, how in ((0, drawing, nearest), (ENLARGED + 8, self.output, smooth)):
-            page.paste(picture.resize((ENLARGED, ENLARGED), how), (left, 0))
+        """The drawing and the pictures beside each other."""
+        page = Image.new("RGB", ((ENLARGED + 8) * (1 + len(self.pictures)) - 8, ENLARGED), "white")
+        for i, pixels in enumerate([self._pixels, *self.pictures]):
+            how = Image.Resampling.BICUBIC if i else Image.Resampling.NEAREST
+            page.paste(Image.fromarray(pixels).resize((ENLARGED, ENLARGED), how), ((ENLARGED + 8) * i, 0))
         return page
+
+    def save(self, path: str | Path) -> Path:
+        """Write the session, all drawings and their pictures so far, as one web page that replays it."""
+        frames = np.array([shown for shown, _ in self._session])
+        changes = np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1]))  # modulo 256: mostly zeros
+        recorded = {**self._describe_scene(), "alts": [alt for _, alt in self._session]}
+        front = PaintFront._esm, PaintFront._css
+        return write_page(path, say("paint"), *front, {"recorded": recorded}, changes.tobytes())
 
     def close(self) -> None:
         """Take it off the page."""
-        close_widgets([self.widget])
+        self.widget.close()
 
-    # Inside ----------------------------------------------------------------------------------------------------------
+    # In the thread ---------------------------------------------------------------------------------------------------
 
-    def _number(self, label: str | int) -> int:
-        names = [known.name for known in self.classes]
-        if label in names:
-            return names.index(str(label))
-        if isinstance(label, int) and 0 <= label < len(names):
-            return label
-        raise ValueError(f"class {label!r} is unknown; choose one of {', '.join(names)} or 0 to {len(names) - 1}")
+    def _do(self, what: str, **more: Any) -> "Paint":
+        """Do it in the order of all that is asked for, and return when its picture is there."""
+        self.runner.post(partial(self._follow, "", 0, {"do": what, **more}))
+        self.runner.wait()
+        return self
 
-    def _draw(self, labels: Labels, stroke: tuple[str, int] | None = None) -> None:
-        """A new drawing. All drawings of one stroke are undone at once."""
-        if stroke is None or stroke != self._stroke:
+    def _command(self, sender: str, number: int, content: dict[str, Any]) -> None:
+        self.runner.post(partial(self._follow, sender, number, content))
+
+    def _follow(self, sender: str, number: int, content: dict[str, Any]) -> None:
+        self._followed[sender], self.status = number, ""
+        try:
+            match content["do"]:
+                case "draw":
+                    self._cover(*self._received(content), (sender, content["stroke"]))
+                case "undo":
+                    self._step(self._undo, self._redo)
+                case "redo":
+                    self._step(self._redo, self._undo)
+                case "clear":
+                    self._replace(self._blank)
+                case "example":
+                    self._replace(self.examples[content["index"]])
+        except (ValueError, KeyError, IndexError) as refusal:
+            self.status = f"{type(refusal).__name__}: {refusal}"
+        self.runner.want_frame()
+
+    def _received(self, content: dict[str, Any]) -> tuple[Pixels, tuple[int, int, int]]:
+        """A stroke's pixels and colour. Raises: ValueError for what does not fit."""
+        covered, colour = np.frombuffer(content["buffers"][0], np.uint8), tuple(content["colour"])
+        known = self.any_colour or colour in [label.colour for label in self.classes]
+        if covered.size != self._blank[:, :, 0].size or not known:
+            raise ValueError(f"the browser sent {covered.size} pixels in {colour}, which does not fit")
+        return covered.reshape(self._blank.shape[:2]).astype(bool), colour
+
+    def _cover(self, covered: Pixels, colour: tuple[int, int, int], stroke: tuple[str, Any]) -> None:
+        """Paint these pixels. All that comes of one stroke is painted on what was there before, and undone at once."""
+        if stroke != self._stroke:
             self._end_stroke()
-        self._labels, self._stroke = labels, stroke
+        self._stroke, self._pixels = stroke, self._before.copy()
+        self._pixels[covered] = colour
 
-    def _draw_example(self, i: int) -> None:
-        if not 0 <= i < len(self.examples):
-            raise ValueError(f"example {i} is not there; there are {len(self.examples)}, from 0 on")
-        self._draw(self.examples[i].copy())
+    def _replace(self, pixels: Pixels) -> None:
+        self._end_stroke()
+        self._pixels = pixels
 
     def _end_stroke(self) -> None:
         """The drawing becomes a step of the history, unless nothing has changed."""
-        if not np.array_equal(self._labels, self._before):
+        if not np.array_equal(self._pixels, self._before):
             self._undo.append(self._before)
             self._redo.clear()
-        self._before, self._stroke = self._labels, None
+        self._before, self._stroke = self._pixels, None
 
-    def _step(self, source: deque[Labels], target: deque[Labels]) -> None:
+    def _step(self, source: deque[Pixels], target: deque[Pixels]) -> None:
         self._end_stroke()
         if source:
-            target.append(self._labels)
-            self._labels = self._before = source.pop()
+            target.append(self._pixels)
+            self._pixels = self._before = source.pop()
 
-    def _update(self) -> "Paint":
-        self.output = self._translated()
-        self._answer()
-        return self
+    def _frame(self, last: bool) -> None:
+        """What the runner calls when no command waits. An error has no cell to appear below: the status line has it."""
+        self.runner.error = None
+        try:
+            self._translate()
+        except Exception as error:
+            self.status = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._show()
 
-    def _translated(self) -> Image.Image:
-        """The generator's picture of the map. Raises: ValueError for an answer of another form."""
-        start = time.perf_counter()
-        A = to_float(draw_labels(torch.from_numpy(self._labels), self.classes))[None]
-        with torch.no_grad():
-            B = self.translate(A)
-        self.milliseconds = 1000 * (time.perf_counter() - start)
-        if not isinstance(B, Tensor) or B.shape != A.shape or not B.isfinite().all() or B.abs().max() > 1.001:
-            shape = tuple(B.shape) if isinstance(B, Tensor) else type(B).__name__
-            raise ValueError(f"translate must give finite pictures {tuple(A.shape)} in [-1, 1]; got {shape}")
-        return to_image((B[0].float().cpu() + 1) * 127.5)
+    def _translate(self) -> None:
+        """Each generator's picture of the drawing. Raises: ValueError for an answer of another form."""
+        start, pictures = perf_counter(), []
+        for name, translate in self.generators.items():
+            A = to_float(torch.from_numpy(self._pixels).permute(2, 0, 1))[None]
+            with torch.no_grad():
+                B = translate(A)
+            if not isinstance(B, Tensor) or B.shape != A.shape or not B.isfinite().all() or B.abs().max() > 1.001:
+                shape = tuple(B.shape) if isinstance(B, Tensor) else type(B).__name__
+                raise ValueError(f"{name}: expected finite pictures {tuple(A.shape)} in [-1, 1], got {shape}")
+            pictures.append(((B[0].float().cpu() + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy())
+        self.pictures, self.milliseconds = pictures, 1000 * (perf_counter() - start)
+
+    # What is shown ---------------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        shown, self.alt = [self._pixels, *self.pictures], self._alt()
+        self._session.append((shown, self.alt))
+        if len(self._session) > MAX_SESSION:
+            del self._session[1:-1:2]
+        views = [View(name=str(i), kind="images", title="", alt="", arrays={"pixels": p}) for i, p in enumerate(shown)]
+        views.append(View(name="examples", kind="images", title="", alt="", fixed={"pixels": self.examples}))
+        self.stream.done.update(self._followed)
+        self.stream.new_state(push=False)
+        self.stream.show(Frame(self.stream.now.frame + 1, [views], line=say("paint_took", ms=self.milliseconds)))
 
     def _alt(self) -> str:
-        """The picture in words: the parts of its map, the largest first, without those too small to see."""
-        counts = np.bincount(self._labels.ravel(), minlength=len(self.classes)) / self._labels.size
+        """The drawing in words: its colours, the commonest first, without those too few to see."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self._blank[:, :, 0].size
         order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] >= 0.005]
-        shares = ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
-        return f"The generator's picture of a label map with {shares}"
+        return ", ".join(f"{self.classes[i].name} {counts[i]:.0%}" for i in order)
 
-    # From the browser and back ---------------------------------------------------------------------------------------
+    def _describe_scene(self) -> dict[str, Any]:
+        palette = [[label.name, label.colour] for label in self.classes]
+        titles = [say("paint_here"), *self.generators]
+        return {"side": len(self._blank), "titles": titles, "palette": palette, "any_colour": self.any_colour}
 
-    def _answer(self, view: str = "", number: int = 0, message: str = "") -> None:
-        """Tell every view the map and its picture, and one view that its message is answered."""
-        content = {"view": view, "number": number, "message": message}
-        content |= {"alt": self._alt(), "milliseconds": self.milliseconds}
-        self.canvas.send(content, [self._labels.tobytes(), encode_png(self.output)])
+    def _describe_state(self) -> dict[str, Any]:
+        return {"playing": False, "status": self.status, "alt": self.alt}
 
-    def _on_message(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
-        """Follow one view's commands in their order, and answer with the picture of what they lead to.
-
-        An error has no cell to appear below: it stands in the status line.
-        """
-        maps, message = iter(buffers), ""
-        try:
-            for command in content["commands"]:
-                self._follow(command, maps, content["view"])
-            if any(command["do"] != "look" for command in content["commands"]):
-                self.output = self._translated()
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-        self._answer(content["view"], content["number"], message)
-
-    def _follow(self, command: dict[str, Any], maps: Iterator[memoryview], view: str) -> None:
-        match command["do"]:
-            case "draw":
-                self._draw(self._received(next(maps)), (view, command["stroke"]))
-            case "undo":
-                self._step(self._undo, self._redo)
-            case "redo":
-                self._step(self._redo, self._undo)
-            case "clear":
-                self._draw(np.zeros_like(self._labels))
-            case "example":
-                self._draw_example(command["index"])
-
-    def _received(self, buffer: memoryview) -> Labels:
-        """A map from the browser. Raises: ValueError for one that does not fit."""
-        drawn = np.frombuffer(buffer, np.uint8)
-        if drawn.size != self._labels.size or drawn.max() >= len(self.classes):
-            raise ValueError(f"the browser sent a map of {drawn.size} pixels that does not fit")
-        return drawn.reshape(self._labels.shape).copy()
+    def _checked(self, examples: Tensor | None) -> Pixels:
+        """The examples as pixels (N, side, side, 3). Raises: ValueError for another shape, type or class."""
+        shape = (3, *self._blank.shape[:2]) if self.any_colour else self._blank.shape[:2]
+        found = torch.zeros(0, *shape, dtype=torch.uint8) if examples is None else torch.as_tensor(examples).cpu()
+        if found.dtype != torch.uint8 or found.shape[1:] != shape:
+            wanted = ", ".join(map(str, shape))
+            raise ValueError(f"expected examples uint8 (N, {wanted}), got {found.dtype} {tuple(found.shape)}")
+        if not self.any_colour:
+            if len(found) and found.max() >= len(self.classes):
+                raise ValueError(f"an example has class {found.max()}, but there are {len(self.classes)} classes")
+            found = draw_labels(found, self.classes)
+        return found.permute(0, 2, 3, 1).contiguous().numpy()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor paint")
-
-
-def encode_png(picture: Image.Image) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
-def to_image(pixels: Tensor) -> Image.Image:
-    """(3, H, W), 0 ... 255, to a picture."""
-    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
-
-
-def check_examples(examples: Tensor | None, classes: int, side: int) -> Labels:
-    """The examples as an array. Raises: ValueError for another shape, type or number of classes."""
-    if examples is None:
-        return np.zeros((0, side, side), np.uint8)
-    found = np.asarray(examples.cpu() if isinstance(examples, Tensor) else examples)
-    if found.dtype != np.uint8 or found.shape[1:] != (side, side):
-        raise ValueError(f"expected examples uint8 (N, {side}, {side}), got {found.dtype} {found.shape}")
-    if found.size and found.max() >= classes:
-        raise ValueError(f"an example has class {found.max()}, but there are {classes} classes")
-    return found

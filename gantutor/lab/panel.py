@@ -1,9 +1,11 @@
 """The live panel: one run view, or several in lock step. front/panel.js is what it looks like."""
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -11,10 +13,11 @@ from PIL import Image
 from gantutor.configs import Config, GANConfig
 from gantutor.configs.base import TrainStep
 from gantutor.data import drawn
+from gantutor.lab.controls import Controls
 from gantutor.lab.messages import say
 from gantutor.lab.page import mimebundle
-from gantutor.lab.recording import LABELS, Recording, picture
-from gantutor.lab.run_view import RunView
+from gantutor.lab.recording import LABELS, Recording, Take, picture, save_page
+from gantutor.lab.run_view import RunView, in_words
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
@@ -32,9 +35,9 @@ class Lab:
     >>> lab                                             # the panel; without a front end a picture
 
     `name` is the panel's identity: making another of that name, as running the cell again does, ends this one's thread.
-    `keep_frames` keeps every frame shown in `recording`, to be exported. `cost_meter` shows what a step of each setting
-    tried costs, and what the run has spent. `speed_ups` shows switches for them. The button Slow shows a step phase by
-    phase; Draw, where the data are points, lets one draw the data.
+    `cost_meter` shows what a step of each setting tried costs, and what the run has spent. `speed_ups` shows switches
+    for them. The button Slow shows a step phase by phase; Draw, where the data are points, lets one draw the data.
+    `recording` has the frames shown since the last Reset; `save` writes them as a page.
     `status` is what was said last; `error` is what stopped the run, until it goes on.
     """
 
@@ -42,7 +45,6 @@ class Lab:
         self,
         *configs: Config,
         name: str = "lab",
-        keep_frames: bool = False,
         cost_meter: bool = False,
         speed_ups: bool = False,
     ) -> None:
@@ -60,7 +62,7 @@ class Lab:
         self.widget = self.stream.widget
         self.widget.on_close = self.runner.close
         self.recording = Recording()
-        self.keep_frames = keep_frames
+        self.recorded: list[list[Take]] = [[] for _ in self.run_views]  # by `record`, for each run view
         self._frame(last=True)
 
     # What a cell calls -----------------------------------------------------------------------------------------------
@@ -128,6 +130,48 @@ class Lab:
     def snapshot(self) -> Image.Image:
         """What the panel shows, as one image."""
         return picture(self.stream.frame, self._notes())
+
+    def record(self, steps: int, settings: Mapping[str, Sequence[Any]], frames: int = 100) -> None:
+        """Train a run for each combination of the settings, from the same seed, for the page that `save` writes.
+
+        >>> lab.record(400, {"loss": ["minimax", "hinge"]})
+
+        The panel's own run waits meanwhile, and is not changed. One that has come so far already is not trained again.
+
+        Args:
+            steps: Of each run.
+            settings: The values of each setting, by its name.
+            frames: How many are kept of each run, about.
+
+        Raises: ValueError for what has no control, or cannot be combined.
+        """
+        planned = []
+        for view, takes in zip(self.run_views, self.recorded, strict=True):
+            for values in itertools.product(*settings.values()):
+                chosen = dict(zip(settings, values, strict=True))
+                view.controls.check(chosen)
+                _, config = Controls(view.config, speed_ups=True).planned(view.config, chosen)
+                if config != view.config or view.marks or view.run.t < steps:
+                    planned.append((view, takes, config, ", ".join(f"{k} = {in_words(v)}" for k, v in chosen.items())))
+        for view, takes, config, name in planned:
+            self._say(say("recording", what=f"{self._of(view)}{name}"))
+            with self.runner.hold():
+                take = view.record(config, steps, frames)
+            takes[:] = [other for other in takes if other.values != take.values] + [take]
+        self._say(say("recorded", runs=len(planned), steps=steps))
+
+    def save(self, path: str | Path, frames: int = 300) -> Path:
+        """Write one HTML file that plays the run since its last Reset, and what `record` has trained, without a kernel.
+
+        Of each run at most so many `frames` are taken, evenly spaced. A link that ends in #step=300 opens there.
+        """
+        shown = [*self.recording.frames, *([self.stream.frame] if self.stream.frame.step == self.run.t else [])]
+        runs = []
+        for i, (view, takes) in enumerate(zip(self.run_views, self.recorded, strict=True)):
+            live = Take(shown, i, list(view.marks), self.error)
+            again = any(take.values == live.values and take.frames[-1].step >= self.run.t for take in takes)
+            runs.append(takes if again else [live, *takes])
+        return save_page(path, runs, self._describe_scene(), frames)
 
     def close(self) -> None:
         """End the thread and take the panel off the page."""
@@ -258,6 +302,7 @@ class Lab:
             [len(run.history) for run in self.runs],
             self.progress,
             [view.meter.rows() for view in self.run_views if view.meter is not None],
+            [view.controls.encode(view.config) for view in self.run_views],
         )
 
     def _show(self, frame: Frame) -> None:
@@ -267,7 +312,7 @@ class Lab:
             self.status = " · ".join(said)
             self.stream.new_state(push=False)
         self.stream.show(frame)
-        if self.keep_frames and frame.step == self.run.t:
+        if frame.step == self.run.t:
             self.recording.add(frame)
 
     def _frames_of_step(self, step: int) -> list[Frame]:

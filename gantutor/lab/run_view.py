@@ -14,6 +14,8 @@ from gantutor.configs.base import TrainStep
 from gantutor.lab.controls import Controls, choice_name
 from gantutor.lab.costmeter import CostMeter
 from gantutor.lab.messages import say
+from gantutor.lab.recording import Take
+from gantutor.lab.stream import Frame
 from gantutor.model_state import load_state, model_state, optimizers, parameters_of
 from gantutor.scale.speed import check_speed
 from gantutor.training import DivergedError, Run
@@ -52,6 +54,22 @@ class RunView:
     def views(self, since: int = 0) -> list[View]:
         """What the run looks like now, with its curves from step `since` on."""
         return self.look(self.run, self.config, since)
+
+    def record(self, config: Config, steps: int, frames: int) -> Take:
+        """A run of that config, recorded from its start on, in about so many frames."""
+        data, run = self.prepare(config)
+        look, kept, every, error = views_of(config, data), [], -(-steps // frames), ""
+        values = [self.controls.encode(config)]
+        try:
+            for t in range(steps + 1):
+                if t > 0:
+                    run.step()
+                if t % every == 0 or t == steps:
+                    line = say("line_step", step=t)
+                    kept.append(Frame(t, [look(run, config, t)], [run.history], [t], line, values=values))
+        except DivergedError as stopped:
+            error = f"DivergedError: {stopped}"
+        return Take(kept, error=error)
 
     def follow(self, step: TrainStep | None = None) -> None:
         """Let the cost meter, if there is one, know how far the run is, and that `step` comes next."""
@@ -115,7 +133,7 @@ class RunView:
         self.controls.check({field: value})
         if not self.config.is_live(field, value):
             try:
-                self.controls.values, _ = self.controls.planned(self.config, field, value)
+                self.controls.values, _ = self.controls.planned(self.config, {field: value})
             except ValueError as refusal:
                 return self._stays(str(refusal), field)
             return say("later", field=field, value=in_words(value))
@@ -146,7 +164,7 @@ class RunView:
         """Why this value cannot be chosen now, or "" where it can."""
         try:
             if not self.config.is_live(field, value):
-                self.controls.planned(self.config, field, value)
+                self.controls.planned(self.config, {field: value})
             else:
                 changed = self.config.replace(**{field: value})
                 if field == "speed":

@@ -5,12 +5,13 @@ steps. Whoever holds `_owner` may touch the models, and nobody else.
 """
 
 import atexit
+import contextlib
 import math
 import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 RATE_S = 0.5  # the rate that is shown is that of at least so long
 
@@ -89,11 +90,9 @@ class Runner:
         if self.error is not None:
             raise self.error
 
-    def advance(self, steps: int) -> None:
-        """Pause, and take `steps` steps here, in the caller's thread, with a frame each second and one at the end.
-
-        Raises: what a step raises; the runner shows it, too.
-        """
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Own the models in the caller's thread: the training waits."""
         self._reserved = True  # the thread lets go of the models after its current step
         try:
             self._owner.acquire()
@@ -101,19 +100,28 @@ class Runner:
             self._reserved = False
             self._wake.set()  # should this be interrupted, the thread goes on
         try:
-            self._apply_commands()
-            self.pause_now()
-            began = time.perf_counter()
-            for _ in range(steps):
-                self._step()
-                if time.perf_counter() - max(began, self._frame_ended) > 1.0:
-                    self.frame()
-            self.frame(last=True)
-        except Exception as error:
-            self._fail(error)
-            raise
+            yield
         finally:
             self._owner.release()
+
+    def advance(self, steps: int) -> None:
+        """Pause, and take `steps` steps here, in the caller's thread, with a frame each second and one at the end.
+
+        Raises: what a step raises; the runner shows it, too.
+        """
+        with self.hold():
+            try:
+                self._apply_commands()
+                self.pause_now()
+                began = time.perf_counter()
+                for _ in range(steps):
+                    self._step()
+                    if time.perf_counter() - max(began, self._frame_ended) > 1.0:
+                        self.frame()
+                self.frame(last=True)
+            except Exception as error:
+                self._fail(error)
+                raise
 
     def close(self) -> None:
         """End the thread. Safe to call twice, and from any thread."""

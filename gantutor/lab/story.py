@@ -211,8 +211,8 @@ class Story:
 
     def _behind(self, item: str, position: int) -> tuple[str, ...]:
         """The networks to which the graph of an item leads."""
-        tensors = self.tensors(position)
-        return tensors[item].reaches if item in tensors else (self.ways.networks[item],)
+        tensors, network = self.tensors(position), self.ways.networks.get(item)
+        return tensors[item].reaches if item in tensors else (network,) if network else ()
 
     def _sent(self, event: Backward, position: int) -> Iterable[str]:
         """Where a backward has left gradients, where it could not go on, and what it has freed."""

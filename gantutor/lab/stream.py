@@ -33,7 +33,9 @@ ASK_S = 1.0  # how long an answer may wait for a new frame
 class Front(anywidget.AnyWidget):
     """The model of front/panel.js. What people do travels as custom messages, never as its state."""
 
-    _esm = front_script("dom.js", "source.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js")
+    _esm = front_script(
+        "dom.js", "source.js", "recorded.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js"
+    )
     _css = (FRONT / "panel.css").read_text(encoding="utf-8")
     texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
 
@@ -60,6 +62,7 @@ class Frame:
         rows: How many steps each history had.
         line: What stands beside the buttons.
         meters: The rows of each run's cost meter.
+        values: What each run's settings are, as the front end has them.
         phases: In slow motion, who is or was updated in each run, and whether that is done.
     """
 
@@ -69,6 +72,7 @@ class Frame:
     rows: Sequence[int] = ()
     line: str = ""
     meters: Sequence[Any] = ()
+    values: Sequence[dict[str, Any]] = ()
     phases: Sequence[tuple[str, bool]] = ()
 
     def curves(self, number: int, since: int = 0) -> dict[str, np.ndarray]:
@@ -120,7 +124,8 @@ class Blob:
 class Stream:
     """Sends what `describe_scene` and `describe_state` give when they change, and frames.
 
-    `command(sender, number, content)` is called for each command; it must return at once.
+    `command(sender, number, content)` is called for each command; it must return at once. `front` is what stands on the
+    page, the panel unless another is given.
     """
 
     def __init__(
@@ -128,10 +133,11 @@ class Stream:
         describe_scene: Callable[[], dict[str, Any]],
         describe_state: Callable[[], dict[str, Any]],
         command: Callable[[str, int, dict[str, Any]], None],
+        front: Front | None = None,
     ) -> None:
         self.describe_scene, self.describe_state, self.command = describe_scene, describe_state, command
-        self.widget = Front()
-        self.widget.on_msg(lambda _, content, buffers: self.receive(content))
+        self.widget = front or Front()
+        self.widget.on_msg(lambda _, content, buffers: self.receive({**content, "buffers": buffers}))
         self.viewers: dict[str, Viewer] = {}
         self.done: dict[str, int] = {}  # the last command of each viewer that took effect
         self.frame = Frame(0, ())
@@ -223,10 +229,10 @@ class Stream:
         blob = Blob()
         if have.scene != self.now.scene:
             have = Have()
-            views = [[self._static(view, blob) for view in views] for views in self.frame.views]
+            views = [[describe_view(view, blob) for view in views] for views in self.frame.views]
             message["scene"] = {"number": self.now.scene, "views": views, **self.describe_scene()}
         if have.state != self.now.state:
-            message["state"] = {"number": self.now.state, "done": self.done, **self.describe_state()}
+            message["state"] = {"number": self.now.state, "done": dict(self.done), **self.describe_state()}
         if have.frame != self.now.frame:
             frame, count = self.frame, len(self.frame.views)
             pictures = [[view for view in views if view.arrays and not view.of_history] for views in frame.views]
@@ -235,16 +241,18 @@ class Stream:
                 "number": self.now.frame, "scene": self.now.scene, "step": frame.step, "line": frame.line,
                 "meters": frame.meters, "phases": frame.phases, "since": since,
                 "views": [{view.name: blob.add_all(view.arrays) for view in views} for views in pictures],
-                "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(count)],
+                "curves": [blob.add_all(frame.curves(i, since[i])) for i in range(len(frame.histories))],
             }  # fmt: skip
         return message, blob
 
-    def _static(self, view: View, blob: Blob) -> dict[str, Any]:
-        curves = [[curve.column, curve.label, curve.whose] for curve in view.curves]
-        return {
-            "name": view.name, "kind": view.kind, "title": view.title, "alt": view.alt, "columns": view.columns,
-            "headings": view.headings, "curves": curves, "log": view.log, "fixed": blob.add_all(view.fixed),
-        }  # fmt: skip
-
     def _send(self, message: dict[str, Any], blob: Blob) -> None:
         self.widget.send(message, [b"".join(blob.parts)])
+
+
+def describe_view(view: View, blob: Blob) -> dict[str, Any]:
+    """What of a view stays in a whole run."""
+    curves = [[curve.column, curve.label, curve.whose] for curve in view.curves]
+    return {
+        "name": view.name, "kind": view.kind, "title": view.title, "alt": view.alt, "columns": view.columns,
+        "headings": view.headings, "curves": curves, "log": view.log, "fixed": blob.add_all(view.fixed),
+    }  # fmt: skip

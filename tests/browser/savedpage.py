@@ -18,8 +18,8 @@ def saved_page(browser: Browser, path: Path, at: str = "", **context: Any) -> It
     with browser.new_context(**context) as opened:
         page = opened.new_page()
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda line: troubles.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("console", lambda line: troubles.append(line.text) if line.type == "error" else None)
         page.on("request", lambda request: troubles.append(request.url) if request.url != address else None)
         page.goto(f"{address}#{at}" if at else address)
         yield page
-    assert troubles == []
+    assert not troubles, troubles

@@ -340,6 +340,7 @@ def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_
     page.evaluate(f"() => {{ setTimeout(() => {KERNEL}.interrupt(), 1500); }}")
     with pytest.raises(Error, match="KeyboardInterrupt"):
         run_cell(page, "import time\ntime.sleep(60)")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:delete-cell')")  # the one that was interrupted
     panel = PanelPage(page, 0)
     panel.wait_until(panel.look())
     panel.choose("loss", "hinge")
@@ -347,7 +348,6 @@ def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_
     panel.wait_until(panel.look())
     page.evaluate(f"() => {KERNEL}.restart()")
     page.wait_for_function(CONNECTED, timeout=60_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:delete-cell')")  # the one that was interrupted
     run_all(page)
     panel = PanelPage(page, 0)
     expect(panel.panel).to_have_attribute("data-step", "0")

@@ -1,6 +1,7 @@
 """The site from a local server, as a visitor has it: the small build, or the whole one by `make site-test`."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,15 +12,19 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from playground_twin import served
 from playwright.sync_api import Browser, Page, expect
+
+from gantutor import PITFALLS, STEPS
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 WIDE, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 WHOLE = os.environ.get("GANTUTOR_SITE")  # the folder of a site that is built already
+BUILD = ROOT / "build" / ("site" if WHOLE else "site-small")
 LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src"}
 
 
@@ -190,6 +195,60 @@ def test_an_exercise_with_choices_is_answered_in_the_page(visit: Any) -> None:
     expect(solution.locator("pre")).to_be_hidden()
     solution.locator("summary").click()
     expect(solution.locator("pre")).to_be_visible()
+
+
+def test_a_panel_plays_what_was_recorded_and_toggles(visit: Any) -> None:
+    page = visit("notebooks/00_start_here.html")
+    panel = page.locator("[data-cell=live-panel] .gt-place")
+    panel.scroll_into_view_if_needed()
+    expect(panel.get_by_role("button", name="Play")).to_be_visible()
+    panel.get_by_role("button", name="Start").click()
+    first = panel.locator("canvas").first.screenshot()
+    panel.get_by_role("button", name="Play").click()
+    expect(panel).to_contain_text(f"step {300 if WHOLE else 10}")
+    last = panel.locator("canvas").first.screenshot()
+    assert last != first
+    panel.get_by_label("loss", exact=True).select_option(label="minimax")
+    page.wait_for_timeout(300)
+    assert panel.locator("canvas").first.screenshot() not in (first, last)
+    expect(page).to_have_url(re.compile(r"#live-panel\.step=\d+$"))
+
+
+def test_the_debugger_steps_through_a_pitfall(visit: Any) -> None:
+    page = visit("steps.html#d_first_same_logits.line=1")
+    place = page.locator("[data-cell=d_first_same_logits] .gt-place")
+    place.get_by_role("button", name="Error").click()
+    expect(place).to_contain_text("needs D.4.weight as it was on line")
+    place.get_by_role("button", name="Start").click()
+    place.get_by_role("button", name="Next").click()
+    expect(place).to_contain_text("1 of")
+    assert page.locator(".gt-place").count() == len(STEPS) + len(PITFALLS)
+
+
+def test_paint_asks_generators_in_the_page(visit: Any, address: str) -> None:
+    """They are torch's, and at most 50 ms a picture is what benchmarks measure, not a test."""
+    page = visit("paint.html")
+    made = page.locator(".gt-made")
+    expect(made).to_have_count(2)
+    expect(page.locator(".gt-took")).to_contain_text("ms")
+    before = made.first.screenshot()
+    page.get_by_role("button", name="Empty page").click()
+    expect(page.locator(".gt-easel")).to_have_attribute("aria-busy", "false")
+    assert made.first.screenshot() != before
+    A = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for number in range(2):
+        answer = page.evaluate(
+            """async ([site, number, A]) => {
+                const { Generator } = await import(`${site}_static/paint.js`);
+                const generator = await Generator.load(`${site}_static/live/generator_${number}.onnx`);
+                return [...await generator.run(Float32Array.from(A), 64)];
+            }""",
+            [address, number, A.flatten().tolist()],
+        )
+        (weights,) = BUILD.glob(f"recorded/paint-*/generator_{number}.pt")
+        with torch.no_grad():
+            wanted = torch.load(weights, weights_only=False)(A)
+        torch.testing.assert_close(torch.tensor(answer).view(1, 3, 64, 64), wanted, rtol=0, atol=1e-5)
 
 
 def test_search_finds_a_word(visit: Any) -> None:

@@ -28,20 +28,21 @@ RAISING = [name for name, pitfall in PITFALLS.items() if pitfall.raises]
 TRANSLATION = {**{f"pix2pix {n}": n for n in PIX2PIX_STEPS}, **{f"cyclegan {n}": n for n in CYCLEGAN_STEPS}}
 
 
-def traced(name: str, networks: str = "points") -> Trace:
+def traced(name: str) -> Trace:
     """Any of the package's steps, on small networks."""
     if name in TRANSLATION:
         steps, config = (PIX2PIX_STEPS, P2P) if name.startswith("pix2pix") else (CYCLEGAN_STEPS, CYC)
         run = (config.replace(loss="minimax") if name.endswith("one_stage") else config).start()
         return trace(steps[TRANSLATION[name]], run.model, *next(run.batches))
     loss = "minimax" if name == "one_stage" else "non-saturating"
-    return trace(ALL[name], build(networks, loss), *draw(networks)[0])
+    return trace(ALL[name], build("points", loss), *draw("points")[0])
 
 
-def story_of(step: Any, networks: str = "points", turns: int = 3) -> Story:
+def story_of(step: Any, turns: int = 3) -> Story:
+    """Of a step of the package, by name, or of another."""
     if isinstance(step, str):
-        return Story(traced(step, networks), step)
-    return Story(trace(step, build(networks), *draw(networks)[0], max_iterations=turns), "step")
+        return Story(traced(step), step)
+    return Story(trace(step, build("points"), *draw("points")[0], max_iterations=turns), "step")
 
 
 def position_of(story: Story, text: str) -> int:
@@ -103,28 +104,16 @@ def test_the_drawing_goes_from_z_to_the_losses_and_does_not_move(step: str) -> N
     assert {box["id"] for box in scenes[0]["boxes"] if box.get("state")} == {"real", "z"}  # the rest is still to come
 
 
-def test_networks_that_a_line_does_not_touch_are_folded() -> None:
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [("fake_B, fake_A", "G_AB G_BA"), ("(model.lambda_gan", "G_AB G_BA D_A D_B"), ("logits_A = ", "D_A")],
+)
+def test_networks_that_a_line_does_not_touch_are_folded(text: str, networks: str) -> None:
     story = story_of("cyclegan g_first_separate")
-    shown = {
-        text: {box["label"] for box in story.scene(position_of(story, text))["boxes"] if "network" in box}
-        for text in (
-            "fake_B, fake_A",
-            "opt_D.zero_grad",
-            "logits_A = ",
-            "(model.lambda_gan",
-            "(*logits_B) / 2).backward",
-        )
-    }
-    players = {"G_AB", "G_BA", "D_A", "D_B"}
-    assert shown == {
-        "fake_B, fake_A": {"G_AB", "G_BA"}, "opt_D.zero_grad": players, "logits_A = ": {"D_A"},
-        "(model.lambda_gan": players, "(*logits_B) / 2).backward": {"D_B"},
-    }  # fmt: skip
-    folded = story.scene(position_of(story, "logits_A = "))["folded"]
-    assert {part["label"] for part in folded} == players - {"D_A"}
-    assert [part["shares"] for part in folded if part["label"] == "G_AB"] == [
-        [[1.0, "G"]]
-    ]  # and still say what they hold
+    scene = story.scene(position_of(story, text))
+    assert {box["label"] for box in scene["boxes"] if "network" in box} == set(networks.split())
+    assert {part["label"] for part in scene["folded"]} == set(story.trace.before) - set(networks.split())
+    assert all(part["shares"] == [[1.0, "G"]] for part in scene["folded"] if text[0] == "l" and part["label"][0] == "G")
 
 
 def test_networks_beside_each_other_and_one_after_the_other() -> None:
@@ -141,11 +130,8 @@ def test_networks_beside_each_other_and_one_after_the_other() -> None:
     assert set(made["both"].pairs) == {
         ("fake_B", "D_B(both)"), ("fake_B", "G_BA(both)"), ("D_B(both)", "both"), ("G_BA(both)", "both"),
     }  # fmt: skip
-    assert made["logits"].pairs == [
-        ("fake_B", "G_BA(logits)"),
-        ("G_BA(logits)", "D_A(logits)"),
-        ("D_A(logits)", "logits"),
-    ]
+    way = ["fake_B", "G_BA(logits)", "D_A(logits)", "logits"]
+    assert made["logits"].pairs == list(itertools.pairwise(way))
 
 
 def test_what_is_joined_for_a_network_leads_to_it() -> None:
@@ -156,6 +142,17 @@ def test_what_is_joined_for_a_network_leads_to_it() -> None:
 
 
 # Graphs that are cut --------------------------------------------------------------------------------------------------
+
+
+def changed_in_place(gan: GAN, real: Tensor, z: Tensor) -> None:
+    view = real[:2]
+    view.mul_(2)
+
+
+def test_variables_say_who_shares_memory_and_what_was_changed_in_place() -> None:
+    first, second = ({row["name"]: row for row in story_of(changed_in_place).variables(at)} for at in (1, 2))
+    assert second["real"]["version"] == second["view"]["version"] == first["real"]["version"] + 1
+    assert (second["real"]["shares"], second["view"]["shares"], second["z"]["shares"]) == (["view"], ["real"], [])
 
 
 def test_a_detached_fake_is_drawn_as_cut_and_shares_its_memory() -> None:
@@ -196,17 +193,6 @@ def test_what_is_detached_as_it_is_made_is_cut_and_no_data(name: str, cut: tuple
     assert box["state"] == NO_GRAPH
     assert cut in [(*ends, how) for ends, how in story.ways.history[-1][name].cuts.items()]
     assert not story.ways.history[-1]["half"].cuts
-
-
-def test_versions_count_the_changes_in_place() -> None:
-    def step(gan: GAN, real: Tensor, z: Tensor) -> None:
-        view = real[:2]
-        view.mul_(2)
-
-    story = story_of(step)
-    versions = [{row["name"]: row["version"] for row in story.variables(position)} for position in (1, 2)]
-    assert versions[1]["real"] == versions[1]["view"] == versions[0]["real"] + 1
-    assert [row["shares"] for row in story.variables(1) if row["name"] == "view"] == [["real"]]
 
 
 # Which way gradients went, and whose they are -------------------------------------------------------------------------
@@ -339,13 +325,6 @@ def test_five_hundred_lines_run_are_described_once() -> None:
     text = "\n".join(text for _, text in described["code"])
     assert "Explained" not in text
     assert "the margin" in text
-
-
-@pytest.mark.parametrize("networks", ["points", "dcgan-batch"])
-def test_batchnorm_is_counted_where_there_is_any(networks: str) -> None:
-    story = story_of("d_first_detach", networks)
-    counts = {row["name"]: row["batches"] for row in story.table(len(story.trace.lines))}
-    assert counts == ({"G": 1, "D": 3} if networks == "dcgan-batch" else {"G": None, "D": None})
 
 
 # Moving, and without a front end --------------------------------------------------------------------------------------

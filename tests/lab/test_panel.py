@@ -585,7 +585,7 @@ def test_slow_motion_goes_through_a_step_in_the_order_of_its_lines(strategy: str
 
 
 def test_in_slow_motion_a_command_does_not_wait_for_the_phases(make: Make) -> None:
-    lab = make(RING.replace(d_steps=2), RING.replace(strategy="g_first_detach"), keep_frames=True)
+    lab = make(RING.replace(d_steps=2), RING.replace(strategy="g_first_detach"))
     page = Page(lab)
     page.act("slow", on=True)
     page.act("step")

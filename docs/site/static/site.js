@@ -1,6 +1,7 @@
 // Brings to life what build.py has put on a page: questions, answers, exercises with choices.
 //
 // Each is a <div class="gt-live" data-kind="…"> with its data as JSON. What a visitor chooses stays in the browser.
+import { inflate, mount } from './front/page.js';
 import predict from './front/predict.js';
 
 const GUESSED = 'gt-guessed';
@@ -65,6 +66,34 @@ const KINDS = {
     });
   },
 
+  // Paint, with generators that run in the page.
+  async paint(el, { script, css, data, examples, generators }) {
+    const place = make('div', { class: 'gt-place' }, make('p', { role: 'status' }, 'The generators are on their way: 23 MB.'));
+    el.append(place);
+    wear(css);
+    const bytes = name => fetch(at(name)).then(reply => reply.arrayBuffer());
+    const [front, { Generator, PaintKernel }, values, drawings] = await Promise.all(
+      [import(`./live/${script}`), import('./paint.js'), bytes(data).then(inflate), bytes(examples)]);
+    const loaded = await Promise.all(generators.map(name => Generator.load(at(name))));
+    place.replaceChildren();
+    place.classList.add('gt-mounted');
+    front.default.render({ model: new PaintKernel(values, new Uint8Array(drawings), loaded), el: place });
+  },
+
+  // A panel or a debugger, whose module and data are fetched when it comes into sight.
+  front(el, { title, script, css, data }) {
+    const place = make('div', { class: 'gt-place', role: 'region', 'aria-label': title }, make('p', {}, title));
+    el.append(place);
+    new IntersectionObserver(async ([{ isIntersecting }], observer) => {
+      if (!isIntersecting) return;
+      observer.disconnect();
+      wear(css);
+      const [front, packed] = await Promise.all([import(`./live/${script}`), fetch(at(data)).then(reply => reply.arrayBuffer())]);
+      await mount(front.default, place, packed, { place: el.dataset.cell });
+      place.classList.add('gt-mounted');
+    }, { rootMargin: '400px' }).observe(place);
+  },
+
   // An exercise with choices: a table of verdicts by what is chosen, for each of its questions.
   choices(el, { questions, options, several }) {
     const key = `gantutor-choices:${location.pathname}:${el.dataset.cell}`;
@@ -100,6 +129,16 @@ const KINDS = {
   },
 };
 
+const at = name => new URL(`live/${name}`, import.meta.url);
+
+/** A style sheet of a module, once. */
+function wear(css) {
+  const href = String(at(css));
+  if (![...document.querySelectorAll('link')].some(link => link.href === href)) {
+    document.head.append(make('link', { rel: 'stylesheet', href }));
+  }
+}
+
 function recall(key) {
   try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
 }
@@ -116,14 +155,18 @@ for (const kind of Object.keys(KINDS).toSorted()) {
   }
 }
 
-// The playground in a frame has the page's theme.
-const root = document.documentElement;
-function paintFrames() {
-  for (const frame of document.querySelectorAll('iframe.gt-playground')) {
-    const inside = frame.contentDocument?.documentElement;
-    if (inside) inside.dataset.theme = root.dataset.theme;
+// A link to a step or a line of one of them, #its-cell.step=300, leads to it.
+const linked = /^#([\w-]+)\.\w+=/.exec(location.hash)?.[1];
+places.find(place => place.dataset.cell === linked)?.scrollIntoView();
+
+// The modules know JupyterLab's mark for light and dark, and the playground in its frame has one of its own.
+const root = document.documentElement, frames = [...document.querySelectorAll('iframe.gt-playground')];
+function dress() {
+  document.body.dataset.jpThemeLight = String(root.dataset.theme !== 'dark');
+  for (const { contentDocument } of frames) {
+    if (contentDocument?.documentElement) contentDocument.documentElement.dataset.theme = root.dataset.theme;
   }
 }
-for (const frame of document.querySelectorAll('iframe.gt-playground')) frame.addEventListener('load', paintFrames);
-paintFrames();
-new MutationObserver(paintFrames).observe(root, { attributes: true, attributeFilter: ['data-theme'] });
+for (const frame of frames) frame.addEventListener('load', dress);
+dress();
+new MutationObserver(dress).observe(root, { attributeFilter: ['data-theme'] });

@@ -22,6 +22,8 @@ export function settings(scene, texts, choose) {
         const value = pending.get(`${run} ${name}`) ?? state.values[run][name];
         control.update(value, state.refusals[run][name] ?? {}, texts);
       });
+      const parts = about.why ? [control.element, ...control.element.querySelectorAll('*')] : [];
+      parts.forEach(part => { part.disabled = true; part.title = about.why; });
       return control.element;
     });
     groups[first.live ? 'live' : 'late'].push(make('div', { class: 'gt-setting', title: first.help }, label, ...cells));

@@ -57,7 +57,8 @@ function render({ model, el }) {
   }
 
   function jump() {
-    const line = Number(/[#&]line=(\d+)/.exec(location.hash)?.[1]);
+    const place = model.get('place'), link = new RegExp(`[#&]${place ? `${place}.` : ''}line=(\\d+)`);
+    const line = Number(link.exec(location.hash)?.[1]);
     const goals = traces.map(trace => nextAt(trace, line, 0)).filter(Boolean);
     if (goals.length) go(goals[0]);
   }

@@ -2,12 +2,12 @@
 // together. They come from the page itself, or from a file of their own:
 //
 //     mount(front, element, await (await fetch('run.bin')).arrayBuffer())
+//
+// `more` has values beside those, such as { place: 'its-name' } where there are several on a page: a link then says
+// #its-name.step=300.
 
-export async function mount(front, el, packed) {
-  const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
-  const bytes = await new Response(inflated).arrayBuffer(), length = new DataView(bytes).getUint32(0, true);
-  const values = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
-  values.data = bytes.slice(4 + length);
+export async function mount(front, el, packed, more = {}) {
+  const values = { ...await inflate(packed), ...more };
   const listeners = {};
   const model = {  // what anywidget's has of it, but for the kernel
     get: name => values[name],
@@ -22,4 +22,12 @@ export async function mount(front, el, packed) {
   };
   el.replaceChildren();
   return front.render({ model, el });
+}
+
+// The values that `pack` has put together; "data" is an ArrayBuffer.
+export async function inflate(packed) {
+  const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
+  const bytes = await new Response(inflated).arrayBuffer(), length = new DataView(bytes).getUint32(0, true);
+  const values = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
+  return { ...values, data: bytes.slice(4 + length) };
 }

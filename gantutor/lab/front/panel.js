@@ -1,18 +1,21 @@
 // The live panel: a bar that stays, the settings in a narrow column, pictures and charts beside it.
 //
-// What it shows is what its source gives (source.js): a scene, states, frames. It keeps the frames, to look back.
+// What it shows is what its source gives: a live kernel (source.js) or a recording (recorded.js). That is a scene,
+// states and frames. It keeps the frames, to look back.
 
 import { curves, histogram } from './charts.js';
 import { settings } from './controls.js';
 import { KEYS, layoutChanged, make, setText } from './dom.js';
 import { drawingSheet } from './draw.js';
 import { picture } from './pictures.js';
+import { RecordedSource } from './recorded.js';
 import { KernelSource } from './source.js';
 
+const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const MOST_FRAMES = 300, MOST_BYTES = 48e6, CHARTS_MS = 100, CALM_MS = 1000, SILENT_MS = 3000;
 
 function render({ model, el }) {
-  const texts = model.get('texts'), calm = matchMedia('(prefers-reduced-motion: reduce)'), born = performance.now();
+  const texts = model.get('texts'), recorded = model.get('recorded'), calm = matchMedia('(prefers-reduced-motion: reduce)'), born = performance.now();
   const pending = new Map();  // what a person did that has not taken effect: { id, value } by control
   let scene = null, state = null, form = null, declared = '', runs = [], frames = [], back = null, waiting = null;
   let drawnAt = 0, chartsAt = 0, sheet = null;
@@ -52,7 +55,10 @@ function render({ model, el }) {
   const slider = make('input', { type: 'range', min: 0, max: 0, step: 1, 'aria-label': texts.time, title: texts.time, oninput: look, ...KEYS });
   const when = make('span', { class: 'gt-when' });
   const live = button('live', () => { back = null; draw(true); }, texts.live);
-  const time = make('div', { class: 'gt-time' }, slider, when, live);
+  const speed = make('select', {
+    'aria-label': texts.speed, title: texts.speed, onchange: () => act('', { do: 'speed', value: Number(speed.value) }), ...KEYS,
+  }, ...SPEEDS.map(times => make('option', { value: times, selected: times === 1 }, `${times} ×`)));
+  const time = make('div', { class: 'gt-time' }, slider, when, recorded ? speed : live);
   const root = make('div', { class: 'gt-lab', role: 'region', 'aria-label': texts.panel },
     bar, error, status, make('div', { class: 'gt-body' }, column, make('div', { class: 'gt-main' }, stage, time)));
   el.append(root);
@@ -61,7 +67,7 @@ function render({ model, el }) {
 
   function act(key, command, value) {
     const id = source.command(command);
-    if (key) pending.set(key, { id, value });
+    if (key && id > source.done) pending.set(key, { id, value });
     showState();
   }
 
@@ -79,6 +85,7 @@ function render({ model, el }) {
   }
 
   function look() {
+    if (recorded) return act('', { do: 'look', at: Number(slider.value) });
     back = Number(slider.value) >= frames.length - 1 ? null : Number(slider.value);
     draw(true);
   }
@@ -89,10 +96,15 @@ function render({ model, el }) {
     if (what.scene) showScene(what.scene);
     if (what.state) {
       state = what.state;
+      back = state.at ?? back;
       for (const [key, { id }] of pending) if (id <= source.done) pending.delete(key);
       showState();
     }
     if (what.frame) keep(what.frame);
+    if (what.frames) {
+      frames = what.frames;
+      runs.forEach((run, i) => { run.history = what.histories[i]; });
+    }
   }
 
   function showScene(given) {
@@ -120,8 +132,10 @@ function render({ model, el }) {
       return { pictures, charts, meter, element, history: {}, length: 0 };
     });
     stage.replaceChildren(...runs.map(run => run.element));
+    layoutChanged();
     noSheet();
     drawData.hidden = !scene.draws;
+    slow.hidden = Boolean(recorded);
   }
 
   function showState() {
@@ -212,7 +226,7 @@ function render({ model, el }) {
 
   // Its life -----------------------------------------------------------------------------------------------------------
 
-  const source = new KernelSource(model, show);
+  const source = recorded ? new RecordedSource(recorded, model.get('data'), texts, show, model.get('place')) : new KernelSource(model, show);
   let inView = true;
   const see = () => source.see(inView && !document.hidden);
   const watcher = new IntersectionObserver(entries => { inView = entries.at(-1).isIntersecting; see(); });
@@ -234,7 +248,7 @@ function render({ model, el }) {
 function meterOf({ total, rows }, texts) {
   const heads = ['', texts.meter_step, texts.meter_flops, texts.meter_kept, texts.meter_time, texts.meter_steps];
   return make('div', {}, make('table', { 'aria-label': texts.meter },
-    make('thead', {}, make('tr', {}, ...heads.map(head => make('th', { scope: 'col' }, head)))),
+    make('thead', {}, make('tr', {}, ...heads.map(head => head ? make('th', { scope: 'col' }, head) : make('td')))),
     make('tbody', {}, ...rows.map(({ name, now, bars, cells }) => make('tr', { class: now ? 'gt-now' : null },
       make('th', { scope: 'row' }, name),
       make('td', {}, make('span', { class: 'gt-cost' }, ...bars.map(([whose, direction, share]) =>

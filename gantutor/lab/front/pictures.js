@@ -42,7 +42,7 @@ function paintImages(canvas, view, { images }) {
     }
   }
   context.putImageData(pixels, 0, 0);
-  const times = Math.max(1, Math.min(Math.round(900 / wide), Math.ceil((pixelsAcross(canvas) || 900) / wide)));
+  const times = Math.max(1, Math.round(900 / wide));
   if (canvas.width !== wide * times || canvas.height !== tall * times) {
     canvas.width = wide * times;
     canvas.height = tall * times;

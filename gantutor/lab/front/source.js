@@ -5,7 +5,7 @@
 // that is further than what was pushed, pushes are lost (Colab), and from then on this asks, a few requests at a time.
 
 const BEAT_MS = 1000, HURRY_MS = 300, ASKS = 3, LOST_MS = 5000;
-const TYPES = { u1: Uint8Array, f4: Float32Array };
+const TYPES = { u1: Uint8Array, i2: Int16Array, f4: Float32Array };
 
 export class KernelSource {
   constructor(model, show) {
@@ -35,15 +35,15 @@ export class KernelSource {
     this.send({ do: 'bye' });
   }
 
-  send(message) {
-    try { this.model.send({ me: this.me, ...message }); } catch { /* the kernel is gone: what waits says so */ }
+  send(message, buffers = []) {
+    try { this.model.send({ me: this.me, ...message }, undefined, buffers); } catch { /* the kernel is gone: what waits says so */ }
   }
 
   // What a person does; the number says in the state when it took effect.
-  command(content) {
+  command(content, buffers) {
     if (!this.waits()) this.sentAt = performance.now();
     this.sent += 1;
-    this.send({ id: this.sent, ...content });
+    this.send({ id: this.sent, ...content }, buffers);
     if (this.asks) this.ask();
     return this.sent;
   }
@@ -115,7 +115,7 @@ export class KernelSource {
 }
 
 // { name: [offset, type, shape] } and the buffer they lie in, to { name: { values, shape } }.
-function unpack(places, data) {
+export function unpack(places, data) {
   return Object.fromEntries(Object.entries(places).map(([name, [offset, type, shape]]) => {
     const count = shape.reduce((product, side) => product * side, 1), Type = TYPES[type];
     const start = data.byteOffset + offset;
