@@ -10,6 +10,7 @@ import logging
 import operator
 import os
 import random
+import shutil
 import sys
 import tempfile
 import types
@@ -342,7 +343,7 @@ class Snapshot:
         self.others = random_sources()  # what puts the rest back
         self.iterators: dict[str, tuple[Iterator[Any], Any]] = {}  # with their positions
         self.seen = self.bytes = 0
-        self.folder: tempfile.TemporaryDirectory[str] | None = None  # it goes with this object
+        self.folder = ""  # the files go with this object
         self.extend()
 
     def extend(self) -> None:
@@ -414,8 +415,10 @@ class Snapshot:
         if held.memory.is_meta or self.bytes <= IN_MEMORY or held.memory.nbytes < COPIED_AT_ONCE:
             held.numbers = functools.partial(torch.Tensor.detach, held.memory.clone())
             return
-        self.folder = self.folder or tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        path = os.path.join(self.folder.name, str(id(held)))
+        if not self.folder:
+            self.folder = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, self.folder, True)
+        path = os.path.join(self.folder, str(id(held)))
         read = functools.partial(torch.from_file, path, True, held.memory.numel(), dtype=held.memory.dtype)
         read().copy_(held.memory.flatten())
         held.numbers = lambda: read().view(held.memory.shape)

@@ -366,9 +366,9 @@ class Recorder(Counting):
         )
 
     def _scale(self, roots: list[Tensor]) -> float:
-        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is infinite or NaN itself."""
+        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is NaN."""
         scalers = [t.value for t in self.reach.things.values() if isinstance(t.value, torch.amp.GradScaler)]
-        factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots if root.isfinite().all()]
+        factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots if not root.isnan().any()]
         found = {f.item() for f in factors if isinstance(f, Tensor) and f.dtype == torch.float32 and f.numel() == 1}
         return next((scale for scaler in scalers if (scale := scaler.get_scale()) in found), 1.0)
 
