@@ -734,9 +734,9 @@ LEDGER = (
     Mutant(
         "a skipped step is a step",
         "ledger/findings.py",
-        "not_a_number",
-        "found.kind == 'gradient' and skipped",
-        "False",
+        "Facts.__init__",
+        "not step.skipped",
+        "True",
         "A GradScaler that has met an infinity has done its work; it is no mistake.",
     ),
     Mutant(

@@ -524,10 +524,7 @@ def not_a_number(facts: Facts) -> Found:
     found = facts.trace.nonfinite
     losses = [value for b in facts.sent.values() if b.scale == 1 for value in b.values if value is not None]
     applied = [norm for used in facts.steps for i in used.backwards for norm in facts.sent[i].arrived.values()]
-    skipped = any(step.skipped for _, step in facts.of(OptimizerStep))
-    if found is None or (found.kind == "gradient" and skipped):
-        return
-    if found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied])):
+    if found is not None and (found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied]))):
         states = [line.tensors[found.tensor] for line in facts.trace.lines if found.tensor in line.tensors]
         values = [str(state.value) for state in states if not math.isfinite(state.value or 0)]
         why = "All that is computed from it is lost, and after the next step the weights are, too."
