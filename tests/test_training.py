@@ -354,3 +354,16 @@ def test_auto_takes_the_fastest_device(
         ValueError, match=f"device 'tpu' is not on this machine; choose one of {', '.join(there)} or auto"
     ):
         pick_device("tpu")
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_the_losses_are_looked_at_every_50_steps() -> None:
+    run = RING.replace(device="cuda").start()
+    run.step()
+    run.model.G[0].weight.data.fill_(math.nan)
+    for _ in range(Run.CHECK_EVERY - 2):
+        run.step()
+    with pytest.raises(DivergedError) as error:
+        run.step()
+    assert error.value.step == 2, "the step that diverged, not the one at which it was noticed"
+    assert run.t == Run.CHECK_EVERY

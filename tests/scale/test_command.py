@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,19 @@ def test_a_run_that_diverges_keeps_its_last_checkpoint(monkeypatch: pytest.Monke
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4"]
     message = "y has no checkpoint yet; the losses up to here are in history.csv. Start anew with"
     refused(message, "dcgan", *RING, "--steps", 9, "--folder", "y")
+
+
+@pytest.mark.slow
+def test_a_run_killed_by_the_system_ends_bit_for_bit_as_one_that_was_not() -> None:
+    often = ["--steps", "240", "--checkpoint-every", "20", "--sample-every", "40"]
+    trained("dcgan", *RING, *often, "--folder", "whole")
+    arguments = [sys.executable, "-m", "gantutor", "train", "dcgan", *RING, *often, "--folder", "parts"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as killed:
+        deadline = time.monotonic() + 120
+        while not Path("parts/samples/step_000040.png").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert 20 <= state("parts")["t"] < 240
+    trained("dcgan", "--resume", "parts")
+    assert same_runs("whole", "parts")

@@ -10,10 +10,11 @@ import torch
 import torch.distributed as dist
 from helpers import build, draw
 from replica_cases import gan_run
+from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.model_state import networks
-from gantutor.scale.distributed import Replicas, communication, join_replicas
+from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised
 from gantutor.steps import STEPS
 
 CPU = torch.device("cpu")
@@ -102,3 +103,26 @@ def test_communication_counts_each_backward() -> None:
     for strategy, (from_G, from_D) in wanted.items():
         assert communication(STEPS[strategy], gan, *batch) == {"G": from_G, "D": from_D}, strategy
     assert all(parameter.grad is None for parameter in gan.G.parameters()), "the model itself took no step"
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_synchronised_batchnorm_is_torchs() -> None:
+    D = build("dcgan-batch").D
+    parameters = list(D.parameters())
+    D = synchronised(D, torch.device("cuda"))
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in D.modules())
+    assert all(ours is theirs for ours, theirs in zip(D.parameters(), parameters, strict=True))
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_replicas_talk_by_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    with join_replicas() as replicas:
+        assert replicas == Replicas(0, 1, torch.device("cuda", 0))
+        assert dist.get_backend() == "nccl"
+        one = torch.ones(1, device=replicas.device)
+        dist.all_reduce(one)
+        assert one.item() == 1
+    assert not dist.is_initialized()

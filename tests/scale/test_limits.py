@@ -116,3 +116,13 @@ def test_drawing_leaves_what_comes_next() -> None:
     assert 0 < drawing(ours, CPU, seconds=0.01) < 0.1
     for mine, other in zip(next(ours), next(theirs), strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.cuda
+def test_a_gpu() -> None:
+    found = measure("cuda")
+    assert found.device == torch.cuda.get_device_name()
+    assert set(found.flops) == {"float32", "tf32", "bfloat16"}
+    assert found.flops["bfloat16"] > found.flops["float32"] > 1e11
+    assert found.bandwidth > 1e10
+    assert found.overlaps

@@ -386,3 +386,12 @@ def test_no_step_waits_for_the_gpu(name: str, names: tuple[str, ...]) -> None:
     with no_waiting():
         for _ in range(40):
             run.step()
+
+
+@pytest.mark.cuda
+def test_step_counts_lie_where_the_update_wants_them() -> None:
+    run = after(on_cuda(SMALL["gan"]), 2)
+    for names, place in (("fused",), "cuda"), ((), "cpu"):
+        set_speed(run, names)
+        run.step()
+        assert {state["step"].device.type for state in run.model.opt_G.state.values()} == {place}
