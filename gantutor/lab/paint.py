@@ -255,9 +255,9 @@ class Paint:
             del self._session[1:-1:2]
         views = [View(name=str(i), kind="images", title="", alt="", arrays={"pixels": p}) for i, p in enumerate(shown)]
         views.append(View(name="examples", kind="images", title="", alt="", fixed={"pixels": self.examples}))
-        self.stream.done.update(self._followed)
-        self.stream.new_state(push=False)
         self.stream.show(Frame(self.stream.now.frame + 1, [views], line=say("paint_took", ms=self.milliseconds)))
+        self.stream.done.update(self._followed)  # after its frame: who hears that all is done takes over what it has
+        self.stream.new_state()
 
     def _alt(self) -> str:
         """The drawing in words: its colours, the commonest first, without those too few to see."""

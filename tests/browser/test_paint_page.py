@@ -221,7 +221,7 @@ class Replay:
         self.put(after)
 
     def fill(self, x: int, y: int, label: int) -> None:
-        after = Image.fromarray(self.maps[self.at])
+        after = Image.fromarray(self.maps[self.at]).copy()  # one of its own: Pillow would fill nothing
         ImageDraw.floodfill(after, (x, y), label)
         self.put(np.asarray(after))
 

@@ -90,7 +90,7 @@ function live(root, texts, model) {
       pictures.forEach(({ canvas }, i) => { if (i) put(canvas, frame.views[0][i].pixels.values); });
       setText(took, frame.line);
     }
-    queueMicrotask(takeOver);  // after all of the message: a state may come before its frame
+    queueMicrotask(takeOver);  // after all of the message: in an answer the state comes before its frame
     stage.setAttribute('aria-busy', String(source.waits()));
   });
 
