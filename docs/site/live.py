@@ -12,7 +12,7 @@ from typing import Any
 
 from gantutor import Debugger, Lab, Paint
 from gantutor.checks import result
-from gantutor.lab import debugger, page, paint, recording
+from gantutor.lab import page
 
 LIVE = "application/vnd.gantutor.live+json"
 SMALL_STEPS = 10
@@ -25,9 +25,7 @@ def install(folder: str, small: bool) -> None:
         folder: For their files.
         small: No panel takes more than a few steps.
     """
-    writers: tuple[Any, ...] = (recording, debugger, paint)
-    for module in writers:
-        module.write_page = parts_writer(Path(folder))
+    write_parts_into(Path(folder))
     savers: tuple[Any, ...] = (Debugger, Paint)
     for kind in savers:
         kind._repr_mimebundle_ = bundle_of_saved
@@ -39,11 +37,12 @@ def install(folder: str, small: bool) -> None:
         Lab.advance = lambda self, steps: advance(self, min(steps, SMALL_STEPS))  # type: ignore[method-assign]
 
 
-def parts_writer(folder: Path) -> Callable[..., Any]:
-    """What takes the place of page.write_page: the script, the style and the data as files of their own.
+def write_parts_into(folder: Path) -> None:
+    """Let page.write_page write the script, the style and the data as files of their own.
 
     It returns their names instead of the page's path; the same script is one file for all that use it.
     """
+    module: Any = page
 
     def write_parts(path: Any, title: str, script: str, css: str, state: dict[str, Any], data: bytes = b"") -> Any:
         parts = {
@@ -58,7 +57,7 @@ def parts_writer(folder: Path) -> Callable[..., Any]:
         return {"title": title, **names}
 
     folder.mkdir(parents=True, exist_ok=True)
-    return write_parts
+    module.write_page = write_parts
 
 
 def bundle_of_saved(self: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -19,8 +19,6 @@ import torch
 
 from gantutor import PITFALLS, STEPS, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
 from gantutor.data import load_pairs
-from gantutor.lab import debugger, recording
-from gantutor.lab import paint as lab_paint
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,8 @@ def shortened(plan: Plan) -> Plan:
     return replace(plan, steps=live.SMALL_STEPS, settings=settings, frames=5)
 
 
-def panel(configs: list[Any], plan: Plan, folder: Path) -> dict[str, Any]:
+def panel(configs: list[Any], plan: Plan) -> dict[str, Any]:
     """Train the runs of a panel, and pack them."""
-    recording.write_page = live.parts_writer(folder)
     lab = Lab(*configs, name="site", **dict.fromkeys(plan.options, True))
     lab.record(plan.steps, plan.settings, plan.frames)
     for view, takes in zip(lab.run_views, lab.recorded, strict=True):
@@ -72,9 +69,8 @@ def panel(configs: list[Any], plan: Plan, folder: Path) -> dict[str, Any]:
     return dict(saved)
 
 
-def steps(folder: Path) -> dict[str, Any]:
+def steps() -> dict[str, Any]:
     """Trace every strategy, and every pitfall beside the step that is right."""
-    debugger.write_page = live.parts_writer(folder)
     shown = {}
     run = Experiment(data="ring", batch_size=16).start()
     batch = next(run.batches)
@@ -100,7 +96,6 @@ def paint(number: int, folder: Path) -> dict[str, Any]:
     They have neither BatchNorm nor dropout: their answer to a drawing depends on nothing else. Of each there is a file
     for the browser (.onnx) and one for the tests (.pt).
     """
-    lab_paint.write_page = live.parts_writer(folder)
     generators, files = {}, []
     for i, objective in enumerate(["L1", "L1 + cGAN"]):
         run = Pix2PixConfig("emoji_palette", objective=objective, norm="instance", dropout=0.0, device="cpu").start()
@@ -123,15 +118,15 @@ def paint(number: int, folder: Path) -> dict[str, Any]:
 def main(kind: str, *arguments: str) -> None:
     torch.set_num_threads(1)
     folder = Path(arguments[-1])
-    folder.mkdir(parents=True, exist_ok=True)
+    live.write_parts_into(folder)
     if kind == "steps":
-        shown = steps(folder)
+        shown = steps()
     elif kind == "paint":
         shown = paint(int(arguments[0]), folder)
     else:
         notebook, cell, configs, small, _ = arguments
         plan = PLANS[notebook, cell]
-        shown = panel(pickle.loads(Path(configs).read_bytes()), shortened(plan) if small else plan, folder)
+        shown = panel(pickle.loads(Path(configs).read_bytes()), shortened(plan) if small else plan)
     (folder / "shown.json").write_text(json.dumps(shown))
 
 

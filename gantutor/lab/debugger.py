@@ -4,26 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 from PIL import Image
 
+from gantutor.lab import page
 from gantutor.lab.debugger_picture import debugger_picture
-from gantutor.lab.messages import TEXTS, say
-from gantutor.lab.page import FRONT, close_widgets, front_script, mimebundle, write_page
+from gantutor.lab.messages import say
+from gantutor.lab.page import front_script, front_style, mimebundle
 from gantutor.lab.story import Story
+from gantutor.lab.stream import Front
 from gantutor.ledger import Trace
 
-SCRIPT = front_script("dom.js", "drawing.js", "debugger.js")
-STYLE = "".join((FRONT / name).read_text(encoding="utf-8") for name in ("panel.css", "debugger.css"))
 
-
-class DebuggerFront(anywidget.AnyWidget):
+class DebuggerFront(Front):
     """The model of front/debugger.js."""
 
-    _esm = SCRIPT
-    _css = STYLE
-    texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
+    _esm = front_script("dom.js", "drawing.js", "debugger.js")
+    _css = front_style("panel.css", "debugger.css")
     story: Any = traitlets.Dict().tag(sync=True)
     position = traitlets.Int(0).tag(sync=True)
 
@@ -53,7 +50,8 @@ class Debugger:
         full = max(line.saved_bytes for line in lines), max(line.flops for line in lines)
         described = [story.describe(*full) for story in self.stories]
         error = self.errors[0] if self.errors else 0
-        self.widget = DebuggerFront(story={"traces": described, "last": self.last, "error": error})
+        self.widget = DebuggerFront()
+        self.widget.story = {"traces": described, "last": self.last, "error": error}
 
     @property
     def position(self) -> int:
@@ -86,7 +84,8 @@ class Debugger:
     def save(self, path: str | Path) -> Path:
         """Write one HTML file that steps without a kernel. `#line=44` behind its name opens it at that line."""
         title = f"{say('debugger')}: {', '.join(story.title for story in self.stories)}"
-        return write_page(path, title, SCRIPT, STYLE, {"story": self.widget.story, "position": self.position})
+        front = DebuggerFront._esm, DebuggerFront._css
+        return page.write_page(path, title, *front, {"story": self.widget.story, "position": self.position})
 
     def snapshot(self) -> Image.Image:
         """All of it as one picture, for where there is no front end."""
@@ -94,7 +93,7 @@ class Debugger:
 
     def close(self) -> None:
         """Take it off the page."""
-        close_widgets([self.widget])
+        self.widget.close()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return mimebundle(self.widget, self.snapshot(), "gantutor debugger")

@@ -1,4 +1,4 @@
-"""What stands on a page, with a kernel or without, and how it is taken off."""
+"""What stands on a page, with a kernel or without."""
 
 import base64
 import html
@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -26,6 +25,11 @@ def front_script(*names: str) -> str:
     source = "\n".join((FRONT / name).read_text(encoding="utf-8") for name in names)
     source = re.sub(r"^import .*\n", "", source, flags=re.MULTILINE)
     return re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE)
+
+
+def front_style(*names: str) -> str:
+    """Style sheets of lab/front as one."""
+    return "".join((FRONT / name).read_text(encoding="utf-8") for name in names)
 
 
 def pack(state: dict[str, Any], data: bytes = b"") -> bytes:
@@ -55,15 +59,6 @@ def write_page(path: str | Path, title: str, script: str, css: str, state: dict[
     )  # fmt: skip
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)
-
-
-def close_widgets(widgets: Sequence[W.Widget]) -> None:
-    """Close widgets and all that is theirs: each would stay registered, with what its callbacks hold."""
-    for widget in widgets:
-        close_widgets(getattr(widget, "children", ()))
-        for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
-            if isinstance(part, W.Widget):
-                part.close()
 
 
 def mimebundle(widget: W.Widget, picture: Image.Image, text: str) -> dict[str, Any]:

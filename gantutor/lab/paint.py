@@ -22,8 +22,9 @@ from gantutor.data import Label
 from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours
 from gantutor.data.images import to_float
 from gantutor.data.pairs import draw_labels
+from gantutor.lab import page
 from gantutor.lab.messages import say
-from gantutor.lab.page import FRONT, front_script, mimebundle, write_page
+from gantutor.lab.page import front_script, front_style, mimebundle
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Front, Stream
 from gantutor.views import View
@@ -41,7 +42,7 @@ class PaintFront(Front):
     """The model of front/paint.js."""
 
     _esm = front_script("dom.js", "source.js", "strokes.js", "paint.js")
-    _css = "".join((FRONT / name).read_text(encoding="utf-8") for name in ("panel.css", "paint.css"))
+    _css = front_style("panel.css", "paint.css")
 
 
 class Paint:
@@ -143,11 +144,11 @@ class Paint:
 
     def snapshot(self) -> Image.Image:
         """The drawing and the pictures beside each other."""
-        page = Image.new("RGB", ((ENLARGED + 8) * (1 + len(self.pictures)) - 8, ENLARGED), "white")
+        beside = Image.new("RGB", ((ENLARGED + 8) * (1 + len(self.pictures)) - 8, ENLARGED), "white")
         for i, pixels in enumerate([self._pixels, *self.pictures]):
             how = Image.Resampling.BICUBIC if i else Image.Resampling.NEAREST
-            page.paste(Image.fromarray(pixels).resize((ENLARGED, ENLARGED), how), ((ENLARGED + 8) * i, 0))
-        return page
+            beside.paste(Image.fromarray(pixels).resize((ENLARGED, ENLARGED), how), ((ENLARGED + 8) * i, 0))
+        return beside
 
     def save(self, path: str | Path) -> Path:
         """Write the session, all drawings and their pictures so far, as one web page that replays it."""
@@ -155,7 +156,7 @@ class Paint:
         changes = np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1]))  # modulo 256: mostly zeros
         recorded = {**self._describe_scene(), "alts": [alt for _, alt in self._session]}
         front = PaintFront._esm, PaintFront._css
-        return write_page(path, say("paint"), *front, {"recorded": recorded}, changes.tobytes())
+        return page.write_page(path, say("paint"), *front, {"recorded": recorded}, changes.tobytes())
 
     def close(self) -> None:
         """Take it off the page."""

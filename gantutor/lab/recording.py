@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gantutor.lab import page
 from gantutor.lab.messages import RECORDED_TEXTS, TEXTS, say
-from gantutor.lab.page import pack, write_page
 from gantutor.lab.stream import Blob, Frame, Front, describe_view
 
 LABELS = "ABCDEFGH"  # of run views
@@ -117,8 +117,8 @@ def save_page(path: str | Path, runs: Sequence[Sequence[Take]], scene: dict[str,
     state = {"recorded": {**scene, "runs": packed}, "texts": {**TEXTS, **RECORDED_TEXTS}}
     data = b"".join(blob.parts)
     if Path(path).suffix == ".html":
-        return write_page(path, say("title", steps=steps), Front._esm, Front._css, state, data)
-    Path(path).write_bytes(pack(state, data))
+        return page.write_page(path, say("title", steps=steps), Front._esm, Front._css, state, data)
+    Path(path).write_bytes(page.pack(state, data))
     return Path(path)
 
 

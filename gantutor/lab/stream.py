@@ -21,7 +21,7 @@ import numpy as np
 import traitlets
 
 from gantutor.lab.messages import TEXTS
-from gantutor.lab.page import FRONT, front_script
+from gantutor.lab.page import front_script, front_style
 from gantutor.training import History
 from gantutor.views import View
 
@@ -36,7 +36,7 @@ class Front(anywidget.AnyWidget):
     _esm = front_script(
         "dom.js", "source.js", "recorded.js", "pictures.js", "charts.js", "controls.js", "draw.js", "panel.js"
     )
-    _css = (FRONT / "panel.css").read_text(encoding="utf-8")
+    _css = front_style("panel.css")
     texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
 
     def __init__(self) -> None:

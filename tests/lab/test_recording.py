@@ -15,7 +15,7 @@ from PIL import Image
 from run_cases import RING
 
 from gantutor.configs import GANConfig
-from gantutor.lab import Lab, recording
+from gantutor.lab import Lab, page, recording
 from gantutor.lab.page import pack
 from gantutor.lab.recording import LOST, Recording, Take, fold, pack_take, picture, thinned
 from gantutor.lab.run_view import RunView
@@ -198,9 +198,7 @@ def runs_of(lab: Lab, folder: Path, frames: int = 300) -> tuple[list[list[dict[s
     """What the page of `lab.save` holds."""
     held: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            recording, "write_page", lambda path, title, script, css, state, data: held.update(state, data=data)
-        )
+        patch.setattr(page, "write_page", lambda path, title, script, css, state, data: held.update(state, data=data))
         lab.save(folder / "run.html", frames)
     return held["recorded"]["runs"], held["data"]
 

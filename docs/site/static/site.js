@@ -1,34 +1,11 @@
 // Brings to life what build.py has put on a page: questions, answers, exercises with choices.
 //
 // Each is a <div class="gt-live" data-kind="…"> with its data as JSON. What a visitor chooses stays in the browser.
-import { inflate, mount } from './front/page.js';
+import { make } from './front/dom.js';
+import { inflate, mount, withoutKernel } from './front/page.js';
 import predict from './front/predict.js';
 
 const GUESSED = 'gt-guessed';
-
-/** A model in anywidget's form, without a kernel. */
-class Model {
-  constructor(state) { Object.assign(this, { state, listeners: {} }); }
-  get(name) { return this.state[name] ?? null; }
-  set(name, value) {
-    this.state[name] = value;
-    for (const listener of this.listeners[`change:${name}`] ?? []) listener();
-  }
-  on(event, listener) { (this.listeners[event] ??= []).push(listener); }
-  off(event) { delete this.listeners[event]; }
-  save_changes() {}
-  send() {}
-}
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === 'function') element.addEventListener(name, value);
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
 
 /** Text in which what stands between backticks is code. */
 function sentence(text) {
@@ -38,10 +15,10 @@ function sentence(text) {
 const KINDS = {
   // A question covers the outputs that follow it until its answer, since they show the truth.
   question(el, data) {
-    const model = new Model({ ...data, guess: null, verdict: null });
+    const model = withoutKernel({ ...data, guess: null, verdict: null });
     const covered = [...document.querySelectorAll(`.tag_after-${el.dataset.cell} > .cell_output`)];
     const note = covered.length && make('p', { class: 'gt-note' }, 'Below, the results are covered until you choose. ',
-      make('button', { type: 'button', click: uncover }, 'Show them'));
+      make('button', { type: 'button', onclick: uncover }, 'Show them'));
     function uncover() {
       for (const output of covered) output.classList.remove('gt-covered');
       if (note) note.remove();
@@ -101,7 +78,7 @@ const KINDS = {
     const verdict = make('p', { class: 'gt-answer', role: 'status' });
     const button = (number, field, option) => {
       const chosen = kept[number][field];
-      return make('button', { type: 'button', 'aria-pressed': chosen.includes(option), click: ({ target }) => {
+      return make('button', { type: 'button', 'aria-pressed': String(chosen.includes(option)), onclick: ({ target }) => {
         const at = chosen.indexOf(option);
         if (at >= 0) chosen.splice(at, 1);
         else if (several) chosen.push(option);
@@ -125,7 +102,7 @@ const KINDS = {
       return verdict.replaceChildren(make('b', {}, passed ? '✓ Passed. ' : '✗ Wrong. '), ...sentence(message));
     };
     el.append(make('div', { class: 'gt-choices' }, make('p', {}, 'Answer here, without running anything:'), ...rows,
-      make('button', { type: 'button', class: 'gt-check', click: check }, 'Check'), verdict));
+      make('button', { type: 'button', class: 'gt-check', onclick: check }, 'Check'), verdict));
   },
 };
 

@@ -7,9 +7,15 @@
 // #its-name.step=300.
 
 export async function mount(front, el, packed, more = {}) {
-  const values = { ...await inflate(packed), ...more };
+  const model = withoutKernel({ ...await inflate(packed), ...more });
+  el.replaceChildren();
+  return front.render({ model, el });
+}
+
+// A model of these values: what anywidget's has of it, but for the kernel.
+export function withoutKernel(values) {
   const listeners = {};
-  const model = {  // what anywidget's has of it, but for the kernel
+  return {
     get: name => values[name],
     set(name, value) {
       values[name] = value;
@@ -20,8 +26,6 @@ export async function mount(front, el, packed, more = {}) {
     save_changes() {},
     send() {},
   };
-  el.replaceChildren();
-  return front.render({ model, el });
 }
 
 // The values that `pack` has put together; "data" is an ArrayBuffer.
