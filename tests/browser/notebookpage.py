@@ -25,6 +25,7 @@ STATE = """() => {
 # Lab keeps a theme for the tests that follow.
 THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }"
 
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
     === 'connected'"""
 
@@ -42,6 +43,25 @@ gc.collect()`;
     const warm = { id: kernel.id, name: kernel.name };
     await app.commands.execute('docmanager:open', { path, factory: 'Notebook', kernel: warm });
 }"""
+
+# As in Colab: what is sent while no message is handled is lost. Runs in the kernel; `live` is a panel or a Paint.
+LOSES_PUSHES = """
+import threading
+
+def lose_pushes(live):
+    handlers, receive, send = set(), live.stream.receive, live.widget.send
+
+    def within(content):
+        handlers.add(threading.get_ident())
+        receive(content)
+        handlers.discard(threading.get_ident())
+
+    def dropping(content, buffers=None):
+        if threading.get_ident() in handlers:
+            send(content, buffers)
+
+    live.stream.receive, live.widget.send = within, dropping
+"""
 
 
 def open_notebook(page: Page, url: str, name: str) -> None:

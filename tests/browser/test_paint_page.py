@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import THEME, run_all, run_cell, run_whole, screenshot, write_notebook
+from notebookpage import KERNEL, LOSES_PUSHES, THEME, run_all, run_cell, run_whole, screenshot, write_notebook
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, Page, expect
 from savedpage import saved_page
@@ -295,26 +295,8 @@ def test_two_views_show_one_drawing(page: Page, lab: LabServer, tmp_path: Path) 
     agree(PaintPage(page, 0), page)
 
 
-# As in Colab: what is sent while no message is handled is lost.
-LOSES_PUSHES = """
-import threading
-handlers, receive, send = set(), paint.stream.receive, paint.widget.send
-
-def within(content):
-    handlers.add(threading.get_ident())
-    receive(content)
-    handlers.discard(threading.get_ident())
-
-def dropping(content, buffers=None):
-    if threading.get_ident() in handlers:
-        send(content, buffers)
-
-paint.stream.receive, paint.widget.send = within, dropping
-paint"""
-
-
 def test_it_draws_where_everything_sent_outside_a_reply_is_lost(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    painting = opened(page, lab, tmp_path, f"{MAP}{LOSES_PUSHES}")
+    painting = opened(page, lab, tmp_path, f"{MAP}{LOSES_PUSHES}lose_pushes(paint)\npaint")
     painting.press("Empty page", "water", "Brush")
     for y in (10, 20, 30):
         painting.drag((5, y), (58, y))
@@ -324,15 +306,12 @@ def test_it_draws_where_everything_sent_outside_a_reply_is_lost(page: Page, lab:
     agree(painting, page)
 
 
-RESTART = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
-
-
 def test_after_a_restart_the_old_view_says_so_and_the_cell_makes_a_new_one(
     page: Page, lab: LabServer, tmp_path: Path
 ) -> None:
     painting = opened(page, lab, tmp_path, f"{MAP}\npaint")
     painting.press("water", "Rectangle")
-    page.evaluate(RESTART)
+    page.evaluate(f"() => {KERNEL}.restart()")
     painting.drag((20, 20), (30, 30))
     expect(painting.status).to_have_text(TEXTS["waiting"])
     page.errors.clear()

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import CONNECTED, THEME, run_all, run_cell, run_tagged, run_whole, screenshot, write_notebook
+from notebookpage import (
+    CONNECTED,
+    KERNEL,
+    LOSES_PUSHES,
+    THEME,
+    run_all,
+    run_cell,
+    run_tagged,
+    run_whole,
+    screenshot,
+    write_notebook,
+)
 from panelpage import PanelPage
 from playwright.sync_api import Error, Page, expect
 
@@ -330,9 +341,6 @@ def test_an_error_stays_in_sight_until_play(page: Page, lab: LabServer, tmp_path
     panel.wait_until(panel.look())
 
 
-KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-
-
 def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_all_anew(
     page: Page, lab: LabServer, tmp_path: Path
 ) -> None:
@@ -363,29 +371,12 @@ def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_
 
 # The stream -----------------------------------------------------------------------------------------------------------
 
-# As in Colab: what is sent while no message is handled is lost.
-LOSES_PUSHES = """
-import threading
-handlers, receive, send = set(), lab.stream.receive, lab.widget.send
-
-def within(content):
-    handlers.add(threading.get_ident())
-    receive(content)
-    handlers.discard(threading.get_ident())
-
-def dropping(content, buffers=None):
-    if threading.get_ident() in handlers:
-        send(content, buffers)
-
-lab.stream.receive, lab.widget.send = within, dropping
-"""
-
 
 @pytest.mark.parametrize("name", ["ring", "digits"])
 def test_it_plays_where_everything_sent_outside_a_reply_is_lost(
     page: Page, lab: LabServer, tmp_path: Path, name: str
 ) -> None:
-    panel = opened(page, lab, tmp_path, PANELS[name] + LOSES_PUSHES)
+    panel = opened(page, lab, tmp_path, f"{PANELS[name]}{LOSES_PUSHES}lose_pushes(lab)\n")
     panel.press("Play")
     expect(panel.button("Pause")).to_be_visible()
     for _ in range(3):
