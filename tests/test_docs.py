@@ -15,6 +15,8 @@ USE = """
 import torch
 from gantutor import checks, load
 from gantutor.configs import GANConfig
+from gantutor.lab.controls import Controls
+from gantutor.lab.messages import say
 from gantutor.losses import LOSSES
 from gantutor.metrics import psnr
 
@@ -29,6 +31,9 @@ assert checks.adam_numbers(2000).passed
 assert not checks.adam_numbers(1000).passed and not checks.adam_numbers(...).answered
 images = torch.zeros(1, 3, 4, 4)
 assert round(psnr(images, images + 0.2), 3) == 20.0
+labels = [control["label"] for control in Controls(GANConfig()).declare(())]
+assert (say("play"), say("line_step", step=7), say("pause")) == ("Start", "Schritt 7", "Pause")
+assert "Lernrate G" in labels and "lr D" in labels
 """
 
 
@@ -57,7 +62,7 @@ def test_the_files_exist() -> None:
 def test_the_first_file_of_a_row_changes_in_its_example() -> None:
     firsts = [files[0] for files in rows()]
     changed = [re.findall(r"^\+\+\+ b/(.*)$", diff, flags=re.MULTILINE) for diff in diffs()]
-    assert len(changed) == 6
+    assert len(changed) == 7
     assert firsts[: len(changed)] == [files[0] for files in changed]
     for files, touched in zip(rows(), changed, strict=False):
         assert set(touched) <= set(files)
@@ -77,8 +82,7 @@ def test_the_examples_can_be_applied_and_work(tmp_path: Path) -> None:
         assert not done.returncode, done.stderr + diff
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     program = f"{USE}\nimport pytest\nassert not pytest.main(['-q', 'tests/test_losses.py', '-k', 'smoothed'])"
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": "."}, capture_output=True, text=True
-    )
+    env = {"PYTHONPATH": ".", "GANTUTOR_LANGUAGE": "de"}
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert not run.returncode, run.stdout + run.stderr
     assert " passed" in run.stdout

@@ -2,7 +2,7 @@
 
     lr_G: float = setting(1e-3, "lr G", "G's learning rate.", log10=(-5, -1), live=True)
 
-From this line come the check of its values (`check_settings`), its control in the panel (lab/control_widgets.py), its
+From this line come the check of its values (`check_settings`), its control in the panel (lab/controls.py), its
 option on the command line (scale/command.py) and its row in docs/settings.md (docs/settings.py).
 """
 

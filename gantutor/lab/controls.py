@@ -4,6 +4,7 @@ from typing import Any
 
 from gantutor.configs import Config
 from gantutor.configs.settings import Setting
+from gantutor.lab.messages import translated
 
 
 class Controls:
@@ -58,7 +59,8 @@ class Controls:
         for name, about in self.settings.items():
             low, high = about.log10 or about.between or (0, 0)
             declared.append({
-                "name": name, "label": about.label, "help": about.help, "kind": kind_of(about), "live": name in live,
+                "name": name, "label": translated(about.label), "help": translated(about.help), "kind": kind_of(about),
+                "live": name in live,
                 "options": [choice_name(option) for option in self.options[name]],
                 "low": low, "high": high, "step": 0.05 if about.log10 else about.step or 1,
             })  # fmt: skip

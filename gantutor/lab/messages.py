@@ -1,6 +1,12 @@
-"""Every text of the interface that is no setting's and no view's, by name; the front end is given the same table."""
+"""Every text of the interface that is no setting's and no view's, by name; the front end is given the same table.
 
-TEXTS = {
+The texts are English. Another language is a table from them to its own, in LANGUAGES: those of the settings
+(`gantutor.configs`) can be in it, too, and what it lacks stays English. GANTUTOR_LANGUAGE=de chooses it.
+"""
+
+import os
+
+ENGLISH = {
     # The bar
     "play": "Play",
     "pause": "Pause",
@@ -196,7 +202,7 @@ TEXTS = {
 }
 
 # What the texts of a saved page say instead.
-RECORDED_TEXTS = {
+ENGLISH_RECORDED = {
     "play_help": "Play the recording.",
     "step_help": "To the next frame.",
     "reset": "Start",
@@ -207,6 +213,19 @@ RECORDED_TEXTS = {
     "one_value": "No run was recorded with another value.",
     "paused": "This page plays a recording; nothing is trained here.",
 }
+
+LANGUAGES: dict[str, dict[str, str]] = {}  # by code, as "de": from the English text to the language's
+
+LANGUAGE = LANGUAGES.get(os.environ.get("GANTUTOR_LANGUAGE", "en"), {})
+
+
+def translated(text: str) -> str:
+    """The text in the chosen language, or as it is where the language has none."""
+    return LANGUAGE.get(text, text)
+
+
+TEXTS = {name: translated(text) for name, text in ENGLISH.items()}
+RECORDED_TEXTS = {name: translated(text) for name, text in ENGLISH_RECORDED.items()}
 
 
 def say(name: str, **values: object) -> str:
