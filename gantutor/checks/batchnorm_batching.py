@@ -1,14 +1,14 @@
 """Checks of notebook 03."""
 
 import copy
-import dataclasses
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gantutor.checks.detach_or_retain_graph import recorded
-from gantutor.checks.result import CheckResult, Function, Untouched, ask, exercise, is_same, judge, misconception
+from gantutor.checks.result import Function, ask, compare_on, exercise, is_same, misconception, untouched
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
@@ -41,36 +41,26 @@ def applied(step: Function, batching: str = "split") -> dict[str, Tensor]:
     gan = small_image_gan(batching)
     updates = recorded(gan)
     step(gan, *small_batch())
-    return dict(updates)
+    return {update.player: update.gradient for update in updates}
 
 
-def one_view(answer: Function) -> CheckResult:
-    """`answer(gan, real, z)` is a training step in which G asks D with batches of the kind that D is trained with.
-
-    The step that still does what the pitfall does is not answered yet.
-    """
-
-    def check(answer: Function) -> str:
-        found = applied(answer)
-        for player in "DG":
-            if player not in found:
-                return f"{player} was not updated. Each player needs its optimizer's step()."
-        right = {batching: applied(d_first_detach, batching) for batching in BATCHINGS}
-        in_D = next((batching for batching in ("split", "joint") if is_same(found["D"], right[batching]["D"])), "")
-        if not in_D:
-            return "D's gradient is neither that of split nor that of joint batches. Change only how D is called."
-        on_one_forward = applied(simultaneous, in_D)  # both losses
-        if is_same(found["G"], right[in_D]["G"]) or is_same(found["G"], on_one_forward["G"]):
+@exercise("D is asked as it was trained. Its BatchNorm uses the same kind of batch in both steps.", as_printed=STILL)
+def one_view(answer: Function) -> str:
+    """`answer(gan, real, z)` is a training step in which G asks D with batches of the kind that D is trained with."""
+    found = applied(answer)
+    for player in "DG":
+        if player not in found:
+            return f"{player} was not updated. Each player needs its optimizer's step()."
+    for batching, mixed, message in (("split", "joint_in_G_step", CROSSED), ("joint", "joint_in_D_step", STILL)):
+        right = applied(d_first_detach, batching)
+        if not is_same(found["D"], right["D"]):
+            continue
+        if any(is_same(found["G"], G) for G in (right["G"], applied(simultaneous, batching)["G"])):
             return ""
-        mixed = {STILL: right["joint_in_D_step"]["G"]} if in_D == "joint" else {CROSSED: right["joint_in_G_step"]["G"]}
-        known = {**mixed, EVALUATED: applied(in_evaluation_mode, in_D)["G"]}
         otherwise = "D's gradient is right, but G's is not. G's loss takes the fakes' logits, after D's step."
-        return misconception(found["G"], known) or otherwise
-
-    verdict = judge(
-        answer, check, "D is asked as it was trained. Its BatchNorm uses the same kind of batch in both steps."
-    )
-    return dataclasses.replace(verdict, answered=verdict.answered and verdict.message != STILL)
+        known = {message: (d_first_detach, mixed), EVALUATED: (in_evaluation_mode, batching)}
+        return misconception(found["G"], {text: applied(*of)["G"] for text, of in known.items()}) or otherwise
+    return "D's gradient is neither that of split nor that of joint batches. Change only how D is called."
 
 
 def in_evaluation_mode(gan: GAN, real: Tensor, z: Tensor) -> None:
@@ -96,11 +86,11 @@ def safe_score(answer: Function) -> str:
         for _ in range(20):  # running statistics that are those of some data
             D(images + 0.1)
         trusted = copy.deepcopy(D).eval()(images)
-        kept = Untouched("D", D.train(is_training))
+        changed = untouched("D", D.train(is_training))
         scores = torch.as_tensor(ask(answer, D, images.clone()))
         if scores.shape != trusted.shape:
             return f"Expected one logit for each image, {tuple(trusted.shape)}; yours is {tuple(scores.shape)}."
-        if fault := kept.fault():
+        if fault := changed():
             return "The scores are right, but " * is_same(scores, trusted) + fault
         apart = (images[:1].clone(), images[1:3].clone())
         alone = torch.cat([torch.as_tensor(answer(D, batch)) for batch in apart])
@@ -125,32 +115,27 @@ ASKED = tuple(itertools.product(("batch", "group"), BATCHINGS, "DG"))
 @exercise("With BatchNorm a batch is one object; without it, a list of images.")
 def dependence(answer: Function) -> str:
     """`answer(norm, batching, player)` says which logit depends on which image, as `true_dependence` does."""
-    for asked in ASKED:
-        norm, batching, player = asked
-        value, truth = torch.as_tensor(ask(answer, *asked)).float(), true_dependence(*asked)
-        place = f'For norm "{norm}", batching "{batching}", player "{player}": '
-        if value.shape != truth.shape:
-            return f"{place}expected a matrix {tuple(truth.shape)}, yours has shape {tuple(value.shape)}."
-        if torch.equal(value, truth):
-            continue
-        row, column = (value != truth).nonzero()[0].tolist()
-        return f"{place}row {row}, column {column} must be {truth[row, column]:.0f}. {why(value, *asked)}"
-    return ""
+    return compare_on(ASKED, answer, true_dependence, {}, wrong_matrix)
 
 
-def why(value: Tensor, norm: str, batching: str, player: str) -> str:
-    """What a wrong matrix of the right shape has misunderstood."""
-    truth = true_dependence(norm, batching, player)
+def wrong_matrix(asked: tuple[str, str, str], found: Any, truth: Tensor) -> str:
+    """What a matrix that is not the truth has misunderstood."""
+    (norm, batching, player), value = asked, torch.as_tensor(found).float()
+    place = f'For norm "{norm}", batching "{batching}", player "{player}": '
+    if value.shape != truth.shape:
+        return f"{place}expected a matrix {tuple(truth.shape)}, yours has shape {tuple(value.shape)}."
+    row, column = (value != truth).nonzero()[0].tolist()
+    place += f"row {row}, column {column} must be {truth[row, column]:.0f}. "
     if torch.equal(value, 1 - truth):
-        return 'These are the zeros and ones exchanged: 1 is for "depends".'
+        return f'{place}These are the zeros and ones exchanged: 1 is for "depends".'
     if norm != "batch":
-        return "This norm looks at one image at a time."
+        return f"{place}This norm looks at one image at a time."
     if torch.equal(value, true_dependence("group", batching, player)):
-        return "BatchNorm uses the mean of the batch, and each image of the batch is in it."
+        return f"{place}BatchNorm uses the mean of the batch, and each image of the batch is in it."
     if any(torch.equal(value, true_dependence(norm, other, player)) for other in BATCHINGS):
         kind = "joint" if truth.all() else "split"
-        return f"{player}'s step is {kind} here. Look at the player whose step it is."
-    return "Ask which images are in the same call of D as the image of this row."
+        return f"{place}{player}'s step is {kind} here. Look at the player whose step it is."
+    return f"{place}Ask which images are in the same call of D as the image of this row."
 
 
 SHARES_ASKED = (([1, 0, 0], 0.1), ([0.5, 0.5], 0.1), ([0.5, 0], 0.1), ([0, 1, 0, 1, 1], 0.1), ([1, 0], 0.5))
@@ -182,13 +167,11 @@ SHARE_MISTAKES: dict[str, Function] = {
 def share_of_reals(answer: Function) -> str:
     """`answer(calls, momentum)` is the share of reals in a running mean that a step's calls move, in their order."""
 
-    def shares(function: Function) -> list[float]:
-        return [float(ask(function, list(calls), momentum)) for calls, momentum in SHARES_ASKED]
+    def place(asked: tuple[list[float], float], found: float, _: float) -> str:
+        rule = "Write down the weight of each call, newest first, and add up all steps."
+        return f"For calls {asked[0]} and momentum {asked[1]} the share is not {found:.3f}. {rule}"
 
-    found = shares(answer)
-    for (calls, momentum), one, wanted in zip(SHARES_ASKED, found, shares(share), strict=True):
-        if abs(one - wanted) > 1e-3:
-            otherwise = "Write down the weight of each call, newest first, and add up all steps."
-            why = misconception(found, SHARE_MISTAKES, shares) or otherwise
-            return f"For calls {calls} and momentum {momentum} the share is not {one:.3f}. {why}"
-    return ""
+    def number(*asked: Any) -> float:
+        return float(ask(answer, *asked))
+
+    return compare_on(SHARES_ASKED, number, share, SHARE_MISTAKES, place, atol=1e-3)

@@ -1,20 +1,15 @@
 """Checks of notebook 05."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import Function, ask, exercise, is_missing, names_in
+from gantutor.checks.result import Function, ask, exercise, first_fault, is_missing, names_in
 
-# What the reference prints while it trains, and which of our terms that is.
-REFERENCE_LOG = {
-    "D_A": "d_loss_B",
-    "G_A": "adversarial_B",
-    "cycle_A": "cycle_A",
-    "idt_A": "identity_B",
-}
+# What the reference prints while it trains, which of our terms that is, and how to find out.
+REFERENCE_LOG = {"D_A": "d_loss_B", "G_A": "adversarial_B", "cycle_A": "cycle_A", "idt_A": "identity_B"}
 OUR_TERMS = tuple(f"{term}_{domain}" for term in ("d_loss", "adversarial", "cycle", "identity") for domain in "AB")
 LOG_HINTS = {
     "D_A": "netD_A is the partner of netG_A. Which images does netG_A make?",
@@ -27,25 +22,27 @@ LOG_HINTS = {
 @exercise("Three of the four letters are crossed. Only the cycle has the same letter in both.")
 def reference_log(answer: Any) -> str:
     """`answer` says for each name in the reference's log which of our terms it is: {"D_A": "d_loss_A", ...}."""
-    if fault := fault_of_dict(answer, REFERENCE_LOG):
-        return fault
-    for name, right in REFERENCE_LOG.items():
-        given = answer[name]
+
+    def wrong(name: str, given: Any, right: str) -> str:
         if given not in OUR_TERMS:
-            return f"{name}: {given!r} is none of {', '.join(OUR_TERMS)}."
-        if given != right:
-            kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
-            return f"{name}: {kind}{LOG_HINTS[name]}"
-    return ""
+            return f"{given!r} is none of {', '.join(OUR_TERMS)}."
+        kind = "" if given[:-1] == right[:-1] else f"{given} is another kind of term. "
+        return "" if given == right else kind + LOG_HINTS[name]
+
+    return fault_of_dict(answer, REFERENCE_LOG, wrong)
 
 
-def fault_of_dict(answer: Any, names: Collection[str]) -> str:
-    """What is wrong with an answer that is no dict. Raises: NotImplementedError where a name has no answer yet."""
+def fault_of_dict(answer: Any, right: Mapping[str, Any], wrong: Function) -> str:
+    """What is wrong with an answer that is to be like the dict `right`; wrong(name, given, right) judges one value.
+
+    Raises: NotImplementedError where a name has no answer yet.
+    """
     if not isinstance(answer, Mapping):
         return f"The answer should be a dict, as in the cell, and not {type(answer).__name__}."
-    if any(is_missing(answer.get(name)) for name in names):
+    if any(is_missing(answer.get(name)) for name in right):
         raise NotImplementedError
-    return ""
+    faults = ((name, wrong(name, answer[name], due)) for name, due in right.items())
+    return next((f"{name}: {fault}" for name, fault in faults if fault), "")
 
 
 @exercise("Every fake is shown or still there, none is lost, and none keeps a graph.")
@@ -78,37 +75,35 @@ def fault_of_turn(answer: Function, stored: list[Tensor], new: int, size: int, s
     if not all(isinstance(image, Tensor) and image.shape == fake.shape for image in stored):
         return "The list should hold images, each as it came."
     now, (shown,) = numbers(stored), numbers([given])
+    graph, kept = given.requires_grad, any(image.requires_grad for image in stored)
     if len(before) < size:
-        if len(now) != len(before) + 1:
-            return f"There is room for {size}: each fake is stored. After {new + 1} fakes yours holds {len(now)}."
-        if shown != new:
-            return "While there is room the new fake itself is returned, whatever the coin says."
-        if stored[-1].requires_grad:
-            return "A stored fake keeps its graph, which leads to a generator that has moved. Detach before storing."
-        return "What is returned still has a graph: D's backward would go on into G. Return it detached." * (
-            given.requires_grad
-        )
+        return first_fault({
+            f"There is room for {size}: each fake is stored. After {new + 1} fakes yours holds {len(now)}.": (
+                len(now) != len(before) + 1
+            ),
+            "While there is room the new fake itself is returned, whatever the coin says.": shown != new,
+            "A stored fake keeps its graph, which leads to a generator that has moved. Detach before storing.": kept,
+            "What is returned still has a graph: D's backward would go on into G. Return it detached.": graph,
+        })  # fmt: skip
     if not swap:
-        if shown != new:
-            return "The coin said no, so the new fake itself is returned."
-        if now != before:
-            return "The coin said no, so the pool stays as it is; yours has changed."
-        return "What is returned still has a graph when the coin says no: detach." * given.requires_grad
-    if len(now) != size:
-        return f"A full pool of {size} holds {len(now)} after a swap: the new fake takes the place of an old one."
-    if shown == new:
-        what = "stored the new fake and returned it, too" if new in now else "returned the new one all the same"
-        return f"The coin said swap, and you {what}: D should be shown the old one from place {place}."
-    if new not in now:
-        return "An old fake was returned, but the new one was not stored in its place: it is lost."
-    if shown != before[place] or now != [*before[:place], new, *before[place + 1 :]]:
-        origin = before.index(shown) if shown in before else "nowhere"
-        instead = "moved others" if shown == before[place] else f"returned the one from place {origin}"
-        kept = f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay."
-        return f"{kept} Yours {instead}."
-    return "While there was room you detached; a swap has to, too." * (
-        stored[place].requires_grad or given.requires_grad
-    )
+        return first_fault({
+            "The coin said no, so the new fake itself is returned.": shown != new,
+            "The coin said no, so the pool stays as it is; yours has changed.": now != before,
+            "What is returned still has a graph when the coin says no: detach.": graph,
+        })  # fmt: skip
+    what = "stored the new fake and returned it, too" if new in now else "returned the new one all the same"
+    origin = before.index(shown) if shown in before else "nowhere"
+    at_place = f"A swap happens at `place`, here {place}: the one that was there is returned, the others stay."
+    return first_fault({
+        f"A full pool of {size} holds {len(now)} after a swap: the new fake takes the place of an old one.": (
+            len(now) != size
+        ),
+        f"The coin said swap, and you {what}: D should be shown the old one from place {place}.": shown == new,
+        "An old fake was returned, but the new one was not stored in its place: it is lost.": new not in now,
+        f"{at_place} Yours returned the one from place {origin}.": shown != before[place],
+        f"{at_place} Yours moved others.": now != [*before[:place], new, *before[place + 1 :]],
+        "While there was room you detached; a swap has to, too.": kept or graph,
+    })  # fmt: skip
 
 
 def numbers(images: list[Tensor]) -> list[float]:
@@ -138,14 +133,13 @@ REACH_MISTAKES: dict[tuple[str, frozenset[str]], str] = {
 @exercise("A backward fills every network on its way that asks for it, and ends at a detach.")
 def reaches(answer: Any) -> str:
     """`answer` says for each term of REACHES in which networks its backward leaves a gradient, as a set of names."""
-    if fault := fault_of_dict(answer, REACHES):
-        return fault
-    for term, right in REACHES.items():
-        given = names_in(answer[term], ("G_AB", "G_BA", "D_A", "D_B"))
+
+    def wrong(term: str, value: Any, right: set[str]) -> str:
+        given = names_in(value, ("G_AB", "G_BA", "D_A", "D_B"))
         if given is None:
-            return f"{term}: {answer[term]!r} is no set of the names G_AB, G_BA, D_A and D_B."
-        if given != right:
-            there = sorted(given - right)
-            otherwise = f"There is no way to {there[0]}." if there else f"{sorted(right - given)[0]} is missing."
-            return f"{term}: {REACH_MISTAKES.get((term, frozenset(given)), otherwise)}"
-    return ""
+            return f"{value!r} is no set of the names G_AB, G_BA, D_A and D_B."
+        there, missing = sorted(given - right), sorted(right - given)
+        otherwise = f"There is no way to {there[0]}." if there else f"{missing[0]} is missing." if missing else ""
+        return REACH_MISTAKES.get((term, frozenset(given)), otherwise)
+
+    return fault_of_dict(answer, REACHES, wrong)

@@ -6,15 +6,16 @@ left over. What its optimizers were given then tells which line is missing, misp
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, exercise, is_missing, is_same, judge, misconception, names_in
+from gantutor.checks.result import Function, exercise, first_fault, is_missing, is_same, misconception, names_in
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 
@@ -32,27 +33,31 @@ RAISES = {
 
 
 @dataclass(frozen=True)
+class Update:
+    """An optimizer's step: the player that it moves, the gradient that it was given, flat, and the GAN just before."""
+
+    player: str
+    gradient: Tensor
+    gan: GAN
+
+
+@dataclass(frozen=True)
 class Watched:
     """What a step did.
 
     Args:
-        updates: the players in the order in which they moved, with the gradient that each was given.
+        updates: what the optimizers did, in order.
         gan: the GAN after the step.
         used: which of "retain_graph" and "inputs=" its backwards have used.
     """
 
-    updates: list[tuple[str, Tensor]]
+    updates: list[Update]
     gan: GAN
     used: set[str]
 
     @property
     def order(self) -> str:
-        return "".join(player for player, _ in self.updates)
-
-    def numbers(self) -> Tensor:
-        """All gradients in their order, and the weights that are left."""
-        gradients = [gradient for _, gradient in self.updates]
-        return torch.cat([*gradients, flat(self.gan.D.parameters()), flat(self.gan.G.parameters())])
+        return "".join(update.player for update in self.updates)
 
 
 def small_gan(loss: str) -> GAN:
@@ -97,15 +102,19 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     return Watched(updates, gan, used)
 
 
-def recorded(gan: GAN) -> list[tuple[str, Tensor]]:
-    """A list that from now on gains an entry whenever an optimizer steps: the player, and its gradient, flat."""
-    updates: list[tuple[str, Tensor]] = []
+def weights(network: nn.Module) -> Tensor:
+    return flat(network.parameters())
+
+
+def recorded(gan: GAN) -> list[Update]:
+    """A list that from now on gains an entry whenever an optimizer steps; its GANs have the loss of now."""
+    updates: list[Update] = []
+    loss = gan.loss
 
     def record(player: str, network: nn.Module) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            updates.append(
-                (player, flat(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()))
-            )
+            gradient = flat(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters())
+            updates.append(Update(player, gradient, replace(copy.deepcopy(gan), loss=loss)))
 
         return hook
 
@@ -115,7 +124,7 @@ def recorded(gan: GAN) -> list[tuple[str, Tensor]]:
 
 
 def gradient_shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """Each loss's gradient in each player, before either moves: "d in D", "g in G", "d in G", "g in D"."""
+    """Each loss's gradient in each player, as the two are now: "d in D", "g in G", "d in G", "g in D"."""
     fake = gan.G(z)
     losses = {"d": gan.loss.d_loss(gan.D(real), gan.D(fake)), "g": gan.loss.g_loss(gan.D(fake))}
     return {
@@ -125,87 +134,24 @@ def gradient_shares(gan: GAN, real: Tensor, z: Tensor) -> dict[str, Tensor]:
     }
 
 
-def after(gan: GAN, player: str, gradient: Tensor) -> GAN:
-    """The GAN when `player` has moved along this gradient."""
-    moved = copy.deepcopy(gan)
-    network = moved.G if player == "G" else moved.D
-    nn.utils.vector_to_parameters(flat(network.parameters()) - RATE * gradient, network.parameters())
-    return moved
+def fault_of(updates: Sequence[Update], due: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> str:
+    """What is wrong with the gradients of these updates, or "".
 
-
-# Two updates of G, and both at once -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Due:
-    """What a player is to be given, and the wrong gradients that are known, each by what it says about the step."""
-
-    player: str
-    gradient: Tensor
-    known: dict[str, Tensor]
-
-    def fault(self, found: Tensor) -> str:
-        """What is wrong with the gradient that the player was given, or ""."""
-        if is_same(found, self.gradient):
-            return ""
-        size = ((found - self.gradient).norm() / self.gradient.norm()).item()
-        return misconception(found, self.known) or f"This is another gradient, {size:.0%} off. Did a loss change?"
-
-
-def two_updates_of_G(answer: Function) -> CheckResult:
-    """D once, then G twice, each time on the g_loss of that moment; as printed, the second backward of G raises."""
-    gan, (real, z) = small_gan("non-saturating"), batch(1)
-    old = gradient_shares(gan, real, z)
-    then = after(gan, "D", old["d in D"])
-    first = gradient_shares(then, real, z)["g in G"]
-    second = gradient_shares(after(then, "G", first), real, z)["g in G"]
-    again = {
-        "It is G's first gradient once more: the fake, or the backward, is that of before.": first,
-        "G's first gradient was not cleared: both are added up.": first + second,
-    }
-    updates = [
-        Due("D", old["d in D"], known_of_D(old)),
-        Due("G", first, {**known_of_G(old, first), "G meets the D of before; D has moved already.": old["g in G"]}),
-        Due("G", second, {**again, **known_of_G(old, second)}),
-    ]
-
-    def check(answer: Function) -> str:
-        return fault_of(watch_step(answer, gan, real, z), updates, "one update of D, and then two of G")
-
-    result = judge(
-        answer, check, "D moves once, then G twice, each time on the gradient for the G and the D of that moment."
-    )
-    as_printed = RAISES["inplace operation"] in result.message  # what the step does before anybody changes it
-    return CheckResult(False, result.message, answered=False) if as_printed else result
-
-
-@exercise("Each loss reaches its own player alone, and both saw the other as it was.")
-def both_at_once(answer: Function) -> str:
-    """Both gradients before either step, with neither retain_graph nor inputs=."""
-    gan, (real, z) = small_gan("non-saturating"), batch(1)
-    old = gradient_shares(gan, real, z)
-    by_new_D = gradient_shares(after(gan, "D", old["d in D"]), real, z)["g in G"]
-    by_new_G = gradient_shares(after(gan, "G", old["g in G"]), real, z)["d in D"]
-    known_D = {**known_of_D(old), "D judges a fake made by the G that has moved; G was to wait.": by_new_G}
-    known_G = {**known_of_G(old, old["g in G"]), "G is scored by a D that has moved already; D was to wait.": by_new_D}
-    wanted = {"D": Due("D", old["d in D"], known_D), "G": Due("G", old["g in G"], known_G)}
-
-    found = watch_step(answer, gan, real, z)
-    if not found.updates:
-        raise NotImplementedError
-    order = found.order if sorted(found.order) == ["D", "G"] else "DG"
-    kept = [f"It is right, but it uses {name}. Write it without." for name in sorted(found.used, reverse=True)]
-    return fault_of(found, [wanted[player] for player in order], "one update of D and one of G") or "".join(kept[:1])
-
-
-def fault_of(found: Watched, updates: Sequence[Due], in_words: str) -> str:
-    """What is wrong with a step that was to make these updates, or ""."""
-    if list(found.order) != [update.player for update in updates]:
-        return f"The step is to make {in_words}; here the optimizers move {', '.join(found.order) or 'nobody'}."
-    for place, (update, (_, given)) in enumerate(zip(updates, found.updates, strict=True), start=1):
-        if fault := update.fault(given):
-            return f"Update {place}, of {update.player}: {fault}"
+    `due` has for each the right gradient and the wrong ones that are known, by what each says about the step.
+    """
+    for place, (update, (right, known)) in enumerate(zip(updates, due, strict=True), start=1):
+        if not is_same(update.gradient, right):
+            off = ((update.gradient - right).norm() / right.norm()).item()
+            why = (
+                misconception(update.gradient, known) or f"This is another gradient, {off:.0%} off. Did a loss change?"
+            )
+            return f"Update {place}, of {update.player}: {why}"
     return ""
+
+
+def wrong_order(found: Watched, in_words: str) -> str:
+    moved = ", ".join(found.order) or "nobody"
+    return f"The step is to make {in_words}; here the optimizers move {moved}."
 
 
 def known_of_D(shares: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -221,9 +167,9 @@ def known_of_D(shares: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def known_of_G(shares: dict[str, Tensor], right: Tensor) -> dict[str, Tensor]:
-    """Wrong gradients that G may be given instead of `right`, by what is wrong."""
-    unwanted, left = shares["d in G"], torch.full_like(right, LEFT_OVER)
+def known_of_G(right: Tensor, unwanted: Tensor) -> dict[str, Tensor]:
+    """Wrong gradients that G may be given, by what is wrong; `unwanted` is what D's losses may leave in it."""
+    left = torch.full_like(right, LEFT_OVER)
     return {
         "G holds d_loss's share, too. d_loss.backward() ran on into G, and nobody cleared it there.": right + unwanted,
         "G holds what was left over from before the step. opt_G.zero_grad() is missing.": right + left,
@@ -231,6 +177,54 @@ def known_of_G(shares: dict[str, Tensor], right: Tensor) -> dict[str, Tensor]:
         "G is given no gradient. Its half works on a detached fake, or clears after backward.": torch.zeros_like(right),
         "G is given d_loss's gradient alone, which makes it worse at fooling D.": unwanted,
     }
+
+
+# Two updates of G, and both at once -----------------------------------------------------------------------------------
+
+
+@exercise(
+    "D moves once, then G twice, each time on the gradient for the G and the D of that moment.",
+    as_printed=RAISES["inplace operation"],
+)
+def two_updates_of_G(answer: Function) -> str:
+    """D once, then G twice, each time on the g_loss of that moment; as printed, the second backward of G raises."""
+    real, z = batch(1)
+    found = watch_step(answer, small_gan("non-saturating"), real, z)
+    if found.order != "DGG":
+        return wrong_order(found, "one update of D, and then two of G")
+    old, then, last = (gradient_shares(update.gan, real, z) for update in found.updates)
+    first, second, leaked = then["g in G"], last["g in G"], old["d in G"]
+    of_before = {"G meets the D of before; D has moved already.": old["g in G"]}
+    again = {
+        "It is G's first gradient once more: the fake, or the backward, is that of before.": first,
+        "G's first gradient was not cleared: both are added up.": first + second,
+    }
+    due = [
+        (old["d in D"], known_of_D(old)),
+        (first, of_before | known_of_G(first, leaked)),
+        (second, again | known_of_G(second, leaked)),
+    ]
+    return fault_of(found.updates, due)
+
+
+@exercise("Each loss reaches its own player alone, and both saw the other as it was.")
+def both_at_once(answer: Function) -> str:
+    """Both gradients before either step, with neither retain_graph nor inputs=."""
+    real, z = batch(1)
+    found = watch_step(answer, small_gan("non-saturating"), real, z)
+    if not found.updates:
+        raise NotImplementedError
+    if sorted(found.order) != ["D", "G"]:
+        return wrong_order(found, "one update of D and one of G")
+    old, moved = (gradient_shares(update.gan, real, z) for update in found.updates)
+    by_new_G = {"D judges a fake made by the G that has moved; G was to wait.": moved["d in D"]}
+    by_new_D = {"G is scored by a D that has moved already; D was to wait.": moved["g in G"]}
+    due = {
+        "D": (old["d in D"], known_of_D(old) | by_new_G),
+        "G": (old["g in G"], known_of_G(old["g in G"], old["d in G"]) | by_new_D),
+    }
+    kept = [f"It is right, but it uses {name}. Write it without." for name in sorted(found.used, reverse=True)]
+    return fault_of(found.updates, [due[player] for player in found.order]) or "".join(kept[:1])
 
 
 # The ledger -----------------------------------------------------------------------------------------------------------
@@ -248,7 +242,7 @@ def ledger(answer: Any) -> str:
     """`answer` is {line: {network: set of losses}}, as PUZZLE is; other collections of names are sets, too."""
     wanted = 'Answer with sets of the names "d_loss" and "g_loss", for G and D after each line; nothing is set().'
     told: dict[str, dict[str, set[str]]] = {line: {} for line in PUZZLE}
-    for line, name in [(line, name) for line in PUZZLE for name in "GD"]:
+    for line, name in itertools.product(PUZZLE, "GD"):
         try:
             place = answer[line] if is_missing(answer[line]) else answer[line][name]
         except Exception:
@@ -259,110 +253,89 @@ def ledger(answer: Any) -> str:
         if losses is None:
             return f"Line {line}: for {name} there is {place!r}. {wanted}"
         told[line][name] = losses
-    C, wrong = told["C"], {line: told[line] != PUZZLE[line] for line in PUZZLE}
-    faults = {
-        "the way from g_loss to G leads through D, and backward fills every parameter that it passes.": wrong["A"],
+    line = next((line for line in PUZZLE if told[line] != PUZZLE[line]), "")
+    if not line:
+        return ""
+    yours = ", ".join(f"{name} holds {' and '.join(sorted(told[line][name])) or 'nothing'}" for name in "GD")
+    why = first_fault({
+        "the way from g_loss to G leads through D, and backward fills every parameter that it passes.": line == "A",
         "an optimizer clears its own parameters; opt_D knows nothing of G's.": told["B"]["G"] != {"g_loss"},
-        "what g_loss left in D is cleared here, before D's own comes.": wrong["B"],
-        "backward adds to what a parameter holds; it does not take its place.": C["G"] == {"d_loss"},
-        "the fake is not detached, so d_loss.backward() runs on into G.": C["G"] == {"g_loss"},
-        "d_loss's gradient reaches D, which is empty since line B, and G, which still holds g_loss's.": wrong["C"],
-        "step() moves parameters along their gradients, and clears none.": wrong["D"],
-    }
-    for why, is_wrong in faults.items():
-        if is_wrong:
-            line = next(line for line in PUZZLE if wrong[line])
-            yours = ", ".join(f"{name} holds {' and '.join(sorted(told[line][name])) or 'nothing'}" for name in "GD")
-            return f"Line {line}: you say that {yours}. But {why}"
-    return ""
+        "what g_loss left in D is cleared here, before D's own comes.": line == "B",
+        "backward adds to what a parameter holds; it does not take its place.": told["C"]["G"] == {"d_loss"},
+        "the fake is not detached, so d_loss.backward() runs on into G.": told["C"]["G"] == {"g_loss"},
+        "d_loss's gradient reaches D, which is empty since line B, and G, which still holds g_loss's.": line == "C",
+        "step() moves parameters along their gradients, and clears none.": True,
+    })  # fmt: skip
+    return f"Line {line}: you say that {yours}. But {why}"
 
 
 # The critic's k steps -------------------------------------------------------------------------------------------------
 
-FAULTS = {
-    "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": "no clip",
-    "The weights are clipped before each update, and not after it: the last one leaves the limits.": "clip first",
-    "The clipping comes before opt_D.step(), which leaves the limits again.": "clip before",
-    "The weights are clipped once, after D's last update; clip them after each.": "clip at the end",
-    "The gradients are clipped; the paper clips the weights.": "clip gradients",
-    "G is clipped, too; only the critic must be Lipschitz.": "clip G",
-    "D's gradients are not cleared between its updates: each holds those of all before it.": "no zero_grad D",
-    "D's gradients are never cleared, not even at the start: opt_D.zero_grad() is never called.": "never clear D",
-    "G is given what was left over from before the step, too: opt_G.zero_grad() is missing.": "never clear G",
-    "G's gradients are never cleared: they hold left-overs, and D's losses' share on top.": "never clear G, leaked",
-    "D sees the same batch in all its updates; each is to have one of its own.": "same batch",
-    "D's fakes are made once, for all updates, from the first z.": "same fakes",
-    "G is given what D's losses left in it, too: detach D's fakes, or clear G after them.": "leaked",
-    "G's step is on the fakes of D's last update; it was to take z.": "last z",
-    "The sign of D's loss is wrong: this critic learns to rate fakes above reals.": "sign D",
-    "The sign of G's loss is wrong: this G learns to please a critic that rates it low.": "sign G",
-}
-
-
-def critic_steps(gan: GAN, reals: Any, zs: Any, z: Tensor, clip: float, fault: str = "") -> None:
-    """k updates of D, one for each of `reals` and `zs`, its weights clipped after each; then G's, on `z`.
-
-    `fault` is one of FAULTS, to be recognised. Source: Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1.
-    """
-
-    def clamp(tensors: Iterable[Any]) -> None:
-        for tensor in tensors:
-            tensor.data.clamp_(-clip, clip)
-
-    if fault != "never clear D":
-        gan.opt_D.zero_grad()
-    if "never clear G" not in fault:
-        gan.opt_G.zero_grad()
-    for real, z_d in zip(reals, zs, strict=True):
-        if fault not in ("no zero_grad D", "never clear D"):
-            gan.opt_D.zero_grad()
-        if fault == "clip first":
-            clamp(gan.D.parameters())
-        fake = gan.G(zs[0] if fault == "same fakes" else z_d)
-        logits_real = gan.D(reals[0] if fault == "same batch" else real)
-        logits_fake = gan.D(fake if "leaked" in fault else fake.detach())
-        d_loss = gan.loss.d_loss(logits_real, logits_fake) * (-1 if fault == "sign D" else 1)
-        d_loss.backward()
-        if fault == "clip before":
-            clamp(gan.D.parameters())
-        if fault == "clip gradients":
-            clamp(p.grad for p in gan.D.parameters())
-        gan.opt_D.step()
-        if "clip" not in fault or fault == "clip G":
-            clamp(gan.D.parameters())
-    if fault == "clip at the end":
-        clamp(gan.D.parameters())
-    if fault != "leaked" and "never clear G" not in fault:
-        gan.opt_G.zero_grad()
-    g_loss = gan.loss.g_loss(gan.D(gan.G(zs[-1] if fault == "last z" else z))) * (-1 if fault == "sign G" else 1)
-    g_loss.backward()
-    gan.opt_G.step()
-    if fault == "clip G":
-        clamp(gan.G.parameters())
-
 
 @exercise("3 updates of a clipped critic, each on its own batch, then one of G on the newest critic.")
 def k_steps(answer: Function) -> str:
-    """`answer(gan, reals, zs, z, clip)` does what `critic_steps` does, in any words, for any k = len(reals)."""
-    (reals, zs), k = zip(*map(batch, (2, 3, 4)), strict=True), 3
+    """`answer(gan, reals, zs, z, clip)`: an update of D for each of `reals` and `zs`, clipped after it; then G's on z.
 
-    def run(step: Function, **fault: str) -> Watched:
-        inputs = list(reals), list(zs), batch(5)[1]
-        return watch_step(lambda gan, *inputs: step(gan, *inputs, 0.1, **fault), small_gan("wgan"), *inputs)
-
-    right, found = run(critic_steps), run(answer)
+    Source: Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1.
+    """
+    (reals, zs), (real, z), gan, k, clip = zip(*map(batch, (2, 3, 4)), strict=True), batch(5), small_gan("wgan"), 3, 0.1
+    found = watch_step(answer, gan, list(reals), list(zs), z, clip)
     ds, gs = found.order.count("D"), found.order.count("G")
     if not found.updates:
         raise NotImplementedError
-    if found.order == right.order:
-        if is_same(found.numbers(), right.numbers()):
-            return ""
-        known = misconception(found.numbers(), FAULTS, lambda fault: run(critic_steps, fault=fault).numbers())
-        updates = [Due(player, gradient, {}) for player, gradient in right.updates]
-        clipping = "All gradients are right, but not the weights at the end. Look at the clipping."
-        return known or f"The order is right. {fault_of(found, updates, '') or clipping}"
     if gs == k:
         return "G moves after each of D's updates; it is to move once, after all of them."
-    if (ds, gs) == (k, 1):
+    if (ds, gs) != (k, 1):
+        return f"{k} batches make {k} updates of D and then 1 of G, not {ds} and {gs}."
+    if found.order[-1] != "G":
         return "G moves before D's updates are done; it is to meet the critic that has caught up."
-    return f"{k} batches make {k} updates of D and then 1 of G, not {ds} and {gs}."
+
+    *of_D, of_G = found.updates
+    due, before, leaked = [], torch.zeros_like(of_D[0].gradient), torch.zeros_like(of_G.gradient)
+    for update, real_d, z_d in zip(of_D, reals, zs, strict=True):
+        shares = gradient_shares(update.gan, real_d, z_d)
+        right = shares["d in D"]
+        mistakes = {
+            "D's gradients are not cleared between its updates: each holds those of all before it.": right + before,
+            "D sees the same batch in all its updates; each is to have one of its own.": (
+                gradient_shares(update.gan, reals[0], z_d)["d in D"]
+            ),
+            "D's fakes are made once, for all updates, from the first z.": (
+                gradient_shares(update.gan, real_d, zs[0])["d in D"]
+            ),
+            "The sign of D's loss is wrong: this critic learns to rate fakes above reals.": -right,
+            "The gradients are clipped; the paper clips the weights.": right.clamp(-clip, clip),
+        }
+        due.append((right, mistakes | known_of_D(shares)))
+        before, leaked = update.gradient, leaked + shares["d in G"]
+    right = gradient_shares(of_G.gan, real, z)["g in G"]
+    last_fakes = gradient_shares(of_G.gan, real, zs[-1])["g in G"]
+    mistakes = {
+        "G's step is on the fakes of D's last update; it was to take z.": last_fakes,
+        "The sign of G's loss is wrong: this G learns to please a critic that rates it low.": -right,
+    }
+    due.append((right, mistakes | known_of_G(right, leaked)))
+
+    if not is_same(weights(of_D[0].gan.D), weights(gan.D)):
+        return "The weights are clipped before each update, and not after it: opt_D.step() leaves the limits again."
+    return fault_of(found.updates, due) or fault_of_clipping(found, clip)
+
+
+def fault_of_clipping(found: Watched, clip: float) -> str:
+    """What is wrong with the weights, where all gradients are right."""
+    *of_D, of_G = found.updates
+    after = [weights(update.gan.D) for update in found.updates[1:]]
+    clipped = [(weights(update.gan.D) - RATE * update.gradient).clamp(-clip, clip) for update in of_D]
+    wanted = [*clipped, clipped[-1], weights(of_G.gan.G) - RATE * of_G.gradient]
+    D, G = weights(found.gan.D), weights(found.gan.G)
+    limit = clip + 1e-6
+    return first_fault({
+        "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": D.abs().max() > limit,
+        "The weights are clipped once, after D's last update; clip them after each.": (
+            max(each.abs().max() for each in after) > limit
+        ),
+        "G is clipped, too; only the critic must be Lipschitz.": G.abs().max() <= limit,
+        "All gradients are right, but not the weights at the end. Look at the clipping.": (
+            not all(map(is_same, [*after, D, G], wanted))
+        ),
+    })  # fmt: skip

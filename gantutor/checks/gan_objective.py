@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import Function, ask, exercise, misconception
+from gantutor.checks.result import Function, ask, compare_on, exercise, worst
 
 # Densities of data and fakes at six places, and the games (s, k) of exercise 1; the first is the unchanged one.
 P, Q = torch.tensor([[0.1, 0.5, 2.0, 0.3, 0.0, 0.7], [0.4, 0.5, 0.5, 0.1, 0.6, 0.0]], dtype=torch.float64)
@@ -37,22 +37,19 @@ def optimal_D(answer: Function) -> str:
     Source: Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4 (label smoothing).
     """
 
-    def in_all_games(function: Function) -> Tensor:
-        return torch.stack([torch.as_tensor(ask(function, P.clone(), Q.clone(), *game)).to(P) for game in GAMES])
+    def right(p: Tensor, q: Tensor, s: float, k: float) -> Tensor:
+        return s * p / (p + k * q)
 
-    found = in_all_games(answer).detach()
-    if found[0].shape != P.shape:
-        return f"p and q hold one value for each x, shape {tuple(P.shape)}; your D has {tuple(found[0].shape)}."
-    wanted = in_all_games(lambda p, q, s, k: s * p / (p + k * q))
-    right = torch.isclose(found, wanted, rtol=0, atol=1e-6)
-    if right.all():
-        return ""
-    good = [f"Right for s = {s:g}, k = {k:g}." for (s, k), game in zip(GAMES, right, strict=True) if game.all()]
-    game, i = (~right).nonzero()[0].tolist()
-    s, k = GAMES[game]
-    place = f"At p = {P[i]:g}, q = {Q[i]:g}, s = {s:g}, k = {k:g} the best D is {wanted[game, i]:.4g}"
-    message = misconception(found, OPTIMAL_D_MISTAKES, in_all_games)
-    return " ".join(filter(None, [*good[:1], message, f"{place}; yours gives {found[game, i]:.4g}."]))
+    def place(case: tuple[Tensor, Tensor, float, float], found: Tensor, wanted: Tensor) -> str:
+        found, (p, q, s, k) = torch.as_tensor(found), case
+        if found.shape != p.shape:
+            return f"p and q hold one value for each x, shape {tuple(p.shape)}; your D has {tuple(found.shape)}."
+        i = worst(found, wanted)
+        unchanged = "" if (s, k) == GAMES[0] else "Right for s = 1, k = 1. "
+        at = f"At p = {p[i]:g}, q = {q[i]:g}, s = {s:g}, k = {k:g} the best D is {wanted[i]:.4g}"
+        return f"{unchanged}{at}; yours gives {found[i]:.4g}."
+
+    return compare_on([(P, Q, *game) for game in GAMES], answer, right, OPTIMAL_D_MISTAKES, place)
 
 
 KL_LOSS_MISTAKES: dict[str, Function] = {
@@ -80,26 +77,30 @@ def kl_loss(answer: Function) -> str:
     """
     usual, extreme = torch.tensor([[[-2.0], [-0.5], [0.0], [1.5]], [[-200.0], [-40.0], [40.0], [200.0]]])
 
-    def slopes(function: Function, at: Tensor = usual) -> Tensor:
-        at = at.clone().requires_grad_()
-        return torch.autograd.grad(function(at).sum(), at)[0]
+    def slopes_of(loss: Function) -> Function:
+        def slopes(at: Tensor) -> Tensor:
+            at = at.clone().requires_grad_()
+            return torch.autograd.grad(loss(at).sum(), at)[0]
+
+        return slopes
+
+    def place(case: tuple[Tensor], found: Tensor, wanted: Tensor) -> str:
+        i = worst(found, wanted)
+        at = f"In a batch of 4 the slope at logit {case[0][i].item():g} must be {wanted[i].item():g}"
+        return f"{at}; yours is {found[i].item():.4g}."
 
     loss = ask(answer, usual.clone().requires_grad_())
     if not isinstance(loss, Tensor) or not loss.requires_grad:
         return "No gradient gets through: return a tensor made from the logits, without item() or detach()."
     if loss.numel() != 1:
         return f"The mean over the batch is missing: a scalar is wanted, yours has shape {tuple(loss.shape)}."
-    for logits in (usual, extreme):
-        found, wanted = slopes(answer, logits), -1 / len(logits)
-        wrong = [i for i, slope in enumerate(found) if not math.isclose(slope, wanted, abs_tol=1e-5)]
-        if wrong:
-            logit, slope = logits[wrong[0]].item(), found[wrong[0]].item()
-            must_be = f"In a batch of {len(logits)} the slope at logit {logit:g} must be {wanted:g}"
-            place = f"{must_be}; yours is {slope:.4g}."
-            if logits is usual:
-                return f"{misconception(found, KL_LOSS_MISTAKES, slopes)} {place}".strip()
-            why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
-            return f"Right for the usual logits. {place} {why}"
+    right = slopes_of(lambda x: -x.mean())
+    known = {message: slopes_of(wrong) for message, wrong in KL_LOSS_MISTAKES.items()}
+    if fault := compare_on([(usual,)], slopes_of(answer), right, known, place):
+        return fault
+    if fault := compare_on([(extreme,)], slopes_of(answer), right, {}, place):
+        why = "In float32 the sigmoid is rounded there: simplify the sum of losses first, or use logsigmoid."
+        return f"Right for the usual logits. {fault} {why}"
     return ""
 
 

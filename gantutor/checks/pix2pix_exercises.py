@@ -2,21 +2,19 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import Function, Untouched, ask, exercise, is_same, misconception
+from gantutor.checks.result import Function, ask, compare_on, exercise, is_same, misconception, untouched
 
 # The λ at which both terms pull equally -------------------------------------------------------------------------------
 
 
-Case = tuple[nn.Module, Tensor, Tensor, Tensor]  # D, real_A, fake_B, real_B
-
-
-def small_case() -> Case:
-    """A discriminator of pairs with 3 x 3 patches, and three image sets (2, 3, 6, 6), all float64.
+def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A discriminator of pairs with 3 x 3 patches, and real_A, fake_B and real_B, (2, 3, 6, 6), all float64.
 
     Its logits are large enough that the two images feel pulls of different lengths.
     """
@@ -25,8 +23,8 @@ def small_case() -> Case:
         last = nn.Conv2d(5, 1, 2)
         D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), last).double()
         last.weight.data *= 8
-        images = torch.rand(3, 2, 3, 6, 6, dtype=torch.float64) * 2 - 1
-    return D, *images
+        real_A, fake_B, real_B = torch.rand(3, 2, 3, 6, 6, dtype=torch.float64) * 2 - 1
+    return D, real_A, fake_B, real_B
 
 
 def l1_mean(fake: Tensor, real: Tensor) -> Tensor:
@@ -44,50 +42,45 @@ def pull(term: Function, fake_B: Tensor) -> Tensor:
     return torch.autograd.grad(term(fake), fake)[0]
 
 
-def balance(case: Case, gan: Function = of_pair, l1: Function = l1_mean, length: Function = Tensor.norm) -> Tensor:
+def balance(D: nn.Module, A: Tensor, f: Tensor, r: Tensor, gan=of_pair, l1=l1_mean, length=Tensor.norm) -> Tensor:
     """|∂g_loss/∂fake_B| / |∂l1_loss/∂fake_B|, the lengths over everything in the batch."""
-    D, real_A, fake_B, real_B = case
-    adversarial = pull(lambda fake: gan(D, real_A, fake), fake_B)
-    return length(adversarial) / length(pull(lambda fake: l1(fake, real_B), fake_B))
+    return length(pull(lambda fake: gan(D, A, fake), f)) / length(pull(lambda fake: l1(fake, r), f))
 
 
-def balance_at_the_weights(case: Case) -> Tensor:
-    D, A, f, r = case
+def balance_at_the_weights(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
     at_D = torch.autograd.grad(of_pair(D, A, f), list(D.parameters()))
     return torch.cat([part.flatten() for part in at_D]).norm() / pull(lambda fake: l1_mean(fake, r), f).norm()
 
 
 MISTAKEN_BALANCES: dict[str, Function] = {
     "This is 1 / λ. λ weighs the L1 term, so the adversarial gradient's length goes on top.": (
-        lambda case: 1 / balance(case)
+        lambda *case: 1 / balance(*case)
     ),
     "These are the squared lengths. A length is the square root of the sum of squares.": (
-        lambda case: balance(case) ** 2
+        lambda *case: balance(*case) ** 2
     ),
     "This is the sum of absolute values. A length is the square root of the sum of squares.": (
-        lambda case: balance(case, length=lambda pull: pull.abs().sum())
+        lambda *case: balance(*case, length=lambda pull: pull.abs().sum())
     ),
     "This is the mean of each image's own ratio. Take both lengths over the whole batch.": (
-        lambda case: balance(case, length=lambda pull: pull.flatten(1).norm(dim=1)).mean()
+        lambda *case: balance(*case, length=lambda pull: pull.flatten(1).norm(dim=1)).mean()
     ),
     "This is the ratio of the two losses. How hard a loss pulls is its gradient at fake_B, not its value.": (
-        lambda case: of_pair(*case[:3]) / l1_mean(*case[2:])
+        lambda D, A, f, r: of_pair(D, A, f) / l1_mean(f, r)
     ),
     "The adversarial gradient is taken at D's weights. G only feels the gradient at fake_B.": balance_at_the_weights,
     "This is the minimax loss log(1 − D). The notebook's g_loss is the non-saturating −log D.": (
-        lambda case: balance(case, gan=lambda D, A, f: F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean())
+        lambda *case: balance(*case, gan=lambda D, A, f: F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean())
     ),
     "The adversarial term is a sum over the patches. The loss is their mean.": (
-        lambda case: balance(case, gan=lambda D, A, f: -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum())
+        lambda *case: balance(*case, gan=lambda D, A, f: -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum())
     ),
     "The L1 term is a sum over the pixels. The loss is their mean.": (
-        lambda case: balance(case, l1=lambda fake, real: (fake - real).abs().sum())
+        lambda *case: balance(*case, l1=lambda fake, real: (fake - real).abs().sum())
     ),
-    "These are squared differences (L2). The L1 term has absolute ones.": (
-        lambda case: balance(case, l1=lambda fake, real: (fake - real).square().mean())
-    ),
+    "These are squared differences (L2). The L1 term has absolute ones.": lambda *case: balance(*case, l1=F.mse_loss),
     "D was shown (B, A). It was trained on (A, B): A comes first.": (
-        lambda case: balance(case, gan=lambda D, A, fake: of_pair(D, fake, A))
+        lambda *case: balance(*case, gan=lambda D, A, fake: of_pair(D, fake, A))
     ),
 }
 
@@ -98,18 +91,19 @@ def balancing_lambda(answer: Function) -> str:
 
     "As hard": the two gradients at fake_B have the same length. D is left without gradients.
     """
-    D, real_A, fake_B, real_B = small_case()
-    kept = Untouched("D", D)
-    found = ask(answer, D, real_A.clone(), fake_B.clone(), real_B.clone())
+    case = small_case()
+    changed = untouched("D", case[0])
+    found = ask(answer, *case)
     if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
         shape = getattr(found, "shape", None)
         return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
-    value, wanted = torch.as_tensor(found).detach().reshape(()), balance(small_case())
-    if not is_same(value, wanted):
-        otherwise = f"Your λ is {value:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
-        return misconception(value, MISTAKEN_BALANCES, lambda wrong: wrong(small_case())) or otherwise
-    fault = kept.fault()
-    return f"The λ is right, but {fault}" if fault else ""
+
+    def place(_: Any, found: float, wanted: Tensor) -> str:
+        return f"Your λ is {found:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
+
+    fault = compare_on([small_case()], lambda *_: torch.as_tensor(found).item(), balance, MISTAKEN_BALANCES, place)
+    left = changed()
+    return fault or (f"The λ is right, but {left}" if left else "")
 
 
 # A receptive field ----------------------------------------------------------------------------------------------------
@@ -158,19 +152,13 @@ FIELD_MISTAKES: dict[str, Callable[[Layers], int]] = {
 @exercise("1 + Σ (k − 1) · (product of the strides before it): 70 for the paper's discriminator.")
 def field_of_layers(answer: Function) -> str:
     """`answer(layers)` is the side, in pixels, of what one output of a stack of convolutions sees."""
-    found = []
-    for stack in STACKS:
-        value = ask(answer, list(stack))
-        if isinstance(value, str) or getattr(value, "numel", lambda: 1)() != 1:
-            return f"For {list(stack)} one number is wanted, yours is {value!r}."
-        found.append(float(value))
-    wrong = [i for i, stack in enumerate(STACKS) if found[i] != field_of(stack)]
-    if not wrong:
-        return ""
-    text = misconception(found, FIELD_MISTAKES, lambda wrong: [float(wrong(stack)) for stack in STACKS])
-    first = next((i for i in wrong if STACKS[i]), 0)
-    place = f"For layers = {list(STACKS[first])} it is {field_of(STACKS[first])}; yours gives {found[first]:g}."
-    return f"{text} {place}".strip()
+
+    def place(case: tuple[Layers], found: Any, wanted: int) -> str:
+        if isinstance(found, str) or torch.as_tensor(found).numel() != 1:
+            return f"For {case[0]} one number is wanted, yours is {found!r}."
+        return f"For layers = {case[0]} it is {wanted}; yours gives {float(found):g}."
+
+    return compare_on([(list(stack),) for stack in STACKS], answer, field_of, FIELD_MISTAKES, place)
 
 
 # G at test time -------------------------------------------------------------------------------------------------------
@@ -206,7 +194,7 @@ def paper_test_time(answer: Function) -> str:
 
     for was_training in (False, True):
         G = probe().train(was_training)
-        kept = Untouched("G", G)
+        changed = untouched("G", G)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(21)
             found = ask(answer, G, A.clone())
@@ -217,6 +205,6 @@ def paper_test_time(answer: Function) -> str:
             return misconception(found, known) or otherwise
         if found.requires_grad:
             return "The images carry a graph, which nobody will use: torch.no_grad() is missing."
-        if fault := kept.fault():
+        if fault := changed():
             return f"The images are right, but {fault}"
     return ""

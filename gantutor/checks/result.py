@@ -16,14 +16,14 @@ import functools
 import html
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Function = Callable[..., Any]
 
@@ -89,24 +89,27 @@ def is_missing(answer: Any) -> bool:
     return answer is None or answer is ...
 
 
-def judge(answer: Any, check: Callable[[Any], str], praise: str) -> CheckResult:
-    """Run `check(answer)`, which returns what is wrong, or "". An exception in the answer is a wrong answer."""
-    if is_missing(answer):
-        return NOT_YET
-    try:
-        fault = check(answer)
-    except NotImplementedError:
-        return NOT_YET
-    except Exception as error:
-        return CheckResult(False, f"Your answer raised {first_line(error)}")
-    return CheckResult(not fault, fault or praise)
+def exercise(praise: str, as_printed: str = "") -> Callable[[Callable[..., str]], Callable[..., CheckResult]]:
+    """Decorates a function that says what is wrong with an answer, or "": it gives a verdict then.
 
+    An exception in the answer is a wrong answer; what the cell does as it is printed, whose fault is `as_printed`, is
+    no answer yet.
+    """
 
-def exercise(praise: str) -> Callable[[Callable[[Any], str]], Callable[[Any], CheckResult]]:
-    """Decorates a function that says what is wrong with an answer, or "": it gives a verdict then."""
+    def decorate(check: Callable[..., str]) -> Callable[..., CheckResult]:
+        @functools.wraps(check)
+        def verdict(*answers: Any) -> CheckResult:
+            if any(map(is_missing, answers)):
+                return NOT_YET
+            try:
+                fault = check(*answers)
+            except NotImplementedError:
+                return NOT_YET
+            except Exception as error:
+                fault = f"Your answer raised {first_line(error)}"
+            return CheckResult(not fault, fault or praise, answered=not as_printed or as_printed not in fault)
 
-    def decorate(check: Callable[[Any], str]) -> Callable[[Any], CheckResult]:
-        return functools.wraps(check)(lambda answer: judge(answer, check, praise))
+        return verdict
 
     return decorate
 
@@ -122,29 +125,60 @@ def ask(answer: Function, *inputs: Any) -> Any:
     return torch.as_tensor(value) if isinstance(value, np.ndarray | np.number | np.bool_) else value
 
 
-def is_same(found: Any, wanted: Any) -> bool:
-    """Whether two answers have the same shape and, up to rounding, the same numbers; NaN is equal to NaN."""
-    found, wanted = (torch.as_tensor(value).detach().double() for value in (found, wanted))
-    return found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-5, atol=1e-6, equal_nan=True)
+def is_same(found: Any, wanted: Any, atol: float = 1e-6) -> bool:
+    """Whether two answers are the same name, or have the same shape and, up to rounding, the same numbers, NaN too."""
+    if isinstance(found, str) or isinstance(wanted, str):
+        return bool(found == wanted)
+    try:
+        found, wanted = (torch.as_tensor(value).detach().double() for value in (found, wanted))
+    except (TypeError, ValueError):  # no numbers
+        return False
+    return found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-5, atol=atol, equal_nan=True)
 
 
-def misconception(found: Any, known: Mapping[str, Any], of: Function = lambda wrong: wrong) -> str:
-    """The message of the first known mistake for which `of(mistake)` is what was found, or ""."""
-    return next((message for message, wrong in known.items() if is_same(found, of(wrong))), "")
+def misconception(found: Any, known: Mapping[str, Any]) -> str:
+    """The message of the first known mistake that is what was found, or ""."""
+    return next((message for message, wrong in known.items() if is_same(found, wrong)), "")
 
 
-def compare_answer(answer: Function, right: Function, known: dict[str, Function], of: Function, otherwise: str) -> str:
-    """What is wrong with `answer`, where `of(function)` is a tensor that shows what a function does.
+def compare_on(
+    cases: Sequence[tuple[Any, ...]],
+    answer: Function,
+    right: Function,
+    known: Mapping[str, Function],
+    place: Function,
+    atol: float = 1e-6,
+) -> str:
+    """What is wrong with an answer on these cases, or "" where it gives what `right` gives.
 
-    "" if it does what `right` does; else the message of the first of the `known` wrong functions that it equals, or
-    `otherwise` with the value that is furthest from the right one.
+    Args:
+        cases: The arguments of each call; every call is given copies.
+        answer: The learner's function.
+        right: The right one.
+        known: Wrong functions, by their messages. The first that equals the answer in every case is named.
+        place: place(case, found, wanted) says what is wrong in one case; it is asked about the first wrong one.
+        atol: How far a number may be off.
     """
-    found, wanted = of(answer), of(right)
-    if is_same(found, wanted):
-        return ""
-    worst = (found.detach() - wanted).abs().nan_to_num(torch.inf).argmax()
-    value = f"Yours gives {found.flatten()[worst]:.4g} where {wanted.flatten()[worst]:.4g} is right."
-    return misconception(found, known, of) or f"{otherwise} {value}"
+
+    def values(function: Function) -> list[Any]:
+        return [ask(function, *copy.deepcopy(case)) for case in cases]
+
+    found, wanted = values(answer), values(right)
+    for case, one, other in zip(cases, found, wanted, strict=True):
+        if not is_same(one, other, atol):
+            named = (text for text, wrong in known.items() if all(map(is_same, found, values(wrong))))
+            return f"{next(named, '')} {place(case, one, other)}".strip()
+    return ""
+
+
+def worst(found: Tensor, wanted: Tensor) -> int:
+    """Where two tensors of one shape are furthest apart, in their flat order."""
+    return int((found.detach() - wanted).abs().nan_to_num(torch.inf).argmax())
+
+
+def first_fault(faults: Mapping[str, object]) -> str:
+    """The first message whose condition is true, or ""."""
+    return next((message for message, is_wrong in faults.items() if is_wrong), "")
 
 
 def names_in(answer: Any, allowed: Collection[str]) -> set[str] | None:
@@ -156,26 +190,24 @@ def names_in(answer: Any, allowed: Collection[str]) -> set[str] | None:
     return names if names <= set(allowed) else None
 
 
-class Untouched:
-    """A network that an answer is to leave as it was."""
+def untouched(name: str, network: nn.Module) -> Callable[[], str]:
+    """What says later on how a network is no longer as it is now, or ""."""
+    before, training = copy.deepcopy(network.state_dict()), network.training
 
-    def __init__(self, name: str, network: nn.Module) -> None:
-        self.name, self.network = name, network
-        self.state, self.training = copy.deepcopy(network.state_dict()), network.training
-
-    def fault(self) -> str:
-        """What is no longer as it was, or ""."""
-        for key, value in self.network.state_dict().items():
-            if not torch.equal(value, self.state[key]):
-                return f"{self.name}'s {key} has changed. Ask a copy, or restore what was."
-        if not all(parameter.requires_grad for parameter in self.network.parameters()):
-            return f"{self.name}'s parameters no longer require a gradient, so {self.name} would not learn any more."
-        if any(parameter.grad is not None for parameter in self.network.parameters()):
-            return f"{self.name} is left with gradients, and its next step would start with them."
-        if any(module.training != self.training for module in self.network.modules()):
-            came, left = ("training", "evaluation") if self.training else ("evaluation", "training")
-            return f"{self.name} came in {came} mode and is left in {left} mode. Restore the mode."
+    def fault() -> str:
+        for key, value in network.state_dict().items():
+            if not torch.equal(value, before[key]):
+                return f"{name}'s {key} has changed. Ask a copy, or restore what was."
+        if not all(parameter.requires_grad for parameter in network.parameters()):
+            return f"{name}'s parameters no longer require a gradient, so {name} would not learn any more."
+        if any(parameter.grad is not None for parameter in network.parameters()):
+            return f"{name} is left with gradients, and its next step would start with them."
+        if any(module.training != training for module in network.modules()):
+            came, left = ("training", "evaluation") if training else ("evaluation", "training")
+            return f"{name} came in {came} mode and is left in {left} mode. Restore the mode."
         return ""
+
+    return fault
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------

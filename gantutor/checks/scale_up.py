@@ -1,33 +1,23 @@
 """Checks of notebook 06, and a training run, small enough to see all of it, for the one on checkpoints."""
 
-import copy
 import io
 import itertools
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.checks.result import CheckResult, Function, ask, compare_answer, exercise, first_line, is_missing, judge
+from gantutor.checks.result import Function, ask, compare_on, exercise, first_line, worst
 
 # What limits a step ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What a machine can do, as `Limits` of scale/limits.py says it: FLOP/s, bytes/s, and seconds for each launch."""
-
-    flops: dict[str, float]
-    bandwidth: float
-    overhead: float
-
-
 LIMIT_NAMES = ("launches", "arithmetic", "memory")
-MACHINES = (  # one like a CPU, one like a GPU
-    Machine({"float32": 1e11}, 2e10, 2.5e-6),
-    Machine({"float32": 5e13}, 3e12, 2e-5),
+MACHINES = (  # as `Limits` of scale/limits.py: FLOP/s, bytes/s, seconds for each launch; like a CPU, and like a GPU
+    SimpleNamespace(flops={"float32": 1e11}, bandwidth=2e10, overhead=2.5e-6),
+    SimpleNamespace(flops={"float32": 5e13}, bandwidth=3e12, overhead=2e-5),
 )
 
 # FLOPs, bytes and launches that take so many seconds: in each order and near to each other, so that no factor can be
@@ -82,18 +72,15 @@ LIMIT_MISTAKES: dict[str, Function] = {
 @exercise("The slowest of the three, each in seconds.")
 def limit(answer: Function) -> str:
     """`answer(flops, bytes, launches, machine)` names what limits such a step on that machine: one of LIMIT_NAMES."""
-    found = [ask(answer, *example) for example in EXAMPLES]
-    for named in found:
-        if not isinstance(named, str) or named not in LIMIT_NAMES:
-            return f"{named!r} is none of {', '.join(LIMIT_NAMES)}."
-    wrong = [i for i, example in enumerate(EXAMPLES) if found[i] != slowest(*example)]
-    if not wrong:
-        return ""
-    known = (text for text, mistake in LIMIT_MISTAKES.items() if found == [mistake(*step) for step in EXAMPLES])
-    flops, bytes, launches, machine = EXAMPLES[wrong[0]]
-    times = ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in seconds(*EXAMPLES[wrong[0]]).items())
-    counts = f"{flops:.3g} FLOPs, {bytes:.3g} bytes and {launches} launches"
-    return next(known, f"For {counts} on {machine} the times are {times}. Yours says {found[wrong[0]]}.")
+
+    def place(case: tuple[float, float, int, Any], found: Any, _: str) -> str:
+        if found not in LIMIT_NAMES:
+            return f"{found!r} is none of {', '.join(LIMIT_NAMES)}."
+        times = ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in seconds(*case).items())
+        counts = f"{case[0]:.3g} FLOPs, {case[1]:.3g} bytes and {case[2]} launches"
+        return f"For {counts} on {case[3]} the times are {times}. Yours says {found}."
+
+    return compare_on(EXAMPLES, answer, slowest, LIMIT_MISTAKES, place)
 
 
 # Gradients of unequal shares ------------------------------------------------------------------------------------------
@@ -146,15 +133,15 @@ def averaged(answer: Function) -> str:
     `gradients` holds that of the mean over each replica's share, `counts` how many images each share has.
     """
 
-    def of(function: Function) -> list[Any]:
-        return [ask(function, shares_of_a_batch(counts)[0], list(counts)) for counts in SHARE_COUNTS]
-
-    for value in of(answer):
-        if not isinstance(value, Tensor) or value.shape != (3,):
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    def place(case: tuple[list[Tensor], list[int]], found: Any, wanted: Tensor) -> str:
+        if not isinstance(found, Tensor) or found.shape != wanted.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             return f"One gradient of shape (3,) is wanted, as each replica has it; yours is {shape}."
-    otherwise = f"For shares of {SHARE_COUNTS} images the results are not the gradients of the whole batches."
-    return compare_answer(answer, weighted, AVERAGE_MISTAKES, lambda f: torch.stack(of(f)), otherwise)
+        i = worst(found, wanted)
+        return f"For shares of {case[1]} images yours gives {found[i]:.4g} where the whole batch has {wanted[i]:.4g}."
+
+    cases = [(shares_of_a_batch(counts)[0], counts) for counts in SHARE_COUNTS]
+    return compare_on(cases, answer, weighted, AVERAGE_MISTAKES, place)
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -208,63 +195,54 @@ class SmallRun:
             self.step()
         return self
 
-    def numbers(self) -> Tensor:
-        """What it has come to, flat: the weights, D's running statistics, and t."""
-        saved = [*self.G.state_dict().values(), *self.D.state_dict().values(), torch.tensor(self.t)]
-        return torch.cat([value.flatten().double() for value in saved])
-
-    def take_over(self, other: "SmallRun", *parts: str) -> None:
-        """Continue in these of PARTS where the other one is."""
-        theirs = copy.deepcopy(
-            {
-                **{name: getattr(other, name).state_dict() for name in ("G", "opt_G", "opt_D")},
-                **{"D": dict(other.D.named_parameters()), "statistics": dict(other.D.named_buffers())},
-            }
-        )
-        for name in parts:
-            if name == "t":
-                self.t = other.t
-            elif name == "generator":
-                self.generator.set_state(other.generator.get_state())
-            elif name.startswith("opt"):
-                getattr(self, name).load_state_dict(theirs[name])
-            else:
-                (self.G if name == "G" else self.D).load_state_dict(theirs[name], strict=False)
+    def parts(self) -> dict[str, Tensor]:
+        """A copy of each of PARTS, flat."""
+        of_D = {"D": self.D.parameters(), "statistics": self.D.buffers()}
+        moments = {
+            name: [value for state in getattr(self, name).state.values() for value in state.values()]
+            for name in ("opt_G", "opt_D")
+        }
+        others = {"generator": [self.generator.get_state()], "t": [torch.tensor(self.t)]}
+        of = {"G": self.G.parameters(), **of_D, **moments, **others}
+        return {name: torch.cat([torch.empty(0), *(x.detach().flatten() for x in of[name])]).double() for name in PARTS}
 
 
-def resumed(state: Function, resume: Function) -> CheckResult:
+@exercise("Nobody can tell the resumed run from one that was never interrupted.")
+def resumed(state: Function, resume: Function) -> str:
     """`state(run)` is all that a SmallRun has to keep, `resume(run, kept)` puts a fresh one there, in place.
 
-    What was kept must load with `weights_only=True`, must not move on with the run, and the resumed run must go on as
-    the run would have gone on, bit for bit.
+    What was kept must load with `weights_only=True`, must not move on with the run, and the resumed run must be where
+    the run was, so that it goes on as the run would have gone on, bit for bit.
     """
 
-    def after(saved: Any) -> Tensor:
-        """What a fresh run has come to that was put there and went on."""
+    def after(saved: Any) -> SmallRun:
         run = SmallRun(seed=1)
         if resume(run, saved) is ...:
             raise NotImplementedError
-        return run.go_on(3).numbers()
+        return run
 
-    def check(state: Function) -> str:
-        if is_missing(resume):
-            raise NotImplementedError
-        right, run = interrupted().go_on(3).numbers(), interrupted()
-        saved = ask(state, run)
-        early, unloadable = through_a_file(saved)
-        if unloadable:
-            return unloadable
-        if not torch.equal(run.go_on(3).numbers(), right):
-            return "Taking the state has changed the run: it does not go on like one that was left alone."
-        late, _ = through_a_file(saved)
-        found = after(early)
-        if not torch.equal(found, right):
-            return as_if_forgotten(found)
-        if not torch.equal(after(late), right):
-            return "What you kept has moved on with the run: state_dict() gives the weights themselves. Keep copies."
-        return ""
-
-    return judge(state, check, "Nobody can tell the resumed run from one that was never interrupted.")
+    run, undisturbed = interrupted(), interrupted()
+    saved = ask(state, run)
+    try:
+        early = through_a_file(saved)
+    except Exception as error:
+        instead = "Keep tensors, numbers and dicts of them; loading objects runs code out of the file."
+        return f"What you kept does not load with weights_only=True. {instead} {first_line(error)}"
+    if differ(run.go_on(3), undisturbed.go_on(3)):
+        return "Taking the state has changed the run: it does not go on like one that was left alone."
+    found = after(early)
+    if lost := differ(found, interrupted()):
+        changed = differ(found, SmallRun(seed=1))
+        if not changed:
+            return "Your `resume` has put nothing into the run: it goes on as a fresh one."
+        if not set(lost) & set(changed):
+            return f"The run goes on as if it had forgotten {' and '.join(PARTS[name] for name in lost)}."
+        if any(not differ(found, SmallRun(seed).go_on(3)) for seed in (0, 1, 2)):
+            return "This trains again from the beginning, and comes to another run. Put back what was kept."
+        return "The resumed run leaves the other one, though not as if it had forgotten a part: is each in its place?"
+    if differ(after(through_a_file(saved)), interrupted()):
+        return "What you kept has moved on with the run: state_dict() gives the weights themselves. Keep copies."
+    return ""
 
 
 def interrupted() -> SmallRun:
@@ -274,29 +252,15 @@ def interrupted() -> SmallRun:
     return run.go_on(1)
 
 
-def through_a_file(saved: Any) -> tuple[Any, str]:
-    """What comes back when it is saved and loaded with `weights_only=True`; and what is wrong with it, or ""."""
+def through_a_file(saved: Any) -> Any:
+    """What comes back when it is saved and loaded with `weights_only=True`. Raises: what torch.load does."""
     file = io.BytesIO()
     torch.save(saved, file)
     file.seek(0)
-    try:
-        return torch.load(file, weights_only=True), ""
-    except Exception as error:
-        instead = "Keep tensors, numbers and dicts of them; loading objects runs code out of the file."
-        return None, f"What you kept does not load with weights_only=True. {instead} {first_line(error)}"
+    return torch.load(file, weights_only=True)
 
 
-def as_if_forgotten(found: Tensor) -> str:
-    """Which parts are missing in a resumed run that has come to `found`: the fewest without which it does just that."""
-    until_then = interrupted()
-    for number in range(1, len(PARTS)):
-        for forgotten in itertools.combinations(PARTS, number):
-            run = SmallRun(seed=1)
-            run.take_over(until_then, *(name for name in PARTS if name not in forgotten))
-            if torch.equal(run.go_on(3).numbers(), found):
-                return "The run goes on as if it had forgotten " + " and ".join(PARTS[name] for name in forgotten) + "."
-    if any(torch.equal(SmallRun(seed).go_on(6).numbers(), found) for seed in (0, 1, 2)):
-        return "This trains again from the beginning, and comes to another run. Put back what was kept."
-    if torch.equal(SmallRun(seed=1).go_on(3).numbers(), found):
-        return "Your `resume` has put nothing into the run: it goes on as a fresh one."
-    return "The resumed run leaves the other one, though not as if it had forgotten a part: is each in its place?"
+def differ(run: SmallRun, other: SmallRun) -> list[str]:
+    """The PARTS in which the two are not equal bit for bit."""
+    mine, theirs = run.parts(), other.parts()
+    return [name for name in PARTS if not torch.equal(mine[name], theirs[name])]

@@ -5,17 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantutor.checks.result import (
-    CheckResult,
-    Function,
-    ask,
-    compare_answer,
-    exercise,
-    is_missing,
-    is_same,
-    judge,
-    names_in,
-)
+from gantutor.checks.result import Function, ask, compare_on, exercise, is_same, names_in, worst
 
 # Two batches of two images. In the second, no image has a black or a white pixel: what an answer takes from the images
 # themselves, their least or greatest pixel, is then wrong.
@@ -51,40 +41,34 @@ def image_range(answer: Function) -> str:
     def right(x: Tensor) -> Tensor:
         return x.float() / 127.5 - 1
 
-    def values(function: Function, of: Tensor = PIXELS) -> Tensor:
-        return torch.stack([ask(function, pixels.clone()).float() for pixels in of])
+    def place(_: Any, found: Tensor, wanted: Tensor) -> str:
+        found, wanted = (values.flatten()[worst(found, wanted)].item() for values in (found, wanted))
+        return f"0 must become −1 and 255 must become 1. Yours gives {found:.4g} where {wanted:.4g} is right."
 
     images = ask(answer, PIXELS[0].clone())
     if not isinstance(images, Tensor):
         return f"A tensor is wanted, got {type(images).__name__}."
     if images.shape != PIXELS[0].shape:
         return f"The shape must stay {tuple(PIXELS[0].shape)}, got {tuple(images.shape)}."
-    if not images.is_floating_point():
-        return f"float32 is wanted, got {images.dtype}. Integers cannot hold what lies between −1 and 1."
     if images.dtype != torch.float32:
-        return f"float32 is wanted, got {images.dtype}."
-    fault = compare_answer(answer, right, RANGE_MISTAKES, values, "0 must become −1 and 255 must become 1.")
-    if fault and fault not in RANGE_MISTAKES and is_same(values(answer, PIXELS.float()), values(right)):
+        why = "" if images.is_floating_point() else " Integers cannot hold what lies between −1 and 1."
+        return f"float32 is wanted, got {images.dtype}.{why}"
+    fault = compare_on([(pixels,) for pixels in PIXELS], answer, right, RANGE_MISTAKES, place)
+    if fault and is_same(ask(answer, PIXELS[1].float()), right(PIXELS[1])):
         return f"The formula is right, but uint8 wraps around at 256: make the pixels float32 first. {fault}"
     return fault
 
 
-def who_moves(filled_by_d_loss_backward: Any, changed_by_opt_D: Any) -> CheckResult:
+@exercise("Without the detach, d_loss fills G, too, but opt_D changes D alone. Notebook 02 says what detach is for.")
+def who_moves(filled_by_d_loss_backward: Any, changed_by_opt_D: Any) -> str:
     """A step without detach: d_loss.backward() leaves gradients in G and in D, opt_D.step() changes D alone."""
-
-    def check(answers: tuple[Any, Any]) -> str:
-        if any(map(is_missing, answers)):
-            raise NotImplementedError
-        filled, changed = (names_in(answer, "GD") for answer in answers)
-        if filled is None or changed is None:
-            other = answers[0] if filled is None else answers[1]
-            return f'Answer with sets of the names "G" and "D", such as {{"G"}}; got {other!r}.'
-        if filled == {"D"}:
-            return "d_loss.backward(): so it is with the detach. Without it, backward goes on through the fake into G."
-        if filled != {"G", "D"}:
-            return "d_loss.backward(): a backward leaves gradients in every network that it passes, and D comes first."
-        right = "d_loss.backward() is right. opt_D.step(): an optimizer changes only the parameters that it was given, "
-        return "" if changed == {"D"} else f"{right}whatever gradients other networks hold."
-
-    praise = "Without the detach, d_loss fills G, too, but opt_D changes D alone. Notebook 02 says what detach is for."
-    return judge((filled_by_d_loss_backward, changed_by_opt_D), check, praise)
+    filled, changed = names_in(filled_by_d_loss_backward, "GD"), names_in(changed_by_opt_D, "GD")
+    if filled is None or changed is None:
+        other = filled_by_d_loss_backward if filled is None else changed_by_opt_D
+        return f'Answer with sets of the names "G" and "D", such as {{"G"}}; got {other!r}.'
+    if filled == {"D"}:
+        return "d_loss.backward(): so it is with the detach. Without it, backward goes on through the fake into G."
+    if filled != {"G", "D"}:
+        return "d_loss.backward(): a backward leaves gradients in every network that it passes, and D comes first."
+    right = "d_loss.backward() is right. opt_D.step(): an optimizer changes only the parameters that it was given, "
+    return "" if changed == {"D"} else f"{right}whatever gradients other networks hold."

@@ -20,7 +20,6 @@ from gantutor.checks import (
     scale_up,
     start_here,
 )
-from gantutor.checks.detach_or_retain_graph import FAULTS, critic_steps
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 Answer = Callable[..., Any]
@@ -69,15 +68,12 @@ MISTAKES: list[tuple[Callable[..., CheckResult], dict[str, Answer]]] = [
     (checks.image_range, start_here.RANGE_MISTAKES),
     (checks.optimal_D, gan_objective.OPTIMAL_D_MISTAKES),
     (checks.kl_loss, gan_objective.KL_LOSS_MISTAKES),
-    (checks.k_steps, {text: lambda *given, f=fault: critic_steps(*given, fault=f) for text, fault in FAULTS.items()}),
     (checks.share_of_reals, batchnorm_batching.SHARE_MISTAKES),
-    (checks.balancing_lambda, {
-        text: lambda *case, f=wrong: f(case) for text, wrong in pix2pix_exercises.MISTAKEN_BALANCES.items()
-    }),
+    (checks.balancing_lambda, pix2pix_exercises.MISTAKEN_BALANCES),
     (checks.field_of_layers, pix2pix_exercises.FIELD_MISTAKES),
     (checks.limit, scale_up.LIMIT_MISTAKES),
     (checks.averaged, scale_up.AVERAGE_MISTAKES),
-]  # fmt: skip
+]
 
 
 def rejected(verdict: CheckResult, part: str) -> None:

@@ -1,7 +1,7 @@
 """The checks of notebook 02: each misconception is told apart."""
 
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import nbformat
@@ -11,7 +11,7 @@ from test_checks import NOTEBOOKS, judged, rejected
 from torch import Tensor
 
 from gantutor import checks
-from gantutor.checks.detach_or_retain_graph import PUZZLE, critic_steps
+from gantutor.checks.detach_or_retain_graph import PUZZLE
 from gantutor.gan import GAN
 from gantutor.ledger import trace
 from gantutor.losses import LOSSES
@@ -189,36 +189,89 @@ def test_an_answer_that_is_no_ledger_gets_a_clear_verdict(answer: Any, message: 
     rejected(checks.ledger(answer), message)
 
 
-# k steps
+# k steps, in letters:
+#   d, g: clear D, clear G; l: backward of d_loss (L: not detached; r, s: on the first reals, the first z; n: minus it);
+#   m: backward of g_loss (z: on D's last z; p: minus it); D, G: move D, move G;
+#   w, W: clip D's weights, G's; c: clip D's gradients.
+def critic(start: str, each: str, last: str) -> Callable[..., None]:
+    """`each` is done for each of `reals`."""
 
+    def run(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip: float) -> None:
+        def clamp(tensors: Iterable[Any]) -> None:
+            for tensor in tensors:
+                tensor.data.clamp_(-clip, clip)
 
-def each_time(gan: GAN, reals: list[Tensor], zs: list[Tensor], *others: Any) -> None:
-    for real, z_of_D in zip(reals, zs, strict=True):
-        critic_steps(gan, [real], [z_of_D], *others)
+        def backward_of_D(letter: str, i: int) -> None:
+            fake = gan.G(zs[0 if letter == "s" else i])
+            logits_fake = gan.D(fake if letter == "L" else fake.detach())
+            loss = gan.loss.d_loss(gan.D(reals[0 if letter == "r" else i]), logits_fake)
+            (-loss if letter == "n" else loss).backward()
+
+        def backward_of_G(letter: str) -> None:
+            loss = gan.loss.g_loss(gan.D(gan.G(zs[-1] if letter == "z" else z)))
+            (-loss if letter == "p" else loss).backward()
+
+        doings: dict[str, Callable[[], None]] = {
+            "d": gan.opt_D.zero_grad,
+            "g": gan.opt_G.zero_grad,
+            "D": gan.opt_D.step,
+            "G": gan.opt_G.step,
+            "w": lambda: clamp(gan.D.parameters()),
+            "W": lambda: clamp(gan.G.parameters()),
+            "c": lambda: clamp(p.grad for p in gan.D.parameters()),
+        }
+        for i, word in enumerate([start, *[each] * len(reals), last]):
+            for letter in word:
+                if letter in "lLrsn":
+                    backward_of_D(letter, i - 1)
+                elif letter in "mzp":
+                    backward_of_G(letter)
+                else:
+                    doings[letter]()
+
+    return run
 
 
 def in_between(gan: GAN, reals: list[Tensor], zs: list[Tensor], *others: Any) -> None:
-    critic_steps(gan, reals[:2], zs[:2], *others)
+    critic("", "dlDw", "gmG")(gan, reals[:2], zs[:2], *others)
     d_only(gan, reals[2], zs[2])
 
 
 def another_loss(gan: GAN, *inputs: Any) -> None:
     gan.loss = LOSSES["non-saturating"]
-    critic_steps(gan, *inputs)
+    critic("", "dlDw", "gmG")(gan, *inputs)
 
 
 def clips_again(gan: GAN, *inputs: Any) -> None:
-    critic_steps(gan, *inputs)
+    critic("", "dlDw", "gmG")(gan, *inputs)
     for weight in gan.D.parameters():
         weight.data.clamp_(max=0.05)
 
 
 def test_another_critic_gets_its_message() -> None:
+    for right in (critic("", "dlDw", "gmG"), critic("", "dLDw", "gmG"), critic("g", "dlDw", "mG")):
+        assert checks.k_steps(right).passed
     wrong = [
-        (lambda gan, reals, zs, *others: critic_steps(gan, reals[1:], zs[1:], *others), "not 2 and 1"),
-        (each_time, "G moves after each of D's updates"),
+        (critic("", "dlD", "gmG"), "The weights are not clipped"),
+        (critic("", "dwlD", "gmG"), "The weights are clipped before each update"),
+        (critic("", "dlD", "wgmG"), "The weights are clipped once, after D's last update"),
+        (critic("", "dlcD", "gmG"), "The gradients are clipped"),
+        (critic("", "dlDw", "gmGW"), "G is clipped, too"),
+        (critic("d", "lDw", "gmG"), "D's gradients are not cleared between its updates"),
+        (critic("", "lDw", "gmG"), "Update 1, of D: D holds what was left over from before the step"),
+        (critic("", "dlDw", "mG"), "Update 4, of G: G holds what was left over from before the step"),
+        (critic("", "dLDw", "mG"), "Update 4, of G: G was never cleared"),
+        (critic("g", "dLDw", "mG"), "Update 4, of G: G holds d_loss's share, too"),
+        (critic("", "drDw", "gmG"), "D sees the same batch in all its updates"),
+        (critic("", "dsDw", "gmG"), "D's fakes are made once, for all updates"),
+        (critic("", "dlDw", "gzG"), "G's step is on the fakes of D's last update"),
+        (critic("", "dnDw", "gmG"), "The sign of D's loss is wrong"),
+        (critic("", "dlDw", "gpG"), "The sign of G's loss is wrong"),
+        (critic("", "dlDwgmG", ""), "G moves after each of D's updates"),
+        (critic("", "dlDw", ""), "not 3 and 0"),
         (in_between, "G moves before D's updates are done"),
-        (another_loss, "The order is right. Update 1, of D: This is another gradient"),
+        (another_loss, "Update 1, of D: This is another gradient"),
         (clips_again, "All gradients are right, but not the weights at the end. Look at the clipping."),
     ]
     judged(checks.k_steps, wrong)
+    assert "clipped before each update" in checks.k_steps(critic("", "dlwD", "gmG")).message

@@ -19,14 +19,20 @@ WRONG = [
     (
         checks.optimal_D,
         [
-            (lambda p, q, s, k: p / (p + q), "Right for s = 1, k = 1. s and k are missing"),
+            (
+                lambda p, q, s, k: p / (p + q),
+                "s and k are missing: this is the best D of the unchanged game. Right for s = 1, k = 1.",
+            ),
             (lambda p, q, s, k: k * s * p / (k * p + q), "The reals count k times here"),
             (lambda p, q, s, k: ((1 - s) * p + k * q) / (p + k * q), "the probability of being fake"),
             (lambda p, q, s, k: torch.minimum(p / (p + k * q), torch.tensor(s)), "does not cut it off"),
             (lambda p, q, s, k: (s * p).log() - (p + k * q - s * p).log(), "the sigmoid is missing"),
             (lambda p, q, s, k: (s * p / (p + k * q)).mean(), "one value for each x"),
-            (lambda p, q, s, k: p * q, "At p = 0.1, q = 0.4, s = 1, k = 1 the best D is 0.2; yours gives 0.04."),
-            (lambda p, q, s, k: torch.where(q > 0, s * p / (p + k * q), 1.0), "At p = 0.7, q = 0, s = 0.9, k = 1"),
+            (lambda p, q, s, k: p * q, "At p = 0.7, q = 0, s = 1, k = 1 the best D is 1; yours gives 0."),
+            (
+                lambda p, q, s, k: torch.where(q > 0.55, 0.9, s * p / (p + k * q)),
+                "At p = 0, q = 0.6, s = 1, k = 1 the best D is 0; yours gives 0.9.",
+            ),
         ],
     ),
     (
@@ -37,9 +43,9 @@ WRONG = [
             (lambda x: -x, "a scalar is wanted, yours has shape (4, 1)"),
             (lambda x: bce_logits(x, zeros(x)), "D's own term"),
             (lambda x: (1 - 1 / x.sigmoid()).reciprocal().mean(), "the other way round"),
-            (lambda x: -x.mean() / 2, "In a batch of 4 the slope at logit -2 must be -0.25; yours is -0.125."),
-            (lambda x: -x.clamp(-3, 1).mean(), "In a batch of 4 the slope at logit 1.5 must be -0.25; yours is"),
-            (lambda x: -torch.logit(x.sigmoid()).mean(), "Right for the usual logits. In a batch of 4"),
+            (lambda x: -x.mean() / 2, "yours is -0.125."),
+            (lambda x: -x.clamp(-3, 1).mean() * 3, "In a batch of 4 the slope at logit -2 must be -0.25; yours is -0.75."),
+            (lambda x: -torch.logit(x.sigmoid()).mean(), "Right for the usual logits."),
             (lambda x: -x.detach().mean(), "No gradient gets through"),
         ],
     ),
