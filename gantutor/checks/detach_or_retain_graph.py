@@ -102,7 +102,7 @@ def watch_step(step: Function, gan: GAN, *inputs: Any) -> Watched:
     return Watched(updates, gan, used)
 
 
-def weights(network: nn.Module) -> Tensor:
+def all_weights(network: nn.Module) -> Tensor:
     return flat(network.parameters())
 
 
@@ -114,7 +114,10 @@ def recorded(gan: GAN) -> list[Update]:
     def record(player: str, network: nn.Module) -> Callable[..., None]:
         def hook(*_: Any) -> None:
             gradient = flat(torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters())
-            updates.append(Update(player, gradient, replace(copy.deepcopy(gan), loss=loss)))
+            before = replace(copy.deepcopy(gan), loss=loss)
+            for each in (before.G, before.D):
+                each.requires_grad_()  # who is frozen now
+            updates.append(Update(player, gradient, before))
 
         return hook
 
@@ -316,26 +319,22 @@ def k_steps(answer: Function) -> str:
     }
     due.append((right, mistakes | known_of_G(right, leaked)))
 
-    if not is_same(weights(of_D[0].gan.D), weights(gan.D)):
+    if not is_same(all_weights(of_D[0].gan.D), all_weights(gan.D)):
         return "The weights are clipped before each update, and not after it: opt_D.step() leaves the limits again."
     return fault_of(found.updates, due) or fault_of_clipping(found, clip)
 
 
 def fault_of_clipping(found: Watched, clip: float) -> str:
     """What is wrong with the weights, where all gradients are right."""
-    *of_D, of_G = found.updates
-    after = [weights(update.gan.D) for update in found.updates[1:]]
-    clipped = [(weights(update.gan.D) - RATE * update.gradient).clamp(-clip, clip) for update in of_D]
-    wanted = [*clipped, clipped[-1], weights(of_G.gan.G) - RATE * of_G.gradient]
-    D, G = weights(found.gan.D), weights(found.gan.G)
+    *of_D, _ = found.updates
+    clipped = [(all_weights(update.gan.D) - RATE * update.gradient).clamp(-clip, clip) for update in of_D]
+    wanted = torch.stack([*clipped, clipped[-1]])
+    after = torch.stack([*(all_weights(update.gan.D) for update in found.updates[1:]), all_weights(found.gan.D)])
     limit = clip + 1e-6
+    beyond = after.abs().amax(dim=1) > limit
     return first_fault({
-        "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": D.abs().max() > limit,
-        "The weights are clipped once, after D's last update; clip them after each.": (
-            max(each.abs().max() for each in after) > limit
-        ),
-        "G is clipped, too; only the critic must be Lipschitz.": G.abs().max() <= limit,
-        "All gradients are right, but not the weights at the end. Look at the clipping.": (
-            not all(map(is_same, [*after, D, G], wanted))
-        ),
+        "The weights are not clipped: after a step of size 0.5 some are beyond the limit.": beyond[-1],
+        "The weights are clipped once, after D's last update; clip them after each.": beyond.any(),
+        "G is clipped, too; only the critic must be Lipschitz.": all_weights(found.gan.G).abs().max() <= limit,
+        "All gradients are right, but not the weights at the end. Look at the clipping.": not is_same(after, wanted),
     })  # fmt: skip

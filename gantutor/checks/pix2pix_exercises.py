@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,10 +28,6 @@ def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
     return D, real_A, fake_B, real_B
 
 
-def l1_mean(fake: Tensor, real: Tensor) -> Tensor:
-    return (fake - real).abs().mean()
-
-
 def of_pair(D: nn.Module, A: Tensor, B: Tensor) -> Tensor:
     """The non-saturating loss of D's logits for this pair, in this order."""
     return -F.logsigmoid(D(torch.cat([A, B], dim=1))).mean()
@@ -42,14 +39,22 @@ def pull(term: Function, fake_B: Tensor) -> Tensor:
     return torch.autograd.grad(term(fake), fake)[0]
 
 
-def balance(D: nn.Module, A: Tensor, f: Tensor, r: Tensor, gan=of_pair, l1=l1_mean, length=Tensor.norm) -> Tensor:
+def balance(
+    D: nn.Module,
+    A: Tensor,
+    f: Tensor,
+    r: Tensor,
+    gan: Function = of_pair,
+    l1: Function = F.l1_loss,
+    length: Function = Tensor.norm,
+) -> Any:
     """|∂g_loss/∂fake_B| / |∂l1_loss/∂fake_B|, the lengths over everything in the batch."""
     return length(pull(lambda fake: gan(D, A, fake), f)) / length(pull(lambda fake: l1(fake, r), f))
 
 
 def balance_at_the_weights(D: nn.Module, A: Tensor, f: Tensor, r: Tensor) -> Tensor:
     at_D = torch.autograd.grad(of_pair(D, A, f), list(D.parameters()))
-    return torch.cat([part.flatten() for part in at_D]).norm() / pull(lambda fake: l1_mean(fake, r), f).norm()
+    return torch.cat([part.flatten() for part in at_D]).norm() / pull(lambda fake: F.l1_loss(fake, r), f).norm()
 
 
 MISTAKEN_BALANCES: dict[str, Function] = {
@@ -60,27 +65,27 @@ MISTAKEN_BALANCES: dict[str, Function] = {
         lambda *case: balance(*case) ** 2
     ),
     "This is the sum of absolute values. A length is the square root of the sum of squares.": (
-        lambda *case: balance(*case, length=lambda pull: pull.abs().sum())
+        partial(balance, length=lambda pull: pull.abs().sum())
     ),
     "This is the mean of each image's own ratio. Take both lengths over the whole batch.": (
-        lambda *case: balance(*case, length=lambda pull: pull.flatten(1).norm(dim=1)).mean()
+        lambda D, A, f, r: balance(D, A, f, r, length=lambda pull: pull.flatten(1).norm(dim=1)).mean()
     ),
     "This is the ratio of the two losses. How hard a loss pulls is its gradient at fake_B, not its value.": (
-        lambda D, A, f, r: of_pair(D, A, f) / l1_mean(f, r)
+        lambda D, A, f, r: of_pair(D, A, f) / F.l1_loss(f, r)
     ),
     "The adversarial gradient is taken at D's weights. G only feels the gradient at fake_B.": balance_at_the_weights,
     "This is the minimax loss log(1 − D). The notebook's g_loss is the non-saturating −log D.": (
-        lambda *case: balance(*case, gan=lambda D, A, f: F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean())
+        partial(balance, gan=lambda D, A, f: F.logsigmoid(-D(torch.cat([A, f], dim=1))).mean())
     ),
     "The adversarial term is a sum over the patches. The loss is their mean.": (
-        lambda *case: balance(*case, gan=lambda D, A, f: -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum())
+        partial(balance, gan=lambda D, A, f: -F.logsigmoid(D(torch.cat([A, f], dim=1))).sum())
     ),
-    "The L1 term is a sum over the pixels. The loss is their mean.": (
-        lambda *case: balance(*case, l1=lambda fake, real: (fake - real).abs().sum())
+    "The L1 term is a sum over the pixels. The loss is their mean.": partial(
+        balance, l1=partial(F.l1_loss, reduction="sum")
     ),
-    "These are squared differences (L2). The L1 term has absolute ones.": lambda *case: balance(*case, l1=F.mse_loss),
+    "These are squared differences (L2). The L1 term has absolute ones.": partial(balance, l1=F.mse_loss),
     "D was shown (B, A). It was trained on (A, B): A comes first.": (
-        lambda *case: balance(*case, gan=lambda D, A, fake: of_pair(D, fake, A))
+        partial(balance, gan=lambda D, A, fake: of_pair(D, fake, A))
     ),
 }
 
@@ -93,15 +98,14 @@ def balancing_lambda(answer: Function) -> str:
     """
     case = small_case()
     changed = untouched("D", case[0])
-    found = ask(answer, *case)
-    if not isinstance(found, int | float) and getattr(found, "numel", lambda: 0)() != 1:
-        shape = getattr(found, "shape", None)
-        return f"One number is wanted, yours is {type(found).__name__}{f' {tuple(shape)}' if shape else ''}."
+    found = torch.as_tensor(ask(answer, *case)).detach()
+    if found.numel() != 1:
+        return f"One number is wanted, yours has the shape {tuple(found.shape)}."
 
     def place(_: Any, found: float, wanted: Tensor) -> str:
         return f"Your λ is {found:.4g} where {wanted:.4g} is right, for two random pairs and a small D."
 
-    fault = compare_on([small_case()], lambda *_: torch.as_tensor(found).item(), balance, MISTAKEN_BALANCES, place)
+    fault = compare_on([small_case()], lambda *_: found.item(), balance, MISTAKEN_BALANCES, place)
     left = changed()
     return fault or (f"The λ is right, but {left}" if left else "")
 
@@ -198,7 +202,7 @@ def paper_test_time(answer: Function) -> str:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(21)
             found = ask(answer, G, A.clone())
-        if not isinstance(found, Tensor) or found.shape != A.shape:
+        if getattr(found, "shape", None) != A.shape:
             return f"Return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."
         if not is_same(found, asked(True, True)):
             otherwise = "These are not G's images in training mode. Ask G once, with all of A."

@@ -35,28 +35,25 @@ class CheckResult:
     passed: bool
     message: str
     answered: bool = True
+    words: tuple[str, str] = ("Passed", "Wrong")
 
     @property
     def word(self) -> str:
-        return "passed" if self.passed else "wrong" if self.answered else "not yet"
+        return self.words[not self.passed] if self.answered else "Not yet"
 
     def __str__(self) -> str:
-        return f"{self.word.capitalize()}: {self.message}"
+        return f"{self.word}: {self.message}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        sign = {"passed": "✓ ", "wrong": "✗ ", "not yet": ""}[self.word]
-        return box(sign + self.word.capitalize(), html.escape(self.message))
+        """Its edge has the colour of the text, because green and orange mean real and G here."""
+        sign = ("✓ " if self.passed else "✗ ") if self.answered else ""
+        style = "border-left: 4px solid color-mix(in srgb, currentColor 45%, transparent); padding: 2px 12px"
+        return f'<div role="status" style="{style}"><b>{sign}{self.word}.</b> {with_code(self.message)}</div>'
 
 
 NOT_YET = CheckResult(False, "Replace the ... by your answer.", answered=False)
-
-
-def box(word: str, text: str) -> str:
-    """A verdict on the page. Its edge has the colour of the text, because green and orange mean real and G here."""
-    style = "border-left: 4px solid color-mix(in srgb, currentColor 45%, transparent); padding: 2px 12px"
-    return f'<div role="status" style="{style}"><b>{word}.</b> {text}</div>'
 
 
 @contextlib.contextmanager
@@ -306,26 +303,20 @@ class Answer:
         guess = self.prediction.guess
         if guess is None:
             return FIRST_CHOOSE
-        if guess == self.truth:
-            return CheckResult(True, f"You chose {guess}. {self.why}")
-        return CheckResult(False, f"You chose {guess}; the run says {self.truth}. {self.why}")
+        right = guess == self.truth
+        but = "" if right else f"; the run says {self.truth}"
+        return CheckResult(right, f"You chose {guess}{but}. {self.why}", words=("Right", "Not so"))
 
     def _bundle(self) -> Bundle:
-        bundle: Bundle = {"text/plain": str(self), "text/html": box(self._word(), with_code(self.verdict.message))}
-        if self.verdict.answered:
-            asked = self.prediction
-            bundle[GUESS] = {"question": asked.question, "guess": asked.guess, "right": self.verdict.passed}
-        return bundle
-
-    def _word(self) -> str:
-        verdict = self.verdict
-        return "✓ Right" if verdict.passed else "✗ Not so" if verdict.answered else "Not yet"
+        asked, verdict = self.prediction, self.verdict
+        record = {GUESS: {"question": asked.question, "guess": asked.guess, "right": verdict.passed}}
+        return {"text/plain": str(self), "text/html": verdict._repr_html_(), **(record if verdict.answered else {})}
 
     def _ipython_display_(self) -> None:
         self.prediction.on_change.append(display(self._bundle))
 
     def __str__(self) -> str:
-        return f"{self._word()}: {self.verdict.message}"
+        return str(self.verdict)
 
     __repr__ = __str__
 

@@ -8,8 +8,12 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from gantutor.checks.result import Function, ask, compare_on, exercise, first_line, worst
+from gantutor.gan import GAN
+from gantutor.losses import LOSSES
+from gantutor.steps import d_first_detach
 
 # What limits a step ---------------------------------------------------------------------------------------------------
 
@@ -158,7 +162,7 @@ PARTS = {
 }
 
 
-class SmallRun:
+class SmallRun(GAN):
     """A GAN for points on a line: G, D, opt_G, opt_D, the `generator` that it draws from, and `t`, its steps so far.
 
     D has BatchNorm, and the rate falls with t.
@@ -167,43 +171,28 @@ class SmallRun:
     def __init__(self, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.G = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
-            self.D = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.LeakyReLU(0.2), nn.Linear(4, 1))
-        self.opt_G, self.opt_D = (torch.optim.Adam(network.parameters(), 0.05) for network in (self.G, self.D))
+            G = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+            D = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.LeakyReLU(0.2), nn.Linear(4, 1))
+        super().__init__(G, D, Adam(G.parameters()), Adam(D.parameters()), LOSSES["non-saturating"])
         self.generator = torch.Generator().manual_seed(seed)
         self.t = 0
 
-    def step(self) -> None:
-        """One step, D first."""
-        for optimizer in (self.opt_G, self.opt_D):
-            optimizer.param_groups[0]["lr"] = 0.05 / (1 + self.t)
-        x, z = torch.randn(4, 1, generator=self.generator), torch.randn(4, 2, generator=self.generator)
-        real, fake = torch.cat([x, 2 * x], 1), self.G(z)
-
-        self.opt_D.zero_grad()
-        (F.softplus(-self.D(real)).mean() + F.softplus(self.D(fake.detach())).mean()).backward()
-        self.opt_D.step()
-
-        self.opt_G.zero_grad()
-        F.softplus(-self.D(fake)).mean().backward()
-        self.opt_G.step()
-        self.t += 1
-
     def go_on(self, steps: int) -> Self:
-        """Itself, when it has taken more steps."""
+        """Itself, when it has taken more steps, D first."""
         for _ in range(steps):
-            self.step()
+            for optimizer in (self.opt_G, self.opt_D):
+                optimizer.param_groups[0]["lr"] = 0.05 / (1 + self.t)
+            x, z = torch.randn(4, 1, generator=self.generator), torch.randn(4, 2, generator=self.generator)
+            d_first_detach(self, torch.cat([x, 2 * x], 1), z)
+            self.t += 1
         return self
 
     def parts(self) -> dict[str, Tensor]:
         """A copy of each of PARTS, flat."""
-        of_D = {"D": self.D.parameters(), "statistics": self.D.buffers()}
-        moments = {
-            name: [value for state in getattr(self, name).state.values() for value in state.values()]
-            for name in ("opt_G", "opt_D")
-        }
-        others = {"generator": [self.generator.get_state()], "t": [torch.tensor(self.t)]}
-        of = {"G": self.G.parameters(), **of_D, **moments, **others}
+        of: dict[str, Any] = {"G": self.G.parameters(), "D": self.D.parameters(), "statistics": self.D.buffers()}
+        moments = {name: getattr(self, name).state.values() for name in ("opt_G", "opt_D")}
+        of |= {name: [x for state in states for x in state.values()] for name, states in moments.items()}
+        of |= {"generator": [self.generator.get_state()], "t": [torch.tensor(self.t)]}
         return {name: torch.cat([torch.empty(0), *(x.detach().flatten() for x in of[name])]).double() for name in PARTS}
 
 

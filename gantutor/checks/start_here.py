@@ -42,8 +42,9 @@ def image_range(answer: Function) -> str:
         return x.float() / 127.5 - 1
 
     def place(_: Any, found: Tensor, wanted: Tensor) -> str:
-        found, wanted = (values.flatten()[worst(found, wanted)].item() for values in (found, wanted))
-        return f"0 must become −1 and 255 must become 1. Yours gives {found:.4g} where {wanted:.4g} is right."
+        i = worst(found, wanted)
+        numbers = f"Yours gives {found.flatten()[i]:.4g} where {wanted.flatten()[i]:.4g} is right."
+        return f"0 must become −1 and 255 must become 1. {numbers}"
 
     images = ask(answer, PIXELS[0].clone())
     if not isinstance(images, Tensor):

@@ -177,4 +177,4 @@ def test_a_verdict_is_read_as_text_and_as_html() -> None:
     assert str(verdict) == repr(verdict) == "Wrong: p < q & so on"
     assert "<b>✗ Wrong.</b> p &lt; q &amp; so on" in verdict._repr_html_()
     assert 'role="status"' in verdict._repr_html_()
-    assert [word.word for word in (CheckResult(True, ""), verdict, checks.NOT_YET)] == ["passed", "wrong", "not yet"]
+    assert [word.word for word in (CheckResult(True, ""), verdict, checks.NOT_YET)] == ["Passed", "Wrong", "Not yet"]

@@ -100,7 +100,7 @@ def test_a_wrong_pool_gets_its_message() -> None:
         "ignores size": "There is room for 3: each fake is stored. After 3 fakes yours holds 2",
         "the last place": "returned the one from place 1",
         "destroys the graph": "The fake that came has lost its graph",
-        "stores numbers": "The list should hold images",
+        "stores numbers": "Your answer raised AttributeError",
         "stores graphs": "A stored fake keeps its graph",
         "returns graphs": "What is returned still has a graph: D's backward",
         "swaps graphs": "a swap has to, too",
@@ -115,7 +115,7 @@ def test_a_wrong_pool_gets_its_message() -> None:
         "stores anyway": "the pool stays as it is",
         "coin while filling": "whatever the coin says",
     }
-    shapes = [(lambda images, fake, *_: images, "got list"), (lambda images, fake, *_: fake[0], "got shape (2, 2)")]
+    shapes = [(lambda images, fake, *_: images, "got list"), (lambda images, fake, *_: fake[0], "got (2, 2)")]
     judged(checks.pool_exchange, [*((spoiled(fault), text) for fault, text in wrong.items()), *shapes])
 
 

@@ -94,7 +94,7 @@ WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
             lambda D, A, f, r: gan_length(D, A, r) / l1_length(f, r),
             "Your λ is 2.104 where 2.441 is right, for two random pairs",
         ),
-        (lambda D, A, f, r: (f - r).abs(), "One number is wanted, yours is Tensor (2, 3, 6, 6)"),
+        (lambda D, A, f, r: (f - r).abs(), "One number is wanted, yours has the shape (2, 3, 6, 6)"),
         (by_backward, "left with gradients"),
     ],
     "ex-field": [
