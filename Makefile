@@ -13,8 +13,8 @@ export OMP_WAIT_POLICY
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
 # Memory that a training step frees stays with its kernel (gantutor.scale.speed.keep_memory says why).
-lab: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
-lab: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+lab test: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+lab test: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 lab: .venv/.ready
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
@@ -27,9 +27,10 @@ site-test: site
 	$(BIN)/pytest $(PYTEST_ARGS) tests/browser/test_site.py
 
 # One run, so that one closing line tells all. A file's tests stay together, so that they share what they prepare once.
+# Of the solutions tests/checks runs every cell, in one process instead of seven kernels.
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/.ready
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests notebooks
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests $(wildcard notebooks/*.ipynb)
 
 # The unit tests alone, without the slow ones.
 test-fast: export OMP_NUM_THREADS ?= 1

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.losses import LOSSES
-from gantutor.models import dcgan
-from gantutor.steps import STEPS, d_first_detach, d_only, g_only, one_stage, simultaneous
+from gantutor.steps import STEPS, d_only, g_only, one_stage, simultaneous
 
 NEAR = 1e-12  # relative; float64 sums in another order
 FAR = 1e-3  # relative; what counts as different
@@ -211,33 +210,6 @@ def test_g_first_on_one_fake_is_the_simultaneous_update(networks: str, loss: str
         assert twice == once + 5 * (2 if LOSSES[loss].relativistic and batching == "split" else 1)  # real again, too
 
 
-@pytest.mark.parametrize(
-    ("networks", "loss"), [("points", "minimax"), ("points", "wgan-gp"), ("dcgan", "relativistic")]
-)
-def test_g_first_with_fresh_fakes_is_d_first_shifted_by_half_a_step(networks: str, loss: str) -> None:
-    """Claim 11, as far as it is true: D G D G D G is D, then G D twice, then G, if each half makes its own fake.
-
-    Bit for bit: (D b1)(G b1)(D b2)(G b2)(D b3)(G b3), bracketed as D-first or, after D's first half, as G-first.
-    With the fake that G was just scored on (g_first_detach) the sequences part at D's second update.
-    """
-    gan, (b1, b2, b3) = build(networks, loss, lr=0.01), draw(networks, 3)
-    d_first = run(gan, d_first_detach, [b1, b2, b3])
-
-    after_d1 = run(gan, d_only, [b1]).gan
-    shifted = copy.deepcopy(after_d1)
-    for for_g, for_d in ((b1, b2), (b2, b3)):
-        g_only(shifted, *for_g)
-        d_only(shifted, *for_d)
-    g_only(shifted, *b3)
-    assert same_weights(d_first.gan, shifted)
-
-    # The same G's half and then D's, but D on the fakes of before: G moves alike, D does not.
-    fresh = run(run(after_d1, g_only, [b1]).gan, d_only, [b1])
-    stale = run(after_d1, STEPS["g_first_detach"], [b1])
-    assert torch.equal(weights(stale.gan.G), weights(fresh.gan.G))
-    assert relative_error(stale.gradients["D"][0], fresh.gradients["D"][0]) > FAR
-
-
 # One stage
 
 
@@ -297,22 +269,6 @@ def test_one_stage_in_float32_does_not_overflow_for_logits_from_minus_200_to_200
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-37)
     torch.testing.assert_close(one.gradients["D"][0], both.gradients["D"][0], rtol=1e-6, atol=0)
     assert one.reports[0]["d_loss"] == both.reports[0]["d_loss"]
-
-
-def test_one_stage_takes_patches_only_where_the_ratio_is_constant() -> None:
-    torch.manual_seed(0)
-    G, _ = dcgan(z_dim=5, width_G=4, norm_G="none")
-    D = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 4))
-    batch = draw("dcgan")
-    for loss in HAVE_A_RATIO:
-        gan = GAN.with_adam(copy.deepcopy(G).double(), copy.deepcopy(D).double(), loss)
-        if LOSSES[loss].constant_ratio:
-            one, both = run(gan, one_stage, batch), run(gan, simultaneous, batch)
-            assert one.reports[0]["logits_fake"].shape == (6, 1, 11, 11)
-            assert same_state(one.gan, both.gan)
-        else:
-            with pytest.raises(ValueError, match="it needs one logit per image for this loss: patches overlap"):
-                one_stage(gan, *batch[0])
 
 
 # Penalties and pairs

@@ -12,14 +12,7 @@ import pytest
 import torch
 
 from gantutor import checks
-from gantutor.checks import (
-    CheckResult,
-    batchnorm_batching,
-    gan_objective,
-    pix2pix_exercises,
-    scale_up,
-    start_here,
-)
+from gantutor.checks import CheckResult, batchnorm_batching, gan_objective, pix2pix_exercises, scale_up, start_here
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 Answer = Callable[..., Any]
@@ -55,12 +48,7 @@ EXERCISES: dict[str, dict[str, Callable[..., CheckResult]]] = {  # of each noteb
 OF_TWO_ANSWERS = (checks.who_moves, checks.resumed)
 CHECKS = [check for cells in EXERCISES.values() for check in cells.values() if check not in OF_TWO_ANSWERS]
 OF_A_FUNCTION = [check for check in CHECKS if check not in (checks.ledger, checks.reaches, checks.reference_log)]
-OF_A_STEP = (
-    checks.two_updates_of_G,
-    checks.both_at_once,
-    checks.k_steps,
-    checks.one_view,
-)  # may return None
+OF_A_STEP = (checks.two_updates_of_G, checks.both_at_once, checks.k_steps, checks.one_view)  # may return None
 AS_PRINTED = ("ex-two-updates", "ex-one-view")  # these cells hold a step; the verdict says what is wrong with it
 
 # The package's own wrong functions, by the message that each must get.

@@ -23,10 +23,6 @@ WRONG = [
                 lambda p, q, s, k: p / (p + q),
                 "s and k are missing: this is the best D of the unchanged game. Right for s = 1, k = 1.",
             ),
-            (lambda p, q, s, k: k * s * p / (k * p + q), "The reals count k times here"),
-            (lambda p, q, s, k: ((1 - s) * p + k * q) / (p + k * q), "the probability of being fake"),
-            (lambda p, q, s, k: torch.minimum(p / (p + k * q), torch.tensor(s)), "does not cut it off"),
-            (lambda p, q, s, k: (s * p).log() - (p + k * q - s * p).log(), "the sigmoid is missing"),
             (lambda p, q, s, k: (s * p / (p + k * q)).mean(), "one value for each x"),
             (lambda p, q, s, k: p * q, "At p = 0.7, q = 0, s = 1, k = 1 the best D is 1; yours gives 0."),
             (
@@ -38,11 +34,7 @@ WRONG = [
     (
         checks.kl_loss,
         [
-            (lambda x: bce_logits(x, ones(x)), "This is the non-saturating loss"),
-            (lambda x: torch.log(1 - x.sigmoid()).mean(), "This is the minimax loss"),
             (lambda x: -x, "a scalar is wanted, yours has shape (4, 1)"),
-            (lambda x: bce_logits(x, zeros(x)), "D's own term"),
-            (lambda x: (1 - 1 / x.sigmoid()).reciprocal().mean(), "the other way round"),
             (lambda x: -x.mean() / 2, "yours is -0.125."),
             (
                 lambda x: -x.clamp(-3, 1).mean() * 3,
@@ -79,13 +71,8 @@ def test_a_wrong_answer_gets_its_message(
     [
         (checks.optimal_D, lambda p, q, s, k: s * torch.sigmoid(p.log() - q.log() - math.log(k))),
         (checks.optimal_D, lambda p, q, s, k: s * p.numpy() / (p.numpy() + k * q.numpy())),
-        (
-            checks.optimal_D,
-            lambda p, q, s, k: [s * a / (a + k * b) for a, b in zip(p.tolist(), q.tolist(), strict=True)],
-        ),
         (checks.optimal_D, lambda p, q, s, k: q.mul_(k).add_(p).reciprocal_().mul_(p).mul_(s)),
         (checks.kl_loss, lambda x: -x.mean() + math.log(4)),
-        (checks.kl_loss, lambda x: (-x).sum(dim=0) / len(x)),
         (checks.kl_loss, lambda x: bce_logits(x, ones(x)) - bce_logits(x, zeros(x))),
         (checks.keras_batchnorm, lambda n: nn.BatchNorm1d(n, 1e-3, 0.2).eval()),
         (checks.keras_batchnorm, lambda n: nn.LazyBatchNorm1d(momentum=0.2)),

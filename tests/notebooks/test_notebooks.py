@@ -115,19 +115,7 @@ def test_it_is_light(name: str) -> None:
     assert len(visible) <= lines
 
 
-@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
-def test_it_has_solutions(path: Path) -> None:
-    solutions = nbformat.read(SOLUTIONS / path.name, as_version=4)
-    code = "\n".join(cell.source for cell in solutions.cells if cell.cell_type == "code")
-    assert re.search(FAILS, code), "the solutions are not checked"
-    assert solutions.metadata.kernelspec.name == "python3"
-    for pattern, what in FORBIDDEN.items():
-        assert not re.search(pattern, code), what
-
-
 def test_each_solution_has_its_notebook() -> None:
-    if not NUMBERED:
-        pytest.skip("no notebook yet")
     assert [path.name for path in sorted(SOLUTIONS.glob("*.ipynb"))] == [path.name for path in NUMBERED]
 
 
