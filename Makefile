@@ -12,11 +12,13 @@ export OMP_WAIT_POLICY
 .PHONY: lab site site-test test test-fast check bench gpu data requirements clean
 
 # The repository is Lab's root, and not notebooks/, because the notebooks send the reader to gantutor/*.py.
-# Memory that a training step frees stays with its kernel (gantutor.scale.speed.keep_memory says why).
+# Memory that a training step frees stays with its kernel (gantutor.scale.speed.keep_memory says why), and a toggle's
+# picture does not wait 40 ms in the server (gantutor.lab.server).
 lab test: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 lab test: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 lab: .venv/.ready
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+		--ServerApp.kernel_websocket_connection_class=gantutor.lab.server.PromptConnection $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 # The course as web pages, in site/. SITE_ARGS=--small makes the one that the tests look at.
 site: .venv/.ready

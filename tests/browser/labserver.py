@@ -38,6 +38,7 @@ def lab_server(folder: Path, patience: float = 60) -> Iterator[LabServer]:
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"),
         "--ServerApp.port_retries=0",
+        "--ServerApp.kernel_websocket_connection_class=gantutor.lab.server.PromptConnection",
         f"--ServerApp.root_dir={notebooks}",
         "--IdentityProvider.token=",  # loopback only, for the time of the tests
         "--PasswordIdentityProvider.hashed_password=",
