@@ -15,7 +15,7 @@ from gantutor.gan import BATCHINGS
 from gantutor.losses import LOSSES
 from gantutor.pix2pix import PIX2PIX_STEPS
 from gantutor.steps import STEPS
-from gantutor.traits import Traits, traits_of
+from gantutor.traits import traits_of
 
 KINDS: dict[str, dict[str, Callable[..., Any]]] = {
     "gan": dict(STEPS), "pix2pix": dict(PIX2PIX_STEPS), "cyclegan": dict(CYCLEGAN_STEPS)
@@ -30,15 +30,6 @@ def test_two_backwards_through_one_graph_are_noted(kind: str, name: str) -> None
     wanted = "" if "retain_graph=True" not in source else "D" if "inputs=" in source else "G"
     assert traits_of(KINDS[kind][name]).two_backwards == wanted
     assert wanted == {"d_first_retain_graph": "G", "simultaneous": "D"}.get(name, "")
-
-
-def test_traits_leave_the_function_as_it_is() -> None:
-    def step(gan: Any, real: Any, z: Any) -> dict[str, Any]:
-        return {}
-
-    assert Traits(rescales=True)(step) is step
-    assert traits_of(step) == Traits(rescales=True)
-    assert traits_of(lambda: None) == Traits()
 
 
 def refusal(config: Config, **fields: Any) -> str:

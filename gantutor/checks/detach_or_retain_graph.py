@@ -298,14 +298,13 @@ def k_steps(answer: Function) -> str:
     for update, real_d, z_d in zip(of_D, reals, zs, strict=True):
         shares = gradient_shares(update.gan, real_d, z_d)
         right = shares["d in D"]
+        same_batch, same_fakes = (
+            gradient_shares(update.gan, *given)["d in D"] for given in ((reals[0], z_d), (real_d, zs[0]))
+        )
         mistakes = {
             "D's gradients are not cleared between its updates: each holds those of all before it.": right + before,
-            "D sees the same batch in all its updates; each is to have one of its own.": (
-                gradient_shares(update.gan, reals[0], z_d)["d in D"]
-            ),
-            "D's fakes are made once, for all updates, from the first z.": (
-                gradient_shares(update.gan, real_d, zs[0])["d in D"]
-            ),
+            "D sees the same batch in all its updates; each is to have one of its own.": same_batch,
+            "D's fakes are made once, for all updates, from the first z.": same_fakes,
             "The sign of D's loss is wrong: this critic learns to rate fakes above reals.": -right,
             "The gradients are clipped; the paper clips the weights.": right.clamp(-clip, clip),
         }

@@ -40,13 +40,7 @@ def pull(term: Function, fake_B: Tensor) -> Tensor:
 
 
 def balance(
-    D: nn.Module,
-    A: Tensor,
-    f: Tensor,
-    r: Tensor,
-    gan: Function = of_pair,
-    l1: Function = F.l1_loss,
-    length: Function = Tensor.norm,
+    D: nn.Module, A: Tensor, f: Tensor, r: Tensor, gan: Any = of_pair, l1: Any = F.l1_loss, length: Any = Tensor.norm
 ) -> Any:
     """|∂g_loss/∂fake_B| / |∂l1_loss/∂fake_B|, the lengths over everything in the batch."""
     return length(pull(lambda fake: gan(D, A, fake), f)) / length(pull(lambda fake: l1(fake, r), f))

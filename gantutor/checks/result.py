@@ -355,13 +355,10 @@ def notebook_shell() -> Any:
 
 def live_buttons(prediction: Prediction) -> Bundle:
     """The live buttons as a MIME bundle; empty outside Jupyter, or where no widgets are installed."""
-    if not hasattr(notebook_shell(), "kernel"):
-        return {}
-    try:
-        view: Callable[[Prediction], Bundle] = resolve_name(BUTTONS)
-    except ImportError:
-        return {}
-    return view(prediction)
+    with contextlib.suppress(ImportError):
+        if hasattr(notebook_shell(), "kernel"):
+            return dict(resolve_name(BUTTONS)(prediction))
+    return {}
 
 
 def display(bundle: Callable[[], Bundle]) -> Callable[[], None]:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -60,11 +59,9 @@ LIMIT_MISTAKES: dict[str, Function] = {
     ),
     "The time of the launches is missing. Operations per byte alone say which roof is lower, and a step of tiny "
     "operations can be far below both.": lambda flops, bytes, _, machine: slowest(flops, bytes, 0, machine),
-    "Arithmetic and memory are exchanged: many operations for each byte keep the arithmetic busy.": lambda *step: {
-        "arithmetic": "memory",
-        "memory": "arithmetic",
-        "launches": "launches",
-    }[slowest(*step)],
+    "Arithmetic and memory are exchanged: many operations for each byte keep the arithmetic busy.": (
+        lambda *step: {"arithmetic": "memory", "memory": "arithmetic"}.get(slowest(*step), "launches")
+    ),
     "`machine.overhead` is for one launch, and a step has `launches` of them.": (
         lambda flops, bytes, _, machine: slowest(flops, bytes, 1, machine)
     ),
@@ -119,15 +116,10 @@ AVERAGE_MISTAKES: dict[str, Function] = {
 SHARE_COUNTS = ([5, 1, 2], [2, 7], [1, 6, 1, 3])
 
 
-def shares_of_a_batch(counts: list[int]) -> tuple[list[Tensor], Tensor]:
-    """The gradients (3,) of a mean over shares of so many images, and that of the whole batch's mean."""
-    x = torch.randn(sum(counts), 3, generator=torch.Generator().manual_seed(len(counts)), dtype=torch.float64)
-
-    def gradient(rows: Tensor) -> Tensor:
-        w = torch.ones(3, dtype=torch.float64, requires_grad=True)
-        return torch.autograd.grad(F.softplus(rows @ w).mean(), w)[0]
-
-    return [gradient(rows) for rows in x.split(counts)], gradient(x)
+def some_gradients(counts: list[int]) -> list[Tensor]:
+    """A gradient (3,) for each replica, always the same ones."""
+    generator = torch.Generator().manual_seed(len(counts))
+    return list(torch.randn(len(counts), 3, generator=generator, dtype=torch.float64))
 
 
 @exercise("Every image counts the same, whichever replica it was given to.")
@@ -144,7 +136,7 @@ def averaged(answer: Function) -> str:
         i = worst(found, wanted)
         return f"For shares of {case[1]} images yours gives {found[i]:.4g} where the whole batch has {wanted[i]:.4g}."
 
-    cases = [(shares_of_a_batch(counts)[0], counts) for counts in SHARE_COUNTS]
+    cases = [(some_gradients(counts), counts) for counts in SHARE_COUNTS]
     return compare_on(cases, answer, weighted, AVERAGE_MISTAKES, place)
 
 
