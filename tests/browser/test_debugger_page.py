@@ -108,7 +108,8 @@ def test_a_saved_page_opens_at_a_line_and_shows_why_it_raises(browser: Browser, 
     with saved_page(browser, path, at=f"line={lines[0][-1].number}", viewport={"width": 1366, "height": 900}) as page:
         first, second = page.locator("section.gt-trace").all()
         expect(first.get_by_role("status")).to_contain_text("g_loss.backward() raises RuntimeError.")
-        expect(first.get_by_role("status")).to_contain_text("has changed it in place since")
+        expect(page.get_by_text("has changed it in place since")).to_have_count(1)  # at its line, and not above, too
+        expect(first.locator(".gt-finding")).to_contain_text("has changed it in place since")
         expect(first.locator(".gt-finding")).to_contain_text("Write: logits_real, logits_fake = gan.logits(real, fake)")
         expect(first.locator("[data-mark=broken] .gt-label")).to_have_text("logits_fake")
         expect(second.get_by_role("status")).to_contain_text(f"Line {lines[1][len(lines[0]) - 1].number}")

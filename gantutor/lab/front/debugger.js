@@ -105,8 +105,9 @@ function traceView(trace, texts, goTo) {
 
   function show(position, calm) {
     const step = steps[position], of = name => step[name].map(number => parts[number]);
+    const found = findings.some(({ line }) => step.lines[0] <= line && line <= step.lines[1]);  // it stands at its line
     status.replaceChildren(make('b', {}, step.status), ` ${step.happened.join(' ')}`,
-      step.fault ? make('div', { class: 'gt-error' }, ...coded(step.fault)) : '');
+      step.fault && !found ? make('div', { class: 'gt-error' }, ...coded(step.fault)) : '');
     picture.paint(of('boxes'), of('edges'), step.size, step.alt, calm);
     folded.replaceChildren(...step.folded.length ? [texts.folded, ...of('folded').map(foldedOf)] : []);
     for (const line of lines) {

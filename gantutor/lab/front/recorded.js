@@ -2,8 +2,8 @@
 //
 // `recorded` has a list of takes for each run view, and one of them is shown. `show(what)` is called as KernelSource
 // does (source.js), but for the frames: all of the takes shown come at once, as { frames, histories }, and the state
-// says `at` which one the panel is. A link opens it at a step: '#step=300', or '#place.step=300' where a page has many
-// recordings, each at its place; such a one begins at its end.
+// says `at` which one the panel is. It begins at its end, where the curves are whole. A link opens it at a step:
+// '#step=300', or '#place.step=300' where a page has many recordings, each at its place.
 
 import { fill } from './dom.js';
 import { unpack } from './source.js';
@@ -20,8 +20,8 @@ export class RecordedSource {
     this.status = texts.paused;
     this.chosen = this.runs.map(() => 0);  // the take of each run view
     this.link = place ? `#${place}.step=` : '#step=';
-    this.step = place ? Infinity : 0;  // the step to be at, or the last frame before it
-    this.at = 0;                       // the frame that is
+    this.step = Infinity;  // the step to be at, or the last frame before it
+    this.at = 0;           // the frame that is
     for (const [run, controls] of this.controls.entries()) {
       for (const about of controls) {
         const values = this.runs[run].map(take => JSON.stringify(take.values[about.name]));
