@@ -379,7 +379,9 @@ class Lab:
         self.stream.new_state()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return mimebundle(self.widget, self.snapshot(), "gantutor lab")
+        bundle = mimebundle(self.widget, self.snapshot(), "gantutor lab")
+        self.widget.picture = bundle["image/png"]
+        return bundle
 
 
 def in_order(config: Config, fields: dict[str, Any]) -> list[str]:

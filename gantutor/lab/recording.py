@@ -108,18 +108,13 @@ class Take:
 def save_page(path: str | Path, runs: Sequence[Sequence[Take]], scene: dict[str, Any], frames: int) -> Path:
     """Write a page that plays one take for each run view, side by side, and lets the reader choose which.
 
-    A file that is no .html gets only what the page is made of, as `pack` has it: for a site with its own pages.
     `scene` has the run views' labels and controls; of each take at most so many `frames` are shown.
     """
     blob = Blob()
     packed = [[pack_take(take, frames, blob) for take in takes] for takes in runs]
     steps = max(take.frames[-1].step for takes in runs for take in takes)
     state = {"recorded": {**scene, "runs": packed}, "texts": {**TEXTS, **RECORDED_TEXTS}}
-    data = b"".join(blob.parts)
-    if Path(path).suffix == ".html":
-        return page.write_page(path, say("title", steps=steps), Front._esm, Front._css, state, data)
-    Path(path).write_bytes(page.pack(state, data))
-    return Path(path)
+    return page.write_page(path, say("title", steps=steps), Front._esm, Front._css, state, b"".join(blob.parts))
 
 
 def pack_take(take: Take, most: int, blob: Blob) -> dict[str, Any]:

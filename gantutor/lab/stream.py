@@ -38,6 +38,7 @@ class Front(anywidget.AnyWidget):
     )
     _css = front_style("panel.css")
     texts: Any = traitlets.Dict(TEXTS).tag(sync=True)
+    picture = traitlets.Unicode().tag(sync=True)  # a PNG in base 64, for a saved notebook that has no kernel
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """A saved run, opened from disk: played, scrubbed, switched between its recorded runs, and opened at a step."""
 
+import base64
 import json
 import re
 import zlib
@@ -16,6 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from savedpage import saved_page
 
 from gantutor import Experiment, Lab
+from gantutor.lab.messages import TEXTS
 from gantutor.lab.page import write_page
 from gantutor.lab.stream import Front
 
@@ -53,7 +55,6 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(8):
         lab.advance(5)
     path = lab.save(tmp_path_factory.mktemp("sides") / "ab.html")
-    lab.save(path.with_suffix(".bin"))
     lab.close()
     return path
 
@@ -108,7 +109,8 @@ def test_it_opens_at_the_step_of_its_link_and_scrubs(browser: Browser, losses: P
 def test_among_many_on_a_page_it_begins_at_its_end_and_its_link_names_its_place(
     browser: Browser, sides: Path, tmp_path: Path
 ) -> None:
-    whole = zlib.decompress(sides.with_suffix(".bin").read_bytes())
+    packed = re.search('<script type="text/plain">(.*?)</script>', sides.read_text(encoding="utf-8"))
+    whole = zlib.decompress(base64.b64decode(packed[1]))
     length = 4 + int.from_bytes(whole[:4], "little")
     state = {**json.loads(whole[4:length]), "place": "here"}
     path = write_page(tmp_path / "placed.html", "Placed", Front._esm, Front._css, state, whole[length:])
@@ -179,6 +181,20 @@ def test_the_sides_stand_beside_each_other_with_marks_values_and_costs(browser: 
         expect(costs).to_contain_text("in 60 steps")
         for cell in costs.locator("tbody td, thead th:nth-child(n+3)").all():
             assert cell.evaluate(LINES) <= 1, f"{cell.inner_text()} stands in several lines"
+
+
+def test_a_saved_notebooks_panel_shows_its_picture_without_a_kernel(browser: Browser, tmp_path: Path) -> None:
+    lab = Lab(Experiment("ring", device="cpu"), name="kept")
+    lab._repr_mimebundle_()
+    state = {"texts": TEXTS, "picture": lab.widget.get_state()["picture"]}
+    path = write_page(tmp_path / "kept.html", "Kept", Front._esm, Front._css, state)
+    lab.close()
+    with saved_page(browser, path) as page:
+        picture = page.locator(".gt-stage img")
+        expect(picture).to_be_visible()
+        assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth; }") > 300
+        expect(page.locator("[role=status]")).to_contain_text("needs a running kernel")
+        screenshot(page, "panel_without_kernel")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -50,7 +50,7 @@ function render({ model, el }) {
   const bar = make('div', { class: 'gt-bar', role: 'toolbar', 'aria-label': texts.bar }, play,
     button('step', () => act('', { do: 'step' })), halves, button('reset', () => act('', { do: 'reset' })), slow, drawData, line, larger);
   const status = make('div', { class: 'gt-status', role: 'status' });
-  const error = make('div', { class: 'gt-error', role: 'alert' });
+  const error = make('div', { class: 'gt-error', role: 'alert', hidden: true });
   const column = make('div', { class: 'gt-column' }), stage = make('div', { class: 'gt-stage' });
   const slider = make('input', { type: 'range', min: 0, max: 0, step: 1, 'aria-label': texts.time, title: texts.time, oninput: look, ...KEYS });
   const when = make('span', { class: 'gt-when' });
@@ -154,6 +154,9 @@ function render({ model, el }) {
 
   function say() {
     const silent = !source.answered && performance.now() - born > SILENT_MS;
+    if (silent && !stage.firstChild && model.get('picture')) {  // as in a saved notebook
+      stage.append(make('img', { src: `data:image/png;base64,${model.get('picture')}`, alt: texts.panel }));
+    }
     setText(status, silent ? texts.no_kernel : source.waitsSince() > 1000 ? texts.waiting : state?.status ?? '');
   }
 
