@@ -1,10 +1,15 @@
 """Make the README's pictures anew: `python docs/pictures.py`. Most are what the panel shows."""
 
+import io
 import json
+import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
 from gantutor.data import load_pairs, load_unpaired
@@ -15,14 +20,33 @@ from gantutor.plots import house_style, image_rows, plot_bounds, roofline, show_
 from gantutor.scale.limits import best, measure
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tests" / "browser"))
+from chromium import ARGUMENTS, CHROMIUM  # noqa: E402 -- the tests' browser
 
 
-def digits() -> None:
-    """A GAN learns to write, 16 steps a frame."""
+def panel() -> None:
+    """A GAN learns to write, 12 steps a frame, and halfway its loss is another: the page of the run, in Chromium."""
     lab = Lab(Experiment(data="digits", device="cpu"), name="digits")
-    for _ in range(24):
-        lab.advance(16)
-    lab.recording.save_gif(HERE / "digits.gif", fps=5)
+    for i in range(36):
+        if i == 18:
+            lab.set(loss="wgan")
+        lab.advance(12)
+    shots = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1180, "height": 800})
+        page.goto(lab.save(Path(folder) / "run.html").as_uri())
+        for frame in lab.recording.frames:
+            page.evaluate("step => { location.hash = `step=${step}`; }", frame.step)
+            shown = page.locator(f".gt-lab[data-step='{frame.step}']")
+            shown.wait_for()
+            page.wait_for_timeout(150)  # for the charts
+            shots.append(Image.open(io.BytesIO(shown.screenshot())).convert("RGB"))
+        browser.close()
+    shots[0].save(
+        HERE / "panel.webp", save_all=True, append_images=shots[1:], duration=[*[180] * (len(shots) - 1), 2000], loop=0,
+        quality=70, method=6,
+    )  # fmt: skip
     lab.close()
 
 
@@ -119,7 +143,7 @@ def limits() -> None:
 
 
 if __name__ == "__main__":
-    digits()
+    panel()
     plane()
     saturation()
     debugger()

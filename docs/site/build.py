@@ -25,6 +25,7 @@ ROOT = HERE.parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 PACKAGE = [path for path in (ROOT / "gantutor").rglob("*.*") if "__pycache__" not in path.parts]
 PACKAGE += [path for path in (ROOT / "data").glob("*.*") if path.is_file()]
+PACKAGE += [HERE / "live.py", HERE / "record.py"]
 
 
 def digest(paths: Iterable[Path], *texts: str) -> str:
@@ -71,7 +72,7 @@ def run(what: str, command: list[str]) -> None:
 
 def executed(notebook: Path, work: Path, small: bool) -> Path:
     """The notebook with its outputs; run where it or the package has changed since."""
-    key = digest([notebook, HERE / "live.py", HERE / "notebook.py", *PACKAGE], str(small))
+    key = digest([notebook, HERE / "notebook.py", *PACKAGE], str(small))
     path = work / "executed" / f"{notebook.stem}-{key}.ipynb"
     if not path.exists():
         for old in path.parent.glob(f"{notebook.stem}-*.ipynb"):
