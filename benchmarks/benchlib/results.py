@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -88,8 +89,10 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{middle} ({low} to {high})" if len(values) > 1 else middle
 
 
-def verdict(name: str, value: float, low: float = 0.0, high: float = float("inf"), digits: int = 2) -> str:
+def verdict(name: str, value: float, low: float = -math.inf, high: float = math.inf, digits: int = 2) -> str:
     """One line: a figure against its target, a bound or two; judged on the figure as it is printed."""
     shown = round(value, digits)
-    bounds = f"at least {low:g}" if high == float("inf") else f"at most {high:g}" if not low else f"{low:g} to {high:g}"
+    bounds = (
+        f"at least {low:g}" if high == math.inf else f"at most {high:g}" if low == -math.inf else f"{low:g} to {high:g}"
+    )
     return f"- {name}: {shown:.{digits}f}, target {bounds}: {'reached' if low <= shown <= high else 'NOT reached'}\n"
