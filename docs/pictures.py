@@ -9,7 +9,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
 from gantutor.data import load_pairs, load_unpaired
@@ -20,12 +19,14 @@ from gantutor.plots import house_style, image_rows, plot_bounds, roofline, show_
 from gantutor.scale.limits import best, measure
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests" / "browser"))
-from chromium import ARGUMENTS, CHROMIUM  # noqa: E402 -- the tests' browser
 
 
 def panel() -> None:
     """A GAN learns to write, 12 steps a frame, and halfway its loss is another: the page of the run, in Chromium."""
+    sys.path[:0] = [str(HERE.parent / "tests" / "browser")]
+    from chromium import ARGUMENTS, CHROMIUM
+    from playwright.sync_api import sync_playwright
+
     lab = Lab(Experiment(data="digits", device="cpu"), name="digits")
     for i in range(36):
         if i == 18:

@@ -25,7 +25,7 @@ ROOT = HERE.parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 PACKAGE = [path for path in (ROOT / "gantutor").rglob("*.*") if "__pycache__" not in path.parts]
 PACKAGE += [path for path in (ROOT / "data").glob("*.*") if path.is_file()]
-PACKAGE += [HERE / "live.py", HERE / "record.py"]
+RECORDERS = [HERE / "live.py", HERE / "record.py", *PACKAGE]
 
 
 def digest(paths: Iterable[Path], *texts: str) -> str:
@@ -72,7 +72,7 @@ def run(what: str, command: list[str]) -> None:
 
 def executed(notebook: Path, work: Path, small: bool) -> Path:
     """The notebook with its outputs; run where it or the package has changed since."""
-    key = digest([notebook, HERE / "notebook.py", *PACKAGE], str(small))
+    key = digest([notebook, HERE / "live.py", HERE / "notebook.py", *PACKAGE], str(small))
     path = work / "executed" / f"{notebook.stem}-{key}.ipynb"
     if not path.exists():
         for old in path.parent.glob(f"{notebook.stem}-*.ipynb"):
@@ -87,7 +87,7 @@ def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pa
     found = {}
     for cell, data in pages.panels(path).items():
         plan, configs = record.PLANS[notebook, cell], path.with_suffix("") / data["configs"]
-        folder = work / "recorded" / f"{notebook}-{cell}-{digest(PACKAGE, data['configs'], repr(plan))}"
+        folder = work / "recorded" / f"{notebook}-{cell}-{digest(RECORDERS, data['configs'], repr(plan))}"
         command = ["panel", notebook, cell, str(configs), "small" if small else ""]
         found[cell] = pages.Shown(folder, made(folder, f"{notebook}, {cell}", command))
     return found
@@ -96,7 +96,7 @@ def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pa
 def others(kind: str, work: Path, small: bool) -> pages.Shown:
     """What belongs to no notebook: the traced steps, and Paint with its generators."""
     arguments = {"steps": [], "paint": ["2" if small else "1500"]}[kind]
-    folder = work / "recorded" / f"{kind}-{digest(PACKAGE, *arguments)}"
+    folder = work / "recorded" / f"{kind}-{digest(RECORDERS, *arguments)}"
     return pages.Shown(folder, made(folder, kind, [kind, *arguments]))
 
 

@@ -1,5 +1,6 @@
 """The controls of one run view, as data: what each offers, and what it says now."""
 
+from dataclasses import replace
 from typing import Any
 
 from gantutor.configs import Config
@@ -10,13 +11,16 @@ from gantutor.lab.messages import translated
 class Controls:
     """`values` is what the controls say, by field: of the live fields what the run does, of the others what Reset does.
 
-    `settings` are the declarations of the fields that have a control; speed-ups have theirs with `speed_ups`. The front
-    end knows a choice by its place in `options`, since a data set of one's own is no text.
+    `settings` are the declarations of the fields that have a control, in the reader's language; speed-ups have theirs
+    with `speed_ups`. The front end knows a choice by its place in `options`, since a data set of one's own is no text.
     """
 
     def __init__(self, config: Config, speed_ups: bool = False) -> None:
-        declared = config.controls()
-        self.settings = {name: about for name, about in declared.items() if speed_ups or not about.several}
+        self.settings = {
+            name: replace(about, label=translated(about.label), help=translated(about.help))
+            for name, about in config.controls().items()
+            if speed_ups or not about.several
+        }
         self.options = {name: about.values() for name, about in self.settings.items()}
         self.values = {name: getattr(config, name) for name in self.settings}
         self.check(self.values)
@@ -59,8 +63,7 @@ class Controls:
         for name, about in self.settings.items():
             low, high = about.log10 or about.between or (0, 0)
             declared.append({
-                "name": name, "label": translated(about.label), "help": translated(about.help), "kind": kind_of(about),
-                "live": name in live,
+                "name": name, "label": about.label, "help": about.help, "kind": kind_of(about), "live": name in live,
                 "options": [choice_name(option) for option in self.options[name]],
                 "low": low, "high": high, "step": 0.05 if about.log10 else about.step or 1,
             })  # fmt: skip

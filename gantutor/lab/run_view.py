@@ -13,7 +13,7 @@ from gantutor.configs import Config
 from gantutor.configs.base import TrainStep
 from gantutor.lab.controls import Controls, choice_name
 from gantutor.lab.costmeter import CostMeter
-from gantutor.lab.messages import say, translated
+from gantutor.lab.messages import say
 from gantutor.lab.recording import Take
 from gantutor.lab.stream import Frame
 from gantutor.model_state import load_state, model_state, optimizers, parameters_of
@@ -154,7 +154,7 @@ class RunView:
         return say("from_step", field=field, value=in_words(value), step=self.run.t + 1)
 
     def _label(self, field: str) -> str:
-        return translated(self.controls.settings[field].label)
+        return self.controls.settings[field].label
 
     def _stays(self, reason: str, field: str) -> str:
         reason = reason if reason.endswith(".") else f"{reason}."

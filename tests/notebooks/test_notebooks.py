@@ -115,8 +115,14 @@ def test_it_is_light(name: str) -> None:
     assert len(visible) <= lines
 
 
-def test_each_solution_has_its_notebook() -> None:
-    assert [path.name for path in sorted(SOLUTIONS.glob("*.ipynb"))] == [path.name for path in NUMBERED]
+def test_each_notebook_has_solutions_of_the_common_form() -> None:
+    paths = sorted(SOLUTIONS.glob("*.ipynb"))
+    assert [path.name for path in paths] == [path.name for path in NUMBERED]
+    for notebook in (nbformat.read(path, as_version=4) for path in paths):
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        assert re.search(FAILS, code), "the solutions are not checked"
+        assert notebook.metadata.kernelspec.name == "python3"
+        assert [what for pattern, what in FORBIDDEN.items() if re.search(pattern, code)] == []
 
 
 Rows = dict[str, tuple[str, str, str]]  # number: title, file, minutes

@@ -74,9 +74,14 @@ function render({ model, el }) {
   };
 }
 
+// Whether a step runs that line of the file.
+function runsLine({ lines: [first, end] }, line) {
+  return first <= line && line <= end;
+}
+
 // The next time, after a position and round from the start, that a line runs; 0 for one that does not.
 function nextAt({ steps }, line, position) {
-  const runs = steps.flatMap(({ lines: [first, end] }, i) => i > 0 && first <= line && line <= end ? [i] : []);
+  const runs = steps.flatMap((step, i) => i > 0 && runsLine(step, line) ? [i] : []);
   return runs.find(i => i > position) ?? runs[0] ?? 0;
 }
 
@@ -105,19 +110,19 @@ function traceView(trace, texts, goTo) {
 
   function show(position, calm) {
     const step = steps[position], of = name => step[name].map(number => parts[number]);
-    const found = findings.some(({ line }) => step.lines[0] <= line && line <= step.lines[1]);  // it stands at its line
+    const found = findings.some(({ line }) => runsLine(step, line));  // it stands at its line
     status.replaceChildren(make('b', {}, step.status), ` ${step.happened.join(' ')}`,
       step.fault && !found ? make('div', { class: 'gt-error' }, ...coded(step.fault)) : '');
     picture.paint(of('boxes'), of('edges'), step.size, step.alt, calm);
     folded.replaceChildren(...step.folded.length ? [texts.folded, ...of('folded').map(foldedOf)] : []);
     for (const line of lines) {
-      const number = Number(line.dataset.line), lit = step.lines[0] <= number && number <= step.lines[1];
+      const number = Number(line.dataset.line), lit = runsLine(step, number);
       line.toggleAttribute('data-lit', lit);
       line.toggleAttribute('data-fault', lit && Boolean(step.fault));
       line.toggleAttribute('aria-current', lit);
     }
     findings.forEach(({ line }, i) => {
-      const reached = steps.findIndex(({ lines: [first, end] }) => first <= line && line <= end);
+      const reached = steps.findIndex(step => runsLine(step, line));
       notes[i].hidden = position < (reached < 0 ? steps.length - 1 : reached);
     });
     networks.replaceChildren(networksOf(of('networks'), texts));
