@@ -11,7 +11,7 @@ from notebookpage import (
     CONNECTED,
     KERNEL,
     LOSES_PUSHES,
-    THEME,
+    change_theme,
     run_all,
     run_cell,
     run_tagged,
@@ -144,7 +144,7 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabSer
     run_whole(page, lab, write_notebook(tmp_path / "panels.ipynb", *cells))
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             for number, name in enumerate(PANELS):
@@ -247,7 +247,7 @@ def test_the_learner_draws_the_data_with_the_mouse_or_the_keyboard(page: Page, l
         page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + y * box["height"], steps=5)
         page.mouse.up()
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(300)
