@@ -17,7 +17,7 @@ from gantutor.lab.controls import Controls
 from gantutor.lab.messages import say
 from gantutor.lab.page import mimebundle
 from gantutor.lab.recording import LABELS, Recording, Take, picture, save_page
-from gantutor.lab.run_view import RunView, in_words
+from gantutor.lab.run_view import Phase, RunView, in_words
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
@@ -165,7 +165,7 @@ class Lab:
 
         Of each run at most so many `frames` are taken, evenly spaced. A link that ends in #step=300 opens there.
         """
-        shown = [*self.recording.frames, *([self.stream.frame] if self.stream.frame.step == self.run.t else [])]
+        shown = [*self.recording.frames, self.stream.frame]
         runs = []
         for i, (view, takes) in enumerate(zip(self.run_views, self.recorded, strict=True)):
             live = Take(shown, i, list(view.marks), self.error)
@@ -306,14 +306,11 @@ class Lab:
         )
 
     def _show(self, frame: Frame) -> None:
-        if frame.phases:
-            texts = [say(f"{who}_{'after' if moved else 'before'}") for who, moved in frame.phases]
-            said = [f"{self._of(view)}{text}" for view, text in zip(self.run_views, texts, strict=True)]
-            self.status = " · ".join(said)
+        if frame.said:
+            self.status = frame.said
             self.stream.new_state(push=False)
         self.stream.show(frame)
-        if frame.step == self.run.t:
-            self.recording.add(frame)
+        self.recording.add(frame)
 
     def _frames_of_step(self, step: int) -> list[Frame]:
         """A frame for each phase of the step after `step`; a run with fewer of them waits at its last."""
@@ -321,13 +318,17 @@ class Lab:
         if not all(phases):  # no update was seen, as where a step is replayed from a recording
             return [end]
         moments = [[run[min(i, len(run) - 1)] for run in phases] for i in range(max(map(len, phases)))]
-        labels = [[(phase.who, phase.moved) for phase in moment] for moment in moments]
         before = replace(end, step=step, rows=[rows - 1 for rows in end.rows], line=say("line_step", step=step))
+        found = [replace(before, views=[phase.views for phase in moment], done=i / len(moments))
+                 for i, moment in enumerate(moments[:-1], 1)]  # fmt: skip
         return [
-            *(replace(before, views=[phase.views for phase in moment], phases=label)
-              for moment, label in zip(moments[:-1], labels, strict=False)),
-            replace(end, phases=labels[-1]),
-        ]  # fmt: skip
+            replace(frame, phases=[(phase.who, phase.moved) for phase in moment], said=self._said(moment))
+            for frame, moment in zip([*found, end], moments, strict=True)
+        ]
+
+    def _said(self, moment: Sequence[Phase]) -> str:
+        texts = [say(f"{phase.who}_{'after' if phase.moved else 'before'}") for phase in moment]
+        return " · ".join(f"{self._of(view)}{text}" for view, text in zip(self.run_views, texts, strict=True))
 
     # What the reader is told -----------------------------------------------------------------------------------------
 

@@ -118,8 +118,8 @@ def save_page(path: str | Path, runs: Sequence[Sequence[Take]], scene: dict[str,
 
 
 def pack_take(take: Take, most: int, blob: Blob) -> dict[str, Any]:
-    """A take as front/recorded.js reads it, its arrays in `blob`. Of frames at the same step the last one counts."""
-    frames = list({frame.step: frame for frame in take.frames}.values())
+    """A take as front/recorded.js reads it, its arrays in `blob`. Of frames at the same moment the last one counts."""
+    frames = list({frame.step + frame.done: frame for frame in take.frames}.values())
     frames = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))]
     n, views = take.number, [frame.views[take.number] for frame in frames]
     arrays = {
@@ -132,8 +132,9 @@ def pack_take(take: Take, most: int, blob: Blob) -> dict[str, Any]:
         "views": [describe_view(view, blob) for view in views[0]],
         "curves": {name: blob.add(thinned(values)) for name, values in frames[-1].curves(n).items()},
         "frames": [
-            {"step": frame.step, "rows": frame.rows[n], "line": frame.line, "values": frame.values[n],
-             "meter": frame.meters[n] if frame.meters else None}
+            {"step": frame.step, "moment": frame.step + frame.done, "rows": frame.rows[n], "line": frame.line,
+             "values": frame.values[n], "meter": frame.meters[n] if frame.meters else None,
+             "phase": frame.phases[n] if frame.phases else [], "said": frame.said}
             for frame in frames
         ],
     }  # fmt: skip

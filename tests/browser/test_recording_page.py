@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import panel_helpers
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from notebookpage import screenshot
@@ -179,6 +180,30 @@ def test_the_sides_stand_beside_each_other_with_marks_values_and_costs(browser: 
         expect(costs).to_contain_text("in 60 steps")
         for cell in costs.locator("tbody td, thead th:nth-child(n+3)").all():
             assert cell.evaluate(LINES) <= 1, f"{cell.inner_text()} stands in several lines"
+
+
+def test_what_slow_motion_has_shown_is_in_the_page(browser: Browser, tmp_path: Path) -> None:
+    lab = Lab(Experiment("ring", device="cpu"), name="slow")
+    lab.advance(2)
+    live = panel_helpers.Page(lab)
+    live.act("slow", on=True)
+    phases = {"D_before": "D", "D_after": "D", "G_before": "G", "G_after": "G"}
+    for _ in phases:
+        live.act("step")
+    path = lab.save(tmp_path / "slow.html")
+    lab.close()
+    with opened(browser, path, "step=2") as (page, panel):
+        run = panel.locator("section.gt-run")
+        expect(run).to_have_attribute("data-phase", "")
+        for text, who in phases.items():
+            press(panel, "Step")
+            expect(panel.locator("[role=status]")).to_have_text(TEXTS[text])
+            expect(run).to_have_attribute("data-phase", who)
+            at_step(panel, 3 if text == "G_after" else 2)
+        page.evaluate("location.hash = 'step=2.5'")  # a link to a phase
+        expect(panel.locator("[role=status]")).to_have_text(TEXTS["D_after"])
+        press(panel, "Play")
+        expect(panel.locator("[role=status]")).to_have_text(TEXTS["G_after"])
 
 
 def test_a_saved_notebooks_panel_shows_its_picture_without_a_kernel(browser: Browser, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 // `recorded` has a list of takes for each run view, and one of them is shown. `show(what)` is called as KernelSource
 // does (source.js), but for the frames: all of the takes shown come at once, as { frames, histories }, and the state
 // says `at` which one the panel is. It begins at its end, where the curves are whole. A link opens it at a step:
-// '#step=300', or '#place.step=300' where a page has many recordings, each at its place.
+// '#step=300', or '#place.step=300' where a page has many recordings, each at its place. A phase that slow motion has
+// shown is a moment between two steps, as 300.5.
 
 import { fill } from './dom.js';
 import { unpack } from './source.js';
 
-const FPS = 10, LOST = -32768, NOTE_MS = 400;
+const FRAME_MS = 100, PHASE_MS = 1200, LOST = -32768, NOTE_MS = 400;
 
 export class RecordedSource {
   constructor(recorded, data, texts, show, place) {
@@ -20,8 +21,8 @@ export class RecordedSource {
     this.status = texts.paused;
     this.chosen = this.runs.map(() => 0);  // the take of each run view
     this.link = place ? `#${place}.step=` : '#step=';
-    this.step = Infinity;  // the step to be at, or the last frame before it
-    this.at = 0;           // the frame that is
+    this.moment = Infinity;  // the one to be at, or at the last frame before it
+    this.at = 0;             // the frame that is
     for (const [run, controls] of this.controls.entries()) {
       for (const about of controls) {
         const values = this.runs[run].map(take => JSON.stringify(take.values[about.name]));
@@ -29,7 +30,7 @@ export class RecordedSource {
         about.why = about.live ? '' : texts.one_value;
       }
     }
-    this.follow = () => this.open(location.hash.startsWith(this.link) ? location.hash.slice(this.link.length) : this.step);
+    this.follow = () => this.open(location.hash.startsWith(this.link) ? location.hash.slice(this.link.length) : this.moment);
     window.addEventListener('hashchange', this.follow);
     queueMicrotask(() => { this.load(); this.follow(); });
   }
@@ -47,7 +48,7 @@ export class RecordedSource {
   command({ do: what, ...content }) {
     this.sent += 1;
     this.done = this.sent;
-    const last = this.steps.length - 1;
+    const last = this.frames.length - 1;
     if (what === 'speed') this.speed = content.value;
     if (what !== 'set') this.status = this.texts.paused;
     if (what === 'set') this.choose(content);
@@ -56,7 +57,7 @@ export class RecordedSource {
       this.stop();
       this.go({ step: this.at + 1, reset: 0, look: content.at }[what] ?? this.at);
       clearTimeout(this.noting);  // a link to this page leads here
-      this.noting = setTimeout(() => history.replaceState(null, '', this.link + this.step), NOTE_MS);
+      this.noting = setTimeout(() => history.replaceState(null, '', this.link + this.moment), NOTE_MS);
     }
     if (this.playing && this.at === last) this.go(0);
     this.say();
@@ -67,29 +68,29 @@ export class RecordedSource {
     this.stop();
     this.playing = true;
     this.status = this.texts.playing;
-    this.timer = setInterval(() => {
+    this.timer = setTimeout(() => {
       this.go(this.at + 1);
-      if (this.at === this.steps.length - 1) {
+      if (this.at === this.frames.length - 1) {
         this.stop();
         this.status = this.texts.paused;
-      }
+      } else this.play();
       this.say();
-    }, 1000 / FPS / this.speed);
+    }, (this.frames[this.at].said ? PHASE_MS : FRAME_MS) / this.speed);
   }
 
   stop() {
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
     this.playing = false;
   }
 
   go(at) {
-    this.at = Math.max(0, Math.min(this.steps.length - 1, at));
-    this.step = this.steps[this.at];
+    this.at = Math.max(0, Math.min(this.frames.length - 1, at));
+    this.moment = this.frames[this.at].moment;
   }
 
-  open(step) {
-    this.step = Number(step);
-    this.at = Math.max(0, this.steps.findLastIndex(other => other <= this.step));
+  open(moment) {
+    this.moment = Number(moment);
+    this.at = Math.max(0, this.frames.findLastIndex(frame => frame.moment <= this.moment));
     this.say();
   }
 
@@ -104,22 +105,23 @@ export class RecordedSource {
     if (!best) return;
     this.chosen[run] = takes.indexOf(best);
     this.load();
-    this.open(this.step);
+    this.open(this.moment);
   }
 
   takes() {
     return this.runs.map((takes, run) => takes[this.chosen[run]]);
   }
 
-  // Show the takes chosen: side by side, at every step at which one of them has a frame.
+  // Show the takes chosen: side by side, at every moment at which one of them has a frame.
   load() {
     const takes = this.takes(), arrays = takes.map(take => this.arrays(take));
-    this.steps = [...new Set(takes.flatMap(take => take.frames.map(frame => frame.step)))].sort((a, b) => a - b);
-    this.frames = this.steps.map((step, number) => {
-      const found = takes.map(take => take.frames.findLastIndex(frame => frame.step <= step));
+    const moments = new Set(takes.flatMap(take => take.frames.map(frame => frame.moment)));
+    this.frames = [...moments].sort((a, b) => a - b).map((moment, number) => {
+      const found = takes.map(take => take.frames.findLastIndex(frame => frame.moment <= moment));
       const shown = takes.map((take, run) => take.frames[found[run]]);
       return {
-        number, step, line: shown[0].line, lengths: shown.map(frame => frame.rows), meters: shown.map(frame => frame.meter),
+        number, moment, step: Math.floor(moment), said: shown.find(frame => frame.said)?.said, phases: shown.map(frame => frame.phase),
+        line: shown[0].line, lengths: shown.map(frame => frame.rows), meters: shown.map(frame => frame.meter),
         values: shown.map(frame => frame.values), views: arrays.map((views, run) => views(found[run])),
       };
     });
@@ -140,9 +142,9 @@ export class RecordedSource {
     const takes = this.takes(), refused = (run, about) => Object.fromEntries(about.options.flatMap((option, i) =>
       this.runs[run].some(take => take.values[about.name] === i)
         ? [] : [[i, fill(this.texts.not_recorded, { field: about.label, value: option })]]));
-    const ends = takes.filter(take => this.step >= take.frames.at(-1).step);
+    const ends = takes.filter(take => this.moment >= take.frames.at(-1).moment);
     this.show({ state: {
-      at: this.at, playing: this.playing, status: this.status, error: ends.map(take => take.error).join(' ').trim(), line: '',
+      at: this.at, playing: this.playing, status: this.frames[this.at].said || this.status, error: ends.map(take => take.error).join(' ').trim(), line: '',
       values: this.frames[this.at].values, marks: takes.map(take => take.marks),
       refusals: this.controls.map((controls, run) => Object.fromEntries(
         controls.filter(about => about.kind === 'choice' && about.live).map(about => [about.name, refused(run, about)]))),
