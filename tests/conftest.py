@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,17 +17,17 @@ settings.register_profile("gantutor", deadline=None, derandomize=os.environ.get(
 settings.load_profile("gantutor")
 
 
-class OneLab(LoadFileScheduling):
+@pytest.hookimpl(optionalhook=True)  # benchmarks/gpu.py runs tests where there is no xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests stay together, and so share what they prepare; so do all that need JupyterLab: it starts once."""
+    from xdist.scheduler import LoadFileScheduling
 
-    def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        needs_lab = file.startswith("tests/browser/") and "LabServer" in (ROOT / file).read_text(encoding="utf-8")
-        return "lab" if needs_lab else file
+    class OneLab(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            needs_lab = file.startswith("tests/browser/") and "LabServer" in (ROOT / file).read_text(encoding="utf-8")
+            return "lab" if needs_lab else file
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLab:
     return OneLab(config, log)
 
 
