@@ -884,10 +884,7 @@ ROOMS = {
     ),
     "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
-        (
-            *("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),
-            *("-k", "not killed_by_the_system and not two_replicas"),
-        ),
+        (*("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),),
         COMMAND_LINE,
     ),
     "ledger": Room(
@@ -903,7 +900,5 @@ ROOMS = {
         ),
         LEDGER,
     ),
-    "replicas": Room(
-        ("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS
-    ),
+    "replicas": Room(("tests/test_batches.py", "tests/scale/test_distributed.py"), REPLICAS),
 }
