@@ -873,7 +873,7 @@ ROOMS = {
     "losses": Room(("tests/test_losses.py",), LOSSES),
     "steps": Room(("tests/test_steps.py",), STEPS),
     "gan": Room(("tests/test_gan.py", "tests/test_steps.py"), GAN),
-    "pix2pix": Room(("tests/test_pix2pix.py", "tests/configs/test_translation_configs.py"), PIX2PIX),
+    "pix2pix": Room(("tests/test_pix2pix.py", "tests/configs/test_configs.py"), PIX2PIX),
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (

@@ -204,6 +204,7 @@ def check_resumed_alone(replicas: Replicas) -> None:
         replicas.spread(run)
         found, wanted = ticks(run, 2), ticks(one, 2 + TAKEN)
         alone.load_state_dict(copy.deepcopy(run.state_dict()))
+        run.load_state_dict(copy.deepcopy(alone.state_dict()))
         assert largest_error(found + ticks(alone, TAKEN), wanted) < ROUNDING, name
 
 
