@@ -89,13 +89,6 @@ class History:
                 self._read += 1
             self._waiting.clear()
 
-    def newest(self, steps: int) -> list[dict[str, float]]:
-        """The last so many rows, oldest first; NaN for what a step did not report."""
-        with self._lock:
-            self.flush()
-            rows = range(self._read - steps, self._read)
-            return [{name: column[row] for name, column in self._columns.items()} for row in rows]
-
     def since(self, step: int) -> dict[str, np.ndarray]:
         """The values of each column after the first `step` steps."""
         with self._lock:
@@ -132,8 +125,8 @@ class Run:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
     `last` is the whole report of the newest step. On a CPU the losses are looked at after every step; on a GPU that
     would make it wait, so there every 50 steps, when the history fetches what waits on the device. `step_runner` takes
-    the steps; a speed-up may put another in its place. `refit(run)` is called when the model was replaced by its good
-    state; it gives the copy the speed-ups that the settings have.
+    the steps; a speed-up may put another in its place. `refit(run)` is called when the model, or its state, was
+    replaced; it gives it the speed-ups that the settings have.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU
@@ -176,12 +169,13 @@ class Run:
         Raises: DivergedError, the model set back to the good state, as fast as it was.
         """
         unchecked, self._unchecked = self._unchecked, []
-        for (t, strategy, names), row in zip(unchecked, self.history.newest(len(unchecked)), strict=True):
+        columns = self.history.since(len(self.history) - len(unchecked))
+        for row, (t, strategy, names) in enumerate(unchecked):
             for name in names:
-                if not math.isfinite(row[name]):
+                if not math.isfinite(value := columns[name][row]):
                     self.model = copy.deepcopy(self.good)
                     self.refit(self)
-                    raise DivergedError(f"{name} is {row[name]:.3g}", t, strategy, self.good, self.good_step)
+                    raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
         if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
             self.good, self.good_step = copy.deepcopy(self.model), self.t
 
@@ -214,6 +208,7 @@ class Run:
         self.t, self._batch = state["t"], state["batch"]
         self.last, self._unchecked = {}, []
         self.good, self.good_step = copy.deepcopy(self.model), self.t
+        self.refit(self)  # a recorded step reads the moments where they lay before
 
 
 def is_finite(model: Any) -> bool:

@@ -74,13 +74,3 @@ def test_a_pool_of_size_0_returns_what_it_is_given() -> None:
     out = ImagePool(0).query(batch)
     assert torch.equal(out, batch)
     assert not out.requires_grad
-
-
-def test_a_misfit_is_refused() -> None:
-    with pytest.raises(ValueError, match="size must be at least 0, got -1"):
-        ImagePool(-1)
-    pool = ImagePool(2)
-    pool.query(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"holds images of shape \(3, 8, 8\), got \(3, 16, 16\)"):
-        pool.query(torch.zeros(1, 3, 16, 16))
-    assert len(pool) == 1

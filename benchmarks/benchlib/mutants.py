@@ -873,7 +873,7 @@ ROOMS = {
     "losses": Room(("tests/test_losses.py",), LOSSES),
     "steps": Room(("tests/test_steps.py",), STEPS),
     "gan": Room(("tests/test_gan.py", "tests/test_steps.py"), GAN),
-    "pix2pix": Room(("tests/test_pix2pix.py", "tests/configs/test_translation_configs.py"), PIX2PIX),
+    "pix2pix": Room(("tests/test_pix2pix.py", "tests/configs/test_configs.py"), PIX2PIX),
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
@@ -884,10 +884,7 @@ ROOMS = {
     ),
     "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
-        (
-            *("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),
-            *("-k", "not killed_by_the_system and not two_replicas"),
-        ),
+        (*("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),),
         COMMAND_LINE,
     ),
     "ledger": Room(
@@ -903,7 +900,5 @@ ROOMS = {
         ),
         LEDGER,
     ),
-    "replicas": Room(
-        ("tests/test_batches.py", "tests/scale/test_replicas.py", "tests/scale/test_distributed.py"), REPLICAS
-    ),
+    "replicas": Room(("tests/test_batches.py", "tests/scale/test_distributed.py"), REPLICAS),
 }

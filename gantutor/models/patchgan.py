@@ -61,11 +61,9 @@ def patchgan(in_channels: int = 6, n_layers: int = 3, width: int = 64, norm: str
 
     `n_layers` is the number of halvings: 3 gives the 70x70 patches of the papers, 0 judges single pixels; N_LAYERS has
     it by patch. `width` channels double with each layer up to 8 times. Weights start as `dcgan_init` says.
-    Raises: ValueError for a negative `n_layers` or an unknown norm.
+    Raises: ValueError for an unknown norm.
     """
     check_name("norm", norm, REFERENCE_NORMS)
-    if n_layers < 0:
-        raise ValueError(f"n_layers must be at least 0, got {n_layers}")
     network = PatchGAN(in_channels, n_layers, width, norm) if n_layers else PixelGAN(in_channels, width, norm)
     dcgan_init(network)
     return network

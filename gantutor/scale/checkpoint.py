@@ -77,12 +77,6 @@ def replace(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    with contextlib.suppress(OSError):  # not every system can bring a folder to the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
@@ -129,18 +123,14 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            with zipfile.ZipFile(file) as members:
-                damaged = members.testzip()  # torch.load does not look at the checksums
-            if damaged:
+        with zipfile.ZipFile(path) as members:
+            if damaged := members.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-            file.seek(0)
-            place = str(device)
-            content = torch.load(
-                file,
-                map_location=lambda x, was: default_restore_location(x, was if was == "cpu" else place),
-                weights_only=True,
-            )
+        content = torch.load(
+            path,
+            map_location=lambda x, was: default_restore_location(x, was if was == "cpu" else str(device)),
+            weights_only=True,
+        )
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}. Name a file that `save_checkpoint` has written, "

@@ -47,14 +47,13 @@ def join_replicas(device: str = "auto") -> Iterator["Replicas"]:
     if "WORLD_SIZE" not in os.environ:
         yield Replicas(0, 1, pick_device(device))
         return
-    rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    place = choose_device(device, local)
+    place = choose_device(device, int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-        dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place, timeout=PATIENCE)
+        dist.init_process_group("nccl", device_id=place, timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo", rank=rank, world_size=count, timeout=PATIENCE)
-    yield Replicas(rank, count, place)
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    yield Replicas(dist.get_rank(), dist.get_world_size(), place)
     gc.collect()  # networks in cycles would hold the group until Python ends, and torch then aborts now and then
     dist.destroy_process_group()
 
@@ -116,22 +115,14 @@ class Replicas:
                 f"{config.loss} needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
                 "choose another norm_D, or leave BatchNorm unsynchronised"
             )
-        self.check_batch(config.batch_size)
-
-    def check_batch(self, size: int) -> None:
-        """Raises: ValueError for a batch that cannot be shared equally."""
-        if size % self.count:
+        if (size := config.batch_size) % self.count:
             raise ValueError(f"{self.count} replicas need equal shares, and a batch of {size} does not divide by that")
 
     def share(self, run: Run) -> None:
-        """Have all batches of a run give this replica's share of them. Raises: ValueError, as `check_batch`."""
-        drawn_from = [
-            batches for batches in (run.batches, *vars(run.train_step).values()) if isinstance(batches, Batches)
-        ]
-        for batches in drawn_from:
-            self.check_batch(batches.batch_size)
-        for batches in drawn_from:
-            batches.share = Share(self.rank, self.count)
+        """Have all batches of a run give this replica's share of them."""
+        for batches in (run.batches, *vars(run.train_step).values()):
+            if isinstance(batches, Batches):
+                batches.share = Share(self.rank, self.count)
 
     def spread(self, run: Run, sync_batchnorm: bool = False) -> None:
         """Make a run that was just started, or loaded, one replica of it; if there is one, nothing changes.
@@ -141,7 +132,6 @@ class Replicas:
         first call has kept (pytorch/pytorch#175024).
         With synchronised BatchNorm whatever calls a network in training mode, as `translate(mode="train")` does, must
         be called by all replicas.
-        Raises: ValueError for a batch that cannot be shared equally.
         """
         if self.count == 1:
             return

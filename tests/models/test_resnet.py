@@ -60,8 +60,6 @@ def test_without_a_norm_an_image_keeps_its_size_on_the_way() -> None:
     ("options", "message"),
     [
         ({"norm": "layer"}, "norm='layer' is unknown; choose one of batch, instance, none"),
-        ({"n_blocks": -1}, "must be at least 0, got -1 and 2"),
-        ({"downsamplings": -1}, "must be at least 0, got 9 and -1"),
         ({"end_kernel": 4}, "end_kernel must be odd and positive, got 4"),
         ({"upsampling": "bilinear"}, "upsampling='bilinear' is unknown; choose one of transposed, nearest"),
     ],

@@ -15,6 +15,7 @@ from torch import nn
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.model_state import networks
 from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised
+from gantutor.scale.replicas import on_replicas
 from gantutor.steps import STEPS
 
 CPU = torch.device("cpu")
@@ -91,6 +92,12 @@ def test_what_cannot_pass_synchronised_batchnorm() -> None:
     for config in (penalty.replace(norm_D="layer"), penalty.replace(loss="hinge"), Pix2PixConfig()):
         gpus.check(config, sync_batchnorm=True)
     cpus.check(penalty, sync_batchnorm=True)
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [(8, 6), (7, 7), (2, 2)])
+def test_shares_must_be_equal(reals: int, fakes: int) -> None:
+    with pytest.raises(ValueError, match=f"2 samples or more; got {reals} reals and {fakes} fakes"):
+        on_replicas(nn.Identity(), torch.zeros(reals, 1), torch.zeros(fakes, 1))
 
 
 # On paper -------------------------------------------------------------------------------------------------------------

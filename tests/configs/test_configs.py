@@ -1,28 +1,33 @@
-"""The configs of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
+"""The configs: what they fill in and refuse, what they build, and what may change between two steps."""
 
 import copy
+import functools
+import itertools
 import re
 from typing import Any
 
 import pytest
 import torch
 from helpers import weights
-from run_cases import CONFIGS, CYC, HEAPS, OTHER, P2P, PAIRS, after, difference, equal_runs
-from torch import nn
+from run_cases import CONFIGS, CYC, GAN_OTHER, HEAPS, OTHER, P2P, PAIRS, RING, after, difference, equal_runs
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from gantutor.configs import CycleGANConfig, Pix2PixConfig
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import PAIRED, UNPAIRED, ready_sets
+from gantutor.data import DATA, PAIRED, UNPAIRED, load, ready_sets
+from gantutor.gan import BATCHINGS
 from gantutor.image_pool import ImagePool
-from gantutor.losses import TRANSLATION_LOSSES
+from gantutor.losses import LOSSES, TRANSLATION_LOSSES
 from gantutor.model_state import networks, optimizers
-from gantutor.models import N_LAYERS, patchgan, resnet, unet
+from gantutor.models import MODELS, N_LAYERS, NORMS_D, NORMS_G, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.steps import STEPS
 from gantutor.training import Run
 
-CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
+KINDS: dict[str, Any] = {"gan": RING.replace(norm_D="batch"), **CONFIGS}  # batching matters only to BatchNorm
+ALL_OTHER = {"gan": GAN_OTHER, **OTHER}
 both = pytest.mark.parametrize("name", CONFIGS)
 
 
@@ -33,19 +38,20 @@ def rates(run: Run) -> set[float]:
 # What is refused ------------------------------------------------------------------------------------------------------
 
 NORMS = ("batch", "instance", "none")
+CHOICES: list[tuple[Any, str, Any]] = [
+    *((GANConfig, "data", DATA), (GANConfig, "model", MODELS), (GANConfig, "strategy", STEPS)),
+    *((GANConfig, "loss", LOSSES), (GANConfig, "batching", BATCHINGS)),
+    *((GANConfig, "norm_G", NORMS_G), (GANConfig, "norm_D", NORMS_D)),
+    *((Pix2PixConfig, "data", PAIRED), (Pix2PixConfig, "strategy", PIX2PIX_STEPS)),
+    *((Pix2PixConfig, "objective", OBJECTIVES), (Pix2PixConfig, "loss", TRANSLATION_LOSSES)),
+    *((Pix2PixConfig, "mode", ("train", "eval")), (Pix2PixConfig, "generator", ("unet", "encoder_decoder"))),
+    *((Pix2PixConfig, "patch", N_LAYERS), (Pix2PixConfig, "norm", NORMS)),
+    *((CycleGANConfig, "data", UNPAIRED), (CycleGANConfig, "strategy", CYCLEGAN_STEPS)),
+    *((CycleGANConfig, "norm_G", NORMS), (CycleGANConfig, "upsampling", ("nearest", "transposed"))),
+]
 
 
-@pytest.mark.parametrize(
-    ("config", "field", "valid"),
-    [
-        *((Pix2PixConfig, "data", PAIRED), (Pix2PixConfig, "strategy", PIX2PIX_STEPS)),
-        *((Pix2PixConfig, "objective", OBJECTIVES), (Pix2PixConfig, "loss", TRANSLATION_LOSSES)),
-        *((Pix2PixConfig, "mode", ("train", "eval")), (Pix2PixConfig, "generator", ("unet", "encoder_decoder"))),
-        *((Pix2PixConfig, "patch", N_LAYERS), (Pix2PixConfig, "norm", NORMS)),
-        *((CycleGANConfig, "data", UNPAIRED), (CycleGANConfig, "strategy", CYCLEGAN_STEPS)),
-        *((CycleGANConfig, "norm_G", NORMS), (CycleGANConfig, "upsampling", ("nearest", "transposed"))),
-    ],
-)
+@pytest.mark.parametrize(("config", "field", "valid"), CHOICES)
 def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: Any) -> None:
     listed = ", ".join(map(str, valid))
     with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
@@ -53,22 +59,28 @@ def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: An
     needed = {"one_stage": {"loss": "minimax"}}  # of CycleGAN's steps only one takes BatchNorm in G
     needed |= {"batch": {"strategy": "g_first_separate"}} if config is CycleGANConfig else {}
     for name in valid:
-        assert getattr(config(**{field: name, **needed.get(name, {})}), field) == name
+        given = {"norm_D": "layer"} if config is GANConfig else needed.get(name, {})
+        assert getattr(config(**{**given, field: name}), field) == name
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "value", "message"),
+    ("name", "field", "value", "expected"),
     [
-        ("pix2pix", "width_G", 2.5, "width_G must be a whole number of at least 1, got 2.5"),
-        ("pix2pix", "lambda_L1", -1, "lambda_L1 must be a finite number of at least 0, got -1"),
-        ("cyclegan", "pool_size", -1, "pool_size must be a whole number of at least 0, got -1"),
+        ("gan", "d_steps", 1.5, "a whole number of at least 1"),
+        ("gan", "batch_size", "64", "a whole number of at least 2"),
+        ("gan", "lr_G", -1e-3, "a finite number of at least 0"),
+        ("gan", "lr_D", float("inf"), "a finite number of at least 0"),
+        ("gan", "lr_D", float("nan"), "a finite number of at least 0"),
+        ("pix2pix", "width_G", 0, "a whole number of at least 1"),
+        ("cyclegan", "pool_size", -1, "a whole number of at least 0"),
+        ("cyclegan", "blocks", -1, "a whole number of at least 0"),
     ],
 )
 def test_a_number_out_of_range_says_what_came_and_what_was_expected(
-    name: str, field: str, value: Any, message: str
+    name: str, field: str, value: Any, expected: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        CONFIGS[name].replace(**{field: value})
+    with pytest.raises(ValueError, match=f"^{field} must be {expected}, got {value!r}$"):
+        KINDS[name].replace(**{field: value})
 
 
 @both
@@ -202,19 +214,24 @@ def test_a_step_that_raises_does_not_count() -> None:
 # What may change between two steps ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "field"), CHANGES)
+@functools.cache
+def unchanged(name: str) -> Run:
+    return after(KINDS[name], 5)
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in KINDS for field in ALL_OTHER[name]])
 def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: str) -> None:
-    """A change at step 4 that takes effect within four steps; and one at once is as good as a start with it."""
-    assert set(OTHER[name]) | {"mode"} == set(CONFIGS[name].live_fields()) | {"mode"}
-    config, other = CONFIGS[name], CONFIGS[name].replace(**{field: OTHER[name][field]})
-    kept, changed, given_it = after(config, 4), after(config, 4), config.start()
-    assert config.is_live(field, OTHER[name][field])
+    """A change after step 2 that takes effect within three steps; and one at once is as good as a start with it."""
+    assert set(ALL_OTHER[name]) | {"mode"} == set(KINDS[name].live_fields()) | {"mode"}
+    config, other = KINDS[name], KINDS[name].replace(**{field: ALL_OTHER[name][field]})
+    assert config.is_live(field, ALL_OTHER[name][field])
+    changed, given_it = after(config, 2), config.start()
     other.apply(changed)
     other.apply(given_it)
-    for _ in range(4):
-        kept.step(), changed.step(), given_it.step()
-    assert not equal_runs(kept, changed)
-    assert equal_runs(given_it, after(other, 4))
+    for _ in range(3):
+        changed.step(), given_it.step()
+    assert not equal_runs(unchanged(name), changed)
+    assert equal_runs(given_it, after(other, 3))
 
 
 def test_an_objective_that_shows_d_something_else_needs_a_new_start() -> None:
@@ -244,3 +261,56 @@ def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
     assert config.data in offered
     official = config.replace(data="maps")  # unless one has asked for it
     assert "maps" in official.controls()["data"].values()
+
+
+# Of GANs alone --------------------------------------------------------------------------------------------------------
+
+
+def fields(config: GANConfig, names: Any) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in names}
+
+
+def test_defaults_follow_the_data_and_what_is_given_is_kept() -> None:
+    points = {"model": "points", "norm_G": "none", "norm_D": "none", "z_dim": 2}
+    images = {"model": "dcgan", "norm_G": "batch", "norm_D": "batch", "z_dim": 64}
+    for data in (*DATA, load("moons"), load("digits")):
+        wanted = points if getattr(data, "name", data) in ("ring", "grid", "moons", "spiral") else images
+        assert fields(GANConfig(data=data), wanted) == wanted
+    assert fields(GANConfig(model="classic"), ("norm_D", "z_dim")) == {"norm_D": "none", "z_dim": 100}
+    given = {"norm_G": "group", "norm_D": "spectral", "z_dim": 7, "d_steps": 4, "batch_size": 3, "seed": 11}
+    assert fields(GANConfig(data="ring", **given), given) == given
+
+
+class Watched:
+    """Batches that keep what they have given."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches, self.seen = batches, []
+
+    def __next__(self) -> tuple[Tensor, ...]:
+        self.seen.append(next(self.batches))
+        return self.seen[-1]
+
+
+@pytest.mark.parametrize("strategy", ["d_first_detach", "one_stage"])
+def test_d_steps_is_the_number_of_updates_of_d_for_each_of_g(strategy: str) -> None:
+    """The further ones see batches of their own; those of the step are the same whatever their number."""
+    main = []
+    for k in (1, 3):
+        run = RING.replace(strategy=strategy, d_steps=k).start()
+        step: Any = run.train_step
+        batches = run.batches, step.extra_batches = Watched(run.batches), Watched(step.extra_batches)
+        updates = {"G": 0, "D": 0}
+        for player in updates:
+            getattr(run.model, f"opt_{player}").register_step_post_hook(
+                lambda *_, player=player, updates=updates: updates.update({player: updates[player] + 1})
+            )
+        for _ in range(4):
+            run.step()
+        assert updates == {"G": 4, "D": 4 * k}
+        assert run.t == len(run.history) == 4
+        assert [len(of.seen) for of in batches] == [4, 4 * (k - 1)]
+        reals = [real for of in batches for real, _ in of.seen]
+        assert not any(torch.equal(a, b) for a, b in itertools.combinations(reals, 2))
+        main.append(batches[0].seen)
+    assert difference(*main) == 0
