@@ -26,7 +26,7 @@ from gantutor.data.common import (
     usable_device,
 )
 from gantutor.data.embedded import MAP_CLASSES
-from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
+from gantutor.data.images import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
 TEXTURES_SHA256 = "5a9f175fca034c46e61a6ac927b596feed93b45fb9bbd3a06f5fb6236964c6d4"

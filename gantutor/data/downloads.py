@@ -27,9 +27,8 @@ import torch
 import torch.nn.functional as F
 
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
-from gantutor.data.images import Images
+from gantutor.data.images import Images, Pairs, Unpaired, with_held_out
 from gantutor.data.own_images import find_images, list_images, paired_folder, read_domains
-from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone
