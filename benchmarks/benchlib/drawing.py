@@ -289,9 +289,9 @@ def drawn_pairs(
         columns = [torch.from_numpy(np.stack(column)).to(device) for column in zip(*scenes, strict=True)]
         labels, images = columns[0], [channels_first(column) for column in columns[1:]]
         A, B = images if len(images) == 2 else (draw_labels(labels, classes), *images)
-        return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A")
+        return Pairs(name, A, B, labels, classes, "" if len(images) == 2 else "A", flip, jitter)
 
-    return with_held_out(part, split, number, ("test", None), flip, jitter)
+    return with_held_out(part, split, number, ("test", None))
 
 
 maps_mini = partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES)  # as gantutor.data has it, in any size and number

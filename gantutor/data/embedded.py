@@ -167,9 +167,9 @@ def split_pairs(
         chosen = arrays["split"] == SPLITS.index(split)
         found = fields({name: array[chosen][:number] for name, array in arrays.items()})
         tensors: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
-        return Pairs(name, **tensors)
+        return Pairs(name, **tensors, flip=flip, jitter=jitter)
 
-    return with_held_out(part, split, number, ("test", None), flip, jitter)
+    return with_held_out(part, split, number, ("test", None))
 
 
 def as_images(array: Bytes) -> Tensor:

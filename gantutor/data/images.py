@@ -156,20 +156,16 @@ class Pairs(OnDevice):
         )
 
 
-Part = Callable[[str, int | None], Pairs]  # the first pairs of a split, as they are
-
-
 def with_held_out(
-    part: Part, split: str, number: int | None, judged: tuple[str, int | None], flip: bool, jitter: bool
+    part: Callable[[str, int | None], Pairs], split: str, number: int | None, judged: tuple[str, int | None]
 ) -> Pairs:
     """The first `number` of one split, made by `part(split, number)`.
 
-    The train split is augmented (`flip`, `jitter`) and has with it what it is `judged` by; the others are as they are.
+    The train split is augmented as `part` has it, and has with it what it is `judged` by; the others are as they are.
     """
-    pairs = part(split, number)
     if split != "train":
-        return pairs
-    return dataclasses.replace(pairs, flip=flip, jitter=jitter, held_out=part(*judged))
+        return dataclasses.replace(part(split, number), flip=False, jitter=False)
+    return dataclasses.replace(part(split, number), held_out=with_held_out(part, judged[0], judged[1], judged))
 
 
 @dataclass(frozen=True, eq=False)
