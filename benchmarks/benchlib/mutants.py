@@ -611,7 +611,7 @@ REPLICAS = (
     Mutant(
         "scalars are sums over the replicas",
         "scale/distributed.py",
-        "Averaged.__call__",
+        "averaged",
         "torch.stack([report[name].double() for name in names]) / dist.get_world_size()",
         "torch.stack([report[name].double() for name in names])",
         "all_reduce adds; whoever wants a mean must divide.",

@@ -134,13 +134,13 @@ class TranslationConfig(Config):
 
     def apply(self, run: Run) -> None:
         run.model.loss = TRANSLATION_LOSSES[self.loss]
-        lr_decay: Any = run.train_step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
+        decay = run.train_step
+        decay.last, decay.lr, decay.steps = self.step, self.lr, self.steps
         super().apply(run)
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""
-        step: Any = run.train_step
+        step = run.train_step
         length = f"of {step.steps} · " if step.steps else ""
         return f"{length}lr {step.rate:.1e}" if step.rate else f"{length}lr 0: it has fallen to its end"
 
