@@ -884,7 +884,7 @@ ROOMS = {
     ),
     "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
-        (*("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),),
+        (*("tests/scale/test_run_folder.py", "tests/scale/test_command.py"),),
         COMMAND_LINE,
     ),
     "ledger": Room(

@@ -216,9 +216,7 @@ class Pix2PixConfig(TranslationConfig):
         device, data = pick_device(self.device), data or self.load()
         channels_A, channels_B = data.A.shape[1], data.B.shape[1]
         height, width = data.A.shape[2:]
-        side = 1
-        while math.gcd(height, width) % (2 * side) == 0:
-            side *= 2
+        side = math.gcd(height, width, 2**16)  # the largest power of two that both are multiples of
         multipliers = self.multipliers or [min(2**level, 4) for level in range(side.bit_length() - 1)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
