@@ -148,7 +148,7 @@ class Replicas:
             wrapped.broadcast_buffers = False  # as an argument torch 2.15 deprecates it, and older ones have no other
             setattr(run.model, name, wrapped)
         run.good, run.good_step = copy.deepcopy(run.model), run.t
-        run.step_runner = functools.partial(averaged, run.step_runner)
+        run.step_runner = functools.partial(averaged_step, run.step_runner)
 
 
 def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
@@ -184,7 +184,7 @@ class SharedPool(ImagePool):
         return self.share.of(super().query(torch.cat(parts)))
 
 
-def averaged(
+def averaged_step(
     inner: Callable[..., dict[str, Tensor]], model: Any, step: Callable[..., Any], *batch: Tensor
 ) -> dict[str, Tensor]:
     """A step as `inner` takes it; the scalars of its report are the means over all replicas.
