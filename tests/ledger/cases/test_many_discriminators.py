@@ -11,6 +11,7 @@ from ledger_helpers import REAL, Z, assert_shares_are_the_oracles, at, kinds, ml
 from torch import nn
 
 from gantutor.ledger import cost, trace
+from gantutor.ledger.records import Backward
 
 SHAPES = {
     "list": (list, ("Ds[0]", "Ds[1]")),
@@ -63,7 +64,7 @@ def test_each_discriminator_has_its_name_and_its_share_and_rows_of_a_cost_add_up
     record = trace(step, m)
     assert kinds(record) == []
     assert set(record.before) == {"G", *names}
-    assert at(record, "losses['D'].backward").backwards == ("losses['D']",)
+    assert at(record, "losses['D'].backward").of(Backward)[0].losses == ("losses['D']",)
     found = cost(step, m, repeats=1)
     parts = [*found.networks.values(), found.elsewhere]
     assert sum(part.forward_flops + part.backward_flops for part in parts) == found.flops
