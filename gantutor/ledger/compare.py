@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gantutor.ledger.reach import Reach, Snapshot, roots_of, undone
+from gantutor.ledger.reach import Reach, Snapshot, roots_of, told_of_optimizers, undone
 from gantutor.ledger.records import Shown
 from gantutor.model_state import parameters_of
 from gantutor.precision import float32_precision, widened
@@ -119,24 +118,21 @@ def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
     """Each network's applied gradients, weights and buffers after a step."""
     gradients: dict[str, list[Tensor]] = {name: [] for name in reach.players}
 
-    def before_step(optimizer: Optimizer, *_: Any) -> None:
+    def before_step(optimizer: Optimizer) -> None:
         """Add the gradient of each network that the optimizer moves."""
         moved = {id(p) for p in parameters_of(optimizer)}
         for name, player in reach.players.items():
             own = [p for p in player.parameters.values() if id(p) in moved]
             gradients[name] += [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own]
 
-    hook = register_optimizer_step_pre_hook(before_step)
-    try:
+    with told_of_optimizers(before_step, lambda _: None):
         run()
-    finally:
-        hook.remove()
-    kinds = {
-        GRADIENT: gradients,
-        WEIGHTS: {name: player.parameters.values() for name, player in reach.players.items()},
-        BUFFERS: {name: player.buffers.values() for name, player in reach.players.items()},
-    }
-    return {(name, kind): flat(found[name]) for kind, found in kinds.items() for name in reach.players}
+    found: Outcome = {}
+    for name, player in reach.players.items():
+        found[name, GRADIENT] = flat(gradients[name])
+        found[name, WEIGHTS] = flat(player.parameters.values())
+        found[name, BUFFERS] = flat(player.buffers.values())
+    return found
 
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
