@@ -9,7 +9,7 @@ import math
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +132,7 @@ class Run:
     CHECK_EVERY = 50  # steps, on a GPU
     SNAPSHOT_EVERY = 200
 
-    def __init__(self, model: Any, train_step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
+    def __init__(self, model: Any, train_step: Any, batches: Any) -> None:
         self.model, self.train_step, self.batches = model, train_step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}
@@ -184,12 +184,11 @@ class Run:
 
         Raises: AttributeError for batches that cannot say where they are.
         """
-        train_step, batches = self.train_step, cast("Any", self.batches)
         return {
             "t": self.t,
             "model": model_state(self.model),
-            "step": train_step.state_dict() if hasattr(train_step, "state_dict") else {},
-            "batches": batches.state_dict(),
+            "step": self.train_step.state_dict() if hasattr(self.train_step, "state_dict") else {},
+            "batches": self.batches.state_dict(),
             "batch": self._batch,
             "history": self.history.state_dict(),
         }
@@ -199,11 +198,10 @@ class Run:
 
         Raises: what its parts raise for a state that does not fit; some of them may have been loaded then.
         """
-        train_step, batches = cast("Any", self.train_step), cast("Any", self.batches)
         load_state(self.model, state["model"])
         if state["step"]:
-            train_step.load_state_dict(state["step"])
-        batches.load_state_dict(state["batches"])
+            self.train_step.load_state_dict(state["step"])
+        self.batches.load_state_dict(state["batches"])
         self.history.load_state_dict(state["history"])
         self.t, self._batch = state["t"], state["batch"]
         self.last, self._unchecked = {}, []

@@ -524,7 +524,7 @@ CHECKPOINTS = (
         "the data begin anew",
         "training.py",
         "Run.load_state_dict",
-        'batches.load_state_dict(state["batches"])',
+        'self.batches.load_state_dict(state["batches"])',
         "pass",
         "As with a new DataLoader: the run goes on with the batches that it began with.",
     ),
@@ -611,7 +611,7 @@ REPLICAS = (
     Mutant(
         "scalars are sums over the replicas",
         "scale/distributed.py",
-        "Averaged.__call__",
+        "averaged_step",
         "torch.stack([report[name].double() for name in names]) / dist.get_world_size()",
         "torch.stack([report[name].double() for name in names])",
         "all_reduce adds; whoever wants a mean must divide.",
@@ -853,18 +853,18 @@ LEDGER = (
     ),
     Mutant(
         "weights changed before the forward",
-        "ledger/findings.py",
-        "mixed_weights",
-        "called[-1][0] < unseen[-1][0]",
+        "ledger/trace.py",
+        "Recorder._moved_since",
+        "number > node._sequence_nr()",
         "True",
         "WGAN clamps, and then scores: that is right.",
     ),
     Mutant(
         "an optimizer's own writes mix weights",
-        "ledger/findings.py",
-        "mixed_weights",
-        "w.tensor in facts.parameters and (not facts.counted(i, network, w))",
-        "w.tensor in facts.parameters",
+        "ledger/trace.py",
+        "Recorder._moved_since",
+        "note.state == ALIVE",
+        "True",
         "What autograd has checked is no silent change.",
     ),
 )
@@ -884,7 +884,7 @@ ROOMS = {
     ),
     "checkpoints": Room(("tests/scale/test_checkpoint.py",), CHECKPOINTS),
     "command line": Room(
-        (*("tests/scale/test_run_folder.py", "tests/scale/test_command_loop.py", "tests/scale/test_command.py"),),
+        (*("tests/scale/test_run_folder.py", "tests/scale/test_command.py"),),
         COMMAND_LINE,
     ),
     "ledger": Room(

@@ -34,7 +34,7 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     The file is complete or not there at any moment: it is written under the name `path`.tmp in the same folder, brought
     to the disk and then renamed. What is left over of a process that was killed meanwhile is overwritten next time.
     Networks are saved without DistributedDataParallel; all replicas hold the same, so one of them saves.
-    Raises: CheckpointError for a disk that is full, a folder that is not there, weights that are not finite;
+    Raises: CheckpointError for a disk that is full, a folder that cannot be made, weights that are not finite;
     TypeError for a config that is not JSON; DivergedError for a loss that is not finite and was not looked at yet.
     """
     path = Path(path)
@@ -65,9 +65,13 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
 
 
 def replace(path: Path, content: bytes | memoryview) -> None:
-    """Put `content` in the place of the file `path`, whole or not at all. Raises: OSError, nothing left behind."""
+    """Put `content` in the place of the file `path`, whole or not at all, in a folder that is made for it.
+
+    Raises: OSError, nothing left behind.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -168,5 +172,4 @@ def global_rng_state() -> dict[str, Any]:
 def set_global_rng_state(rng_state: dict[str, Any]) -> None:
     """Go on from there, on as many CUDA devices as this machine has."""
     torch.set_rng_state(rng_state["cpu"])
-    for number, state in zip(range(torch.cuda.device_count()), rng_state["cuda"], strict=False):
-        torch.cuda.set_rng_state(state, number)
+    torch.cuda.set_rng_state_all(rng_state["cuda"][: torch.cuda.device_count()])

@@ -233,7 +233,7 @@ def train_run(
             folder.write_history(run.history)  # the run may have been killed between the two
     if run.t >= run_config["steps"]:
         if folder:
-            hint = ": more --steps go on" if run_folder.is_changeable(kind, "steps") else ""
+            hint = "" if "steps" in config_fields(kind) else ": more --steps go on"
             click.echo(f"{folder.path} is at step {run.t} already{hint}")
         return 0
     replicas.share(run)

@@ -11,6 +11,7 @@ a BatchNorm that is not synchronised are each replica's own; training does not l
 
 import contextlib
 import copy
+import functools
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ class Replicas:
             wrapped.broadcast_buffers = False  # as an argument torch 2.15 deprecates it, and older ones have no other
             setattr(run.model, name, wrapped)
         run.good, run.good_step = copy.deepcopy(run.model), run.t
-        run.step_runner = Averaged(run.step_runner)
+        run.step_runner = functools.partial(averaged_step, run.step_runner)
 
 
 def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
@@ -183,21 +184,18 @@ class SharedPool(ImagePool):
         return self.share.of(super().query(torch.cat(parts)))
 
 
-class Averaged:
-    """Takes a step as `inner` does; the scalars of its report are the means over all replicas.
+def averaged_step(
+    inner: Callable[..., dict[str, Tensor]], model: Any, step: Callable[..., Any], *batch: Tensor
+) -> dict[str, Tensor]:
+    """A step as `inner` takes it; the scalars of its report are the means over all replicas.
 
     So all keep the same history, and all stop at the step at which a loss is no longer a number.
     """
-
-    def __init__(self, inner: Callable[..., dict[str, Tensor]]) -> None:
-        self.inner = inner
-
-    def __call__(self, model: Any, step: Callable[..., dict[str, Tensor]], *batch: Tensor) -> dict[str, Tensor]:
-        report = self.inner(model, step, *batch)
-        names = [name for name, value in report.items() if value.dim() == 0]
-        means = torch.stack([report[name].double() for name in names]) / dist.get_world_size()
-        dist.all_reduce(means)
-        return {**report, **dict(zip(names, means, strict=True))}
+    report = inner(model, step, *batch)
+    names = [name for name, value in report.items() if value.dim() == 0]
+    means = torch.stack([report[name].double() for name in names]) / dist.get_world_size()
+    dist.all_reduce(means)
+    return {**report, **dict(zip(names, means, strict=True))}
 
 
 def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str, int]:

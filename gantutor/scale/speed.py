@@ -221,10 +221,9 @@ def wait_until_ready(run: Run) -> None:
     Raises: RuntimeError if it cannot be compiled.
     """
     if isinstance(run.step_runner, GettingReady):
-        batches: Any = run.batches
-        state = batches.state_dict()
-        upcoming = next(batches)
-        batches.load_state_dict(state)  # the batch is still there for the run
+        state = run.batches.state_dict()
+        upcoming = next(run.batches)
+        run.batches.load_state_dict(state)  # the batch is still there for the run
         run.step_runner.start(upcoming)
         run.step_runner.finish()
 

@@ -157,8 +157,8 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_old_checkpoint(saved: Path, m
 
 def test_what_should_not_be_saved_leaves_the_old_checkpoint(saved: Path) -> None:
     old, run = saved.read_bytes(), CONFIGS["gan"].start()
-    with pytest.raises(CheckpointError, match=r"nowhere/x\.pt was not written: No such file or directory"):
-        save_checkpoint(saved.parent / "nowhere" / "x.pt", run, CONFIG)
+    with pytest.raises(CheckpointError, match=r"latest\.pt/x\.pt was not written: (File exists|Not a directory)"):
+        save_checkpoint(saved / "x.pt", run, CONFIG)
     next(run.model.G.parameters()).data.fill_(float("inf"))
     with pytest.raises(CheckpointError, match="was not written: after step 0 the weights are NaN or infinite"):
         save_checkpoint(saved, run, CONFIG)
