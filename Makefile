@@ -32,12 +32,12 @@ site-test: site
 # Of the solutions tests/checks runs every cell, in one process instead of seven kernels.
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/.ready
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests $(wildcard notebooks/*.ipynb)
+	$(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder --nbval-lax $(PYTEST_ARGS) tests $(wildcard notebooks/*.ipynb)
 
 # The unit tests alone, without the slow ones.
 test-fast: export OMP_NUM_THREADS ?= 1
 test-fast: .venv/.ready
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not slow" $(PYTEST_ARGS) tests
+	$(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -m "not browser and not slow" $(PYTEST_ARGS) tests
 
 check: .venv/.ready
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && MYPYPATH=docs/site $(BIN)/mypy docs/site/*.py && $(BIN)/oxlint --deny-warnings gantutor/lab/front docs/site/static

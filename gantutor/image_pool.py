@@ -19,8 +19,6 @@ class ImagePool:
     """
 
     def __init__(self, size: int = 50, seed: int = 0) -> None:
-        if size < 0:
-            raise ValueError(f"a pool's size must be at least 0, got {size}")
         self.size = size
         self.filled = 0  # places of `stored`
         self.stored: Tensor | None = None  # (size, C, H, W)
@@ -45,17 +43,12 @@ class ImagePool:
 
         While there is room an image is stored and returned; then, with probability 1/2, it takes the place of a stored
         one, which is returned, or else is returned itself. So every image given is returned once or is still there.
-        Raises: ValueError for images of another shape than those stored.
         """
         images = images.detach()
         if self.size == 0:
             return images
         if self.stored is None:
             self.stored = images.new_empty(self.size, *images.shape[1:])
-        if images.shape[1:] != self.stored.shape[1:]:
-            raise ValueError(
-                f"this pool holds images of shape {tuple(self.stored.shape[1:])}, got {tuple(images.shape[1:])}"
-            )
         count, returned = len(images), []
         choices = self.draws(lambda: self.choose(count), images.device)
         for image, (place, swap, store) in zip(images.split(1), choices, strict=True):
@@ -85,13 +78,10 @@ class ImagePool:
         return {"size": self.size, "images": self.images, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, in the memory that the images have now if they fit."""
-        images = state["images"]
-        if not images:
-            self.stored = None
-        elif self.stored is None or self.stored.shape != (state["size"], *images[0].shape):
-            self.stored = images[0].new_empty(state["size"], *images[0].shape)
-        for stored, image in zip([] if self.stored is None else self.stored, images, strict=False):
-            stored.copy_(image)
-        self.size, self.filled = state["size"], len(images)
+        """Go on from there."""
+        self.size, self.filled, self.stored = state["size"], len(state["images"]), None
+        if state["images"]:
+            images = torch.stack(state["images"])
+            self.stored = images.new_empty(self.size, *images.shape[1:])
+            self.stored[: self.filled] = images
         self.generator.set_state(state["generator"])

@@ -92,30 +92,25 @@ def load_state(model: Any, state: dict[str, Any]) -> None:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Put an optimizer into a saved state; it goes on with the kernels, and in the memory, that it has now.
+    """Put an optimizer into a saved state; it goes on with the kernels that it has now.
 
-    (A recorded step, the speed-up "graph", reads and writes its moments where they lay when it was recorded.)
     Raises: ValueError for other groups, or moments that are not shaped as the parameters.
     """
     kernels = [{name: group[name] for name in KERNELS if name in group} for group in optimizer.param_groups]
-    rates = [group["lr"] for group in optimizer.param_groups]
-    moments_before = {parameter: dict(moments) for parameter, moments in optimizer.state.items()}
     if len(kernels) == len(state["param_groups"]):  # or else torch says so
         groups = [{**theirs, **ours} for theirs, ours in zip(state["param_groups"], kernels, strict=True)]
         state = {**state, "param_groups": groups}
     optimizer.load_state_dict(state)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, Tensor) else float(group["lr"])
+    for group in optimizer.param_groups:
+        group["lr"] = float(group["lr"])  # a recorded step, the speed-up "graph", has it in a tensor
     place_counts(optimizer)
     for parameter, moments in optimizer.state.items():
-        before = moments_before.get(parameter, {})
         for name, moment in moments.items():
-            if not isinstance(moment, Tensor):
-                continue
-            if moment.dim() and moment.shape != parameter.shape:
-                raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
-            like = parameter if moment.dim() else moment  # a moment lies in memory as its parameter does
-            moments[name] = before.get(name, torch.empty_like(like, dtype=moment.dtype)).copy_(moment)
+            if isinstance(moment, Tensor) and moment.dim():
+                if moment.shape != parameter.shape:
+                    raise ValueError(f"{name} is {tuple(moment.shape)}, its parameter {tuple(parameter.shape)}")
+                # A moment lies in memory as its parameter does.
+                moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def place_counts(optimizer: Optimizer) -> None:

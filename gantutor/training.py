@@ -9,7 +9,7 @@ import math
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,13 +89,6 @@ class History:
                 self._read += 1
             self._waiting.clear()
 
-    def newest(self, steps: int) -> list[dict[str, float]]:
-        """The last so many rows, oldest first; NaN for what a step did not report."""
-        with self._lock:
-            self.flush()
-            rows = range(self._read - steps, self._read)
-            return [{name: column[row] for name, column in self._columns.items()} for row in rows]
-
     def since(self, step: int) -> dict[str, np.ndarray]:
         """The values of each column after the first `step` steps."""
         with self._lock:
@@ -132,14 +125,14 @@ class Run:
     the step's scalars, and the norm of the gradient that each optimizer `model.opt_X` applied last, as `grad_X`.
     `last` is the whole report of the newest step. On a CPU the losses are looked at after every step; on a GPU that
     would make it wait, so there every 50 steps, when the history fetches what waits on the device. `step_runner` takes
-    the steps; a speed-up may put another in its place. `refit(run)` is called when the model was replaced by its good
-    state; it gives the copy the speed-ups that the settings have.
+    the steps; a speed-up may put another in its place. `refit(run)` is called when the model, or its state, was
+    replaced; it gives it the speed-ups that the settings have.
     """
 
     CHECK_EVERY = 50  # steps, on a GPU
     SNAPSHOT_EVERY = 200
 
-    def __init__(self, model: Any, train_step: Callable[..., dict[str, Tensor]], batches: Iterator[Batch]) -> None:
+    def __init__(self, model: Any, train_step: Any, batches: Any) -> None:
         self.model, self.train_step, self.batches = model, train_step, batches
         self.history = History()
         self.last: dict[str, Tensor] = {}
@@ -176,12 +169,13 @@ class Run:
         Raises: DivergedError, the model set back to the good state, as fast as it was.
         """
         unchecked, self._unchecked = self._unchecked, []
-        for (t, strategy, names), row in zip(unchecked, self.history.newest(len(unchecked)), strict=True):
+        columns = self.history.since(len(self.history) - len(unchecked))
+        for row, (t, strategy, names) in enumerate(unchecked):
             for name in names:
-                if not math.isfinite(row[name]):
+                if not math.isfinite(value := columns[name][row]):
                     self.model = copy.deepcopy(self.good)
                     self.refit(self)
-                    raise DivergedError(f"{name} is {row[name]:.3g}", t, strategy, self.good, self.good_step)
+                    raise DivergedError(f"{name} is {value:.3g}", t, strategy, self.good, self.good_step)
         if self.t >= self.good_step + self.SNAPSHOT_EVERY and is_finite(self.model):
             self.good, self.good_step = copy.deepcopy(self.model), self.t
 
@@ -190,12 +184,11 @@ class Run:
 
         Raises: AttributeError for batches that cannot say where they are.
         """
-        train_step, batches = self.train_step, cast("Any", self.batches)
         return {
             "t": self.t,
             "model": model_state(self.model),
-            "step": train_step.state_dict() if hasattr(train_step, "state_dict") else {},
-            "batches": batches.state_dict(),
+            "step": self.train_step.state_dict() if hasattr(self.train_step, "state_dict") else {},
+            "batches": self.batches.state_dict(),
             "batch": self._batch,
             "history": self.history.state_dict(),
         }
@@ -205,15 +198,15 @@ class Run:
 
         Raises: what its parts raise for a state that does not fit; some of them may have been loaded then.
         """
-        train_step, batches = cast("Any", self.train_step), cast("Any", self.batches)
         load_state(self.model, state["model"])
         if state["step"]:
-            train_step.load_state_dict(state["step"])
-        batches.load_state_dict(state["batches"])
+            self.train_step.load_state_dict(state["step"])
+        self.batches.load_state_dict(state["batches"])
         self.history.load_state_dict(state["history"])
         self.t, self._batch = state["t"], state["batch"]
         self.last, self._unchecked = {}, []
         self.good, self.good_step = copy.deepcopy(self.model), self.t
+        self.refit(self)  # a recorded step reads the moments where they lay before
 
 
 def is_finite(model: Any) -> bool:

@@ -3,24 +3,48 @@
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
 
 # A deadline would measure the machine. In CI the examples are the same in every run, so that red means a change.
 settings.register_profile("gantutor", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("gantutor")
 
 
+@pytest.hookimpl(optionalhook=True)  # benchmarks/gpu.py runs tests where there is no xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together, and so share what they prepare; so do all that need JupyterLab: it starts once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneLab(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            needs_lab = file.startswith("tests/browser/") and "LabServer" in (ROOT / file).read_text(encoding="utf-8")
+            return "lab" if needs_lab else file
+
+    return OneLab(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first, because they are quick; then the notebooks; the browser tests last.
+    """Unit tests first, because they are quick; then files with slow ones; the notebooks; the browser tests last.
 
     Of several workers none should wait for a long file at the end, so they begin with those.
     """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     rank = {
-        item.nodeid: 2 if item.get_closest_marker("browser") else int(item.path.suffix == ".ipynb") for item in items
+        item.nodeid: 3
+        if item.get_closest_marker("browser")
+        else 2
+        if item.path.suffix == ".ipynb"
+        else item.path in slow
+        for item in items
     }
     items.sort(key=lambda item: rank[item.nodeid], reverse="PYTEST_XDIST_WORKER" in os.environ)
 

@@ -45,6 +45,10 @@ OTHER: dict[str, dict[str, Any]] = {  # for each LIVE field a value that takes e
         "speed": ("bf16",),
     },
 }
+GAN_OTHER: dict[str, Any] = {
+    **{"strategy": "simultaneous", "loss": "wgan", "batching": "joint", "lr_G": 3e-3, "lr_D": 4e-3, "d_steps": 3},
+    "speed": ("bf16",),
+}
 RING = GANConfig(data="ring", batch_size=8, model_options={"width": 8}, device="cpu")
 SMALL: dict[str, Any] = {
     "gan": GANConfig(data="digits", batch_size=8, model_options={"width_G": 8, "width_D": 8}, device="cpu"),

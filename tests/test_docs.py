@@ -12,6 +12,7 @@ import test_architecture
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 USE = """
+import runpy
 import torch
 from gantutor import checks, load
 from gantutor.configs import GANConfig
@@ -19,6 +20,9 @@ from gantutor.lab.controls import Controls
 from gantutor.lab.messages import say
 from gantutor.losses import LOSSES
 from gantutor.metrics import psnr
+from gantutor.scale.command import field_options
+
+settings_page = runpy.run_path("docs/settings.py")["page"]
 
 real, fake = torch.tensor([1.0]), torch.tensor([-1.0])
 assert LOSSES["smoothed-labels"].d_loss(real, fake) > LOSSES["non-saturating"].d_loss(real, fake)
@@ -31,9 +35,11 @@ assert checks.adam_numbers(2000).passed
 assert not checks.adam_numbers(1000).passed and not checks.adam_numbers(...).answered
 images = torch.zeros(1, 3, 4, 4)
 assert round(psnr(images, images + 0.2), 3) == 20.0
+assert any(option.name == "beta1" for option in field_options("dcgan"))
+assert "| `beta1` | `0.5` | a number from 0 on | live | Adam's first beta, of both players. |" in settings_page()
 labels = [control["label"] for control in Controls(GANConfig()).declare(())]
 assert (say("play"), say("line_step", step=7), say("pause")) == ("Start", "Schritt 7", "Pause")
-assert "Lernrate G" in labels and "lr D" in labels
+assert {"Lernrate G", "lr D", "β1"} <= set(labels)
 """
 
 
@@ -71,7 +77,9 @@ def test_the_first_file_of_a_row_changes_in_its_example() -> None:
 @pytest.mark.slow
 def test_the_examples_can_be_applied_and_work(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "gantutor", tmp_path / "gantutor", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("pyproject.toml", "docs/settings.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "test_losses.py", tmp_path / "tests")
     (tmp_path / "data").symlink_to(ROOT / "data")

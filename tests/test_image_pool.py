@@ -49,17 +49,6 @@ def test_half_of_the_images_of_a_full_pool_are_older_ones() -> None:
     assert sum(ages) / len(ages) == pytest.approx(100, rel=0.1)  # one in 2 · 50 queries takes a given place
 
 
-def test_it_repeats_itself_by_its_seed_and_leaves_the_global_state_alone() -> None:
-    state = torch.get_rng_state()
-    a, b, c = (numbers(torch.cat([pool.query(numbered(i, 1)) for i in range(60)])) for pool in map(pool_of, (0, 0, 1)))
-    assert a == b != c
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def pool_of(seed: int) -> ImagePool:
-    return ImagePool(5, seed)
-
-
 def test_a_copy_goes_on_as_the_original_does() -> None:
     pool = ImagePool(3)
     pool.query(numbered(0, 20))
@@ -67,20 +56,3 @@ def test_a_copy_goes_on_as_the_original_does() -> None:
     expected = numbers(twin.query(numbered(20, 40)))
     assert numbers(torch.stack(pool.images)) != numbers(torch.stack(twin.images))
     assert numbers(pool.query(numbered(20, 40))) == expected
-
-
-def test_a_pool_of_size_0_returns_what_it_is_given() -> None:
-    batch = numbered(0, 3).requires_grad_()
-    out = ImagePool(0).query(batch)
-    assert torch.equal(out, batch)
-    assert not out.requires_grad
-
-
-def test_a_misfit_is_refused() -> None:
-    with pytest.raises(ValueError, match="size must be at least 0, got -1"):
-        ImagePool(-1)
-    pool = ImagePool(2)
-    pool.query(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"holds images of shape \(3, 8, 8\), got \(3, 16, 16\)"):
-        pool.query(torch.zeros(1, 3, 16, 16))
-    assert len(pool) == 1

@@ -1,5 +1,6 @@
 """What the site makes of notebooks, without building it."""
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -7,17 +8,20 @@ from pathlib import Path
 import nbformat
 import pytest
 
-SITE = Path(__file__).parents[1] / "docs" / "site"
-sys.path.append(str(SITE))
+from gantutor import PITFALLS, STEPS
+from gantutor.cyclegan import CYCLEGAN_STEPS
+from gantutor.pix2pix import PIX2PIX_STEPS
 
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "docs" / "site"))
+
+import cache  # noqa: E402
 import choices  # noqa: E402
 import glossary  # noqa: E402
 import pages  # noqa: E402
 import record  # noqa: E402
 
-NOTEBOOKS = {
-    path.stem: nbformat.read(path, as_version=4) for path in sorted((SITE.parents[1] / "notebooks").glob("0*.ipynb"))
-}
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("0*.ipynb"))}
 
 
 @pytest.mark.parametrize("cell", choices.FORMS)
@@ -67,3 +71,30 @@ def test_a_download_begins_by_installing_the_package(repository: str) -> None:
 def test_links_to_files_that_are_not_on_the_site_become_code() -> None:
     text = "[a](settings.md), [`b.py`](../gantutor/b.py), [c](https://c.org), [d](#d)"
     assert pages.without_dead_links(text) == "[a](settings.md), `b.py`, [c](https://c.org), [d](#d)"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "matters"),
+    [
+        ("models/layers.py", '"""', '"""In other words: ', False),
+        ("models/layers.py", "\n\n\n", "\n\n\n# A comment.\n", False),
+        ("models/layers.py", "return ", "return 2 * ", True),
+        ("steps.py", '"""', '"""In other words: ', True),
+        ("steps.py", "\n\n\n", "\n\n\n# A comment.\n", True),
+    ],
+)
+def test_what_is_kept_is_made_again_after_an_edit_that_can_be_seen(
+    tmp_path: Path, name: str, before: str, after: str, matters: bool
+) -> None:
+    """Comments and docstrings are seen where the debugger and the notebooks show a file's text."""
+    path = ROOT / "gantutor" / name
+    edited = tmp_path / path.name
+    edited.write_text(path.read_text(encoding="utf-8").replace(before, after, 1), encoding="utf-8")
+    assert path in cache.PACKAGE
+    assert (cache.content(edited) != cache.content(path)) == matters
+
+
+def test_the_text_of_every_step_counts() -> None:
+    steps = [*STEPS.values(), *PIX2PIX_STEPS.values(), *CYCLEGAN_STEPS.values()]
+    steps += [pitfall.step for pitfall in PITFALLS.values()]
+    assert {Path(inspect.getfile(step)).name for step in steps} <= cache.SHOWN

@@ -5,35 +5,34 @@ notebooks, recorded runs. Then Sphinx makes the pages. Nothing but the package r
 """
 
 import argparse
-import hashlib
+import filecmp
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import execute
 import pages
 import record
+from cache import PACKAGE, ROOT, Job, digest, make_missing
+from sphinx.cmd.build import main as sphinx
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-PACKAGE = [path for path in (ROOT / "gantutor").rglob("*.*") if "__pycache__" not in path.parts]
-PACKAGE += [path for path in (ROOT / "data").glob("*.*") if path.is_file()]
-RECORDERS = [HERE / "live.py", HERE / "record.py", *PACKAGE]
 
 
-def digest(paths: Iterable[Path], *texts: str) -> str:
-    """A hash of files, with their names, and of texts."""
-    found = hashlib.sha256("\0".join(texts).encode())
-    for path in sorted(paths):
-        found.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return found.hexdigest()[:16]
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Print how long it takes; the processor time has that of the processes that it starts and waits for."""
+    began, spent = time.perf_counter(), sum(os.times()[:4])
+    yield
+    took = f"{time.perf_counter() - began:.1f} s, {sum(os.times()[:4]) - spent:.1f} s of processor time"
+    print(f"{name}: {took}", flush=True)
 
 
 def npm(work: Path) -> Path:
@@ -52,79 +51,84 @@ def npm(work: Path) -> Path:
     return folder / "node_modules"
 
 
-def made(folder: Path, what: str, command: list[str]) -> dict[str, Any]:
-    """What record.py leaves in a folder; it is asked where the folder is not there yet."""
-    if not (folder / "shown.json").exists():
-        for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
-            shutil.rmtree(old)
-        run(what, [str(HERE / "record.py"), *command, str(folder)])
-    shown: dict[str, Any] = json.loads((folder / "shown.json").read_text())
-    return shown
-
-
-def run(what: str, command: list[str]) -> None:
-    """One of this folder's programs, in one thread, as in the tests: it gives the same wherever the site is built."""
-    began = time.perf_counter()
-    given = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *command], check=True, env=os.environ | given)
-    print(f"{what}: {time.perf_counter() - began:.0f} s", flush=True)
-
-
-def executed(notebook: Path, work: Path, small: bool) -> Path:
-    """The notebook with its outputs; run where it or the package has changed since."""
-    key = digest([notebook, HERE / "live.py", HERE / "notebook.py", *PACKAGE], str(small))
-    path = work / "executed" / f"{notebook.stem}-{key}.ipynb"
-    if not path.exists():
-        for old in path.parent.glob(f"{notebook.stem}-*.ipynb"):
-            old.unlink()
-            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
-        run(notebook.name, [str(HERE / "notebook.py"), str(notebook), str(path), *["--small"] * small])
-    return path
-
-
-def recorded(notebook: str, path: Path, work: Path, small: bool) -> dict[str, pages.Shown]:
-    """The runs of each panel of an executed notebook, by cell; trained where settings or package have changed since."""
-    found = {}
-    for cell, data in pages.panels(path).items():
-        plan, configs = record.PLANS[notebook, cell], path.with_suffix("") / data["configs"]
-        folder = work / "recorded" / f"{notebook}-{cell}-{digest(RECORDERS, data['configs'], repr(plan))}"
-        command = ["panel", notebook, cell, str(configs), "small" if small else ""]
-        found[cell] = pages.Shown(folder, made(folder, f"{notebook}, {cell}", command))
+def executed(work: Path, small: bool) -> dict[str, Path]:
+    """The notebooks with their outputs, by name; of the small site the first one."""
+    found, jobs = {}, {}
+    for path in NOTEBOOKS[:1] if small else NOTEBOOKS:
+        key = digest([path, HERE / "live.py", HERE / "execute.py", *PACKAGE], small)
+        found[path.stem] = work / "executed" / f"{path.stem}-{key}" / "notebook.ipynb"
+        jobs[found[path.stem]] = (execute.run, path, small)
+    make_missing(jobs, 1 if small else 2)
     return found
 
 
-def others(kind: str, work: Path, small: bool) -> pages.Shown:
-    """What belongs to no notebook: the traced steps, and Paint with its generators."""
-    arguments = {"steps": [], "paint": ["2" if small else "1500"]}[kind]
-    folder = work / "recorded" / f"{kind}-{digest(RECORDERS, *arguments)}"
-    return pages.Shown(folder, made(folder, kind, [kind, *arguments]))
+def recorded(notebooks: Mapping[str, Path], work: Path, small: bool) -> dict[str, pages.Shown]:
+    """What record.py makes: "paint", "steps", and the runs of each panel, by its notebook and cell."""
+    # A recording judges no exercise: where only those have changed, all runs are kept.
+    files = [path for path in PACKAGE if path.parent.name != "checks"] + [HERE / "live.py", HERE / "record.py"]
+    jobs: dict[str, Job] = {
+        "paint": (record.paint, *((2, 8) if small else (1500, 24))),
+        "steps": (record.steps, small),
+    }
+    for name, path in notebooks.items():
+        for cell, data in pages.panels(path).items():
+            plan, configs = record.PLANS[name, cell], (path.parent / data["configs"]).read_bytes()
+            jobs[f"{name}-{cell}"] = (record.panel, configs, record.shortened(plan) if small else plan)
+    found = {name: work / "recorded" / f"{name}-{digest(files, *job[1:])}" / "shown.json" for name, job in jobs.items()}
+    make_missing({found[name]: job for name, job in jobs.items()}, 1 if small else 2)
+    return {name: pages.Shown(path.parent, json.loads(path.read_text())) for name, path in found.items()}
 
 
-def build(out: Path, work: Path, small: bool) -> None:
-    """Make the site in `out`."""
+def keep_times(source: Path, before: Path) -> None:
+    """Sphinx reads what is newer than when it was read: a file that is as it was `before` gets its time back."""
+    for path in source.rglob("*"):
+        old = before / path.relative_to(source)
+        if path.is_file() and old.is_file() and filecmp.cmp(path, old, shallow=False):
+            shutil.copystat(old, path)
+
+
+def build(work: Path, small: bool) -> Path:
+    """Make the site in a folder below `work`, which is returned."""
     work.mkdir(parents=True, exist_ok=True)
-    modules = npm(work)
-    with ThreadPoolExecutor(2) as pool:
-        more = {kind: pool.submit(others, kind, work, small) for kind in ("paint", "steps")}
-        chosen = {path.stem: path for path in (NOTEBOOKS[:1] if small else NOTEBOOKS)}
-        paths = dict(zip(chosen, pool.map(lambda path: executed(path, work, small), chosen.values()), strict=True))
-        runs = dict(zip(paths, pool.map(lambda stem: recorded(stem, paths[stem], work, small), paths), strict=True))
-    source = work / "source"
-    pages.prepare(source, paths, runs, more["steps"].result(), more["paint"].result(), modules, ROOT)
-    command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
-    where = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
-    folders = ["-d", str(work / "doctrees"), str(source), str(out)]
-    subprocess.run([sys.executable, *command, *folders], check=True, env=os.environ | where)
+    with stage("npm"):
+        modules = npm(work)
+    with stage("notebooks"):
+        notebooks = executed(work, small)
+    with stage("recordings"):
+        shown = recorded(notebooks, work, small)
+    source, before, html = work / "source", work / "source-before", work / "html"
+    with stage("pages"):
+        for old in (before, html):
+            shutil.rmtree(old, ignore_errors=True)
+        if source.exists():
+            source.rename(before)
+        pages.prepare(source, notebooks, shown, modules, ROOT)
+        keep_times(source, before)
+    with stage("Sphinx"):
+        key = digest([HERE / "conf.py", HERE / "glossary.py", ROOT / "requirements.txt"])
+        trees = work / f"doctrees-{key}"
+        for old in work.glob("doctrees*"):
+            if old != trees:
+                shutil.rmtree(old)
+        options = ["--fail-on-warning", "--keep-going", "--quiet", "--jobs", "1" if small else "auto"]
+        if sphinx([*options, "-d", str(trees), str(source), str(html)]):
+            shutil.rmtree(trees)  # else the next build would not read the page again, and not warn
+            raise SystemExit("Sphinx has warned.")
+    return html
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "site", help="where the site goes (default: site/)")
-    parser.add_argument("--small", action="store_true", help="one notebook and few frames, for the tests")
-    arguments = parser.parse_args()
-    build(arguments.out, ROOT / "build" / ("site-small" if arguments.small else "site"), arguments.small)
-    size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
-    print(f"{arguments.out}: {size / 1e6:.0f} MB. To look at it: python -m http.server --directory {arguments.out}")
+    parser.add_argument("--small", action="store_true", help="one notebook and few frames, in build/site-small/html")
+    small = parser.parse_args().small
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}  # for kernels
+    with stage("total"):
+        out = build(ROOT / "build" / ("site-small" if small else "site"), small)
+        if not small:
+            shutil.rmtree(ROOT / "site", ignore_errors=True)
+            out = out.rename(ROOT / "site")
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {size / 1e6:.0f} MB. To look at it: python -m http.server --directory {out}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Runs in the kernel that executes a notebook for the site: what is live there leaves what the page needs to be live.
 
 Each such object puts one more MIME type into its cell's output: what kind it is, and its data. What is large goes into
-a file of the notebook's folder, by page.pack.
+a file of the notebook's folder, by page.pack. The front end itself is not part of it: pages.py takes that from FRONTS.
 """
 
 import hashlib
@@ -13,7 +13,11 @@ from typing import Any
 from gantutor import Debugger, Lab, Paint
 from gantutor.checks import result
 from gantutor.lab import page
+from gantutor.lab.debugger import DebuggerFront
+from gantutor.lab.paint import PaintFront
+from gantutor.lab.stream import Front
 
+FRONTS: dict[str, Any] = {"panel": Front, "debugger": DebuggerFront, "paint": PaintFront}
 LIVE = "application/vnd.gantutor.live+json"
 SMALL_STEPS = 10
 
@@ -38,23 +42,14 @@ def install(folder: str, small: bool) -> None:
 
 
 def write_parts_into(folder: Path) -> None:
-    """Let page.write_page write the script, the style and the data as files of their own.
-
-    It returns their names instead of the page's path; the same script is one file for all that use it.
-    """
+    """Let page.write_page write the data alone, into a file, and return its name beside that of its front end."""
     module: Any = page
 
     def write_parts(path: Any, title: str, script: str, css: str, state: dict[str, Any], data: bytes = b"") -> Any:
-        parts = {
-            "script": (script.encode(), "js"),
-            "css": (css.encode(), "css"),
-            "data": (page.pack(state, data), "bin"),
-        }
-        names = {}
-        for part, (content, suffix) in parts.items():
-            names[part] = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-            (folder / names[part]).write_bytes(content)
-        return {"title": title, **names}
+        packed = page.pack(state, data)
+        name = f"{hashlib.sha256(packed).hexdigest()[:12]}.bin"
+        (folder / name).write_bytes(packed)
+        return {"title": title, "front": next(n for n, front in FRONTS.items() if front._esm == script), "data": name}
 
     folder.mkdir(parents=True, exist_ok=True)
     module.write_page = write_parts

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import choices
 import glossary
 import nbformat
-from live import LIVE
+from live import FRONTS, LIVE
 from PIL import Image
 
 HERE = Path(__file__).parent
-FILES = {".js", ".css", ".bin", ".onnx"}  # of what record.py and live.py leave, what a page loads
+FILES = {".bin", ".onnx"}  # of what record.py and live.py leave, what a page loads
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Notebook = Any  # nbformat's nodes are dicts with attributes
 Cell = Any
@@ -31,9 +31,7 @@ class Shown(NamedTuple):
 def prepare(
     source: Path,
     notebooks: Mapping[str, Path],
-    runs: Mapping[str, Mapping[str, Shown]],
-    steps: Shown,
-    paint: Shown,
+    shown: Mapping[str, Shown],
     modules: Path,
     root: Path,
 ) -> None:
@@ -42,13 +40,10 @@ def prepare(
     Args:
         source: Where they go.
         notebooks: The executed notebooks, by name; others come as they are.
-        runs: The recorded runs of their panels, by cell.
-        steps: The traced steps.
-        paint: Paint, and its generators.
+        shown: The traced "steps"; "paint" and its generators; the recorded runs of each panel, by notebook and cell.
         modules: The packages of npm.
         root: The repository.
     """
-    shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(HERE / "text", source)
     shutil.copy(HERE / "conf.py", source)
     for name in ("architecture", "settings", "my_gan_does_not_train"):
@@ -56,9 +51,9 @@ def prepare(
         (source / f"{name}.md").write_text(without_dead_links(text), encoding="utf-8")
     originals = {path.stem: path for path in sorted((root / "notebooks").glob("[0-9]*.ipynb"))}
     (source / "glossary.md").write_text(glossary.page({name: read(path) for name, path in originals.items()}), "utf-8")
-    (source / "steps.md").write_text(page_of_steps(steps.what), encoding="utf-8")
+    (source / "steps.md").write_text(page_of_steps(shown["steps"].what), encoding="utf-8")
     text = (source / "paint.md").read_text(encoding="utf-8")
-    (source / "paint.md").write_text(text + element("paint", "paint", **paint.what), encoding="utf-8")
+    (source / "paint.md").write_text(text + element("paint", "paint", **shown["paint"].what), encoding="utf-8")
 
     repository = repository_of(root)
     (source / "notebooks").mkdir()
@@ -66,11 +61,10 @@ def prepare(
     for name, path in originals.items():
         nbformat.write(with_install(read(path), repository), source / "extra" / "downloads" / path.name)
         twin = read(path.parent / "solutions" / path.name)
-        page = as_page(read(notebooks.get(name, path)), twin, path.name, repository, runs.get(name, {}))
+        page = as_page(read(notebooks.get(name, path)), twin, path.name, repository, shown)
         nbformat.write(page, source / "notebooks" / path.name)
 
-    folders = [path.with_suffix("") for path in notebooks.values()]
-    folders += [steps.folder, paint.folder, *(shown.folder for panels in runs.values() for shown in panels.values())]
+    folders = [*(path.parent for path in notebooks.values()), *(each.folder for each in shown.values())]
     copy_static(source / "_static", folders, modules, root)
     shutil.copytree(root / "docs" / "playground", source / "extra" / "playground")
 
@@ -82,6 +76,9 @@ def copy_static(static: Path, folders: Sequence[Path], modules: Path, root: Path
     pair(root / "docs" / "04_pix2pix.png").save(static / "pair.png", optimize=True)
     for name in ("live", "mathjax", "ort"):
         (static / name).mkdir()
+    for name, front in FRONTS.items():
+        (static / "live" / f"{name}.js").write_text(front._esm, "utf-8")
+        (static / "live" / f"{name}.css").write_text(front._css, "utf-8")
     for path in (path for folder in folders for path in folder.glob("*.*") if path.suffix in FILES):
         shutil.copy(path, static / "live")
     shutil.copy(modules / "mathjax" / "es5" / "tex-svg.js", static / "mathjax")
@@ -107,7 +104,7 @@ def pair(picture: Path) -> Image.Image:
 # A notebook as a page ------------------------------------------------------------------------------------------------
 
 
-def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, runs: Mapping[str, Shown]) -> Notebook:
+def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, shown: Mapping[str, Shown]) -> Notebook:
     """The notebook with live outputs, its solutions behind folds, and its links."""
     solutions = {cell.id: cell.source for cell in twin.cells if cell.cell_type == "code"}
     answers = {data["question"]: data for cell in notebook.cells for data in live(cell) if data["kind"] == "answer"}
@@ -129,7 +126,7 @@ def as_page(notebook: Notebook, twin: Notebook, name: str, repository: str, runs
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]  # progress bars
         for output in cell.get("outputs", []):
-            as_html(output, cell.id, answers, runs)
+            as_html(output, cell.id, answers, shown.get(f"{Path(name).stem}-{cell.id}"))
         cells.append(cell)
         if "exercise" in cell.metadata.tags:
             cells += behind_fold(cell, solutions[cell.id])
@@ -147,14 +144,14 @@ def panels(path: Path) -> dict[str, Any]:
     return {cell.id: data for cell in read(path).cells for data in live(cell) if data["kind"] == "panel"}
 
 
-def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]], runs: Mapping[str, Shown]) -> None:
+def as_html(output: Any, number: str, answers: Mapping[str, dict[str, Any]], run: Shown | None) -> None:
     """Replace what needs a kernel by what site.js brings to life."""
     bundle = output.get("data", {})
     data = bundle.pop(LIVE, None)
     if data is None:
         return
-    if data["kind"] == "panel":
-        data = {"kind": "front", **runs[number].what}
+    if data["kind"] == "panel" and run:
+        data = {"kind": "front", **run.what}
     if data["kind"] == "question" and data["question"] in answers:
         data |= {"verdicts": verdicts(data, answers[data["question"]])}
     bundle.clear()

@@ -1,14 +1,13 @@
-"""Make what pages without a kernel show: `python record.py KIND ... FOLDER`, with the kind "panel", "steps" or "paint".
+"""Make what pages without a kernel show: panels, steps and Paint.
 
 A panel plays runs that are trained here, one for each combination of the settings below. The debugger goes through
-steps that are traced here. Paint asks generators that are trained here. Each kind leaves its files in FOLDER, and in
-shown.json what site.js needs of them.
+steps that are traced here. Paint asks generators that are trained here. Each writes a JSON file that says what site.js
+needs, and leaves its other files beside it.
 """
 
 import inspect
 import json
 import pickle
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,28 +56,30 @@ def shortened(plan: Plan) -> Plan:
     return replace(plan, steps=live.SMALL_STEPS, settings=settings, frames=5)
 
 
-def panel(configs: list[Any], plan: Plan) -> dict[str, Any]:
-    """Train the runs of a panel, and pack them."""
-    lab = Lab(*configs, name="site", **dict.fromkeys(plan.options, True))
+def panel(configs: bytes, plan: Plan, target: Path) -> None:
+    """Train the runs of a panel, whose configs are pickled, and pack them."""
+    live.write_parts_into(target.parent)
+    lab = Lab(*pickle.loads(configs), name="site", **dict.fromkeys(plan.options, True))
     lab.record(plan.steps, plan.settings, plan.frames)
     for view, takes in zip(lab.run_views, lab.recorded, strict=True):
         own = view.controls.encode(view.config)
         takes.sort(key=lambda take: take.values != own)  # the page begins with the notebook's own settings
     saved: Any = lab.save("panel.html", plan.frames)
     lab.close()
-    return dict(saved)
+    target.write_text(json.dumps(saved))
 
 
-def steps() -> dict[str, Any]:
-    """Trace every strategy, and every pitfall beside the step that is right."""
-    shown = {}
+def steps(small: bool, target: Path) -> None:
+    """Trace every strategy, and every pitfall beside the step that is right; for the small build the first of each."""
+    live.write_parts_into(target.parent)
+    shown, most = {}, 1 if small else None
     run = Experiment(data="ring", batch_size=16).start()
     batch = next(run.batches)
-    for name, step in STEPS.items():
+    for name, step in list(STEPS.items())[:most]:
         shown[name] = debugged({name: step}, run.model, batch)
-    for name, pitfall in PITFALLS.items():
+    for name, pitfall in list(PITFALLS.items())[:most]:
         shown[name] = debugged({name: pitfall.step, pitfall.fixed: STEPS[pitfall.fixed]}, run.model, batch)
-    return shown
+    target.write_text(json.dumps(shown))
 
 
 def debugged(steps: dict[str, Any], model: Any, batch: tuple[torch.Tensor, ...]) -> dict[str, Any]:
@@ -90,15 +91,18 @@ def debugged(steps: dict[str, Any], model: Any, batch: tuple[torch.Tensor, ...])
     return {**saved, "about": " ".join(about.split())}
 
 
-def paint(number: int, folder: Path) -> dict[str, Any]:
-    """Train two generators for Paint in as many steps, and pack what Paint needs.
+def paint(number: int, width: int, target: Path) -> None:
+    """Train two generators of a width for Paint in as many steps, and pack what Paint needs.
 
     They have neither BatchNorm nor dropout: their answer to a drawing depends on nothing else. Of each there is a file
     for the browser (.onnx) and one for the tests (.pt).
     """
+    folder, data = target.parent, load_pairs("emoji_palette")
+    live.write_parts_into(folder)
+    config = Pix2PixConfig("emoji_palette", width_G=width, norm="instance", dropout=0.0, device="cpu")
     generators, files = {}, []
     for i, objective in enumerate(["L1", "L1 + cGAN"]):
-        run = Pix2PixConfig("emoji_palette", objective=objective, norm="instance", dropout=0.0, device="cpu").start()
+        run = config.replace(objective=objective).start(data)
         for _ in range(number):
             run.step()
         generators[objective] = G = run.model.G.eval()
@@ -106,29 +110,9 @@ def paint(number: int, folder: Path) -> dict[str, Any]:
         torch.onnx.export(G, (torch.zeros(1, 3, 64, 64),), folder / f"generator_{i}.onnx", input_names=["A"],
                           output_names=["B"], dynamo=True, external_data=False, verbose=False)  # fmt: skip
         files.append(f"generator_{i}.onnx")
-    data = load_pairs("emoji_palette")
     assert data.held_out is not None
     made = Paint(generators, data.classes, data.held_out.labels)
     (folder / "examples.bin").write_bytes(made.examples.tobytes())
     saved: Any = made.save("steps.html")
     made.close()
-    return {**saved, "examples": "examples.bin", "generators": files}
-
-
-def main(kind: str, *arguments: str) -> None:
-    torch.set_num_threads(1)
-    folder = Path(arguments[-1])
-    live.write_parts_into(folder)
-    if kind == "steps":
-        shown = steps()
-    elif kind == "paint":
-        shown = paint(int(arguments[0]), folder)
-    else:
-        notebook, cell, configs, small, _ = arguments
-        plan = PLANS[notebook, cell]
-        shown = panel(pickle.loads(Path(configs).read_bytes()), shortened(plan) if small else plan)
-    (folder / "shown.json").write_text(json.dumps(shown))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    target.write_text(json.dumps({**saved, "examples": "examples.bin", "generators": files}))

@@ -1,7 +1,6 @@
 """The config of a GAN's run."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -95,14 +94,12 @@ class GANConfig(Config):
         for optimizer, lr in ((gan.opt_G, self.lr_G), (gan.opt_D, self.lr_D)):
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        n_critic: Any = run.train_step
-        n_critic.last, n_critic.d_steps = self.step, self.d_steps
+        run.train_step.last, run.train_step.d_steps = self.step, self.d_steps
         super().apply(run)
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         batch = next(self.batches(data, seed=0))
-        n_critic = NCritic(itertools.repeat(batch))
-        n_critic.last, n_critic.d_steps = self.step, self.d_steps
+        n_critic = NCritic(itertools.repeat(batch), self.step, self.d_steps)
         return n_critic, batch
 
     def recommended_for(self, data: str | GANData) -> dict[str, Any]:
@@ -121,10 +118,8 @@ class NCritic:
     Source: Goodfellow et al., 2014, algorithm 1, with k = `d_steps`.
     """
 
-    def __init__(self, extra_batches: Iterator[Batch]) -> None:
-        self.extra_batches = extra_batches
-        self.last: Step = d_only
-        self.d_steps = 1
+    def __init__(self, extra_batches: Any, last: Step = d_only, d_steps: int = 1) -> None:
+        self.extra_batches, self.last, self.d_steps = extra_batches, last, d_steps
 
     @property
     def __name__(self) -> str:
@@ -137,10 +132,9 @@ class NCritic:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the extra batches are."""
-        extra_batches: Any = self.extra_batches
-        return extra_batches.state_dict()
+        state: dict[str, Any] = self.extra_batches.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        extra_batches: Any = self.extra_batches
-        extra_batches.load_state_dict(state)
+        self.extra_batches.load_state_dict(state)

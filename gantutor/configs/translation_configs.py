@@ -134,13 +134,13 @@ class TranslationConfig(Config):
 
     def apply(self, run: Run) -> None:
         run.model.loss = TRANSLATION_LOSSES[self.loss]
-        lr_decay: Any = run.train_step
-        lr_decay.last, lr_decay.lr, lr_decay.steps = self.step, self.lr, self.steps
+        decay = run.train_step
+        decay.last, decay.lr, decay.steps = self.step, self.lr, self.steps
         super().apply(run)
 
     def progress(self, run: Run) -> str:
         """How many steps are planned, and the rate of the next one."""
-        step: Any = run.train_step
+        step = run.train_step
         length = f"of {step.steps} · " if step.steps else ""
         return f"{length}lr {step.rate:.1e}" if step.rate else f"{length}lr 0: it has fallen to its end"
 
@@ -216,9 +216,7 @@ class Pix2PixConfig(TranslationConfig):
         device, data = pick_device(self.device), data or self.load()
         channels_A, channels_B = data.A.shape[1], data.B.shape[1]
         height, width = data.A.shape[2:]
-        side = 1
-        while math.gcd(height, width) % (2 * side) == 0:
-            side *= 2
+        side = math.gcd(height, width, 2**16)  # the largest power of two that both are multiples of
         multipliers = self.multipliers or [min(2**level, 4) for level in range(side.bit_length() - 1)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

@@ -38,7 +38,7 @@ def pack(state: dict[str, Any], data: bytes = b"") -> bytes:
     front/page.js unpacks it: `model.get(name)` is then `state[name]`, "data" an ArrayBuffer, "texts" the messages.
     """
     head = json.dumps({"texts": TEXTS, **state}, allow_nan=False, separators=(",", ":")).encode()
-    return zlib.compress(len(head).to_bytes(4, "little") + head + data, 9)
+    return zlib.compress(len(head).to_bytes(4, "little") + head + data, 7)  # 9 takes ten times as long for 6 %
 
 
 def write_page(path: str | Path, title: str, script: str, css: str, state: dict[str, Any], data: bytes = b"") -> Path:

@@ -108,7 +108,7 @@ class RunView:
         (before, field, state), self._trial = self._trial, None
         load_state(self.run.model, state["model"])
         if state["step"]:
-            self.run.train_step.load_state_dict(state["step"])  # type: ignore[attr-defined]
+            self.run.train_step.load_state_dict(state["step"])
         before.apply(self.run)
         for name in before.live_fields():
             if name in self.controls.values and getattr(self.config, name) != getattr(before, name):

@@ -6,6 +6,7 @@ Sources: Isola et al., "Image-to-Image Translation with Conditional Adversarial 
 6.1.2; and the reference implementation, whose parameter names these are (models/reference.py).
 """
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
@@ -17,11 +18,10 @@ from gantutor.models.layers import REFERENCE_NORMS, check_name, reference_bias, 
 N_LAYERS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # receptive field in pixels -> n_layers
 
 
-class PatchGAN(nn.Module):
+class PatchGAN(nn.Sequential):
     """Images (B, C, H, W) -> logits (B, 1, h, w), one for each patch."""
 
     def __init__(self, in_channels: int, n_layers: int, width: int, norm: str) -> None:
-        super().__init__()
         bias = reference_bias(norm)
         layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         before = width
@@ -31,19 +31,16 @@ class PatchGAN(nn.Module):
             layers += [nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=bias)]
             layers += [reference_norm(norm, after), nn.LeakyReLU(0.2)]
             before = after
-        self.model = nn.Sequential(*layers, nn.Conv2d(before, 1, 4, stride=1, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        layers += [nn.Conv2d(before, 1, 4, stride=1, padding=1)]
+        super().__init__(OrderedDict(model=nn.Sequential(*layers)))
 
 
-class PixelGAN(nn.Module):
+class PixelGAN(nn.Sequential):
     """Images (B, C, H, W) -> logits (B, 1, H, W): each pixel is judged by its colour alone."""
 
     def __init__(self, in_channels: int, width: int, norm: str) -> None:
-        super().__init__()
         bias = reference_bias(norm)
-        self.net = nn.Sequential(
+        net = nn.Sequential(
             nn.Conv2d(in_channels, width, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, width * 2, 1, bias=bias),
@@ -51,9 +48,7 @@ class PixelGAN(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(width * 2, 1, 1, bias=bias),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        super().__init__(OrderedDict(net=net))
 
 
 def patchgan(in_channels: int = 6, n_layers: int = 3, width: int = 64, norm: str = "batch") -> PatchGAN | PixelGAN:
@@ -61,11 +56,9 @@ def patchgan(in_channels: int = 6, n_layers: int = 3, width: int = 64, norm: str
 
     `n_layers` is the number of halvings: 3 gives the 70x70 patches of the papers, 0 judges single pixels; N_LAYERS has
     it by patch. `width` channels double with each layer up to 8 times. Weights start as `dcgan_init` says.
-    Raises: ValueError for a negative `n_layers` or an unknown norm.
+    Raises: ValueError for an unknown norm.
     """
     check_name("norm", norm, REFERENCE_NORMS)
-    if n_layers < 0:
-        raise ValueError(f"n_layers must be at least 0, got {n_layers}")
     network = PatchGAN(in_channels, n_layers, width, norm) if n_layers else PixelGAN(in_channels, width, norm)
     dcgan_init(network)
     return network

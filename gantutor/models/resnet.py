@@ -63,8 +63,6 @@ def resnet(
     Raises: ValueError for an argument out of range, with what is expected.
     """
     check_name("norm", norm, REFERENCE_NORMS)
-    if n_blocks < 0 or downsamplings < 0:
-        raise ValueError(f"n_blocks and downsamplings must be at least 0, got {n_blocks} and {downsamplings}")
     if end_kernel < 1 or end_kernel % 2 == 0:
         raise ValueError(f"end_kernel must be odd and positive, got {end_kernel}")
     bias, border = reference_bias(norm), end_kernel // 2

@@ -4,6 +4,7 @@ Sources: Ronneberger et al., "U-Net", 2015; Isola et al., "Image-to-Image Transl
 Networks", 2017, section 6.1.1; and the reference implementation, whose parameter names these are (models/reference.py).
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -44,17 +45,6 @@ class UNetBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         back = self.model(x)
         return torch.cat([x, back], dim=1) if self.skip else back
-
-
-class UNetOutside(nn.Module):
-    """The outermost halving and doubling, without norms: (B, C, H, W) -> (B, C', H, W) in [-1, 1]."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.model = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
 
 
 class UNet(ImageNetwork):
@@ -106,13 +96,13 @@ def unet(
         rate = dropout if level in noisy else 0.0
         block = UNetBlock(channels[level - 1], channels[level], block, norm, rate, upsampling, skips)
     assert block is not None
-    outside = UNetOutside(
+    outside = nn.Sequential(  # the outermost halving and doubling, without norms
         nn.Conv2d(in_channels, channels[0], 4, stride=2, padding=1, bias=reference_bias(norm)),
         block,
         nn.ReLU(),
         doubling(2 * channels[0] if skips else channels[0], out_channels, True, upsampling),
         nn.Tanh(),
     )
-    network = UNet(outside, side)
+    network = UNet(nn.Sequential(OrderedDict(model=outside)), side)  # in the reference this is a block of its own
     dcgan_init(network)
     return network

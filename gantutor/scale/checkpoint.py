@@ -34,7 +34,7 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     The file is complete or not there at any moment: it is written under the name `path`.tmp in the same folder, brought
     to the disk and then renamed. What is left over of a process that was killed meanwhile is overwritten next time.
     Networks are saved without DistributedDataParallel; all replicas hold the same, so one of them saves.
-    Raises: CheckpointError for a disk that is full, a folder that is not there, weights that are not finite;
+    Raises: CheckpointError for a disk that is full, a folder that cannot be made, weights that are not finite;
     TypeError for a config that is not JSON; DivergedError for a loss that is not finite and was not looked at yet.
     """
     path = Path(path)
@@ -65,9 +65,13 @@ def save_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
 
 
 def replace(path: Path, content: bytes | memoryview) -> None:
-    """Put `content` in the place of the file `path`, whole or not at all. Raises: OSError, nothing left behind."""
+    """Put `content` in the place of the file `path`, whole or not at all, in a folder that is made for it.
+
+    Raises: OSError, nothing left behind.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -77,12 +81,6 @@ def replace(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    with contextlib.suppress(OSError):  # not every system can bring a folder to the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
@@ -129,18 +127,14 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            with zipfile.ZipFile(file) as members:
-                damaged = members.testzip()  # torch.load does not look at the checksums
-            if damaged:
+        with zipfile.ZipFile(path) as members:
+            if damaged := members.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-            file.seek(0)
-            place = str(device)
-            content = torch.load(
-                file,
-                map_location=lambda x, was: default_restore_location(x, was if was == "cpu" else place),
-                weights_only=True,
-            )
+        content = torch.load(
+            path,
+            map_location=lambda x, was: default_restore_location(x, was if was == "cpu" else str(device)),
+            weights_only=True,
+        )
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}. Name a file that `save_checkpoint` has written, "
@@ -178,5 +172,4 @@ def global_rng_state() -> dict[str, Any]:
 def set_global_rng_state(rng_state: dict[str, Any]) -> None:
     """Go on from there, on as many CUDA devices as this machine has."""
     torch.set_rng_state(rng_state["cpu"])
-    for number, state in zip(range(torch.cuda.device_count()), rng_state["cuda"], strict=False):
-        torch.cuda.set_rng_state(state, number)
+    torch.cuda.set_rng_state_all(rng_state["cuda"][: torch.cuda.device_count()])

@@ -107,17 +107,13 @@ def field_option(kind: str, name: str, default: Any, about: Setting) -> click.Op
     elif name == "multipliers":
         options = {"show_default": "1,2,4,4,...", "metavar": "NUMBERS", "type": parse_numbers}
     elif name == "model_options":
-        options = {"multiple": True, "metavar": "NAME=VALUE", "type": parse_pair, "callback": as_dict}
+        options = {"multiple": True, "metavar": "NAME=VALUE", "type": parse_pair}
+        options["callback"] = lambda _, __, pairs: dict(pairs)
     elif name == "steps":
         options["type"] = click.IntRange(min=1)
     elif about.choices:
         options |= {"default": default or None, "type": click.Choice(about.values())}
     return click.Option([option_name(name), name], help=text, **options)
-
-
-def as_dict(_: click.Context, __: click.Parameter, pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """(("width_G", 64),) as {"width_G": 64}."""
-    return dict(pairs)
 
 
 def parse_pair(text: str) -> tuple[str, Any]:
@@ -237,7 +233,7 @@ def train_run(
             folder.write_history(run.history)  # the run may have been killed between the two
     if run.t >= run_config["steps"]:
         if folder:
-            hint = ": more --steps go on" if run_folder.is_changeable(kind, "steps") else ""
+            hint = "" if "steps" in config_fields(kind) else ": more --steps go on"
             click.echo(f"{folder.path} is at step {run.t} already{hint}")
         return 0
     replicas.share(run)

@@ -11,6 +11,7 @@ a BatchNorm that is not synchronised are each replica's own; training does not l
 
 import contextlib
 import copy
+import functools
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -47,14 +48,13 @@ def join_replicas(device: str = "auto") -> Iterator["Replicas"]:
     if "WORLD_SIZE" not in os.environ:
         yield Replicas(0, 1, pick_device(device))
         return
-    rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    place = choose_device(device, local)
+    place = choose_device(device, int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-        dist.init_process_group("nccl", rank=rank, world_size=count, device_id=place, timeout=PATIENCE)
+        dist.init_process_group("nccl", device_id=place, timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo", rank=rank, world_size=count, timeout=PATIENCE)
-    yield Replicas(rank, count, place)
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    yield Replicas(dist.get_rank(), dist.get_world_size(), place)
     gc.collect()  # networks in cycles would hold the group until Python ends, and torch then aborts now and then
     dist.destroy_process_group()
 
@@ -116,22 +116,14 @@ class Replicas:
                 f"{config.loss} needs a gradient of a gradient through D, and torch's SyncBatchNorm has none on a GPU: "
                 "choose another norm_D, or leave BatchNorm unsynchronised"
             )
-        self.check_batch(config.batch_size)
-
-    def check_batch(self, size: int) -> None:
-        """Raises: ValueError for a batch that cannot be shared equally."""
-        if size % self.count:
+        if (size := config.batch_size) % self.count:
             raise ValueError(f"{self.count} replicas need equal shares, and a batch of {size} does not divide by that")
 
     def share(self, run: Run) -> None:
-        """Have all batches of a run give this replica's share of them. Raises: ValueError, as `check_batch`."""
-        drawn_from = [
-            batches for batches in (run.batches, *vars(run.train_step).values()) if isinstance(batches, Batches)
-        ]
-        for batches in drawn_from:
-            self.check_batch(batches.batch_size)
-        for batches in drawn_from:
-            batches.share = Share(self.rank, self.count)
+        """Have all batches of a run give this replica's share of them."""
+        for batches in (run.batches, *vars(run.train_step).values()):
+            if isinstance(batches, Batches):
+                batches.share = Share(self.rank, self.count)
 
     def spread(self, run: Run, sync_batchnorm: bool = False) -> None:
         """Make a run that was just started, or loaded, one replica of it; if there is one, nothing changes.
@@ -141,7 +133,6 @@ class Replicas:
         first call has kept (pytorch/pytorch#175024).
         With synchronised BatchNorm whatever calls a network in training mode, as `translate(mode="train")` does, must
         be called by all replicas.
-        Raises: ValueError for a batch that cannot be shared equally.
         """
         if self.count == 1:
             return
@@ -157,7 +148,7 @@ class Replicas:
             wrapped.broadcast_buffers = False  # as an argument torch 2.15 deprecates it, and older ones have no other
             setattr(run.model, name, wrapped)
         run.good, run.good_step = copy.deepcopy(run.model), run.t
-        run.step_runner = Averaged(run.step_runner)
+        run.step_runner = functools.partial(averaged_step, run.step_runner)
 
 
 def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
@@ -193,21 +184,18 @@ class SharedPool(ImagePool):
         return self.share.of(super().query(torch.cat(parts)))
 
 
-class Averaged:
-    """Takes a step as `inner` does; the scalars of its report are the means over all replicas.
+def averaged_step(
+    inner: Callable[..., dict[str, Tensor]], model: Any, step: Callable[..., Any], *batch: Tensor
+) -> dict[str, Tensor]:
+    """A step as `inner` takes it; the scalars of its report are the means over all replicas.
 
     So all keep the same history, and all stop at the step at which a loss is no longer a number.
     """
-
-    def __init__(self, inner: Callable[..., dict[str, Tensor]]) -> None:
-        self.inner = inner
-
-    def __call__(self, model: Any, step: Callable[..., dict[str, Tensor]], *batch: Tensor) -> dict[str, Tensor]:
-        report = self.inner(model, step, *batch)
-        names = [name for name, value in report.items() if value.dim() == 0]
-        means = torch.stack([report[name].double() for name in names]) / dist.get_world_size()
-        dist.all_reduce(means)
-        return {**report, **dict(zip(names, means, strict=True))}
+    report = inner(model, step, *batch)
+    names = [name for name, value in report.items() if value.dim() == 0]
+    means = torch.stack([report[name].double() for name in names]) / dist.get_world_size()
+    dist.all_reduce(means)
+    return {**report, **dict(zip(names, means, strict=True))}
 
 
 def communication(step: Callable[..., Any], model: Any, *batch: Any) -> dict[str, int]:

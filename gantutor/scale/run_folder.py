@@ -32,7 +32,7 @@ from gantutor.data import (
     paired_folder,
     unpaired_folders,
 )
-from gantutor.scale import checkpoint
+from gantutor.scale.checkpoint import replace
 from gantutor.training import History
 
 RunConfig = dict[str, Any]
@@ -115,14 +115,10 @@ def resolve_data_name(kind: str, data: str) -> str:
     return data if data in MODEL_KINDS[kind].config.SETS else str(Path(data).expanduser().resolve())
 
 
-def is_changeable(kind: str, name: str) -> bool:
-    """Whether a run may go on with another value."""
-    return name in CHANGEABLE or (name == "steps" and "steps" not in config_fields(kind))
-
-
 def fixed_fields(run_config: RunConfig) -> RunConfig:
     """The part of a run config that must not change: the same gives the same run."""
-    return {name: value for name, value in run_config.items() if not is_changeable(run_config["kind"], name)}
+    free = CHANGEABLE if "steps" in config_fields(run_config["kind"]) else (*CHANGEABLE, "steps")
+    return {name: value for name, value in run_config.items() if name not in free}
 
 
 # What it comes to -----------------------------------------------------------------------------------------------------
@@ -247,8 +243,7 @@ class RunFolder:
 
     def open(self, run_config: RunConfig, t: int) -> bool:
         """Make the folder say which run has gone on from step t; False where TensorBoard is not installed."""
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.config, (json.dumps({**run_config, "versions": versions()}, indent=2) + "\n").encode())
+        replace(self.config, (json.dumps({**run_config, "versions": versions()}, indent=2) + "\n").encode())
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -259,7 +254,7 @@ class RunFolder:
 
     def write_sample(self, t: int, picture: bytes) -> None:
         """Keep the PNG of step t, and show it in TensorBoard."""
-        write_whole(self.path / "samples" / f"step_{t:06}.png", picture)
+        replace(self.path / "samples" / f"step_{t:06}.png", picture)
         if self.board is not None:
             pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
             self.board.add_image("samples", pixels, t, dataformats="HWC")
@@ -284,7 +279,7 @@ class RunFolder:
         columns = [history[name][:steps].tolist() for name in names]
         for step, row in enumerate(zip(*columns, strict=True), start=1):
             rows.writerow([step, *("" if math.isnan(value) else repr(value) for value in row)])
-        write_whole(self.history, out.getvalue().encode())
+        replace(self.history, out.getvalue().encode())
 
     def close(self) -> None:
         """End the events; a folder that was made for a run which took no step goes."""
@@ -292,9 +287,3 @@ class RunFolder:
             self.path.rmdir()
         if self.board is not None:
             self.board.close()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, in a folder that is made for it. Raises: OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.replace(path, content)

@@ -14,6 +14,7 @@ import shutil
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -177,41 +178,36 @@ class GettingReady:
 
     def __init__(self, run: Run) -> None:
         self.run, self.inner = run, run.step_runner
-        self.thread: threading.Thread | None = None
-        self.error: Exception | None = None
+        self.ready: Future[None] | None = None
 
     def __call__(self, model: Any, step: Any, *batch: Tensor) -> dict[str, Tensor]:
-        if self.start(batch).is_alive():
+        if not self.start(batch).done():
             return self.inner(model, step, *batch)
         self.finish()
         return self.run.step_runner(model, step, *batch)
 
-    def start(self, batch: tuple[Tensor, ...]) -> threading.Thread:
+    def start(self, batch: tuple[Tensor, ...]) -> "Future[None]":
         """Begin, once: a thread takes a step on copies of what the run has now."""
-        if self.thread is None:
+        if self.ready is None:
             step = getattr(self.run.train_step, "last", self.run.train_step)
-            model, inputs = copy.deepcopy((self.run.model, batch))
-            self.thread = threading.Thread(target=self.compile, args=(step, model, *inputs), daemon=True)
-            self.thread.start()
-        return self.thread
-
-    def compile(self, step: Any, model: Any, *batch: Tensor) -> None:
-        """Take a step on copies."""
-        try:
-            if batch[0].is_cuda:
-                torch.cuda.set_device(batch[0].device)  # which is each thread's own, too
-            compile_networks(model)
-            step(model, *batch)
-        except Exception as error:
-            self.error = error
+            self.ready = ThreadPoolExecutor(1).submit(compiled_step, step, *copy.deepcopy((self.run.model, *batch)))
+        return self.ready
 
     def finish(self) -> None:
-        """Go over to the compiled networks."""
+        """Wait, and go over to the compiled networks."""
         self.run.step_runner = without(self.run.step_runner, GettingReady)
-        if self.error is not None:
-            message = str(self.error).strip().partition("\n")[0]
-            raise RuntimeError(f"torch.compile failed, and the run goes on without it: {message}") from self.error
+        if self.ready and (error := self.ready.exception()):
+            message = str(error).strip().partition("\n")[0]
+            raise RuntimeError(f"torch.compile failed, and the run goes on without it: {message}") from error
         compile_networks(self.run.model)
+
+
+def compiled_step(step: Any, model: Any, *batch: Tensor) -> None:
+    """Have the networks compile what a step calls them with."""
+    if batch[0].is_cuda:
+        torch.cuda.set_device(batch[0].device)  # which is each thread's own
+    compile_networks(model)
+    step(model, *batch)
 
 
 def is_getting_ready(run: Run) -> bool:
@@ -225,11 +221,10 @@ def wait_until_ready(run: Run) -> None:
     Raises: RuntimeError if it cannot be compiled.
     """
     if isinstance(run.step_runner, GettingReady):
-        batches: Any = run.batches
-        state = batches.state_dict()
-        upcoming = next(batches)
-        batches.load_state_dict(state)  # the batch is still there for the run
-        run.step_runner.start(upcoming).join()
+        state = run.batches.state_dict()
+        upcoming = next(run.batches)
+        run.batches.load_state_dict(state)  # the batch is still there for the run
+        run.step_runner.start(upcoming)
         run.step_runner.finish()
 
 

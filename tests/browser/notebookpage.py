@@ -22,9 +22,6 @@ STATE = """() => {
     };
 }"""
 
-# Lab keeps a theme for the tests that follow.
-THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }"
-
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 CONNECTED = """() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus
     === 'connected'"""
@@ -142,6 +139,13 @@ def write_notebook(path: Path, *cells: tuple[str, str]) -> Path:
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
     return path
+
+
+def change_theme(page: Page, theme: str) -> None:
+    """Go over to "light" or "dark"; Lab keeps that for the tests that follow, and covers itself for a moment."""
+    change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+    page.evaluate(change, f"JupyterLab {theme.title()}")
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
 
 
 def screenshot(page: Page, name: str) -> Path:

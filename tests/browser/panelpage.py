@@ -6,14 +6,14 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 from widgetpage import WidgetPage
 
-# The picture's pixels, or what a chart is drawn from, as one number.
+# The picture's pixels, each thirteenth value of them, or what a chart is drawn from, as one number.
 FINGERPRINT = """figure => {
     const canvas = figure.querySelector('canvas'), lines = [...figure.querySelectorAll('.gt-line, .gt-bars')];
     const values = canvas
         ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
         : [...lines.map(line => line.getAttribute('d')).join('')].map(letter => letter.charCodeAt(0));
     let hash = 0;
-    for (const value of values) hash = (hash * 31 + value) >>> 0;
+    for (let i = 0; i < values.length; i += canvas ? 13 : 1) hash = (hash * 31 + values[i]) >>> 0;
     return hash;
 }"""
 

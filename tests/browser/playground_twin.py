@@ -2,7 +2,7 @@
 
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from torch import Tensor
 
 from gantutor.gan import GAN
 
 DOCS = Path(__file__).parents[2] / "docs"
+WIDE, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 
 # What a page gives to Python: `steps` steps from these weights on these draws, as the page's own modules take them.
 IN_PAGE = """async ({ base, dtype, lines, loss, optimizer, lr, weights, draws }) => {
@@ -77,6 +78,27 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def visits(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
+    """`visit(path, **context)` opens a page below the address; in the end nothing may have gone wrong in any."""
+    contexts, troubles, own = [], [], (address, "data:", "blob:")
+
+    def visit(path: str, **context: Any) -> Page:
+        contexts.append(browser.new_context(**({"viewport": WIDE} | context)))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: troubles.append(f"{path}: {error}"))
+        page.on("console", lambda line: troubles.append(f"{path}: {line.text}") if line.type == "error" else None)
+        page.on("response", lambda got: troubles.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        page.on("request", lambda asked: None if asked.url.startswith(own) else troubles.append(f"{path}: {asked.url}"))
+        page.goto(f"{address}{path}")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert troubles == []
 
 
 def flat(gan: GAN) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers import build, draw
 from labserver import LabServer
-from notebookpage import SCREENSHOTS, THEME, run_cell, run_whole, screenshot, write_notebook
+from notebookpage import SCREENSHOTS, change_theme, run_cell, run_whole, screenshot, write_notebook
 from playwright.sync_api import Browser, Locator, Page, expect
 from run_cases import CYC
 from savedpage import saved_page
@@ -75,7 +75,7 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page) -> None:
     for number, move in enumerate(("End", "Error")):
         DebuggerPage(page, number, "debugger").press(move)
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             for number, name in enumerate(("good", "failing")):

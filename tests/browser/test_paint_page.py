@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labserver import LabServer
-from notebookpage import KERNEL, LOSES_PUSHES, THEME, run_all, run_cell, run_whole, screenshot, write_notebook
+from notebookpage import KERNEL, LOSES_PUSHES, change_theme, run_all, run_cell, run_whole, screenshot, write_notebook
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, Page, expect
 from savedpage import saved_page
 from widgetpage import WidgetPage
 
 from gantutor.data import load_pairs
-from gantutor.data.emoji import EMOJI_COLOURS
+from gantutor.data.embedded import EMOJI_COLOURS
 from gantutor.lab import Paint
 from gantutor.lab.messages import TEXTS
 
@@ -180,7 +180,7 @@ def test_any_colour_and_two_generators_in_light_and_dark_on_every_size(
     painting.press("Example 3", "hot pink", "Fill")
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             painting = PaintPage(page)

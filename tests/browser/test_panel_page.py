@@ -11,7 +11,7 @@ from notebookpage import (
     CONNECTED,
     KERNEL,
     LOSES_PUSHES,
-    THEME,
+    change_theme,
     run_all,
     run_cell,
     run_tagged,
@@ -34,14 +34,13 @@ from gantutor.data import Pairs, Unpaired
 A, B = torch.randint(256, (2, 8, 3, 16, 16), dtype=torch.uint8)
 small = {"width_G": 4, "width_D": 4, "patch": 16, "batch_size": 2, "device": "cpu"}"""
 KINDS = (
-    'Lab(Experiment("ring", device="cpu"), name="points")',
     'Lab(Pix2PixConfig(Pairs("noise", A, B), **small), name="pairs")',
     'Lab(CycleGANConfig(Unpaired("heaps", A, B, A, B, ("dots", "dashes")), blocks=1, **small), name="unpaired")',
 )
 HEAD = "from gantutor import CycleGANConfig, Experiment, Lab, Pix2PixConfig"
+DIGITS = 'Lab(Experiment(data="digits"), name="digits")'
 PANELS = {
     "ring": 'Lab(Experiment(data="ring"), name="ring")',
-    "digits": 'Lab(Experiment(data="digits"), name="digits")',
     "ab": 'Lab(Experiment(data="digits"), Experiment(data="digits", loss="minimax"), name="ab", cost_meter=True)',
     "pix2pix": 'Lab(Pix2PixConfig(), name="pix2pix")',
     "cyclegan": 'Lab(CycleGANConfig(), name="cyclegan")',
@@ -112,7 +111,7 @@ def drive(panel: PanelPage) -> None:
 
 
 def test_the_keyboard_does_everything_and_belongs_to_what_has_focus(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = opened(page, lab, tmp_path, PANELS["digits"])
+    panel = opened(page, lab, tmp_path, DIGITS)
     number_of_cells = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
     before = page.evaluate(number_of_cells)
     panel.button("Step").focus()
@@ -145,7 +144,7 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabSer
     run_whole(page, lab, write_notebook(tmp_path / "panels.ipynb", *cells))
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             for number, name in enumerate(PANELS):
@@ -153,7 +152,7 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabSer
                 over = panel.panel.evaluate("panel => panel.scrollWidth - panel.clientWidth")
                 assert over <= 0, f"{name}, {size}: it is {over} pixels wider than its place"
                 screenshot(page, f"panel_{name}_{size}_{theme}")
-                if size == "laptop":
+                if size == "laptop" and name in ("ab", "ring"):  # the others have nothing but these have
                     found = Axe().run(page, context=".jp-Cell.jp-mod-active .gt-lab").response["violations"]
                     assert [v["nodes"] for v in found if v["impact"] in ("serious", "critical")] == []
     for number in range(len(PANELS)):
@@ -166,7 +165,7 @@ def test_light_and_dark_on_every_size_with_names_for_all(page: Page, lab: LabSer
 
 
 def test_larger_type_for_a_projector(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = opened(page, lab, tmp_path, PANELS["digits"])
+    panel = opened(page, lab, tmp_path, DIGITS)
     page.set_viewport_size({"width": 1920, "height": 1080})
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     size = "panel => parseFloat(getComputedStyle(panel.querySelector('select')).fontSize)"
@@ -182,7 +181,7 @@ def test_larger_type_for_a_projector(page: Page, lab: LabServer, tmp_path: Path)
 
 
 def test_looking_back_and_marks_on_the_curves(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = opened(page, lab, tmp_path, PANELS["digits"])
+    panel = opened(page, lab, tmp_path, DIGITS)
     looks = [panel.settled()]
     for step in (1, 2):
         panel.press("Step")
@@ -248,7 +247,7 @@ def test_the_learner_draws_the_data_with_the_mouse_or_the_keyboard(page: Page, l
         page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + y * box["height"], steps=5)
         page.mouse.up()
     for theme in ("dark", "light"):
-        page.evaluate(THEME, f"JupyterLab {theme.title()}")
+        change_theme(page, theme)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(300)
@@ -372,11 +371,11 @@ def test_an_interrupt_ends_a_cell_and_no_run_and_after_a_restart_the_cell_makes_
 # The stream -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ring", "digits"])
+@pytest.mark.parametrize("cell", [PANELS["ring"], DIGITS], ids=["ring", "digits"])
 def test_it_plays_where_everything_sent_outside_a_reply_is_lost(
-    page: Page, lab: LabServer, tmp_path: Path, name: str
+    page: Page, lab: LabServer, tmp_path: Path, cell: str
 ) -> None:
-    panel = opened(page, lab, tmp_path, f"{PANELS[name]}{LOSES_PUSHES}lose_pushes(lab)\n")
+    panel = opened(page, lab, tmp_path, f"{cell}{LOSES_PUSHES}lose_pushes(lab)\n")
     panel.press("Play")
     expect(panel.button("Pause")).to_be_visible()
     for _ in range(3):
@@ -484,7 +483,7 @@ def test_a_tab_that_nobody_sees_gets_no_frames(page: Page, lab: LabServer, tmp_p
 
 
 def test_two_views_of_one_panel_agree(page: Page, lab: LabServer, tmp_path: Path) -> None:
-    panel = opened(page, lab, tmp_path, PANELS["digits"] + "\nfrom IPython.display import display\ndisplay(lab)")
+    panel = opened(page, lab, tmp_path, DIGITS + "\nfrom IPython.display import display\ndisplay(lab)")
     other = PanelPage(page, 0, view=1)
     panel.press("Play")
     expect(other.button("Pause")).to_be_visible()

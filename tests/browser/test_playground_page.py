@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from playground_twin import DOCS, served
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playground_twin import DOCS, PHONE, WIDE, served, visits
+from playwright.sync_api import Browser, Page, expect
 
 from gantutor.gan import GAN
 from gantutor.ledger import trace
@@ -21,8 +21,6 @@ from gantutor.steps import STEPS
 
 pytestmark = pytest.mark.browser
 
-WIDE, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
@@ -32,22 +30,11 @@ def address() -> Iterator[str]:
 
 
 class Visit:
-    """A visitor's page; what went wrong in it is in `errors`, and requests to other hosts, too."""
+    """A visitor's page, once it has its first frame."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.errors: list[str] = []
-        self.page = context.new_page()
-        host = url.split("/playground/")[0]
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
-        self.page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
-        self.page.on(
-            "request", lambda request: None if request.url.startswith(host) else self.errors.append(request.url)
-        )
-        self.page.goto(url)
-        expect(self.page.locator("body")).to_have_attribute(
-            "data-steps", re.compile(r"\d+")
-        )  # the first frame is there
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        expect(page.locator("body")).to_have_attribute("data-steps", re.compile(r"\d+"))
 
     @property
     def lines(self) -> list[str]:
@@ -85,22 +72,12 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser, address: str) -> Iterator[Any]:
-    """`visit(fragment, **context)` opens the playground; at the end nothing may have gone wrong in any page."""
-    contexts, visits = [], []
-
-    def opened(fragment: str = "", query: str = "", **options: Any) -> Visit:
-        contexts.append(browser.new_context(**({"viewport": WIDE} | options)))
-        visits.append(Visit(contexts[-1], f"{address}{query}{fragment and '#' + fragment}"))
-        return visits[-1]
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert [error for each in visits for error in each.errors] == []
+    """`visit(fragment, **context)` opens the playground."""
+    with visits(browser, address) as visit:
+        yield lambda fragment="", query="", **context: Visit(visit(f"{query}{fragment and '#' + fragment}", **context))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1366", "390"])
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["1366", "390"])
 def test_it_trains_and_draws_at_once(visit: Any, size: dict[str, int], scheme: str) -> None:
     seen = visit(viewport=size, color_scheme=scheme)
     seen.trains_on()
@@ -119,11 +96,19 @@ def test_it_trains_and_draws_at_once(visit: Any, size: dict[str, int], scheme: s
     assert seen.page.evaluate("document.documentElement.scrollWidth") == size["width"]
 
 
-def test_the_whole_step_and_its_effect_are_on_one_screen(visit: Any) -> None:
-    seen = visit()
+def test_the_whole_step_and_its_effect_are_on_one_screen_in_the_course_s_colours(visit: Any) -> None:
+    seen = visit(color_scheme="light")
     for what in (".plane canvas", ".line:last-child", ".bars .group:last-child", ".charts canvas"):
         box = seen.page.locator(what).bounding_box()
         assert box["y"] + box["height"] <= WIDE["height"]
+    for name in ("D", "G", "real", "fake"):
+        found = seen.page.evaluate(
+            """name => { const probe = document.body.appendChild(document.createElement('i'));
+            probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; }""",
+            name,
+        )
+        red, green, blue = (int(COLOURS[name][i : i + 2], 16) for i in (1, 3, 5))
+        assert found == f"rgb({red}, {green}, {blue})"
 
 
 def drag(page: Page, start: Any, end: Any) -> None:
@@ -144,7 +129,13 @@ def test_a_line_dragged_by_the_mouse(visit: Any) -> None:
         "needs D.4.weight as it was on line 3, but line 6, opt_D.step(), has changed it"
     )
     expect(seen.page.locator(".status")).to_contain_text("stopped at line 9")
-    before = seen.lines
+    before, box = seen.lines, seen.page.locator(".line").nth(1).bounding_box()
+    seen.page.mouse.move(box["x"] + 120, box["y"] + 10)
+    seen.page.mouse.down()
+    seen.page.mouse.move(box["x"] + 120, box["y"] + 200, steps=5)
+    seen.page.keyboard.press("Escape")  # this drag is given up
+    seen.page.mouse.up()
+    assert seen.lines == before
     drag(seen.page, seen.handle(6), seen.handle(10))
     assert seen.lines == [*before[:5], *before[6:], "opt_D.step()"]
     seen.trains_on()
@@ -152,17 +143,6 @@ def test_a_line_dragged_by_the_mouse(visit: Any) -> None:
     seen.page.locator(".head").get_by_role("button", name="Undo").click()
     assert seen.lines == before
     expect(seen.note(9)).to_contain_text("as it was on line 3")
-
-
-def test_a_drag_that_is_given_up_changes_nothing(visit: Any) -> None:
-    seen = visit()
-    before, box = seen.lines, seen.page.locator(".line").nth(1).bounding_box()
-    seen.page.mouse.move(box["x"] + 120, box["y"] + 10)
-    seen.page.mouse.down()
-    seen.page.mouse.move(box["x"] + 120, box["y"] + 200, steps=5)
-    seen.page.keyboard.press("Escape")
-    seen.page.mouse.up()
-    assert seen.lines == before
 
 
 def test_a_line_dragged_by_a_finger(visit: Any) -> None:
@@ -276,18 +256,16 @@ def test_a_link_has_all_that_is_set(visit: Any) -> None:
     assert other.control("Loss").input_value() == "hinge"
 
 
-@pytest.mark.parametrize("fragment", ["step=nonsense&loss=x&seed=-1&lr_G=9", "step=fake-retain", "%"])
-def test_an_address_that_means_nothing_gives_the_defaults(visit: Any, fragment: str) -> None:
-    seen = visit(fragment)
+def test_an_address_that_means_nothing_gives_the_defaults(visit: Any) -> None:
+    seen = visit("step=fake.<img src=x onerror=alert(1)>&loss=x&seed=-1&lr_G=9")
     assert len(seen.lines) == 10
     expect(seen.control("Loss")).to_have_value("non-saturating")
-    seen.trains_on()
-
-
-def test_a_line_that_is_markup_cannot_come_by_the_address(visit: Any) -> None:
-    seen = visit("step=fake.<img src=x onerror=alert(1)>")
     assert seen.page.locator("img").count() == 0
-    assert len(seen.lines) == 10
+    found = seen.page.evaluate(
+        """async () => { const { DEFAULTS, readState } = await import(new URL('state.js', document.baseURI));
+        return ['#step=nonsense', '#step=fake-retain', '#%'].map(hash => [readState(hash), DEFAULTS]); }"""
+    )
+    assert all(state == defaults for state, defaults in found)
 
 
 def scripts(page: Page) -> dict[str, str]:
@@ -344,14 +322,12 @@ def test_every_arrangement_of_the_course_can_be_chosen(visit: Any) -> None:
         if pitfall:
             label = seen.page.locator(f"option[value={pitfall.fixed}]").text_content()
             expect(seen.page.locator(".note button").first).to_contain_text(label)
-
-
-def test_will_it_train(visit: Any) -> None:
-    seen = visit("rate=10")
-    for name, ends in (("Reuse logits", "raises"), ("Clear both first", "warns"), ("No detach", "raises")):
-        seen.page.get_by_role("button", name=name, exact=True).click()
-        expect(seen.page.locator(f".{ends}")).to_have_count(1)
-    seen.page.get_by_role("button", name="Both at once").click()
+    dares = seen.page.locator(".dares button").all()
+    for dare, name in zip(
+        dares, ["d_first_rescored", "d_first_same_logits", "d_first_early_zero_grad", "simultaneous"], strict=True
+    ):
+        dare.click()
+        expect(start).to_have_value(name)
     seen.trains_on()
 
 
@@ -371,15 +347,3 @@ def test_reduced_motion_waits_for_play(visit: Any) -> None:
     assert seen.steps == 0
     seen.page.get_by_role("button", name="Play").click()
     seen.trains_on()
-
-
-def test_colours_are_the_course_s(visit: Any) -> None:
-    seen = visit(color_scheme="light")
-    for name in ("D", "G", "real", "fake"):
-        found = seen.page.evaluate(
-            """name => { const probe = document.body.appendChild(document.createElement('i'));
-            probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; }""",
-            name,
-        )
-        red, green, blue = (int(COLOURS[name][i : i + 2], 16) for i in (1, 3, 5))
-        assert found == f"rgb({red}, {green}, {blue})"

@@ -76,9 +76,9 @@ def assert_alike(found: Outcome, wanted: Outcome, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", GANTUTORS)
 def test_twenty_steps_are_those_of_the_course(modules: Page, name: str) -> None:
-    """In float32, as the page computes, each loss that the page offers; where the step raises, at the course's line."""
+    """In float32, as the page computes; where the step raises, at the course's line. Two steps take every loss."""
     draws = draw(20, 64, torch.float32)
-    for loss in OFFERED:
+    for loss in OFFERED if name in ("d_first_detach", "one_stage") else ["non-saturating"]:
         if why_not(GANTUTORS[name], LOSSES[loss]):
             continue
         gan, wanted = start(loss, torch.float32), Outcome()

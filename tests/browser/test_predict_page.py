@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from labserver import LabServer
-from notebookpage import THEME, run_whole, screenshot, write_notebook
+from notebookpage import change_theme, run_whole, screenshot, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 import gantutor.lab
@@ -61,7 +61,7 @@ def test_a_click_shows_the_answer_and_the_saved_notebook_holds_the_guess(
     question = "What does `opt_D.step()` change?"
     wrong = {"question": question, "guess": "the weights of G"}
     assert guesses(lab) == [wrong, {**wrong, "right": False}]
-    page.evaluate(THEME, "JupyterLab Dark")
+    change_theme(page, "dark")
     page.wait_for_timeout(500)
     screenshot(page, "predict_dark")
     assert page.errors == []

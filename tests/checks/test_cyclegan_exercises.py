@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from test_checks import judged, rejected
-from torch import Tensor
 
 from gantutor import checks
 from gantutor.checks.cyclegan_exercises import REACH_MISTAKES, REACHES, REFERENCE_LOG
@@ -41,82 +40,54 @@ def test_half_an_answer_is_not_yet() -> None:
 # The pool -------------------------------------------------------------------------------------------------------------
 
 
-def exchange(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Tensor:
-    fake = fake.detach()
+EXCHANGE = """
+def exchange(images, fake, size, swap, place):
+    new = fake.detach()
     if len(images) < size:
-        images.append(fake.clone())
-        return fake
+        images.append(new.clone())
+        return new
     if not swap:
-        return fake
-    old = images[place].clone()
-    images[place] = fake.clone()
+        return new
+    old, images[place] = images[place], new.clone()
     return old
+"""
+# What a learner has there instead, and the message.
+WRONG_POOLS = [
+    ("< size", "< 2", "There is room for 3: each fake is stored. After 3 fakes yours holds 2"),
+    ("[place]", "[-1]", "returned the one from place 1"),
+    ("[place]", "[0]", "returned the one from place 0"),
+    ("fake.detach()", "fake.detach_()", "The fake that came has lost its graph"),
+    ("append(new.clone())", "append(fake)", "A stored fake keeps its graph"),
+    ("return new", "return fake", "What is returned still has a graph: D's backward"),
+    ("images[place], new.clone()", "images[place], fake", "a swap has to, too"),
+    ("not swap:\n        return new", "not swap:\n        return fake", "still has a graph when the coin says no"),
+    ("old, images[place] =", "images.append(new); old, _ =", "A full pool of 2 holds 3"),
+    ("images[place], new.clone()", "new, new.clone()", "stored the new fake and returned it, too"),
+    ("if not swap:", "if True:", "returned the new one all the same"),
+    ("old, images[place] =", "old, _ =", "the new one was not stored in its place"),
+    ("old, images[place] =", "images.append(new); old = images.pop(place); _ =", "Yours moved others"),
+    ("if not swap:", "if False:", "The coin said no, so the new fake itself"),
+    ("if not swap:", "if not swap:\n        images[place] = new", "the pool stays as it is"),
+    ("clone())\n        return new", "clone())\n        return images[0] if swap else new", "whatever the coin says"),
+    ("new = fake.detach()", "return images", "got list"),
+    ("new = fake.detach()", "return fake[0]", "got (2, 2)"),
+]
 
 
-def spoiled(fault: str) -> Callable[..., Any]:
-    """The exchange with one fault."""
-
-    def answer(images: list[Tensor], fake: Tensor, size: int, swap: bool, place: int) -> Any:
-        room, full_swap = len(images) < size, len(images) == size and swap
-        if fault == "stores graphs" and room:
-            images.append(fake)
-            return fake.detach()
-        if fault == "swaps graphs" and full_swap:
-            old, images[place] = images[place], fake
-            return old
-        if fault == "never full" and not room:
-            images.append(fake.detach())
-            return images[place] if swap else fake.detach()
-        if fault == "overwrites first" and full_swap:
-            images[place] = fake.detach()
-            return images[place]
-        if fault == "loses" and full_swap:
-            return images[place]
-        if fault == "to the end" and full_swap:
-            images.append(fake.detach())
-            return images.pop(place)
-        if fault == "stores anyway" and not room and not swap:
-            images[place] = fake.detach()
-            return fake.detach()
-        given = exchange(
-            images,
-            fake.detach_() if fault == "destroys the graph" else fake,
-            2 if fault == "ignores size" else size,
-            (swap or fault == "always swaps") and fault != "always new",
-            {"elsewhere": 0, "the last place": -1}.get(fault, place),
-        )
-        graph = fault == "returns graphs" or (fault == "returns graphs at last" and not room and not swap)
-        return fake if graph else images[0] if fault == "coin while filling" and room and swap else given
-
-    return answer
+def exchange_with(there: str, instead: str) -> Callable[..., Any]:
+    assert there in EXCHANGE
+    names: dict[str, Any] = {}
+    exec(EXCHANGE.replace(there, instead), names)
+    return names["exchange"]
 
 
 def test_a_wrong_pool_gets_its_message() -> None:
-    assert checks.pool_exchange(spoiled("")).passed
-    wrong = {
-        "ignores size": "There is room for 3: each fake is stored. After 3 fakes yours holds 2",
-        "the last place": "returned the one from place 1",
-        "destroys the graph": "The fake that came has lost its graph",
-        "stores graphs": "A stored fake keeps its graph",
-        "returns graphs": "What is returned still has a graph: D's backward",
-        "swaps graphs": "a swap has to, too",
-        "returns graphs at last": "still has a graph when the coin says no",
-        "never full": "A full pool of 2 holds 3",
-        "overwrites first": "stored the new fake and returned it, too",
-        "always new": "returned the new one all the same",
-        "loses": "the new one was not stored in its place",
-        "elsewhere": "returned the one from place 0",
-        "to the end": "Yours moved others",
-        "always swaps": "The coin said no, so the new fake itself",
-        "stores anyway": "the pool stays as it is",
-        "coin while filling": "whatever the coin says",
-    }
-    shapes = [(lambda images, fake, *_: images, "got list"), (lambda images, fake, *_: fake[0], "got (2, 2)")]
-    judged(checks.pool_exchange, [*((spoiled(fault), text) for fault, text in wrong.items()), *shapes])
+    judged(checks.pool_exchange, [(exchange_with(*change), message) for *change, message in WRONG_POOLS])
 
 
 def test_a_right_pool_passes_and_is_what_the_package_does() -> None:
-    pool, mine = ImagePool(3, seed=5), []
+    pool, mine, exchange = ImagePool(3, seed=5), [], exchange_with("", "")
+    assert checks.pool_exchange(exchange).passed
     chance = torch.Generator().manual_seed(5)
     for number in range(40):
         fake = torch.full((1, 1, 2, 2), float(number))

@@ -1,7 +1,7 @@
 """The checks of notebook 02: each misconception is told apart."""
 
 import linecache
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import nbformat
@@ -20,51 +20,48 @@ from gantutor.steps import STEPS, d_only
 CHECKS = {"two updates": checks.two_updates_of_G, "at once": checks.both_at_once}
 
 
-# A step in a few letters, in the order of its lines:
-#   F: make the fake (f: already detached); d, g: clear D, clear G; D, G: move D, move G;
-#   L: d_loss (l: on the detached fake); M: g_loss (m: on the detached fake; n: on d_loss's logits);
-#   B: backward of d_loss (b: keeping the graph); C, c: of g_loss;
-#   X, Y: backward of d_loss and of g_loss with inputs=, keeping the graph (x, y: not).
+# A step in a few letters, one for each of its lines.
+LINES = {
+    "F": "fake = gan.G(z)",
+    "f": "fake = gan.G(z).detach()",
+    "d": "gan.opt_D.zero_grad()",
+    "g": "gan.opt_G.zero_grad()",
+    "D": "gan.opt_D.step()",
+    "G": "gan.opt_G.step()",
+    "L": "logits = gan.D(fake); d_loss = gan.loss.d_loss(gan.D(real), logits)",
+    "l": "logits = gan.D(fake.detach()); d_loss = gan.loss.d_loss(gan.D(real), logits)",
+    "M": "g_loss = gan.loss.g_loss(gan.D(fake))",
+    "m": "g_loss = gan.loss.g_loss(gan.D(fake.detach()))",
+    "n": "g_loss = gan.loss.g_loss(logits)",
+    "-": "d_loss = -d_loss",
+    "+": "g_loss = -g_loss",
+    "B": "d_loss.backward()",
+    "b": "d_loss.backward(retain_graph=True)",
+    "C": "g_loss.backward()",
+    "c": "g_loss.backward(retain_graph=True)",
+    "X": "d_loss.backward(retain_graph=True, inputs=list(gan.D.parameters()))",
+    "x": "d_loss.backward(inputs=list(gan.D.parameters()))",
+    "Y": "g_loss.backward(retain_graph=True, inputs=list(gan.G.parameters()))",
+    "y": "g_loss.backward(inputs=list(gan.G.parameters()))",
+    # Of a critic's k steps alone.
+    "1": "real = reals[0]",
+    "2": "z_d = zs[0]",
+    "r": "fake = gan.G(z_d)",
+    "w": "clamp(gan.D.parameters())",
+    "W": "clamp(gan.G.parameters())",
+    "k": "clamp(p.grad for p in gan.D.parameters())",
+}
+
+
+def defined(head: str, *lines: str) -> Callable[..., None]:
+    """The function of that head, and a body of these lines."""
+    names: dict[str, Any] = {}
+    exec("\n    ".join([head, "pass", *lines]), names)
+    return names["step"]
+
+
 def step(word: str) -> Callable[[GAN, Tensor, Tensor], None]:
-    def run(gan: GAN, real: Tensor, z: Tensor) -> None:
-        of: dict[str, Any] = {}
-
-        def score(loss: str, fake: Tensor) -> None:
-            of["logits"] = gan.D(fake)
-            of[loss] = gan.loss.d_loss(gan.D(real), of["logits"]) if loss == "d" else gan.loss.g_loss(of["logits"])
-
-        for letter in word:
-            match letter:
-                case "d":
-                    gan.opt_D.zero_grad()
-                case "g":
-                    gan.opt_G.zero_grad()
-                case "F":
-                    of["fake"] = gan.G(z)
-                case "f":
-                    of["fake"] = gan.G(z).detach()
-                case "L" | "l":
-                    score("d", of["fake"] if letter == "L" else of["fake"].detach())
-                case "M" | "m":
-                    score("g", of["fake"] if letter == "M" else of["fake"].detach())
-                case "n":
-                    of["g"] = gan.loss.g_loss(of["logits"])
-                case "B" | "b":
-                    of["d"].backward(retain_graph=letter == "b")
-                case "C" | "c":
-                    of["g"].backward(retain_graph=letter == "c")
-                case "X" | "x":
-                    of["d"].backward(retain_graph=letter == "X", inputs=list(gan.D.parameters()))
-                case "Y" | "y":
-                    of["g"].backward(retain_graph=letter == "Y", inputs=list(gan.G.parameters()))
-                case "D":
-                    gan.opt_D.step()
-                case "G":
-                    gan.opt_G.step()
-                case _:
-                    raise AssertionError(letter)
-
-    return run
+    return defined("def step(gan, real, z):", *(LINES[letter] for letter in word))
 
 
 RIGHT = {
@@ -184,89 +181,58 @@ def test_an_answer_that_is_no_ledger_gets_a_clear_verdict(answer: Any, message: 
     rejected(checks.ledger(answer), message)
 
 
-# k steps, in letters:
-#   d, g: clear D, clear G; l: backward of d_loss (L: not detached; r, s: on the first reals, the first z; n: minus it);
-#   m: backward of g_loss (z: on D's last z; p: minus it); D, G: move D, move G;
-#   w, W: clip D's weights, G's; c: clip D's gradients.
 def critic(start: str, each: str, last: str) -> Callable[..., None]:
-    """`each` is done for each of `reals`."""
-
-    def run(gan: GAN, reals: list[Tensor], zs: list[Tensor], z: Tensor, clip: float) -> None:
-        def clamp(tensors: Iterable[Any]) -> None:
-            for tensor in tensors:
-                tensor.data.clamp_(-clip, clip)
-
-        def backward_of_D(letter: str, i: int) -> None:
-            fake = gan.G(zs[0 if letter == "s" else i])
-            logits_fake = gan.D(fake if letter == "L" else fake.detach())
-            loss = gan.loss.d_loss(gan.D(reals[0 if letter == "r" else i]), logits_fake)
-            (-loss if letter == "n" else loss).backward()
-
-        def backward_of_G(letter: str) -> None:
-            loss = gan.loss.g_loss(gan.D(gan.G(zs[-1] if letter == "z" else z)))
-            (-loss if letter == "p" else loss).backward()
-
-        doings: dict[str, Callable[[], None]] = {
-            "d": gan.opt_D.zero_grad,
-            "g": gan.opt_G.zero_grad,
-            "D": gan.opt_D.step,
-            "G": gan.opt_G.step,
-            "w": lambda: clamp(gan.D.parameters()),
-            "W": lambda: clamp(gan.G.parameters()),
-            "c": lambda: clamp(p.grad for p in gan.D.parameters()),
-        }
-        for i, word in enumerate([start, *[each] * len(reals), last]):
-            for letter in word:
-                if letter in "lLrsn":
-                    backward_of_D(letter, i - 1)
-                elif letter in "mzp":
-                    backward_of_G(letter)
-                else:
-                    doings[letter]()
-
-    return run
+    """k steps in letters: `each` is done for each of `reals`, its fakes, of `z_d`, are made first."""
+    return defined(
+        "def step(gan, reals, zs, z, clip):",
+        "clamp = lambda tensors: [tensor.data.clamp_(-clip, clip) for tensor in tensors]",
+        *(LINES[letter] for letter in start),
+        "for real, z_d in zip(reals, zs):",
+        *(f"    {LINES[letter]}" for letter in each),
+        *(LINES[letter] for letter in last),
+    )
 
 
 def in_between(gan: GAN, reals: list[Tensor], zs: list[Tensor], *others: Any) -> None:
-    critic("", "dlDw", "gmG")(gan, reals[:2], zs[:2], *others)
+    critic("", "drlBDw", "gFMCG")(gan, reals[:2], zs[:2], *others)
     d_only(gan, reals[2], zs[2])
 
 
 def another_loss(gan: GAN, *inputs: Any) -> None:
     gan.loss = LOSSES["non-saturating"]
-    critic("", "dlDw", "gmG")(gan, *inputs)
+    critic("", "drlBDw", "gFMCG")(gan, *inputs)
 
 
 def clips_again(gan: GAN, *inputs: Any) -> None:
-    critic("", "dlDw", "gmG")(gan, *inputs)
+    critic("", "drlBDw", "gFMCG")(gan, *inputs)
     for weight in gan.D.parameters():
         weight.data.clamp_(max=0.05)
 
 
 def test_another_critic_gets_its_message() -> None:
-    for right in (critic("", "dlDw", "gmG"), critic("", "dLDw", "gmG"), critic("g", "dlDw", "mG")):
+    for right in (critic("", "drlBDw", "gFMCG"), critic("", "drLBDw", "gFMCG"), critic("g", "drlBDw", "FMCG")):
         assert checks.k_steps(right).passed
     wrong = [
-        (critic("", "dlD", "gmG"), "The weights are not clipped"),
-        (critic("", "dwlD", "gmG"), "The weights are clipped before each update"),
-        (critic("", "dlD", "wgmG"), "The weights are clipped once, after D's last update"),
-        (critic("", "dlcD", "gmG"), "The gradients are clipped"),
-        (critic("", "dlDw", "gmGW"), "G is clipped, too"),
-        (critic("d", "lDw", "gmG"), "D's gradients are not cleared between its updates"),
-        (critic("", "lDw", "gmG"), "Update 1, of D: D holds what was left over from before the step"),
-        (critic("", "dlDw", "mG"), "Update 4, of G: G holds what was left over from before the step"),
-        (critic("", "dLDw", "mG"), "Update 4, of G: G was never cleared"),
-        (critic("g", "dLDw", "mG"), "Update 4, of G: G holds d_loss's share, too"),
-        (critic("", "drDw", "gmG"), "D sees the same batch in all its updates"),
-        (critic("", "dsDw", "gmG"), "D's fakes are made once, for all updates"),
-        (critic("", "dlDw", "gzG"), "G's step is on the fakes of D's last update"),
-        (critic("", "dnDw", "gmG"), "The sign of D's loss is wrong"),
-        (critic("", "dlDw", "gpG"), "The sign of G's loss is wrong"),
-        (critic("", "dlDwgmG", ""), "G moves after each of D's updates"),
-        (critic("", "dlDw", ""), "not 3 and 0"),
+        (critic("", "drlBD", "gFMCG"), "The weights are not clipped"),
+        (critic("", "dwrlBD", "gFMCG"), "The weights are clipped before each update"),
+        (critic("", "drlBD", "wgFMCG"), "The weights are clipped once, after D's last update"),
+        (critic("", "drlBkD", "gFMCG"), "The gradients are clipped"),
+        (critic("", "drlBDw", "gFMCGW"), "G is clipped, too"),
+        (critic("d", "rlBDw", "gFMCG"), "D's gradients are not cleared between its updates"),
+        (critic("", "rlBDw", "gFMCG"), "Update 1, of D: D holds what was left over from before the step"),
+        (critic("", "drlBDw", "FMCG"), "Update 4, of G: G holds what was left over from before the step"),
+        (critic("", "drLBDw", "FMCG"), "Update 4, of G: G was never cleared"),
+        (critic("g", "drLBDw", "FMCG"), "Update 4, of G: G holds d_loss's share, too"),
+        (critic("", "d1rlBDw", "gFMCG"), "D sees the same batch in all its updates"),
+        (critic("", "d2rlBDw", "gFMCG"), "D's fakes are made once, for all updates"),
+        (critic("", "drlBDw", "grMCG"), "G's step is on the fakes of D's last update"),
+        (critic("", "drl-BDw", "gFMCG"), "The sign of D's loss is wrong"),
+        (critic("", "drlBDw", "gFM+CG"), "The sign of G's loss is wrong"),
+        (critic("", "drlBDwgFMCG", ""), "G moves after each of D's updates"),
+        (critic("", "drlBDw", ""), "not 3 and 0"),
         (in_between, "G moves before D's updates are done"),
         (another_loss, "Update 1, of D: This is another gradient"),
         (clips_again, "All gradients are right, but not the weights at the end. Look at the clipping."),
     ]
     judged(checks.k_steps, wrong)
-    assert "clipped before each update" in checks.k_steps(critic("", "dlwD", "gmG")).message
+    assert "clipped before each update" in checks.k_steps(critic("", "drlBwD", "gFMCG")).message

@@ -9,7 +9,6 @@ import torch
 
 from gantutor import checks
 from gantutor.checks.result import GUESS, Prediction
-from gantutor.lab.prediction_buttons import Buttons
 
 QUESTION, OPTIONS, WHY = (
     "What does `opt_D.step()` change?",
@@ -77,26 +76,3 @@ def test_code_and_signs_of_html_in_an_answer() -> None:
     asked = Prediction("a `<` b?", ["`a < b`", "no"]).choose("no")
     html = asked.reveal("`a < b`", "As `a` & b say.")._bundle()["text/html"]
     assert "You chose no; the run says <code>a &lt; b</code>. As <code>a</code> &amp; b say." in html
-
-
-def test_the_browser_is_told_nothing_of_the_truth_before_a_guess() -> None:
-    asked = Prediction(QUESTION, OPTIONS)
-    widget = Buttons(asked)
-    asked.reveal("D", WHY)
-    state = widget.get_state()
-    assert (state["guess"], state["verdict"], state["verdicts"]) == (None, None, None)
-    for nonsense in ({"guess": 3}, {"guess": -1}, {"guess": "D"}, {}):
-        widget.on_click(widget, nonsense, [])
-    assert asked.guess is None
-    widget.on_click(widget, {"guess": 2}, [])
-    assert asked.guess == "both"
-    assert widget.verdict == {"passed": False, "truth": 1, "why": ""}
-    widget.on_click(widget, {"guess": 1}, [])
-    assert asked.guess == "both", "the answer was seen"
-
-
-def test_a_guess_made_in_a_cell_presses_the_button() -> None:
-    asked = Prediction(QUESTION, OPTIONS)
-    widget = Buttons(asked)
-    asked.choose("both")
-    assert (widget.guess, widget.verdict) == (2, None)

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -536,7 +537,7 @@ def test_a_refused_speed_up_says_why_and_its_switch_goes_back(make: Make) -> Non
 def test_a_setting_that_a_speed_up_does_not_go_with_goes_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks are not compiled here; that would take a while."""
     ready_later = "gantutor.scale.speed.GettingReady.start"
-    monkeypatch.setattr(ready_later, lambda self, batch: threading.current_thread())
+    monkeypatch.setattr(ready_later, lambda self, batch: Future())
     lab = make(RING.replace(device="cpu", speed=("compile",)), speed_ups=True)
     lab.advance(1)
     assert lab.progress.endswith(" · compiling")

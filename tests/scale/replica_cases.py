@@ -4,18 +4,25 @@ Everything is in float64 and each optimizer is plain gradient descent: Adam woul
 is 0 but for rounding.
 """
 
+import contextlib
 import copy
+import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
+from click.testing import CliRunner
 from helpers import build, relative_error
 from image_helpers import build_cyclegan, build_pix2pix
+from run_cases import difference
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.futures import Future
 
+from gantutor.__main__ import main
 from gantutor.batches import Batches
 from gantutor.configs import NCritic
 from gantutor.configs.translation_configs import seed_dropout
@@ -23,6 +30,7 @@ from gantutor.cyclegan import CYCLEGAN_STEPS
 from gantutor.losses import WassersteinGP, gradient_penalty
 from gantutor.model_state import networks, optimizers
 from gantutor.pix2pix import PIX2PIX_STEPS
+from gantutor.scale.checkpoint import read_checkpoint
 from gantutor.scale.distributed import Replicas, communication, join_replicas
 from gantutor.steps import STEPS
 from gantutor.training import DivergedError, Run
@@ -196,6 +204,7 @@ def check_resumed_alone(replicas: Replicas) -> None:
         replicas.spread(run)
         found, wanted = ticks(run, 2), ticks(one, 2 + TAKEN)
         alone.load_state_dict(copy.deepcopy(run.state_dict()))
+        run.load_state_dict(copy.deepcopy(alone.state_dict()))
         assert largest_error(found + ticks(alone, TAKEN), wanted) < ROUNDING, name
 
 
@@ -229,6 +238,32 @@ def check_communication(replicas: Replicas) -> None:
         assert counted == said, case
 
 
+def check_command(replicas: Replicas) -> None:
+    """`train` on the replicas that there are: one of them speaks and writes, and one device goes on."""
+    torch.set_default_dtype(torch.float32)
+    options = "--data ring --model-option width=8 --batch-size 8 --speed none --steps 20 --sample-every 10"
+
+    def train(arguments: str) -> str:
+        result = CliRunner().invoke(main, ["train", "dcgan", *arguments.split()])
+        assert not result.exit_code, result.output
+        return result.output
+
+    with tempfile.TemporaryDirectory() as folder:
+        with mock.patch("gantutor.scale.command.join_replicas", return_value=contextlib.nullcontext(replicas)):
+            said = train(f"{options} --folder {folder}/two")
+        assert said.count("two is at step 20") == (replicas.rank == 0)
+        if replicas.rank:
+            return
+        environment = {name: value for name, value in os.environ.items() if name != "WORLD_SIZE"}
+        with mock.patch.dict(os.environ, environment, clear=True):
+            train(f"{options} --folder {folder}/one")
+            one, two = (read_checkpoint(f"{folder}/{name}/checkpoints/latest.pt")["state"] for name in ("one", "two"))
+            assert 0 < difference(one["model"], two["model"]) < 1e-5  # the sums of gradients have another order
+            assert difference(one["batches"], two["batches"]) == 0
+            again = train(f"--resume {folder}/two --steps 21")
+        assert again.count("(it was on 2 replicas, is on 1: BatchNorm that is not synchronised sees other shares") == 1
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -236,7 +271,7 @@ if __name__ == "__main__":
         assert (replicas.count, str(replicas.device), dist.get_backend()) == (2, "cpu", "gloo")
         for check in (
             *(check_strategies, check_batchnorm, check_penalty, check_copies, check_resumed_alone, check_divergence),
-            check_communication,
+            *(check_communication, check_command),
         ):
             check(replicas)
     assert not dist.is_initialized()

@@ -4,20 +4,17 @@ import copy
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from image_helpers import on_cuda
 from run_cases import HEAPS, PAIRS, after, difference
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
-from gantutor.model_state import networks, optimizers
+from gantutor.model_state import optimizers
 from gantutor.scale.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint
 from gantutor.training import DivergedError, Run
 
@@ -79,66 +76,23 @@ def test_a_run_of_another_seed_goes_on_as_the_saved_one(kind: str, tmp_path: Pat
 def test_it_goes_on_with_the_speed_ups_of_the_new_run(tmp_path: Path) -> None:
     """How the saved run computed is not taken over: kernels, memory order, and where Adam counts its steps."""
     config = CONFIGS["cyclegan"]
-    plain, fast = after(config, 3), config.start()
+    plain, fast = after(config, 3), config.replace(speed=("channels_last", "fused")).start()
     save_checkpoint(tmp_path / "plain.pt", plain, CONFIG)
-    for network in networks(fast.model).values():
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for optimizer in optimizers(fast.model).values():
-        for group in optimizer.param_groups:
-            group["fused"], group["lr"] = True, torch.tensor(0.5)
-    rate = fast.model.opt_G.param_groups[0]["lr"]
     load_checkpoint(tmp_path / "plain.pt", fast, CONFIG)
     for name, optimizer in optimizers(fast.model).items():
         (ours,), (theirs,) = optimizer.param_groups, optimizers(plain.model)[name].param_groups
         assert ours["fused"] is True
-        assert ours["lr"].item() == pytest.approx(theirs["lr"])
         for p, q in zip(ours["params"], theirs["params"], strict=True):
             assert optimizer.state[p]["exp_avg"].stride() == p.stride()
             assert same(optimizer.state[p], optimizers(plain.model)[name].state[q])
-    assert fast.model.opt_G.param_groups[0]["lr"] is rate, "a recorded step reads it where it was"
-    save_checkpoint(tmp_path / "fast.pt", ticked(fast, 1), CONFIG)
+    ticked(fast, 1).model.opt_G.param_groups[0]["lr"] = torch.tensor(0.5)  # as a recorded step has it
+    save_checkpoint(tmp_path / "fast.pt", fast, CONFIG)
     back = config.start()
     load_checkpoint(tmp_path / "fast.pt", back, CONFIG)
     (group,) = back.model.opt_G.param_groups
     assert not group["fused"]
     assert isinstance(group["lr"], float)
     assert back.step()["g_loss"].isfinite()
-
-
-def test_a_load_leaves_the_moments_where_they_lie(saved: Path) -> None:
-    """A recorded step reads and writes them there."""
-    run = after(CONFIGS["gan"], 4)
-    places = [moment.data_ptr() for state in run.model.opt_G.state.values() for moment in state.values()]
-    load_checkpoint(saved, run, CONFIG)
-    assert places == [moment.data_ptr() for state in run.model.opt_G.state.values() for moment in state.values()]
-    assert {int(state["step"]) for state in run.model.opt_G.state.values()} == {3}
-
-
-@pytest.fixture
-def process_group(tmp_path: Path) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=(tmp_path / "meet").as_uri(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-
-
-def test_the_wrapper_of_replicas_is_not_saved(process_group: None, tmp_path: Path, seed: int) -> None:
-    """pix2pix: its dropout's generators are named without it, too."""
-
-    def wrapped(run: Run) -> Run:
-        for name, network in networks(run.model).items():
-            replica = DistributedDataParallel(network)
-            replica.broadcast_buffers = False  # as `Replicas.spread` has it
-            setattr(run.model, name, replica)
-        return run
-
-    config = CONFIGS["pix2pix"]
-    one, many = (ticked(start, 3) for start in (config.start(), wrapped(config.start())))
-    save_checkpoint(tmp_path / "one.pt", one, CONFIG)
-    save_checkpoint(tmp_path / "many.pt", many, CONFIG)
-    assert same(read_checkpoint(tmp_path / "many.pt"), read_checkpoint(tmp_path / "one.pt"))
-    again = wrapped(config.replace(seed=9).start())
-    load_checkpoint(tmp_path / "one.pt", again, CONFIG)
-    assert same(state(ticked(again, 2)), state(ticked(one, 2)))
 
 
 @pytest.mark.cuda
@@ -178,40 +132,33 @@ def test_a_disk_that_does_not_take_it_leaves_the_old_checkpoint(saved: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has its name only when it is on the disk; what a kill leaves over is overwritten next time."""
-    run, old, sync, done = after(CONFIGS["gan"], 4), saved.read_bytes(), os.fsync, []
+def test_a_kill_in_the_middle_of_a_save_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new one has its name only when it is on the disk; what a kill leaves over is overwritten next time."""
+    run, old = after(CONFIGS["gan"], 4), saved.read_bytes()
 
     class KilledError(BaseException):
         """As a signal that cannot be caught."""
 
-    def kill_at(moment: int) -> Callable[[int], None]:
-        def killed(file: int) -> None:
-            done.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
-            if len(done) == moment:
-                os.ftruncate(file, 100) if moment == 1 else None
-                raise KilledError
-            sync(file)
+    def killed(file: int) -> None:
+        os.ftruncate(file, 100)
+        raise KilledError
 
-        return killed
-
-    monkeypatch.setattr(Path, "unlink", lambda path: None)  # nobody cleans up after a kill
-    for moment, left, steps in ((1, True, 3), (2, False, 4)):  # half written; renamed
-        done.clear()
-        monkeypatch.setattr(os, "fsync", kill_at(moment))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path: None)  # nobody cleans up after a kill
+        patch.setattr(os, "fsync", killed)
         with pytest.raises(KilledError):
             save_checkpoint(saved, run, CONFIG)
-        assert saved.with_name("latest.pt.tmp").exists() is left
-        assert read_checkpoint(saved)["state"]["t"] == steps
-        assert (saved.read_bytes() == old) is left
-    assert done == ["latest.pt.tmp", saved.parent.name]
+    assert saved.with_name("latest.pt.tmp").exists()
+    assert saved.read_bytes() == old
+    save_checkpoint(saved, run, CONFIG)
+    assert read_checkpoint(saved)["state"]["t"] == 4
     assert os.listdir(saved.parent) == ["latest.pt"]
 
 
 def test_what_should_not_be_saved_leaves_the_old_checkpoint(saved: Path) -> None:
     old, run = saved.read_bytes(), CONFIGS["gan"].start()
-    with pytest.raises(CheckpointError, match=r"nowhere/x\.pt was not written: No such file or directory"):
-        save_checkpoint(saved.parent / "nowhere" / "x.pt", run, CONFIG)
+    with pytest.raises(CheckpointError, match=r"latest\.pt/x\.pt was not written: (File exists|Not a directory)"):
+        save_checkpoint(saved / "x.pt", run, CONFIG)
     next(run.model.G.parameters()).data.fill_(float("inf"))
     with pytest.raises(CheckpointError, match="was not written: after step 0 the weights are NaN or infinite"):
         save_checkpoint(saved, run, CONFIG)

@@ -7,16 +7,17 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from run_cases import RING as RING_CONFIG
 from run_cases import difference
 
 from gantutor.__main__ import CONTEXT, KIND_HELP, main
@@ -24,7 +25,7 @@ from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.data import Images, Unpaired
 from gantutor.scale import run_folder
 from gantutor.scale.checkpoint import read_checkpoint
-from gantutor.scale.command import COMMAND_EXAMPLES, Interruptions, in_turn, train_command
+from gantutor.scale.command import COMMAND_EXAMPLES, Interruptions, due, in_turn, samples_of, train_command
 from gantutor.scale.distributed import Replicas
 from gantutor.scale.speed import SPEED_UPS
 from gantutor.training import Run
@@ -32,12 +33,16 @@ from gantutor.training import Run
 RING = ["--data", "ring", "--model-option", "width=8", "--batch-size", "8", "--speed", "none"]
 SMALL = {
     "dcgan": RING,
-    "pix2pix": ["--width-G", "2", "--width-D", "2", "--batch-size", "1", "--speed", "none"],
+    "pix2pix": shlex.split(
+        "--width-G 2 --width-D 2 --batch-size 1 --speed none --multipliers 1,1,2,2,2,2 --objective 'L1 + GAN' --lr 1e-3"
+    ),
     "cyclegan": ["--width-G", "2", "--width-D", "2", "--blocks", "1", "--pool-size", "2", "--speed", "none"],
 }
 CONFIGS = {
     "dcgan": GANConfig(data="ring", batch_size=8, model_options={"width": 8}),
-    "pix2pix": Pix2PixConfig(width_G=2, width_D=2, batch_size=1, steps=4),
+    "pix2pix": Pix2PixConfig(
+        width_G=2, width_D=2, batch_size=1, multipliers=(1, 1, 2, 2, 2, 2), objective="L1 + GAN", lr=1e-3, steps=4
+    ),
     "cyclegan": CycleGANConfig(width_G=2, width_D=2, blocks=1, pool_size=2, steps=4),
 }
 each_kind = pytest.mark.parametrize("kind", KIND_HELP)
@@ -181,17 +186,6 @@ def test_a_run_is_what_the_config_does_in_a_notebook(kind: str) -> None:
     ]
 
 
-def test_the_options_reach_the_config() -> None:
-    given = {"--multipliers": "1,1,2,2,2,2", "--patch": 16, "--objective": "L1 + GAN", "--lr": "1e-3", "--mode": "eval"}
-    options = [part for pair in given.items() for part in pair]
-    result = trained("pix2pix", *SMALL["pix2pix"], *options, "--seed", 5, "--steps", 1)
-    assert "runs/pix2pix-emoji_flat-d_first_detach-1 is at step 1" in result.output
-    run_config = config_in("runs/pix2pix-emoji_flat-d_first_detach-1")
-    wanted = {"multipliers": [1, 1, 2, 2, 2, 2], "patch": 16, "objective": "L1 + GAN", "lr": 1e-3, "mode": "eval"}
-    assert {name: run_config[name] for name in wanted} == wanted
-    assert (run_config["seed"], run_config["kind"]) == (5, "pix2pix")
-
-
 def test_one_s_own_pictures_and_those_that_come_later_make_another_run(tmp_path: Path) -> None:
     Path("cats").mkdir()
     for number in range(3):
@@ -203,8 +197,7 @@ def test_one_s_own_pictures_and_those_that_come_later_make_another_run(tmp_path:
     assert config_in("x")["data"] == str(tmp_path / "cats")
     assert config_in("x")["model_options"] == {"width_G": 2, "width_D": 2}
     Image.new("RGB", (30, 30)).save("cats/3.png")
-    message = "belongs to another configuration: pictures was [3], is [4]"
-    refused(message, "dcgan", "--resume", "x", "--steps", 2)
+    refused("another configuration: pictures was [3], is [4]", "dcgan", "--resume", "x", "--steps", 2)
     rewrite("x", data=str(tmp_path / "mine"))
     refused(f"{tmp_path / 'mine'} is no folder", "dcgan", "--resume", "x")
 
@@ -224,31 +217,15 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(kind: str, monkey
     assert signal.getsignal(signal.SIGINT) is before
     assert result.exit_code == 128 + number
     assert f"parts is at step 3\nGo on: python -m gantutor train {kind} --resume parts\n" in result.output
-    assert state("parts")["t"] == 3
-    assert "parts: from step 3 to 6" in trained(kind, "--resume", "parts").output
-    assert same_runs("whole", "parts")
-
-
-def test_a_run_that_was_killed_before_or_after_its_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained("dcgan", *RING, "--steps", 6, "--folder", "whole")
     with monkeypatch.context() as patch:
-        at_step(patch, 3, lambda run: sys.exit(9))
-        assert gantutor("dcgan", *RING, "--steps", 6, "--folder", "parts").exit_code == 9
-    assert not Path("parts/checkpoints/latest.pt").exists()
-    trained("dcgan", "--resume", "parts")
-    assert same_runs("whole", "parts")
+        at_step(patch, 5, lambda run: sys.exit(9))  # killed: what came after the checkpoint of step 4 is lost
+        assert "parts: from step 3 to 6" in gantutor(kind, "--resume", "parts").output
     Path("parts/history.csv").write_text("step\n")  # killed between the two
-    assert "parts is at step 6" in trained("dcgan", "--resume", "parts").output
+    assert "parts: from step 4 to 6" in trained(kind, "--resume", "parts").output
     assert same_runs("whole", "parts")
-
-
-@pytest.mark.parametrize(("kind", "hint"), [("dcgan", ": more --steps go on"), ("cyclegan", "")])
-def test_a_run_that_is_at_its_end_says_so(kind: str, hint: str) -> None:
-    trained(kind, *SMALL[kind], "--steps", 3, "--folder", "x")
-    before, run_config = content("x"), config_in("x")
-    fewer = ["--steps", "2"] if kind == "dcgan" else []
-    assert trained(kind, "--resume", "x", *fewer).output == f"x is at step 3 already{hint}\n"
-    assert (content("x"), config_in("x")) == (before, run_config)
+    before, hint = content("parts"), "" if "steps" in run_folder.config_fields(kind) else ": more --steps go on"
+    assert trained(kind, "--resume", "parts").output == f"parts is at step 6 already{hint}\n"
+    assert content("parts") == before
 
 
 def test_a_run_goes_on_from_an_older_checkpoint_that_was_kept() -> None:
@@ -276,33 +253,6 @@ def test_what_makes_another_run_is_refused_by_name() -> None:
     rewrite("x", data="swirl")
     refused("x was trained on the data set 'swirl', which this version of gantutor no longer has.", *goes_on)
     assert content("x") == before
-
-
-# Several replicas.
-
-
-@pytest.mark.slow
-def test_two_replicas_train_as_one_process_does() -> None:
-    options = [*RING, "--steps", "20", "--sample-every", "10"]
-    trained("dcgan", *options, "--folder", "one")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    both = subprocess.run(
-        [*torchrun, "-m", "gantutor", "train", "dcgan", *options, "--folder", "two"],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert not both.returncode, both.stderr
-    assert both.stdout.count("two is at step 20") == 1, "one replica speaks"
-    one, two = state("one"), state("two")
-    assert 0 < difference(one["model"], two["model"]) < 1e-5  # float32: the sums of gradients have another order
-    assert difference(one["batches"], two["batches"]) == 0
-    assert sorted(content("one")) == sorted(content("two"))
-    again = trained("dcgan", "--resume", "two", "--steps", 21).output  # on one device
-    assert again.count("(it was on 2 replicas, is on 1: BatchNorm that is not synchronised sees other shares") == 1
-    assert config_in("two")["replicas"] == 1
-    assert "replicas" not in trained("dcgan", "--resume", "two", "--steps", 22).output
 
 
 @pytest.mark.parametrize(("rank", "order"), [(0, ["load", "barrier"]), (1, ["barrier", "load"])])
@@ -345,32 +295,102 @@ def test_an_error_that_is_expected(
 
 
 def test_a_run_that_diverges_keeps_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained("dcgan", *RING, "--steps", 2, "--folder", "two")
     at_step(monkeypatch, 3, spoil)
     message = (
         "Error: d_loss is nan at step 4 of d_first_detach. x keeps its newest checkpoint; the losses up to here are in "
         "history.csv. Start anew with a lower learning rate and another --folder"
     )
     refused(message, "dcgan", *RING, "--steps", 9, "--checkpoint-every", 2, "--folder", "x")
-    assert difference(state("x"), state("two")) == 0
+    assert state("x")["t"] == 2
     rows = Path("x/history.csv").read_text().splitlines()
-    assert "\n".join(rows[:3]) + "\n" == Path("two/history.csv").read_text()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4"]
     message = "y has no checkpoint yet; the losses up to here are in history.csv. Start anew with"
     refused(message, "dcgan", *RING, "--steps", 9, "--folder", "y")
 
 
-@pytest.mark.slow
-def test_a_run_killed_by_the_system_ends_bit_for_bit_as_one_that_was_not() -> None:
-    often = ["--steps", "240", "--checkpoint-every", "20", "--sample-every", "40"]
-    trained("dcgan", *RING, *often, "--folder", "whole")
-    arguments = [sys.executable, "-m", "gantutor", "train", "dcgan", *RING, *often, "--folder", "parts"]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}) as killed:
-        deadline = time.monotonic() + 120
-        while not Path("parts/samples/step_000040.png").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL
-    assert 20 <= state("parts")["t"] < 240
-    trained("dcgan", "--resume", "parts")
-    assert same_runs("whole", "parts")
+# The loop.
+
+
+def decoded(png: bytes, path: Path) -> np.ndarray:
+    path.write_bytes(png)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def as_bytes(image: torch.Tensor) -> np.ndarray:
+    """(C, H, W) in [-1, 1] as the pixels of a PNG, (H, W, C)."""
+    return ((image + 1) * 127.5).permute(1, 2, 0).numpy()
+
+
+def test_a_sample_picture_of_digits_is_g_of_the_same_z(tmp_path: Path) -> None:
+    config = GANConfig(data="digits", batch_size=4, model_options={"width_G": 4, "width_D": 4})
+    data = config.load()
+    run, plain = config.start(data), config.start(data)
+    draw = samples_of(config, data)
+    png = draw(run)
+    assert draw(run) == png
+    assert difference(run.state_dict(), plain.state_dict()) == 0
+    z = torch.randn(64, config.z_dim, generator=torch.Generator().manual_seed(0))
+    images, shown = run.model.sample(z), decoded(png, tmp_path / "x.png")
+    for place, (row, column) in {0: (0, 0), 10: (1, 2)}.items():
+        cell = shown[2 + 30 * row : 30 + 30 * row, 2 + 30 * column : 30 + 30 * column]  # within a margin of 2 pixels
+        assert np.abs(cell - as_bytes(images[place])).max() < 1
+    run.step()
+    assert draw(run) != png
+
+
+@pytest.mark.parametrize(
+    ("config", "columns"),
+    [
+        (Pix2PixConfig(width_G=2, width_D=2), {0: "A", 2: "B"}),
+        (CycleGANConfig(width_G=2, width_D=2, blocks=1), {0: "A", 3: "B"}),
+    ],
+)
+def test_a_sample_picture_of_a_translation_has_inputs_and_targets(
+    config: Any, columns: dict[int, str], tmp_path: Path
+) -> None:
+    data = config.load()
+    run, plain = config.start(data), config.start(data)
+    png = samples_of(config, data)(run)
+    assert difference(run.state_dict()["model"]["parts"], plain.state_dict()["model"]["parts"]) == 0
+    first = dict(zip("AB", data.held_out.first(1) if data.kind == "pairs" else data.test(1), strict=True))
+    shown = decoded(png, tmp_path / "x.png")
+    assert shown.shape == (8 * 66 + 2, (max(columns) + (1 if data.kind == "pairs" else 3)) * 66 + 2, 3)
+    for column, name in columns.items():
+        cell = shown[2:66, 2 + 66 * column : 66 + 66 * column]
+        assert np.abs(cell - as_bytes(first[name][0])).max() < 1
+
+
+def test_what_is_due() -> None:
+    assert [t for t in range(1, 8) if due(t, 3, 7)] == [3, 6, 7]
+    assert [t for t in range(1, 8) if due(t, 0, 7)] == []
+
+
+def test_a_signal_is_kept_until_the_step_is_over_and_a_late_second_one_ends_at_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    interruptions = Interruptions()
+    with interruptions.watched():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun repeats what the terminal has sent
+        assert interruptions.signal == signal.SIGTERM
+        interruptions.since -= 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_replicas_stop_together_for_a_signal_that_one_of_them_got(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_reduce(signals: torch.Tensor, operation: Any) -> None:
+        assert operation == torch.distributed.ReduceOp.MAX
+        asked.append(run.t)
+        signals.fill_(signal.SIGTERM)  # another's
+
+    asked: list[int] = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    run = RING_CONFIG.start()
+    both, alone = (Replicas(0, count, torch.device("cpu")) for count in (2, 1))
+    interruptions, found = Interruptions(), []
+    for run.t in range(1, 11):
+        assert interruptions.agreed(run, alone) == 0
+        found.append(interruptions.agreed(run, both))
+    assert found == [0] * 9 + [signal.SIGTERM]
+    assert asked == [10]

@@ -15,10 +15,9 @@ from run_cases import RING, SMALL, after, equal_runs
 from torch import Tensor
 
 from gantutor.configs import Config
-from gantutor.draws import Draws
 from gantutor.scale import speed
 from gantutor.scale.speed import CUDAGraph, draws_of
-from gantutor.training import DivergedError, Run, measured
+from gantutor.training import Run, measured
 
 
 class FakeGraph:
@@ -127,78 +126,3 @@ def test_what_cannot_be_recorded_is_said_once_and_taken_plainly(capture: Capture
     for _ in range(4):
         run.step()
     assert len(capture.made) == 1
-
-
-def test_draws_are_noted_handed_out_and_drawn_anew() -> None:
-    numbers = iter(range(10))
-    draws, cpu = Draws(), torch.device("cpu")
-
-    def draw() -> Tensor:
-        return torch.tensor([next(numbers)])
-
-    assert draws(draw, cpu).item() == 0
-    with draws.noting():
-        noted = [draws(draw, cpu), draws(draw, cpu)]
-    assert [x.item() for x in noted] == [1, 2]
-    draws.redraw()
-    assert [x.item() for x in noted] == [3, 4]
-    with draws.repeating():
-        assert draws(draw, cpu) is noted[0]
-        assert draws(draw, cpu) is noted[1]
-    assert draws(draw, cpu).item() == 5, "outside it draws plainly, and what is noted stays"
-    draws.redraw()
-    assert [x.item() for x in noted] == [6, 7]
-
-
-@pytest.mark.cuda
-def test_on_a_gpu_a_diverged_run_goes_on_recorded() -> None:
-    run = after(SMALL["gan"].replace(device="cuda"), 6, "fused", "graph")
-    next(run.model.D.parameters()).data.fill_(float("nan"))
-    for _ in range(40):
-        run.step()
-    with pytest.raises(DivergedError, match="is nan at step"):
-        run.check()
-    for _ in range(6):
-        run.step()
-    run.check()
-    runner: Any = run.step_runner
-    assert isinstance(runner, CUDAGraph)
-    assert runner.graph is not None
-    assert all(group["fused"] for group in run.model.opt_D.param_groups)
-
-
-@pytest.mark.cuda
-def test_on_a_gpu_each_thread_records_for_itself() -> None:
-    config = SMALL["gan"].replace(device="cuda")
-    run, plain = after(config, 6, "graph"), after(config, 12)
-    runner: Any = run.step_runner
-    first = runner.graph
-    thread = threading.Thread(target=lambda: [run.step() for _ in range(6)])
-    thread.start()
-    thread.join()
-    assert run.t == 12
-    assert runner.graph is not first
-    assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)
-
-
-@pytest.mark.cuda
-@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream")
-def test_on_a_gpu_a_kept_graph_stops_no_run() -> None:
-    """Whether the capture fails depends on torch's version: it is said, or it works; training goes on either way."""
-    config = SMALL["gan"].replace(device="cuda")
-    run, plain = config.start(), config.start()
-    kept = run.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda")).mean()
-    plain.model.D(torch.zeros(4, *run.batches.data.shape, device="cuda"))  # its BatchNorm has seen the same
-    config.replace(speed=("graph",)).apply(run)
-    said = ""
-    for _ in range(8):
-        try:
-            run.step()
-        except RuntimeError as error:
-            said = str(error)
-            run.step()
-        plain.step()
-    print(f"a kept graph {'stops the recording: ' + said if said else 'does not stop the recording'}")
-    assert kept.requires_grad
-    assert not said or "something still holds a graph" in said
-    assert torch.allclose(torch.tensor(run.history["d_loss"]), torch.tensor(plain.history["d_loss"]), rtol=1e-3)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 
 from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.model_state import networks
-from gantutor.scale.distributed import Replicas, communication, join_replicas, synchronised
+from gantutor.scale.distributed import Replicas, communication, join_replicas
+from gantutor.scale.replicas import on_replicas
 from gantutor.steps import STEPS
 
 CPU = torch.device("cpu")
@@ -65,32 +67,33 @@ def test_replicas_need_a_device_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
-def test_check_says_what_ddp_cannot_run() -> None:
-    replicas = Replicas(0, 4, CPU)
-    for config in (GANConfig(), Pix2PixConfig(), CycleGANConfig(batch_size=4)):
-        replicas.check(config)
-    with pytest.raises(ValueError, match=r"DDP cannot run d_first_retain_graph: two backwards .* one forward of G"):
-        replicas.check(GANConfig(strategy="d_first_retain_graph"))
-    with pytest.raises(ValueError, match="4 replicas need equal shares, and a batch of 1 does not divide"):
-        replicas.check(CycleGANConfig(batch_size=1))
-    with pytest.raises(ValueError, match="graph is for one process"):
-        replicas.check(GANConfig(speed=("graph",)))
+PENALTY = GANConfig(loss="wgan-gp", norm_D="batch")
 
 
-def test_what_cannot_pass_synchronised_batchnorm() -> None:
-    """On a GPU a gradient of a gradient; and what was compiled before its BatchNorm was exchanged."""
-    gpus, cpus, alone = Replicas(0, 2, torch.device("cuda")), Replicas(0, 2, CPU), Replicas(0, 1, torch.device("cuda"))
-    penalty, compiled = GANConfig(loss="wgan-gp", norm_D="batch"), GANConfig(speed=("compile",))
-    with pytest.raises(ValueError, match="torch's SyncBatchNorm has none on a GPU: choose another norm_D"):
-        gpus.check(penalty, sync_batchnorm=True)
-    with pytest.raises(ValueError, match="compile and synchronised BatchNorm do not go together"):
-        cpus.check(compiled, sync_batchnorm=True)
-    for config in (penalty, compiled):
-        gpus.check(config)
-        alone.check(config, sync_batchnorm=True)
-    for config in (penalty.replace(norm_D="layer"), penalty.replace(loss="hinge"), Pix2PixConfig()):
-        gpus.check(config, sync_batchnorm=True)
-    cpus.check(penalty, sync_batchnorm=True)
+@pytest.mark.parametrize(
+    ("config", "sync_batchnorm", "message"),
+    [
+        (GANConfig(strategy="d_first_retain_graph"), False, r"DDP cannot run d_first_retain_graph: .* forward of G"),
+        (CycleGANConfig(batch_size=1), False, "4 replicas need equal shares, and a batch of 1 does not divide"),
+        (GANConfig(speed=("graph",)), False, "graph is for one process"),
+        (GANConfig(speed=("compile",)), True, "compile and synchronised BatchNorm do not go together"),
+        (PENALTY, True, "torch's SyncBatchNorm has none on a GPU: choose another norm_D"),
+    ],
+)
+def test_check_says_what_replicas_cannot_run(config: Any, sync_batchnorm: bool, message: str) -> None:
+    gpus = Replicas(0, 4, torch.device("cuda"))
+    with pytest.raises(ValueError, match=message):
+        gpus.check(config, sync_batchnorm)
+    for fine in (GANConfig(), Pix2PixConfig(), PENALTY.replace(norm_D="layer"), PENALTY.replace(loss="hinge")):
+        gpus.check(fine, sync_batchnorm=True)
+    Replicas(0, 4, CPU).check(PENALTY, sync_batchnorm=True)
+    Replicas(0, 1, CPU).check(config, sync_batchnorm)
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [(8, 6), (7, 7), (2, 2)])
+def test_shares_must_be_equal(reals: int, fakes: int) -> None:
+    with pytest.raises(ValueError, match=f"2 samples or more; got {reals} reals and {fakes} fakes"):
+        on_replicas(nn.Identity(), torch.zeros(reals, 1), torch.zeros(fakes, 1))
 
 
 # On paper -------------------------------------------------------------------------------------------------------------
@@ -103,15 +106,6 @@ def test_communication_counts_each_backward() -> None:
     for strategy, (from_G, from_D) in wanted.items():
         assert communication(STEPS[strategy], gan, *batch) == {"G": from_G, "D": from_D}, strategy
     assert all(parameter.grad is None for parameter in gan.G.parameters()), "the model itself took no step"
-
-
-@pytest.mark.cuda
-def test_on_a_gpu_synchronised_batchnorm_is_torchs() -> None:
-    D = build("dcgan-batch").D
-    parameters = list(D.parameters())
-    D = synchronised(D, torch.device("cuda"))
-    assert any(isinstance(module, nn.SyncBatchNorm) for module in D.modules())
-    assert all(ours is theirs for ours, theirs in zip(D.parameters(), parameters, strict=True))
 
 
 @pytest.mark.cuda

@@ -1,6 +1,5 @@
 """The limits of a machine: what they say of a step, by numbers to be checked in the head; and their measurement."""
 
-import time
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from gantutor.batches import Batches
 from gantutor.data import load
 from gantutor.ledger import Traffic, TrafficShare
-from gantutor.scale import limits
 from gantutor.scale.limits import Limits, Scaling, drawing, measure, scales_to
 
 CPU = torch.device("cpu")
@@ -89,25 +87,6 @@ def test_scales_to_the_last_number_that_is_efficient() -> None:
 
 
 # Their measurement
-
-
-@pytest.fixture(scope="module")
-def here() -> Limits:
-    """This machine, by the time that it gives to this process: others may use it, too."""
-    state = torch.get_rng_state()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "perf_counter", time.process_time)
-        found = measure("cpu")
-    assert torch.equal(torch.get_rng_state(), state)
-    return found
-
-
-def test_this_machine(here: Limits) -> None:
-    assert here.device.startswith(f"CPU, {torch.get_num_threads()} thread")
-    assert set(here.flops) == {"float32", "bfloat16"}
-    assert not here.overlaps
-    assert min(*here.flops.values(), here.bandwidth) > 1e8
-    assert 1e-7 < here.overhead < 1e-3
 
 
 def test_drawing_leaves_what_comes_next() -> None:

@@ -44,13 +44,13 @@ const KINDS = {
   },
 
   // Paint, with generators that run in the page.
-  async paint(el, { script, css, data, examples, generators }) {
+  async paint(el, { front: name, data, examples, generators }) {
     const place = make('div', { class: 'gt-place' }, make('p', { role: 'status' }, 'The generators are on their way: 23 MB.'));
     el.append(place);
-    wear(css);
+    wear(`${name}.css`);
     const bytes = name => fetch(at(name)).then(reply => reply.arrayBuffer());
     const [front, { Generator, PaintKernel }, values, drawings] = await Promise.all(
-      [import(`./live/${script}`), import('./paint.js'), bytes(data).then(inflate), bytes(examples)]);
+      [import(`./live/${name}.js`), import('./paint.js'), bytes(data).then(inflate), bytes(examples)]);
     const loaded = await Promise.all(generators.map(name => Generator.load(at(name))));
     place.replaceChildren();
     place.classList.add('gt-mounted');
@@ -58,14 +58,14 @@ const KINDS = {
   },
 
   // A panel or a debugger, whose module and data are fetched when it comes into sight.
-  front(el, { title, script, css, data }) {
+  front(el, { title, front: name, data }) {
     const place = make('div', { class: 'gt-place', role: 'region', 'aria-label': title }, make('p', {}, title));
     el.append(place);
     new IntersectionObserver(async ([{ isIntersecting }], observer) => {
       if (!isIntersecting) return;
       observer.disconnect();
-      wear(css);
-      const [front, packed] = await Promise.all([import(`./live/${script}`), fetch(at(data)).then(reply => reply.arrayBuffer())]);
+      wear(`${name}.css`);
+      const [front, packed] = await Promise.all([import(`./live/${name}.js`), fetch(at(data)).then(reply => reply.arrayBuffer())]);
       await mount(front.default, place, packed, { place: el.dataset.cell });
       place.classList.add('gt-mounted');
     }, { rootMargin: '400px' }).observe(place);

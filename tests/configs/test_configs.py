@@ -1,28 +1,34 @@
-"""The configs of pix2pix and CycleGAN: what they refuse, what they build, and what may change between two steps."""
+"""The configs: what they fill in and refuse, what they build, and what may change between two steps."""
 
 import copy
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from helpers import weights
-from run_cases import CONFIGS, CYC, HEAPS, OTHER, P2P, PAIRS, after, difference, equal_runs
+from run_cases import CONFIGS, CYC, GAN_OTHER, OTHER, P2P, RING, after, difference, equal_runs
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from gantutor.configs import CycleGANConfig, Pix2PixConfig
+from gantutor.batches import Batches
+from gantutor.configs import CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
-from gantutor.data import PAIRED, UNPAIRED, ready_sets
+from gantutor.data import DATA, PAIRED, UNPAIRED, load
+from gantutor.gan import BATCHINGS
 from gantutor.image_pool import ImagePool
-from gantutor.losses import TRANSLATION_LOSSES
+from gantutor.losses import LOSSES, TRANSLATION_LOSSES
 from gantutor.model_state import networks, optimizers
-from gantutor.models import N_LAYERS, patchgan, resnet, unet
+from gantutor.models import MODELS, N_LAYERS, NORMS_D, NORMS_G, patchgan, resnet, unet
 from gantutor.pix2pix import OBJECTIVES, PIX2PIX_STEPS, Pix2Pix
+from gantutor.steps import STEPS
 from gantutor.training import Run
 
-CHANGES = [(name, field) for name in CONFIGS for field in OTHER[name]]
+KINDS: dict[str, Any] = {"gan": RING.replace(norm_D="batch"), **CONFIGS}  # batching matters only to BatchNorm
+ALL_OTHER = {"gan": GAN_OTHER, **OTHER}
 both = pytest.mark.parametrize("name", CONFIGS)
 
 
@@ -33,19 +39,20 @@ def rates(run: Run) -> set[float]:
 # What is refused ------------------------------------------------------------------------------------------------------
 
 NORMS = ("batch", "instance", "none")
+CHOICES: list[tuple[Any, str, Any]] = [
+    *((GANConfig, "data", DATA), (GANConfig, "model", MODELS), (GANConfig, "strategy", STEPS)),
+    *((GANConfig, "loss", LOSSES), (GANConfig, "batching", BATCHINGS)),
+    *((GANConfig, "norm_G", NORMS_G), (GANConfig, "norm_D", NORMS_D)),
+    *((Pix2PixConfig, "data", PAIRED), (Pix2PixConfig, "strategy", PIX2PIX_STEPS)),
+    *((Pix2PixConfig, "objective", OBJECTIVES), (Pix2PixConfig, "loss", TRANSLATION_LOSSES)),
+    *((Pix2PixConfig, "mode", ("train", "eval")), (Pix2PixConfig, "generator", ("unet", "encoder_decoder"))),
+    *((Pix2PixConfig, "patch", N_LAYERS), (Pix2PixConfig, "norm", NORMS)),
+    *((CycleGANConfig, "data", UNPAIRED), (CycleGANConfig, "strategy", CYCLEGAN_STEPS)),
+    *((CycleGANConfig, "norm_G", NORMS), (CycleGANConfig, "upsampling", ("nearest", "transposed"))),
+]
 
 
-@pytest.mark.parametrize(
-    ("config", "field", "valid"),
-    [
-        *((Pix2PixConfig, "data", PAIRED), (Pix2PixConfig, "strategy", PIX2PIX_STEPS)),
-        *((Pix2PixConfig, "objective", OBJECTIVES), (Pix2PixConfig, "loss", TRANSLATION_LOSSES)),
-        *((Pix2PixConfig, "mode", ("train", "eval")), (Pix2PixConfig, "generator", ("unet", "encoder_decoder"))),
-        *((Pix2PixConfig, "patch", N_LAYERS), (Pix2PixConfig, "norm", NORMS)),
-        *((CycleGANConfig, "data", UNPAIRED), (CycleGANConfig, "strategy", CYCLEGAN_STEPS)),
-        *((CycleGANConfig, "norm_G", NORMS), (CycleGANConfig, "upsampling", ("nearest", "transposed"))),
-    ],
-)
+@pytest.mark.parametrize(("config", "field", "valid"), CHOICES)
 def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: Any) -> None:
     listed = ", ".join(map(str, valid))
     with pytest.raises(ValueError, match=re.escape(f"{field}='gna' is unknown; choose one of {listed}") + "$"):
@@ -53,22 +60,28 @@ def test_an_unknown_name_lists_the_valid_ones(config: Any, field: str, valid: An
     needed = {"one_stage": {"loss": "minimax"}}  # of CycleGAN's steps only one takes BatchNorm in G
     needed |= {"batch": {"strategy": "g_first_separate"}} if config is CycleGANConfig else {}
     for name in valid:
-        assert getattr(config(**{field: name, **needed.get(name, {})}), field) == name
+        given = {"norm_D": "layer"} if config is GANConfig else needed.get(name, {})
+        assert getattr(config(**{**given, field: name}), field) == name
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "value", "message"),
+    ("name", "field", "value", "expected"),
     [
-        ("pix2pix", "width_G", 2.5, "width_G must be a whole number of at least 1, got 2.5"),
-        ("pix2pix", "lambda_L1", -1, "lambda_L1 must be a finite number of at least 0, got -1"),
-        ("cyclegan", "pool_size", -1, "pool_size must be a whole number of at least 0, got -1"),
+        ("gan", "d_steps", 1.5, "a whole number of at least 1"),
+        ("gan", "batch_size", "64", "a whole number of at least 2"),
+        ("gan", "lr_G", -1e-3, "a finite number of at least 0"),
+        ("gan", "lr_D", float("inf"), "a finite number of at least 0"),
+        ("gan", "lr_D", float("nan"), "a finite number of at least 0"),
+        ("pix2pix", "width_G", 0, "a whole number of at least 1"),
+        ("cyclegan", "pool_size", -1, "a whole number of at least 0"),
+        ("cyclegan", "blocks", -1, "a whole number of at least 0"),
     ],
 )
 def test_a_number_out_of_range_says_what_came_and_what_was_expected(
-    name: str, field: str, value: Any, message: str
+    name: str, field: str, value: Any, expected: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        CONFIGS[name].replace(**{field: value})
+    with pytest.raises(ValueError, match=f"^{field} must be {expected}, got {value!r}$"):
+        KINDS[name].replace(**{field: value})
 
 
 @both
@@ -95,29 +108,31 @@ def by_hand(model: Any, step: Any, data: Any, batch_size: int, seed: int, steps:
     return model
 
 
-def test_a_run_of_pix2pix_is_the_loop_that_one_writes_by_hand() -> None:
-    config = P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0, seed=3)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        G = unet(16, width=4, multipliers=[1, 2, 4, 4], dropout=0.0, upsampling="nearest")
-        D = patchgan(6, 1, 4)
-    model = Pix2Pix.with_adam(G, D, "lsgan", 5e-4, 5e-4, lambda_L1=10.0)
-    by_hand(model, PIX2PIX_STEPS["simultaneous"], PAIRS, 2, 3, 7)
-    run = after(config, 7)
-    assert torch.equal(weights(run.model.G), weights(G))
-    assert torch.equal(weights(run.model.D), weights(D))
+def pix2pix_by_hand() -> Any:
+    G = unet(16, width=4, multipliers=[1, 2, 4, 4], dropout=0.0, upsampling="nearest")
+    return Pix2Pix.with_adam(G, patchgan(6, 1, 4), "lsgan", 5e-4, 5e-4, lambda_L1=10.0)
 
 
-def test_a_run_of_cyclegan_is_the_loop_that_one_writes_by_hand() -> None:
+def cyclegan_by_hand() -> Any:
+    settings: Any = {"width": 4, "norm": "none", "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
+    generators = [resnet(1, **settings) for _ in range(2)]
+    model = CycleGAN.with_adam(*generators, *(patchgan(3, 1, 4, "instance") for _ in "AB"), lr_G=4e-4, lr_D=4e-4)
+    model.pool_A, model.pool_B = ImagePool(3, seed=4), ImagePool(3, seed=5)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("config", "build"),
+    [
+        (P2P.replace(steps=7, dropout=0.0, loss="lsgan", strategy="simultaneous", lambda_L1=10.0), pix2pix_by_hand),
+        (CYC.replace(steps=5), cyclegan_by_hand),
+    ],
+)
+def test_a_run_is_the_loop_that_one_writes_by_hand(config: Any, build: Callable[[], Any]) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        settings: Any = {"width": 4, "norm": "none", "downsamplings": 1, "upsampling": "nearest", "end_kernel": 5}
-        generators = [resnet(1, **settings) for _ in range(2)]
-        discriminators = [patchgan(3, 1, 4, "instance") for _ in range(2)]
-    model = CycleGAN.with_adam(*generators, *discriminators, lr_G=4e-4, lr_D=4e-4)
-    model.pool_A, model.pool_B = ImagePool(3, seed=4), ImagePool(3, seed=5)
-    by_hand(model, CYCLEGAN_STEPS["g_first_shared"], HEAPS, 1, 2, 5)
-    run = after(CYC.replace(steps=5, seed=2), 5)
+        model = by_hand(build(), config.step, config.data, config.batch_size, 2, config.steps)
+    run = after(config.replace(seed=2), config.steps)
     for player, network in networks(model).items():
         assert torch.equal(weights(getattr(run.model, player)), weights(network)), player
 
@@ -184,37 +199,34 @@ def test_a_live_rate_falls_from_where_it_is(name: str) -> None:
 
 
 def test_a_step_that_raises_does_not_count() -> None:
-    def raises(*batch: Any) -> Any:
-        raise ValueError("this step raises")
-
-    config = P2P.replace(strategy="one_stage", loss="minimax", steps=10)
-    run = config.start()
-    step: Any = run.train_step
-    step.last = raises
-    with pytest.raises(ValueError, match="this step raises"):
+    run = P2P.replace(steps=10).start()
+    run.train_step.last = lambda *batch: 1 / 0
+    with pytest.raises(ZeroDivisionError):
         run.step()
-    assert step.t == 0
-    config.apply(run)
-    run.step()
-    assert (step.t, step.__name__) == (1, "one_stage")
+    assert run.train_step.t == 0
 
 
 # What may change between two steps ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "field"), CHANGES)
+@functools.cache
+def unchanged(name: str) -> Run:
+    return after(KINDS[name], 5)
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in KINDS for field in ALL_OTHER[name]])
 def test_a_live_field_changes_the_run_from_the_next_step_on(name: str, field: str) -> None:
-    """A change at step 4 that takes effect within four steps; and one at once is as good as a start with it."""
-    assert set(OTHER[name]) | {"mode"} == set(CONFIGS[name].live_fields()) | {"mode"}
-    config, other = CONFIGS[name], CONFIGS[name].replace(**{field: OTHER[name][field]})
-    kept, changed, given_it = after(config, 4), after(config, 4), config.start()
-    assert config.is_live(field, OTHER[name][field])
+    """A change after step 2 that takes effect within three steps; and one at once is as good as a start with it."""
+    assert set(ALL_OTHER[name]) | {"mode"} == set(KINDS[name].live_fields()) | {"mode"}
+    config, other = KINDS[name], KINDS[name].replace(**{field: ALL_OTHER[name][field]})
+    assert config.is_live(field, ALL_OTHER[name][field])
+    changed, given_it = after(config, 2), config.start()
     other.apply(changed)
     other.apply(given_it)
-    for _ in range(4):
-        kept.step(), changed.step(), given_it.step()
-    assert not equal_runs(kept, changed)
-    assert equal_runs(given_it, after(other, 4))
+    for _ in range(3):
+        changed.step(), given_it.step()
+    assert not equal_runs(unchanged(name), changed)
+    assert equal_runs(given_it, after(other, 3))
 
 
 def test_an_objective_that_shows_d_something_else_needs_a_new_start() -> None:
@@ -236,11 +248,39 @@ def test_a_smaller_pool_forgets_what_it_has_no_room_for() -> None:
     assert difference(run.model.pool_A.images, kept) == 0
 
 
-@both
-def test_the_drop_down_of_data_never_starts_a_download(name: str) -> None:
-    config = type(CONFIGS[name])()
-    offered = config.controls()["data"].values()
-    assert offered == tuple(ready_sets(UNPAIRED if name == "cyclegan" else PAIRED))
-    assert config.data in offered
-    official = config.replace(data="maps")  # unless one has asked for it
-    assert "maps" in official.controls()["data"].values()
+# Of GANs alone --------------------------------------------------------------------------------------------------------
+
+
+def fields(config: GANConfig, names: Any) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in names}
+
+
+def test_defaults_follow_the_data_and_what_is_given_is_kept() -> None:
+    points = {"model": "points", "norm_G": "none", "norm_D": "none", "z_dim": 2}
+    images = {"model": "dcgan", "norm_G": "batch", "norm_D": "batch", "z_dim": 64}
+    for data in (*DATA, load("moons"), load("digits")):
+        wanted = points if getattr(data, "name", data) in ("ring", "grid", "moons", "spiral") else images
+        assert fields(GANConfig(data=data), wanted) == wanted
+    assert fields(GANConfig(model="classic"), ("norm_D", "z_dim")) == {"norm_D": "none", "z_dim": 100}
+    given = {"norm_G": "group", "norm_D": "spectral", "z_dim": 7, "d_steps": 4, "batch_size": 3, "seed": 11}
+    assert fields(GANConfig(data="ring", **given), given) == given
+
+
+@pytest.mark.parametrize("strategy", ["d_first_detach", "one_stage"])
+def test_d_steps_is_the_number_of_updates_of_d_for_each_of_g(strategy: str) -> None:
+    """The further ones see batches of their own; those of the step are the same whatever their number."""
+    config = RING.replace(strategy=strategy, d_steps=3)
+    run, plain = config.start(), config.replace(d_steps=1).start()
+    players: list[str] = []
+    for player in "GD":
+        getattr(run.model, f"opt_{player}").register_step_post_hook(lambda *_, player=player: players.append(player))
+    for _ in range(4):
+        run.step(), plain.step()
+    assert (players.count("G"), players.count("D")) == (4, 12)
+    assert run.t == len(run.history) == 4
+    assert difference(next(run.batches), next(plain.batches)) == 0
+    expected = Batches(config.load(), config.batch_size, config.z_dim, config.seed + 1)
+    assert not torch.equal(next(expected)[0], next(config.start().batches)[0])
+    for _ in range(7):
+        next(expected)
+    assert difference(next(run.train_step.extra_batches), next(expected)) == 0
