@@ -93,7 +93,7 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
             "These steps reach no networks: neither their arguments nor the names in their code lead to any."
         )
     snapshot = Snapshot(reach, at_once=True)
-    start = {name: flat(player.parameters.values()) for name, player in reach.players.items()}
+    start = {name: one_row(player.parameters.values()) for name, player in reach.players.items()}
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, Exception] = {}
     for name, step in steps.items():
@@ -129,13 +129,13 @@ def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
         run()
     found: Outcome = {}
     for name, player in reach.players.items():
-        found[name, GRADIENT] = flat(gradients[name])
-        found[name, WEIGHTS] = flat(player.parameters.values())
-        found[name, BUFFERS] = flat(player.buffers.values())
+        found[name, GRADIENT] = one_row(gradients[name])
+        found[name, WEIGHTS] = one_row(player.parameters.values())
+        found[name, BUFFERS] = one_row(player.buffers.values())
     return found
 
 
-def flat(tensors: Iterable[Tensor]) -> Tensor:
+def one_row(tensors: Iterable[Tensor]) -> Tensor:
     """A copy of all their numbers in one row."""
     rows = [tensor.detach().flatten() for tensor in tensors]
     return torch.cat(rows) if rows else torch.empty(0)
