@@ -80,7 +80,7 @@ def test_shares_are_in_the_scale_that_the_optimizer_applies_and_have_their_losse
     assert sum(share.along for share in clipped.contributions) == pytest.approx(clipped.gradient_norm, rel=1e-3)
     assert (m.scaler.get_scale(), m.scaler._per_optimizer_states) == (SCALE, {})  # it comes back
     assert cost(step, m, repeats=1).networks["D"].forwards == 3
-    assert_shares_are_the_oracles(record, step, {"G": m.G, "D": m.D}, m, scale=SCALE)
+    assert_shares_are_the_oracles(record, step, {"G": m.G, "D": m.D}, m)
 
 
 def plain(m):
