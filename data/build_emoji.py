@@ -34,8 +34,8 @@ import torch
 from PIL import Image, ImageOps
 
 from gantutor.data.common import Bytes, DataError, checksum, downloads_folder
-from gantutor.data.emoji import EMOJI_COLOURS, EMOJI_SHA256, to_lab
-from gantutor.data.sheets import SIDE as SMALL
+from gantutor.data.embedded import EMOJI_COLOURS, EMOJI_SHA256, to_lab
+from gantutor.data.embedded import SIDE as SMALL
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from benchlib.sheets import to_sheet
@@ -204,9 +204,7 @@ if __name__ == "__main__":
     unfinished.replace(FILE)
     print(f"{FILE}: {len(arrays['codes'])} emoji, {FILE.stat().st_size:,} bytes")
     if checksum(arrays) != EMOJI_SHA256:
-        print(
-            f'It is another file than gantutor.data.emoji knows. If that is meant: EMOJI_SHA256 = "{checksum(arrays)}"'
-        )
+        print(f'Another file than gantutor.data.embedded knows. If that is meant: EMOJI_SHA256 = "{checksum(arrays)}"')
     palette = commonest_colours(arrays["flat"][arrays["split"] == 0], len(EMOJI_COLOURS))
     if palette != [label.colour for label in EMOJI_COLOURS]:
-        print(f"Its commonest colours are others than gantutor.data.emoji knows: {palette}")
+        print(f"Its commonest colours are others than gantutor.data.embedded knows: {palette}")

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gantutor.data.common import checksum
-from gantutor.data.maps import MAPS_SHA256
-from gantutor.data.sheets import SIDE
+from gantutor.data.embedded import MAPS_SHA256, SIDE
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from benchlib.drawing import draw_map
@@ -44,4 +43,4 @@ if __name__ == "__main__":
     unfinished.replace(FILE)
     print(f"{FILE}: {len(arrays['split'])} pairs, {FILE.stat().st_size:,} bytes")
     if checksum(arrays) != MAPS_SHA256:
-        print(f'It is another file than gantutor.data.maps knows. If that is meant: MAPS_SHA256 = "{checksum(arrays)}"')
+        print(f'Another file than gantutor.data.embedded knows. If that is meant: MAPS_SHA256 = "{checksum(arrays)}"')

@@ -13,7 +13,7 @@ from PIL import Image
 from gantutor import PITFALLS, STEPS, CycleGANConfig, Debugger, Experiment, Lab, Paint, Pix2PixConfig, trace
 from gantutor.data import load_pairs, load_unpaired
 from gantutor.data.common import embedded_file
-from gantutor.data.sheets import read_sheet
+from gantutor.data.embedded import read_sheet
 from gantutor.ledger import traffic
 from gantutor.plots import house_style, image_rows, plot_bounds, roofline, show_rows
 from gantutor.scale.limits import best, measure

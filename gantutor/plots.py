@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gantutor.data.images import to_bytes
+from gantutor.models import receptive_field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 COLOURS = {"D": "#0072B2", "G": "#D55E00", "real": "#009E73", "fake": "#AA3377", "ink": "#333333", "faint": "#BBBBBB"}
 MARKERS = {"real": "o", "fake": "^"}  # with lightness, what tells the two apart without colour
 SURFACE = "PRGn"  # D's verdict from fake (purple) to real (green)
+
+# The same from ColorBrewer, for whoever has no matplotlib: red, green and blue in [0, 1].
+VERDICT_STOPS = (
+    (0.25, 0.00, 0.29), (0.46, 0.16, 0.51), (0.60, 0.44, 0.67), (0.76, 0.65, 0.81), (0.91, 0.83, 0.91),
+    (0.97, 0.97, 0.97),
+    (0.85, 0.94, 0.83), (0.65, 0.86, 0.63), (0.35, 0.68, 0.38), (0.11, 0.47, 0.22), (0.00, 0.27, 0.11),
+)  # fmt: skip
+# Red, green and blue, (3, 1001), of every thousandth between the stops.
+VERDICT_SHADES = F.interpolate(torch.tensor(VERDICT_STOPS).T[None], 1001, mode="linear", align_corners=True)[0]
 
 # What limits a step: colour and marker, told apart by either.
 LIMIT_STYLES = {
@@ -50,23 +61,28 @@ def house_style() -> None:
     )
 
 
-def tile(images: Tensor, columns: int = 8) -> np.ndarray:
-    """Lay images (N, C, H, W) in [-1, 1] out as one picture: uint8 (rows·H, columns·W, C), or (…, …) if C is 1.
+def to_pixels(images: Tensor, most: int = 0) -> np.ndarray:
+    """Images (N, C, H, W) in [-1, 1] as uint8 (N, H, W), or (N, H, W, 3) if C is 3.
 
-    Missing places in the last row are black.
+    Those of more than `most` pixels, where that is given, are averaged down.
     """
-    n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    cells = np.zeros((rows * columns, channels, height, width), np.uint8)
-    cells[:n] = to_bytes(images).cpu().numpy()
-    picture = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    picture = picture.reshape(rows * height, columns * width, channels)
-    return picture[..., 0] if channels == 1 else picture
+    shrink = -(-max(images.shape[2:]) // most) if most else 1
+    pixels = to_bytes(F.avg_pool2d(images.detach().float(), shrink) if shrink > 1 else images)
+    return (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).contiguous()).cpu().numpy()
+
+
+def sheet(pixels: np.ndarray, columns: int, edge: int = 0) -> np.ndarray:
+    """Images uint8 (N, H, W) or (N, H, W, 3) as one, row by row, each with a white edge; what is missing is black."""
+    edges = ((0, 0), (edge, edge), (edge, edge), (0, 0))[: pixels.ndim]
+    cells = np.pad(pixels, edges, constant_values=255)
+    empty = np.zeros((-len(cells) % columns, *cells.shape[1:]), np.uint8)
+    rows = np.concatenate([cells, empty]).reshape(-1, columns, *cells.shape[1:]).swapaxes(1, 2)
+    return rows.reshape(len(rows) * cells.shape[1], -1, *cells.shape[3:])
 
 
 def show_images(ax: "Axes", images: Tensor, title: str = "", columns: int = 8) -> None:
     """Draw images (N, C, H, W) in [-1, 1] as a grid."""
-    ax.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.imshow(sheet(to_pixels(images), columns), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set_title(title)
     ax.set_axis_off()
 
@@ -123,17 +139,16 @@ def roofline(ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "floa
         ax.annotate(
             kind, (x[-1], flops), (0, 5), textcoords="offset points", ha="right", fontsize=8, bbox=paper, zorder=4
         )
-    heights = apart({name: np.log(y / low) / np.log(high / low) for name, y in reached.items()})
     for name, (traffic, seconds) in points.items():
         (colour, marker), at = LIMIT_STYLES[first[name]], traffic.intensity
         ax.plot([at, at], [reached[name], allowed[name]], color=colour, lw=0.8, zorder=2)
         ax.plot(at, allowed[name], "_", color=colour, ms=10, zorder=2)
         ax.plot(at, reached[name], marker, color=colour, mfc=colour if seconds else "white", label=name, zorder=3)
-        line = {"arrowstyle": "-", "color": COLOURS["faint"], "lw": 0.6, "shrinkB": 5}
-        here, there = (at, reached[name]), (1.02, heights[name])
-        ax.annotate(name, here, there, textcoords="axes fraction", va="center", fontsize=8, arrowprops=line)
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]), ylim=(low, high))
     ax.set(xlabel="FLOPs per byte", ylabel="FLOP/s", title=limits.device)
+    label_points(
+        ax, {name: (traffic.intensity, reached[name], COLOURS["ink"]) for name, (traffic, _) in points.items()}
+    )
     for limit, (colour, marker) in LIMIT_STYLES.items():
         if limit in first.values():
             ax.plot([], [], marker, color=colour, label=f"limited by {limit}")
@@ -154,6 +169,21 @@ def apart(heights: dict[str, float], gap: float = 0.055) -> dict[str, float]:
         moved[name] = min(moved[name], top)
         top = moved[name] - gap
     return moved
+
+
+def label_points(ax: "Axes", points: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write points' names in the right margin, where none covers another, each with a line to its point.
+
+    Args:
+        ax: where to draw, after its limits and scales are set; y is logarithmic.
+        points: each point's name, with its x, its y and the name's colour.
+    """
+    low, high = np.log(ax.get_ylim())
+    heights = apart({name: float((np.log(y) - low) / (high - low)) for name, (_, y, _) in points.items()})
+    line = {"arrowstyle": "-", "color": COLOURS["faint"], "lw": 0.6, "shrinkB": 5}
+    for name, (x, y, colour) in points.items():
+        style: dict[str, Any] = {"color": colour, "va": "center", "fontsize": 8, "arrowprops": line}
+        ax.annotate(name, (x, y), (1.02, heights[name]), textcoords="axes fraction", **style)
 
 
 def plot_bounds(
@@ -217,30 +247,55 @@ def network_box(ax: "Axes", name: str, left: float, right: float, bottom: float,
     ax.text((left + right) / 2, (bottom + top) / 2, name, ha="center", va="center", **style)
 
 
-# Notebook 00: the game, and why a generator leaves points between the clouds ------------------------------------------
+def place_image(ax: "Axes", image: Tensor, x: float, y: float, side: float, name: str, colour: str) -> None:
+    """An image (C, H, W) around (x, y), its name below."""
+    half = side / 2
+    shown = ax.imshow(to_pixels(image[None])[0], extent=(x - half, x + half, y - half, y + half), cmap="gray", zorder=2)
+    corners = [(x + half * a, y + half * b) for a, b in ((-1, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))]
+    ax.plot(*zip(*corners, strict=True), color=COLOURS[colour], lw=2, zorder=3)
+    shown.set_clim(0, 255)
+    word(ax, x, y - half - 0.09, name, colour, va="top")
 
 
-def draw_game() -> "Figure":
-    """The two networks of a GAN, what goes into them, and which loss trains which: z → G → fake → D ← real."""
-    figure, ax = canvas(9, 2.9, 12, 3.7)
-    high, low, middle = 2.55, 0.85, 1.7  # the rows of the fake, of the real, and between them
-    for left, right in ((0.85, 1.6), (3.0, 3.9)):
+# Notebooks 00 and 04: the game; 00: why a generator leaves points between the clouds ----------------------------------
+
+
+def draw_game(A: Tensor | None = None, fake_B: Tensor | None = None, B: Tensor | None = None) -> "Figure":
+    """What goes into the two networks of a GAN, and which loss trains which: z → G → fake → D ← real.
+
+    With three images (3, H, W) in [-1, 1] it is the game of pix2pix: G is given A, D sees A beside each image, and an
+    L1 loss draws the fake to the real.
+    """
+    figure, ax = canvas(9, 3.5, 12.8, 4.98, aspect="equal")
+    high, low, middle = 3.35, 0.97, 2.15  # the rows of the fake, of the real, and between them
+    network_box(ax, "G", 2.2, 3.4, 2.7, 4.8)
+    network_box(ax, "D", 7.9, 9.1, 0.3, 4.8)
+    for x, y, colour, image, name, name_of_pair in (
+        (0.85, high, "ink", A, "random\nnumbers", "A"),
+        (4.75, high, "fake", fake_B, "fake images", "fake_B = G(A)"),
+        (4.75, low, "real", B, "real images", "B"),
+    ):
+        if image is None:
+            ax.plot(x, y, marker=MARKERS.get(colour, "$z$"), ms=13, mew=0, color=COLOURS[colour])
+            word(ax, x, y - 0.4, name, colour, va="top")
+        else:
+            place_image(ax, image, x, y, 1.3, name_of_pair, colour)
+    for y, name, shown in ((high, "fake", "A and fake_B"), (low, "real", "A and B")):
+        arrow(ax, (5.5, y), (7.85, y))
+        arrow(ax, (9.1, y), (9.8, y))
+        word(ax, 9.9, y, f"score of the {name}", ha="left")
+        if A is not None:
+            word(ax, 6.65, y + 0.1, shown, name, fontsize=9, va="bottom")
+    for left, right in ((1.55, 2.15), (3.4, 4.05)):
         arrow(ax, (left, high), (right, high))
-    network_box(ax, "G", 1.6, 3.0, 2.05, 3.55)
-    network_box(ax, "D", 6.0, 7.4, 0.4, 3.55)
-    word(ax, 0.55, high, "z", fontsize=15, style="italic")
-    word(ax, 0.55, high - 0.5, "random\nnumbers", fontsize=9, va="top")
-    for name, y in (("fake", high), ("real", low)):
-        arrow(ax, (4.9, y), (6.0, y))
-        arrow(ax, (7.4, y), (8.3, y))
-        ax.plot(4.25, y, MARKERS[name], ms=13, color=COLOURS[name])
-        word(ax, 4.4, y - 0.34, f"{name} images", name, va="top")
-        word(ax, 8.4, y, f"score of the {name}", ha="left")
-    for name, text, y, end in (("D", "fake low, real high", middle, 7.45), ("G", "fake high", 3.2, 3.05)):
-        word(ax, 8.4, y, f"{name.lower()}_loss: {text}", name, fontsize=11, weight="bold", ha="left")
-        arrow(ax, (8.3, y), (end, y), name, color="white", arrowstyle="-", lw=5, ls="-")  # an edge around the next
-        arrow(ax, (8.3, y), (end, y), name)
-    word(ax, 4.5, 3.3, "gradient through D", "G", fontsize=9, va="bottom")
+    for name, text, y, end in (("D", "fake low,\nreal high", middle, 9.15), ("G", "fake high", 4.4, 3.45)):
+        word(ax, 9.9, y, f"{name.lower()}_loss: {text}", name, fontsize=11, weight="bold", ha="left")
+        arrow(ax, (9.8, y), (end, y), name, color="white", arrowstyle="-", lw=5, ls="-")  # an edge around the next
+        arrow(ax, (9.8, y), (end, y), name)
+    word(ax, 5.65, 4.5, "gradient through D", "G", fontsize=9, va="bottom")
+    if A is not None:
+        arrow(ax, (4.75, low + 0.7), (4.75, high - 1.02), "G", arrowstyle="<|-|>", ls="-")
+        word(ax, 4.95, 2.0, "λ · l1_loss:\nfake_B near B", "G", weight="bold", ha="left")
     return figure
 
 
@@ -315,20 +370,6 @@ def plot_shares(ax: "Axes", trace: Any, network: str) -> None:
     ax.grid(False, axis="x")
 
 
-def label_ends(ax: "Axes", ends: Mapping[str, tuple[float, str]], x: float) -> None:
-    """Write each curve's name beside its end at x, in its colour, and keep the names apart; y is logarithmic.
-
-    Args:
-        ax: where to draw, after its limits and scales are set.
-        ends: each curve's name, with its last y and its colour.
-        x: where the curves end.
-    """
-    low, high = np.log(ax.get_ylim())
-    heights = apart({name: float((np.log(y) - low) / (high - low)) for name, (y, _) in ends.items()})
-    for name, (_, colour) in ends.items():
-        ax.text(x, np.exp(low + heights[name] * (high - low)), f"  {name}", color=colour, va="center", fontsize=9)
-
-
 # Notebook 04: pairs, a U-Net, what D says of patches ------------------------------------------------------------------
 
 
@@ -362,103 +403,70 @@ def image_rows(ax: "Axes", rows: Mapping[str, Tensor]) -> None:
         ax.text(-4, (number + 0.5) * images[0].shape[2], name, ha="right", va="center", fontsize=9)
 
 
-def draw_pix2pix(A: Tensor, fake_B: Tensor, B: Tensor) -> "Figure":
-    """What each player of pix2pix is shown, and which loss trains which; three images (3, H, W) in [-1, 1]."""
-    from matplotlib.patches import Rectangle
-
-    figure, ax = canvas(9, 3.4, 12.6, 4.6, aspect="equal")
-    high, low, side = 3.2, 1.0, 1.3
-    places = (
-        (A, 0.2, 2.1, "ink", "A", -1),
-        (fake_B, 4.1, high, "fake", "fake_B = G(A)", 1),
-        (B, 4.1, low, "real", "B", -1),
-    )
-    for image, x, y, colour, name, sign in places:  # the name stands above the image or below it
-        ax.imshow(tile(image[None], 1), extent=(x, x + side, y - side / 2, y + side / 2), zorder=2)
-        edge: dict[str, Any] = {"fill": False, "ec": COLOURS[colour], "lw": 2, "zorder": 3}
-        ax.add_patch(Rectangle((x, y - side / 2), side, side, **edge))
-        word(ax, x + side / 2, y + sign * (side / 2 + 0.09), name, colour, va="bottom" if sign > 0 else "top")
-    network_box(ax, "G", 2.2, 3.4, 2.55, 3.85)
-    network_box(ax, "D", 7.9, 9.1, 0.35, 3.85)
-    arrow(ax, (1.5, 2.45), (2.15, 2.9))
-    arrow(ax, (3.4, high), (4.05, high))
-    for y, shown, colour in ((high, "A and fake_B", "fake"), (low, "A and B", "real")):
-        arrow(ax, (5.45, y), (7.85, y))
-        arrow(ax, (9.1, y), (9.7, y))
-        word(ax, 6.6, y + 0.1, shown, colour, fontsize=9, va="bottom")
-        word(ax, 9.8, y, "scores: real?", ha="left")
-    word(ax, 9.8, 2.1, "d_loss: fake low,\nreal high", "D", weight="bold", ha="left")
-    arrow(ax, (4.75, low + side / 2), (4.75, high - side / 2), "G", arrowstyle="<|-|>", ls="-", shrinkA=2, shrinkB=2)
-    word(ax, 4.95, 2.1, "λ · l1_loss:\nfake_B near B", "G", weight="bold", ha="left")
-    word(ax, 9.8, 4.25, "g_loss: fake high", "G", weight="bold", ha="left")
-    ax.plot([2.8, 2.8, 9.7], [3.9, 4.25, 4.25], color=COLOURS["G"], lw=2, ls=(0, (3, 1.5)))
-    arrow(ax, (2.8, 4.2), (2.8, 3.87), "G")
-    return figure
-
-
-def draw_unet(G: Any, image: Tensor) -> "Figure":
+def draw_unet(G: torch.nn.Module, image: Tensor) -> "Figure":
     """The features of a U-Net for one image (C, H, W): down on the left, up on the right, and the skips between them.
 
-    Sizes are measured by asking G, in evaluation mode, on a copy. A box is as high as the logarithm of its side in
-    pixels.
+    Sizes are measured by asking a copy of G, in evaluation mode. A box is as high as the logarithm of its side.
     """
     import copy
 
     from matplotlib.patches import Rectangle
 
-    from gantutor.models.unet import UNetBlock
-
-    G = copy.deepcopy(G).eval()
-    blocks = [module for module in G.modules() if isinstance(module, UNetBlock)]  # from the outermost on
-    seen: list[tuple[Tensor, Tensor]] = []  # what goes into a block and what comes out of it, the innermost first
-    for block in blocks:
-        block.register_forward_hook(lambda block, given, made: seen.append((given[0], made)))
+    sizes = [image.shape]
+    asked = copy.deepcopy(G).eval()
+    for module in asked.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            module.register_forward_hook(lambda _, given, made: sizes.append(made.shape[1:]))
     with torch.no_grad():
-        out = G(image[None])
-    sizes = [(len(image), out.shape[1], image.shape[1])]  # channels on the way down and up, and the side
-    sizes += [(x.shape[1], made.shape[1] - x.shape[1], x.shape[2]) for x, made in reversed(seen)]
-    bottom = next(module for module in blocks[-1].model if isinstance(module, torch.nn.Conv2d)).out_channels
-
-    last = len(sizes)
+        asked(image[None])
+    last = len(sizes) - 1
     figure, ax = canvas(9, 3.1, 1, 1)
-    boxes = [(last, 0.36, f"{sizes[-1][2] // 2}²\n{bottom} ch.", 1.0)]  # place, height, text and opacity
-    for i, (*channels, side) in enumerate(sizes):
-        height = 0.35 + 0.32 * float(np.log2(side))
-        for x, count, name in zip((i, 2 * last - i), channels, ("A", "fake_B"), strict=True):
-            boxes += [(x, height, f"{side}²\n{count} ch." if i else f"{name}\n{side}²", 0.85 if i else 0.35)]
-        if i:
-            arrow(ax, (i + 0.28, height / 2 - 0.12), (2 * last - i - 0.28, height / 2 - 0.12), lw=1.2)
-    for x, height, text, alpha in boxes:
-        ax.add_patch(Rectangle((x - 0.26, -height / 2), 0.52, height, color=COLOURS["G"], alpha=alpha))
+    for x, (channels, side, _) in enumerate(sizes):
+        height, end = 0.35 + 0.32 * float(np.log2(side)), x in (0, last)
+        box = Rectangle((x - 0.26, -height / 2), 0.52, height, color=COLOURS["G"], alpha=0.35 if end else 0.85)
+        ax.add_patch(box)
+        text = f"{'fake_B' if x else 'A'}\n{side}²" if end else f"{side}²\n{channels} ch."
         word(ax, x, -height / 2 - 0.08, text, fontsize=8, va="top")
-    word(ax, last, 0.95, "skips", va="bottom")
-    ax.set(xlim=(-0.6, 2 * last + 0.6), ylim=(-1.75, 1.25))
+        if 0 < x < last / 2:
+            arrow(ax, (x + 0.28, height / 2 - 0.12), (last - x - 0.28, height / 2 - 0.12), lw=1.2)
+    word(ax, last / 2, 0.95, "skips", va="bottom")
+    ax.set(xlim=(-0.6, last + 0.6), ylim=(-1.75, 1.25))
     return figure
 
 
-def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], field: Any) -> "Figure":
-    """Draw images in pale grey under D's verdict on each patch, from purple (fake) to green (real); a row a name.
+def on_pixels(values: Tensor, D: torch.nn.Module, size: torch.Size) -> Tensor:
+    """One value for each patch (n, h, w) to one for each pixel (n, H, W): that of the patch whose middle is nearest."""
+    seen = receptive_field(D)
+    middle = seen.first + (seen.size - 1) / 2
+    rows, columns = (
+        ((torch.arange(pixels) - middle) / seen.stride).round().long().clamp(0, patches - 1).to(values.device)
+        for pixels, patches in zip(size, values.shape[1:], strict=True)
+    )
+    return values[:, rows[:, None], columns]
+
+
+def tinted(images: Tensor, share: Tensor) -> Tensor:
+    """Images (n, C, H, W) in grey, with the colour of D's verdict laid over them: `share` (n, H, W) in [0, 1]."""
+    place = (share.clamp(0, 1) * (VERDICT_SHADES.shape[1] - 1)).round().long()
+    colour = VERDICT_SHADES.to(share.device)[:, place].transpose(0, 1)
+    grey = images.float().mean(dim=1, keepdim=True).to(share.device)
+    return 0.4 * grey + 0.6 * (2 * colour - 1)
+
+
+def plot_verdicts(rows: Mapping[str, tuple[Tensor, Tensor]], D: torch.nn.Module) -> "Figure":
+    """Draw images in grey under D's verdict on each patch, from purple (fake) to green (real); a row a name.
 
     Args:
         rows: images (N, C, H, W) in [-1, 1] and D's probabilities of "real" for them, (N, h, w), as many in each row.
-        field: what one logit of D sees, as `gantutor.models.receptive_field` gives it.
+        D: whose verdicts these are.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
 
-    count = len(next(iter(rows.values()))[0])
-    figure, axes = plt.subplots(len(rows), count, figsize=(9, 1.15 * len(rows) + 0.1), squeeze=False)
-    start = field.first + (field.size - field.stride) / 2 - 0.5
-    for line, (name, (images, verdicts)) in zip(axes, rows.items(), strict=True):
-        for ax, image, verdict in zip(line, images, verdicts.cpu().numpy(), strict=True):
-            end = start + len(verdict) * field.stride
-            grey = tile(image.mean(dim=0, keepdim=True)[None], 1)  # colours of its own would pass for verdicts
-            ax.imshow(grey, cmap="gray", vmin=-160, vmax=255)
-            heat = ax.imshow(verdict, cmap=SURFACE, vmin=0, vmax=1, alpha=0.6, extent=(start, end, end, start))
-            ax.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5), xticks=[], yticks=[])
-            ax.grid(False)
-            ax.spines[:].set_visible(False)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.colorbar(heat, ax=axes, label="D: fake … real", fraction=0.03)
+    tints = {name: tinted(x, on_pixels(verdicts, D, x.shape[2:])) for name, (x, verdicts) in rows.items()}
+    figure = show_rows(tints)
+    figure.subplots_adjust(right=0.88)
+    bar = figure.add_axes((0.9, 0.05, 0.015, 0.9))
+    figure.colorbar(ScalarMappable(cmap=SURFACE), bar, label="D: fake … real")
     return figure
 
 
@@ -521,11 +529,11 @@ def quantise(images: Tensor, levels: int) -> Tensor:
     return ((images + 1) / 2 * (levels - 1)).round() / (levels - 1) * 2 - 1
 
 
-CYCLE_PLACES = {"real_A": (0, 1), "fake_B": (2.2, 1), "rec_A": (4.4, 1), "real_B": (0, 0), "idt_B": (2.2, 0)}
+CYCLE_PLACES = {"real_A": (0, 1.1), "fake_B": (2.2, 1.1), "rec_A": (4.4, 1.1), "real_B": (0, 0), "idt_B": (2.2, 0)}
 CYCLE_ARROWS = (("real_A", "fake_B", "G_AB", "-"), ("fake_B", "rec_A", "G_BA", "--"), ("real_B", "idt_B", "G_AB", "-"))
 CYCLE_TERMS = (  # its name, what it wants, where that is written, the images that it looks at with the line's end there
-    ("adversarial", "D_B(fake_B) should be 1", (2.6, 2.25), {"fake_B": (2.6, 1.8)}, "D"),
-    ("cycle", "|rec_A − real_A| should be 0", (2.6, 2.95), {"real_A": (0.4, 1.8), "rec_A": (4.8, 1.8)}, "ink"),
+    ("adversarial", "D_B(fake_B) should be 1", (2.6, 2.35), {"fake_B": (2.6, 1.9)}, "D"),
+    ("cycle", "|rec_A − real_A| should be 0", (2.6, 3.05), {"real_A": (0.4, 1.9), "rec_A": (4.8, 1.9)}, "ink"),
     ("identity", "|idt_B − real_B| should be 0", (4.7, 0.4), {"idt_B": (3.0, 0.4)}, "ink"),
 )
 
@@ -539,8 +547,8 @@ def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str,
         gradients: the norm of each term's gradient in G_AB, by the names in CYCLE_TERMS.
     """
     for name, (x, y) in CYCLE_PLACES.items():
-        ax.imshow(tile(images[name][None], 1), extent=(x, x + 0.8, y, y + 0.8))
-        word(ax, x + 0.4, y - 0.03, name, va="top")
+        colour = {"real": "real", "fake": "fake"}.get(name[:4], "ink")
+        place_image(ax, images[name], x + 0.4, y + 0.4, 0.8, name, colour)
     for start, end, network, style in CYCLE_ARROWS:
         (x, y), (to, _) = CYCLE_PLACES[start], CYCLE_PLACES[end]
         arrow(ax, (x + 0.88, y + 0.4), (to - 0.08, y + 0.4), "G", ls=style, lw=2.5)
@@ -558,5 +566,5 @@ def draw_cycle(ax: "Axes", images: Mapping[str, Tensor], gradients: Mapping[str,
             fontsize=9,
             zorder=4,
         )
-    ax.set(xlim=(-0.15, 6.1), ylim=(-0.4, 3.3), aspect="equal")
+    ax.set(xlim=(-0.15, 6.1), ylim=(-0.4, 3.4), aspect="equal")
     ax.set_axis_off()

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
-from gantutor.plots import COLOURS, MARKERS, SURFACE, smooth
+from gantutor.plots import COLOURS, MARKERS, SURFACE, sheet, smooth
 from gantutor.views import PointViews, View
 
 STILL_STYLE: Any = {
@@ -87,26 +87,20 @@ def height_of(view: View) -> float:
         return CHART_HEIGHT
     if view.kind == "plane":
         return 0.8 * PICTURES + TEXT_LINE
-    height, width = sheet(view).shape[:2]
+    height, width = pixels_of(view).shape[:2]
     return min(PICTURES * height / width, 3.4) + TEXT_LINE * (2 if view.headings else 1)
 
 
-def sheet(view: View) -> np.ndarray:
-    """The images of a view as one, row by row, on white: uint8 (H, W) or (H, W, 3)."""
-    images = {**view.fixed, **view.arrays}["images"]
-    gap = 2 if view.headings else 0
-    images = np.pad(images, ((0, 0), (gap, gap), (gap, gap), (0, 0))[: images.ndim], constant_values=255)
-    rows = [np.concatenate(list(images[i : i + view.columns]), axis=1) for i in range(0, len(images), view.columns)]
-    width = rows[0].shape[1]
-    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))[: row.ndim]) for row in rows]
-    return np.concatenate(padded)
+def pixels_of(view: View) -> np.ndarray:
+    """The images of a view as one, uint8 (H, W) or (H, W, 3)."""
+    return sheet({**view.fixed, **view.arrays}["images"], view.columns, 2 if view.headings else 0)
 
 
 def draw_picture(axes: Any, view: View) -> None:
     axes.set_title(view.title, loc="left", pad=16 if view.headings else 4)
     axes.set_anchor("NW")
     if view.kind == "images":
-        pixels = sheet(view)
+        pixels = pixels_of(view)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_axis_off()
         for i, heading in enumerate(view.headings):

@@ -11,27 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gantutor.data.images import to_bytes
 from gantutor.metrics import js_divergence
-from gantutor.models import receptive_field
+from gantutor.plots import on_pixels, tinted, to_pixels
 from gantutor.training import Run
 
 ViewArrays = dict[str, np.ndarray]
 
 MOST = 128  # pixels that are shown of an image's side
 MOST_LOGITS = 4096
-
-# ColorBrewer's PRGn: D's verdict from fake (purple) over undecided to real (green), red, green and blue in [0, 1].
-VERDICT_STOPS = (
-    (0.25, 0.00, 0.29), (0.46, 0.16, 0.51), (0.60, 0.44, 0.67), (0.76, 0.65, 0.81), (0.91, 0.83, 0.91),
-    (0.97, 0.97, 0.97),
-    (0.85, 0.94, 0.83), (0.65, 0.86, 0.63), (0.35, 0.68, 0.38), (0.11, 0.47, 0.22), (0.00, 0.27, 0.11),
-)  # fmt: skip
-# Red, green and blue, (3, 1001), of every thousandth between the stops.
-VERDICT_SHADES = F.interpolate(torch.tensor(VERDICT_STOPS).T[None], 1001, mode="linear", align_corners=True)[0]
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ class ImageViews(Views):
         self.z = torch.randn(n, config.z_dim, generator=generator, device=data.device)
         self.real = View(
             name="real", kind="images", title="Real images", alt=f"{n} real images.", columns=self.COLUMNS,
-            fixed={"images": to_pixels(data.sample(n, generator))},
+            fixed={"images": to_pixels(data.sample(n, generator), MOST)},
         )  # fmt: skip
 
     def pictures(self, run: Run, config: Any) -> list[View]:
@@ -117,7 +106,7 @@ class ImageViews(Views):
         fake = View(
             name="fake", kind="images", title=f"G(z), the same {n} z at every step",
             alt=f"{n} images that G makes, of the same z at every step.", columns=self.COLUMNS,
-            arrays={"images": to_pixels(run.model.sample(self.z))},
+            arrays={"images": to_pixels(run.model.sample(self.z), MOST)},
         )  # fmt: skip
         return [fake, self.real]
 
@@ -323,13 +312,6 @@ def as_float(numbers: Tensor) -> np.ndarray:
     return numbers.detach().float().cpu().numpy()
 
 
-def to_pixels(images: Tensor) -> np.ndarray:
-    """Images (N, C, H, W) in [-1, 1] as uint8 (N, H, W), or (N, H, W, 3) if C is 3; large ones are averaged down."""
-    shrink = -(-max(images.shape[2:]) // MOST)
-    pixels = to_bytes(F.avg_pool2d(images.detach().float(), shrink) if shrink > 1 else images)
-    return (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).contiguous()).cpu().numpy()
-
-
 def in_columns(name: str, title: str, alt: str, columns: dict[str, Tensor]) -> View:
     """Batches of images in columns of these headings; beside coloured images grey ones become colour."""
     coloured = any(images.shape[1] == 3 for images in columns.values())
@@ -339,24 +321,5 @@ def in_columns(name: str, title: str, alt: str, columns: dict[str, Tensor]) -> V
     rows = torch.stack([cell.to(cells[0].device) for cell in cells], dim=1).flatten(0, 1)
     return View(
         name=name, kind="images", title=title, alt=alt, columns=len(columns), headings=tuple(columns),
-        arrays={"images": to_pixels(rows)},
+        arrays={"images": to_pixels(rows, MOST)},
     )  # fmt: skip
-
-
-def on_pixels(values: Tensor, D: torch.nn.Module, size: torch.Size) -> Tensor:
-    """One value for each patch (n, h, w) to one for each pixel (n, H, W): that of the patch whose middle is nearest."""
-    seen = receptive_field(D)
-    middle = seen.first + (seen.size - 1) / 2
-    rows, columns = (
-        ((torch.arange(pixels) - middle) / seen.stride).round().long().clamp(0, patches - 1).to(values.device)
-        for pixels, patches in zip(size, values.shape[1:], strict=True)
-    )
-    return values[:, rows[:, None], columns]
-
-
-def tinted(images: Tensor, share: Tensor) -> Tensor:
-    """Images (n, C, H, W) in grey, with the colour of D's verdict laid over them: `share` (n, H, W) in [0, 1]."""
-    place = (share.clamp(0, 1) * (VERDICT_SHADES.shape[1] - 1)).round().long()
-    colour = VERDICT_SHADES.to(share.device)[:, place].transpose(0, 1)
-    grey = images.float().mean(dim=1, keepdim=True).to(share.device)
-    return 0.4 * grey + 0.6 * (2 * colour - 1)

@@ -144,6 +144,16 @@ def only(record: Trace, kind: str) -> Any:
     return record.findings[0]
 
 
+def finds(record: Trace, kind: str, line: str, *words: str, by: str = "", fix: str = "", which: int = 0) -> Any:
+    """The one finding of a trace: at the line that begins like `line`, because of the one that begins like `by`."""
+    found = only(record, kind)
+    assert found.line == line_of(record, line, which)
+    for word in (*words, f"line {line_of(record, by)}, `{by}" if by else ""):
+        assert word in f"{found.what} {found.why}"
+    assert fix in found.fix
+    return found
+
+
 def line_of(record: Trace, text: str, which: int = 0) -> int:
     """The number of a line that begins like this, of the step or of a function that it calls."""
     own = [line.number for line in record.lines if line.text.startswith(text)]

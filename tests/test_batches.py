@@ -36,10 +36,6 @@ def test_the_shares_are_the_whole_batch(name: str) -> None:
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
-needs_fork = pytest.mark.filterwarnings(
-    "ignore:.*fork:DeprecationWarning"
-)  # from Python 3.12 on, in any process with threads
-
 
 def save(folder: Path) -> None:
     """Twelve pictures, each of one colour."""
@@ -57,17 +53,16 @@ def both(folder: Path) -> tuple[Images, Folder]:
 
 
 def read_ahead(*streams: Batches) -> None:
-    """Wait until the workers have nothing left to do."""
+    """Wait until the threads have nothing left to do."""
     for batches in streams:
         guess: Any = batches._guess
-        concurrent.futures.wait(guess.parts)
+        concurrent.futures.wait(guess.images)
 
 
 def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
 
 
-@needs_fork
 def test_of_files_only_the_share_is_read(tmp_path: Path) -> None:
     save(tmp_path)
     data = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
@@ -98,7 +93,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Images, Folder]:
 ACTIONS = ["next", "next", "next", "draw", "save", "load", "share", "size"]
 
 
-@needs_fork
 @settings(max_examples=30)
 @given(actions=st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(ACTIONS)), min_size=5, max_size=20))
 def test_whatever_happens_files_give_the_same_batches(
@@ -125,7 +119,6 @@ def test_whatever_happens_files_give_the_same_batches(
         assert torch.equal(in_memory.generator.get_state(), in_files.generator.get_state())
 
 
-@needs_fork
 @pytest.mark.cuda
 def test_no_batch_waits_for_this_gpu(tmp_path: Path) -> None:
     save(tmp_path)

@@ -1,6 +1,7 @@
 """Figures: pixels where they are expected, and axes that hold the data they were given."""
 
 import itertools
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,9 +18,21 @@ from matplotlib.text import Text
 
 from gantutor import plots
 from gantutor.ledger import Traffic, TrafficShare, trace
-from gantutor.models import output_side, patchgan, receptive_field, unet
+from gantutor.models import output_side, patchgan, unet
 from gantutor.pitfalls import PITFALLS
-from gantutor.plots import COLOURS, LIMIT_STYLES, MARKERS, SURFACE, apart, smooth, tile
+from gantutor.plots import (
+    COLOURS,
+    LIMIT_STYLES,
+    MARKERS,
+    SURFACE,
+    VERDICT_SHADES,
+    apart,
+    on_pixels,
+    sheet,
+    smooth,
+    tinted,
+    to_pixels,
+)
 from gantutor.scale.limits import Limits
 from gantutor.training import History
 
@@ -39,19 +52,23 @@ def lines_of(ax: matplotlib.axes.Axes) -> dict[str, matplotlib.lines.Line2D]:
 # Pictures -------------------------------------------------------------------------------------------------------------
 
 
-def test_tile_puts_each_value_in_its_place() -> None:
+def test_a_sheet_puts_each_value_in_its_place() -> None:
     """Seven images of 2x3 in rows of 4: image i is row i // 4, column i % 4; the eighth place is black."""
     images = torch.arange(7 * 6).float().view(7, 1, 2, 3) / 41 * 2 - 1
-    picture = tile(images, columns=4)
+    picture = sheet(to_pixels(images), columns=4)
     assert (picture.shape, picture.dtype) == ((4, 12), np.uint8)
     for i in range(7):
         cell = picture[i // 4 * 2 :, i % 4 * 3 :][:2, :3]
         np.testing.assert_array_equal(cell, ((images[i, 0] + 1) * 127.5).byte())
     assert not picture[2:, 9:].any()
-    colours = torch.eye(3)[:, :, None, None].expand(3, 3, 2, 2) * 2 - 1
-    assert tile(colours, columns=2)[::2, ::2].tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+    colours = to_pixels(torch.eye(3)[:, :, None, None].expand(3, 3, 2, 2) * 2 - 1)
+    assert sheet(colours, columns=2)[::2, ::2].tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+    edged = sheet(colours, columns=1, edge=2)
+    assert edged.shape == (3 * (2 + 4), 2 + 4, 3)
+    assert edged[::6, 0].min() == 255
     beyond = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0], requires_grad=True).view(1, 1, 1, 5)
-    assert tile(beyond, columns=1).tolist() == [[0, 0, 127, 255, 255]]
+    assert to_pixels(beyond).tolist() == [[[0, 0, 127, 255, 255]]]
+    assert to_pixels(torch.zeros(2, 1, 8, 300), most=128).shape == (2, 2, 100)
 
 
 @given(arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e3, 1e3)), st.integers(1, 50))
@@ -70,8 +87,9 @@ def test_colours_have_one_meaning_each() -> None:
     assert len({to_hex(colour) for colour in COLOURS.values()}) == len(COLOURS)
     assert MARKERS["fake"] != MARKERS["real"]
     assert all(len(set(column)) == len(LIMIT_STYLES) for column in zip(*LIMIT_STYLES.values(), strict=True))
-    low, high = (np.array(matplotlib.colormaps[SURFACE](value)[:3]) for value in (0.1, 0.9))
-    assert (low[1], high[1]) == (min(low), max(high)), "purple where D says fake, green where it says real"
+    shades = np.array([matplotlib.colormaps[SURFACE](value)[:3] for value in (0.0, 0.1, 0.5, 0.9, 1.0)])
+    np.testing.assert_allclose(VERDICT_SHADES[:, [0, 100, 500, 900, 1000]].T, shades, atol=0.01)
+    assert (shades[1, 1], shades[3, 1]) == (shades[1].min(), shades[3].max()), "purple is D's fake, green its real"
 
 
 def test_show_points() -> None:
@@ -169,18 +187,24 @@ def test_plot_bounds() -> None:
 # Notebook 00 ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_game_is_drawn_from_z_to_the_scores_and_each_loss_has_its_networks_colour() -> None:
-    (ax,) = plots.draw_game().axes
-    texts = {text.get_text(): text for text in ax.texts if text.get_text()}
-    places = [texts[name].get_position()[0] for name in ("z", "G", "fake images", "D", "score of the fake")]
+@pytest.mark.parametrize("images", [(), torch.rand(3, 3, 8, 8)], ids=["GAN", "pix2pix"])
+def test_the_game_is_drawn_from_the_input_to_the_scores_and_each_loss_has_its_networks_colour(images: Any) -> None:
+    (ax,) = plots.draw_game(*images).axes
+    texts = {text.get_text().replace("\n", " "): text for text in ax.texts if text.get_text()}
+    z, fake, real = ("A", "fake_B = G(A)", "B") if len(images) else ("random numbers", "fake images", "real images")
+    places = [texts[name].get_position()[0] for name in (z, "G", fake, "D", "score of the fake")]
     assert places == sorted(places)
-    assert texts["real images"].get_position()[1] < texts["fake images"].get_position()[1]
+    assert texts[real].get_position()[1] < texts[fake].get_position()[1]
     colours = {name.partition(":")[0]: text.get_color() for name, text in texts.items()}
     assert (colours["d_loss"], colours["g_loss"]) == (COLOURS["D"], COLOURS["G"])
     marks = {line.get_color(): line.get_marker() for line in ax.lines}
-    assert marks == {COLOURS[name]: MARKERS[name] for name in ("fake", "real")}
+    assert {name: marks[COLOURS[name]] for name in MARKERS} == (
+        dict.fromkeys(MARKERS, "None") if len(images) else MARKERS
+    )
+    assert len(ax.images) == len(images)
+    assert ("λ · l1_loss: fake_B near B" in texts) == bool(len(images))
     boxes = {to_hex(box.get_facecolor()): box.get_bbox() for box in ax.patches}
-    arrows = [text for text in ax.texts if not text.get_text()]
+    arrows = [text for text in ax.texts if not text.get_text() and text.arrow_patch.get_linestyle() != "-"]
     for colour in (COLOURS["D"].lower(), COLOURS["G"].lower()):
         (end,) = {text.xy[0] for text in arrows if to_hex(text.arrow_patch.get_edgecolor()) == colour}
         assert 0 < end - boxes[colour].x1 < 0.1, "a gradient ends at its own network"
@@ -243,25 +267,19 @@ def test_the_u_net_is_drawn_as_it_is() -> None:
     G = unet(16, width=2, multipliers=(1, 2, 3, 4), upsampling="nearest")
     state = {name: value.clone() for name, value in G.state_dict().items()}
     sizes = [word.replace("\n", " ") for word in words_of(plots.draw_unet(G, torch.zeros(3, 16, 16))) if "²" in word]
-    both_ways = [size for size in ("8² 2 ch.", "4² 4 ch.", "2² 6 ch.") for _ in range(2)]
-    assert sizes == ["1² 8 ch.", "A 16²", "fake_B 16²", *both_ways]
+    way_down = ["8² 2 ch.", "4² 4 ch.", "2² 6 ch."]
+    assert sizes == ["A 16²", *way_down, "1² 8 ch.", *reversed(way_down), "fake_B 16²"]
     assert all(torch.equal(value, state[name]) for name, value in G.state_dict().items()), "it was asked on a copy"
     plt.close()
 
 
 def test_verdicts_lie_on_the_patches_that_they_are_about() -> None:
     D = patchgan(3, 1, width=2)
-    field, side = receptive_field(D), output_side(D, 16)
-    images, verdicts = torch.zeros(2, 3, 16, 16), torch.rand(2, side, side)
-    figure = plots.plot_verdicts({"one": (images, verdicts), "two": (-images, verdicts)}, field)
-    below, heat = figure.axes[0].images
-    assert below.get_array().ndim == 2, "in grey: colours of its own would pass for verdicts"
-    np.testing.assert_array_equal(heat.get_array(), verdicts[0])
-    left, right, _, _ = heat.get_extent()
-    start, stop = field.span(0)
-    assert left + (right - left) / side / 2 == pytest.approx((start + stop - 1) / 2), "the middle of the first patch"
-    assert (right - left) / side == field.stride
-    assert {"one", "two"} <= set(words_of(figure))
+    images, verdicts = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, *[output_side(D, 16)] * 2)
+    figure = plots.plot_verdicts({"one": (images, verdicts), "two": (-images, verdicts)}, D)
+    shown = to_pixels(tinted(images, on_pixels(verdicts, D, images.shape[2:])))
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array()[1:17, 1:17], shown[0])
+    assert {"one", "two", "D: fake … real"} <= set(words_of(figure))
     plt.close()
 
 

@@ -10,7 +10,7 @@ from matplotlib.mathtext import MathTextParser
 from run_cases import CYC, P2P, RING, SMALL
 
 from gantutor.plots import house_style
-from gantutor.still import Column, sheet, still
+from gantutor.still import Column, still
 from gantutor.views import View, views_of
 
 KINDS: dict[str, Any] = {"ring": RING, "digits": SMALL["gan"], "pix2pix": P2P, "cyclegan": CYC}
@@ -42,17 +42,6 @@ def test_every_kind_is_drawn_without_mathtext(name: str, steps: int, monkeypatch
     drawn = np.asarray(still([column(name, steps)]))
     assert drawn.std() > 10
     assert len(np.unique(drawn)) > 50
-
-
-def test_images_keep_their_order_on_the_sheet() -> None:
-    images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), np.uint8)
-    plain = sheet(View(name="x", kind="images", title="", alt="", columns=3, arrays={"images": images}))
-    np.testing.assert_array_equal(plain[::2, ::3], [[0, 1, 2], [3, 4, 0]])
-    headed = sheet(
-        View(name="x", kind="images", title="", alt="", columns=1, headings=("a",), arrays={"images": images})
-    )
-    assert headed.shape == (5 * (2 + 4), 3 + 4)
-    assert headed[0, 0] == 255
 
 
 def test_the_style_of_the_notebook_does_not_reach_it() -> None:

@@ -22,11 +22,10 @@ from gantutor.data.common import (
     channels_first,
     check_choice,
     check_positive,
-    embedded_file,
     read_embedded,
     usable_device,
 )
-from gantutor.data.maps import MAP_CLASSES
+from gantutor.data.embedded import MAP_CLASSES
 from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
@@ -67,7 +66,7 @@ def textures() -> dict[str, Bytes]:
 
     Raises: DataError for a missing or damaged file.
     """
-    return read_embedded(embedded_file("textures.npz"), TEXTURES_SHA256)
+    return read_embedded("textures.npz", TEXTURES_SHA256)
 
 
 def material(name: str, rng: np.random.Generator, side: int, share: float) -> Floats:
@@ -279,7 +278,7 @@ def drawn_pairs(
     check_positive("number", number)
     device = usable_device(device)
 
-    def part(split: str, number: int | None, **options: Any) -> Pairs:
+    def part(split: str, number: int | None) -> Pairs:
         from tqdm import tqdm
 
         number = number or SPLITS[split]
@@ -290,7 +289,7 @@ def drawn_pairs(
         columns = [torch.from_numpy(np.stack(column)).to(device) for column in zip(*scenes, strict=True)]
         labels, images = columns[0], [channels_first(column) for column in columns[1:]]
         A, B = images if len(images) == 2 else (draw_labels(labels, classes), *images)
-        return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A", **options)
+        return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A")
 
     return with_held_out(part, split, number, ("test", None), flip, jitter)
 

@@ -1,4 +1,4 @@
-"""Pictures of trained runs that notebooks show: one WebP beside the table (gantutor.data.sheets reads it)."""
+"""Pictures of trained runs that notebooks show: one WebP beside the table (gantutor.data.embedded reads it)."""
 
 import io
 import os

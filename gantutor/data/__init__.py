@@ -1,4 +1,4 @@
-"""Data sets by name: densities in the plane that never run out, small images as one tensor, large ones through workers.
+"""Data sets by name: densities in the plane that never run out, small images as one tensor, large ones in their files.
 
     data = load("digits")
     real = data.sample(64, generator)  # float32 (64, 1, 28, 28) in [-1, 1], on the data's device
@@ -20,9 +20,8 @@ import torch
 
 from gantutor.data.common import DataError
 from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, official_pairs, official_unpaired, torchvision_set
-from gantutor.data.emoji import emoji_pairs, emoji_unpaired
+from gantutor.data.embedded import emoji_pairs, emoji_unpaired, maps_mini
 from gantutor.data.images import Images, digits
-from gantutor.data.maps import maps_mini
 from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
 from gantutor.data.pairs import Label, Pairs, Unpaired
 from gantutor.data.points import Points, drawn, grid, moons, ring, spiral

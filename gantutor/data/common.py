@@ -62,18 +62,19 @@ def read_npz(path: Path) -> Arrays:
         return {name: file[name] for name in file.files}
 
 
-def read_embedded(path: Path, sha256: str, decode: Callable[[Arrays], Arrays] = dict) -> Arrays:
+def read_embedded(name: str, sha256: str, decode: Callable[[Arrays], Arrays] = dict) -> Arrays:
     """All arrays of an embedded file, decoded, and proved by their `checksum` to be the ones that were built.
 
     Raises: DataError for anything else.
     """
+    path = embedded_file(name)
     try:
         arrays = decode(read_npz(path))
         found = checksum(arrays)
     except Exception as error:  # a damaged zip makes numpy, and a damaged image Pillow, raise one of a dozen
-        raise DataError(f"{path} is damaged ({error}). {how_to_restore(path.name)}") from error
+        raise DataError(f"{path} is damaged ({error}). {how_to_restore(name)}") from error
     if found != sha256:
-        raise DataError(f"{path} does not hold what it should (its checksum is wrong). {how_to_restore(path.name)}")
+        raise DataError(f"{path} does not hold what it should (its checksum is wrong). {how_to_restore(name)}")
     return arrays
 
 

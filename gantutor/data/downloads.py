@@ -8,6 +8,7 @@ They are their authors' and their sources', under terms of their own (torchvisio
 implementation name them); gantutor contains none of them.
 """
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -27,7 +28,7 @@ import torch.nn.functional as F
 
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
 from gantutor.data.images import Images
-from gantutor.data.own_images import MAX_BYTES, check_bytes, find_images, list_images, paired_folder, read_domain
+from gantutor.data.own_images import find_images, list_images, paired_folder, read_domains
 from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -118,7 +119,6 @@ def official_pairs(
     number: int | None = None,
     flip: bool = True,
     jitter: bool = True,
-    max_bytes: int = MAX_BYTES,
 ) -> Pairs:
     """One split of a set of the pix2pix paper, turned so that A is the input; "train" has the test pairs with it.
 
@@ -130,13 +130,11 @@ def official_pairs(
     check_choice("split", split, tuple(parts))
     folder = ready_folder("pix2pix", f"{name}.tar.gz", parts, download, "load_pairs")
 
-    def part(split: str, number: int | None, **options: Any) -> Pairs:
-        read = paired_folder(folder / split, size, device, held_out=0, number=number, max_bytes=max_bytes)
-        return Pairs(name, read.A, read.B, **options)
+    def part(split: str, number: int | None) -> Pairs:
+        read = paired_folder(folder / split, size, device, held_out=0, number=number, flip=False, jitter=False)
+        return dataclasses.replace(read.reversed() if name in INPUT_IS_RIGHT else read, name=name)
 
-    judged = "test" if "test" in parts else "val"
-    pairs = with_held_out(part, split, number, (judged, 200), flip, jitter)
-    return pairs.reversed() if name in INPUT_IS_RIGHT else pairs
+    return with_held_out(part, split, number, ("test" if "test" in parts else "val", 200), flip, jitter)
 
 
 def official_unpaired(
@@ -147,7 +145,6 @@ def official_unpaired(
     number: int | None = None,
     flip: bool = True,
     jitter: bool = True,
-    max_bytes: int = MAX_BYTES,
 ) -> Unpaired:
     """A set of the CycleGAN paper; options as in `official_pairs`, `number` of each domain at the most.
 
@@ -156,9 +153,8 @@ def official_unpaired(
     """
     device = usable_device(device)
     folder = ready_folder("cyclegan", f"{name}.zip", CYCLEGAN[name], download, "load_unpaired")
-    files = {part: find_images(folder / part)[:number] for part in CYCLEGAN[name]}
-    check_bytes(folder, sum(map(len, files.values())), size, max_bytes)
-    A, B, test_A, test_B = (read_domain(found, size, f"{name}, {part}").to(device) for part, found in files.items())
+    files = [find_images(folder / part)[:number] for part in CYCLEGAN[name]]
+    A, B, test_A, test_B = (images.to(device) for images in read_domains(files, size, name))
     first, _, second = name.removesuffix("_yosemite").partition("2")
     named = (first, second) if second else ("A", "B")
     return Unpaired(name, A, B, test_A, test_B, named, flip=flip, jitter=jitter)

@@ -16,7 +16,6 @@ from gantutor.data.common import (
     check_draw,
     check_like,
     check_uint8,
-    embedded_file,
     read_embedded,
     usable_device,
 )
@@ -95,7 +94,7 @@ def digits(device: str | torch.device = "cpu", split: str = "train", size: int =
     check_choice("split", split, ("train", "test", "all"))
     check_choice("size", size, (8, 28, 32))
     device = usable_device(device)
-    arrays = read_embedded(embedded_file("digits.npz"), DIGITS_SHA256)
+    arrays = read_embedded("digits.npz", DIGITS_SHA256)
     images, labels, held_out = (torch.from_numpy(arrays[name]) for name in ("images", "labels", "held_out"))
     if split != "all":
         chosen = held_out == (split == "test")

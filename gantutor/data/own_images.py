@@ -1,14 +1,9 @@
-"""One's own images, from files: `Images`, or a `Folder` that workers read; pairs; two domains without pairs."""
+"""One's own images, from files: `Images`, or a `Folder` that threads read; pairs; two domains without pairs."""
 
-import contextlib
-import multiprocessing
 import os
 import random
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -22,7 +17,6 @@ from gantutor.data.pairs import Pairs, Unpaired
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 WORKERS = min(4, os.cpu_count() or 1)
-KILLED = "The workers that read images were killed twice, maybe because memory ran out. Use fewer workers"
 
 
 def image_folder(
@@ -37,7 +31,7 @@ def image_folder(
 
     An image is turned as its camera noted, cut to its middle square and resized; what is transparent becomes white,
     and everything becomes RGB (`channels=3`) or grey (`channels=1`). Up to `max_bytes` on the device (256 MiB: 21,845
-    colour images of 64 pixels) they are read now and become `Images`; beyond, a `Folder` of as many `workers`.
+    colour images of 64 pixels) they are read now and become `Images`; beyond, a `Folder`, read by `workers` threads.
     There are no labels. Names that begin with a dot are passed over.
     Raises: DataError for a folder without images or an image that cannot be read; ValueError for a size below 1 or
     other channels.
@@ -50,14 +44,12 @@ def image_folder(
     files, name = find_images(root), root.resolve().name
     if len(files) * channels * size * size > max_bytes:
         return Folder(name, files, size, channels, device, workers)
-    return Images(name, read_domain(files, size, name, channels).to(device))
+    images = torch.stack(read_all(files, lambda file: read_image(file, size, channels), name))
+    return Images(name, images.to(device))
 
 
 class Folder:
-    """Images that stay in their files; worker processes read the ones that are drawn.
-
-    The workers start with the first reading and end with the Folder.
-    """
+    """Images that stay in their files; threads read the ones that are drawn, where Pillow lets all of them work."""
 
     kind: ClassVar[str] = "images"
     labels: ClassVar[None] = None
@@ -69,9 +61,7 @@ class Folder:
         self.files = list(files)
         self.shape = (channels, size, size)
         self.device = device
-        self.workers = workers
-        self._lock = threading.Lock()
-        self._pool: ProcessPoolExecutor | None = None
+        self.pool = ThreadPoolExecutor(workers)  # a thread starts when there is something to read
 
     def __repr__(self) -> str:
         return f"<Folder {self.name}: {len(self):,} of {self.shape} on {self.device}>"
@@ -102,73 +92,33 @@ class Folder:
         return random.Random(state).choices(range(len(self)), k=n)
 
     def start_reading(self, rows: Sequence[int]) -> "Reading":
-        """Have the workers read these images in the background."""
+        """Have the threads read these images in the background."""
         return Reading(self, rows)
-
-    def submit(self, rows: Sequence[int]) -> list[Future[Tensor]]:
-        """The parts of a reading, one for each worker; new workers where one of the old ones was killed."""
-        channels, size, _ = self.shape
-        files = [self.files[row] for row in rows]
-        share = -(-len(files) // self.workers)
-        parts = [files[start : start + share] for start in range(0, len(files), share)]
-        with self._lock:
-            for pool in (self._pool, None):
-                self._pool = pool or ProcessPoolExecutor(self.workers, initializer=start_worker)
-                with contextlib.suppress(BrokenProcessPool):
-                    return [self._pool.submit(read_pictures, part, size, channels) for part in parts]
-        raise RuntimeError(KILLED)
 
 
 class Reading:
-    """Images of a `Folder`, the `rows`, that workers are reading or have read."""
+    """Images of a `Folder`, the `rows`, that its threads are reading or have read."""
 
     def __init__(self, folder: Folder, rows: Sequence[int]) -> None:
         self.folder, self.rows = folder, list(rows)
-        self.parts = folder.submit(self.rows)
+        channels, size, _ = folder.shape
+        self.images = [folder.pool.submit(read_image, folder.files[row], size, channels) for row in self.rows]
 
     def result(self) -> Tensor:
         """Float32 (n, C, H, W) in [-1, 1] on the Folder's device, when all of them are read.
 
         The copy to a GPU does not wait for it either.
-        Raises: DataError for an image that cannot be read; RuntimeError where workers are killed, and killed again.
+        Raises: DataError for an image that cannot be read.
         """
-        for tries_left in (1, 0):
-            try:
-                parts = [part.result() for part in self.parts]
-                break
-            except BrokenProcessPool:
-                if not tries_left:
-                    raise RuntimeError(KILLED) from None
-                self.parts = self.folder.submit(self.rows)
-            except DataError as error:
-                raise DataError(str(error)) from None  # without the worker's own traceback
         on_gpu = self.folder.device.type == "cuda"
         images = torch.empty(len(self.rows), *self.folder.shape, dtype=torch.uint8, pin_memory=on_gpu)
-        torch.cat(parts, out=images)
+        torch.stack([image.result() for image in self.images], out=images)
         return to_float(images.to(self.folder.device, non_blocking=on_gpu))
 
     def cancel(self) -> None:
-        """Nobody needs it: what no worker has begun is not read."""
-        for part in self.parts:
-            part.cancel()
-
-
-def start_worker() -> None:
-    """What a worker does first. It ends with its parent, however that ends, and with nothing else.
-
-    Jupyter interrupts all processes of a kernel: that would end the workers of a Folder that lives on.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does to end a run in order
-    torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
+        """Nobody needs it: what no thread has begun is not read."""
+        for image in self.images:
+            image.cancel()
 
 
 def find_images(root: Path) -> list[Path]:
@@ -188,14 +138,6 @@ def list_images(root: Path) -> list[Path]:
     names = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     visible = (name for name in names if not any(part.startswith(".") for part in name.parts))
     return [root / name for name in sorted(visible, key=lambda name: name.parts)]
-
-
-def read_pictures(paths: Sequence[Path], size: int, channels: int) -> Tensor:
-    """What a worker reads for one part of a batch: uint8 (n, channels, size, size).
-
-    Raises: as `read_image`.
-    """
-    return torch.stack([read_image(path, size, channels) for path in paths])
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
@@ -252,7 +194,6 @@ def paired_folder(
     number: int | None = None,
     flip: bool = True,
     jitter: bool = True,
-    max_bytes: int = MAX_BYTES,
 ) -> Pairs:
     """The pairs in the folder `path`: A and B side by side in one file each, or in two folders A and B under one name.
 
@@ -260,15 +201,15 @@ def paired_folder(
     is transparent becomes white. Every 1 / `held_out`-th pair in the order of the names is held out (0: none).
     `number` takes only the first; `.reversed()` makes B the input.
     Raises: DataError naming the file that has no partner, cannot be halved, has another shape than its partner or
-    cannot be read, for an empty folder or for more than `max_bytes`; ValueError for numbers out of range.
+    cannot be read, for an empty folder or for more than MAX_BYTES; ValueError for numbers out of range.
     """
     check_options(size, number, held_out)
     device = usable_device(device)
     root = Path(path).expanduser()
     files = find_pairs(root)[:number]
-    check_bytes(root, 2 * len(files), size, max_bytes)
+    check_bytes(root, 2 * len(files), size)
     read = read_all(files, lambda pair: read_pair(pair, size), root.name)
-    A, B = (torch.stack([pair[place] for pair in read]) for place in (0, 1))
+    A, B = (torch.stack(side) for side in zip(*read, strict=True))
     test = held_out_places(len(A), held_out)
     name = root.resolve().name
     judged = Pairs(name, A[test].to(device), B[test].to(device)) if test.any() else None
@@ -284,12 +225,11 @@ def unpaired_folders(
     number: int | None = None,
     flip: bool = True,
     jitter: bool = True,
-    max_bytes: int = MAX_BYTES,
 ) -> Unpaired:
     """The images of two domains, one folder each, read as by `paired_folder`; `number` of each at the most. One
     of each is held out at the least.
 
-    Raises: DataError for a folder with fewer than two images, one that cannot be read or more than `max_bytes`;
+    Raises: DataError for a folder with fewer than two images, one that cannot be read or more than MAX_BYTES;
     ValueError for numbers out of range.
     """
     check_options(size, number, held_out)
@@ -299,15 +239,13 @@ def unpaired_folders(
     for root, found in zip(roots, files, strict=True):
         if len(found) < 2:
             raise DataError(f"{root} has {len(found)} image; expected at least 2, one to train on and one to judge by")
-    check_bytes(roots[0], sum(map(len, files)), size, max_bytes)
+    names = (roots[0].resolve().name, roots[1].resolve().name)
     parts = []
-    for root, found in zip(roots, files, strict=True):
-        images = read_domain(found, size, root.name)
+    for images in read_domains(files, size, " and ".join(names)):
         test = held_out_places(len(images), held_out or 1 / len(images))
         parts.append((images[~test].to(device), images[test].to(device)))
-    names = (roots[0].resolve().name, roots[1].resolve().name)
     (A, test_A), (B, test_B) = parts
-    return Unpaired(f"{names[0]} and {names[1]}", A, B, test_A, test_B, names, flip=flip, jitter=jitter)
+    return Unpaired(" and ".join(names), A, B, test_A, test_B, names, flip=flip, jitter=jitter)
 
 
 def find_pairs(root: Path) -> list[tuple[Path, ...]]:
@@ -355,9 +293,10 @@ def read_pair(files: tuple[Path, ...], size: int) -> tuple[Tensor, Tensor]:
     return square(halves[0], size), square(halves[1], size)
 
 
-def read_domain(files: Sequence[Path], size: int, name: str, channels: int = 3) -> Tensor:
-    """All of them, uint8 (N, channels, size, size)."""
-    return torch.stack(read_all(files, lambda file: read_image(file, size, channels), name))
+def read_domains(files: Sequence[Sequence[Path]], size: int, name: str) -> list[Tensor]:
+    """The colour images of several domains, uint8 (N, 3, size, size) each. Raises: as `read_image`, `check_bytes`."""
+    check_bytes(name, sum(map(len, files)), size)
+    return [torch.stack(read_all(found, lambda file: read_image(file, size, 3), name)) for found in files]
 
 
 def read_all(items: Sequence[Item], read: Callable[[Item], Result], name: str) -> list[Result]:
@@ -383,11 +322,11 @@ def check_options(size: int, number: int | None, held_out: float) -> None:
         raise ValueError(f"held_out={held_out}: expected a share from 0 to below 1")
 
 
-def check_bytes(root: Path, images: int, size: int, max_bytes: int) -> None:
-    """Raises: DataError for more than `max_bytes`, saying how many would do."""
+def check_bytes(name: str | Path, images: int, size: int) -> None:
+    """Raises: DataError for more than MAX_BYTES, saying how many would do."""
     needed = images * 3 * size * size
-    if needed > max_bytes:
+    if needed > MAX_BYTES:
         raise DataError(
-            f"{root}: {images:,} images of {size} pixels need {needed / 2**30:.1f} GiB, more than "
-            f"max_bytes={max_bytes:,}; take fewer (number=...), a smaller size or a larger max_bytes"
+            f"{name}: {images:,} images of {size} pixels need {needed / 2**30:.1f} GiB, more than "
+            f"{MAX_BYTES / 2**30:.1f}; take fewer (number=...) or a smaller size, or raise {__name__}.MAX_BYTES"
         )

@@ -104,16 +104,20 @@ class Pairs(TwoSides):
         )
 
 
+Part = Callable[[str, int | None], Pairs]  # the first pairs of a split, as they are
+
+
 def with_held_out(
-    part: Callable[..., Pairs], split: str, number: int | None, judged: tuple[str, int | None], flip: bool, jitter: bool
+    part: Part, split: str, number: int | None, judged: tuple[str, int | None], flip: bool, jitter: bool
 ) -> Pairs:
-    """The first `number` of one split, made by `part(split, number, ...)`.
+    """The first `number` of one split, made by `part(split, number)`.
 
     The train split is augmented (`flip`, `jitter`) and has with it what it is `judged` by; the others are as they are.
     """
+    pairs = part(split, number)
     if split != "train":
-        return part(split, number)
-    return part(split, number, flip=flip, jitter=jitter, held_out=part(*judged))
+        return pairs
+    return dataclasses.replace(pairs, flip=flip, jitter=jitter, held_out=part(*judged))
 
 
 @dataclass(frozen=True, eq=False)

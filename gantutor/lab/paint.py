@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from gantutor.data import Label
-from gantutor.data.emoji import EMOJI_COLOURS, nearest_colours
+from gantutor.data.embedded import EMOJI_COLOURS, nearest_colours
 from gantutor.data.images import to_float
 from gantutor.data.pairs import draw_labels
 from gantutor.lab import page

@@ -8,6 +8,7 @@ makes there with `create_graph=True`.
 import bisect
 import contextlib
 import dataclasses
+import functools
 import statistics
 import time
 import weakref
@@ -255,7 +256,7 @@ def cost(step: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) 
         scales = Scales({storage_of(p) for player in reach.players.values() for p in player.parameters.values()})
         counting = Counting(reach)
         on_call = lambda frame, *_: until_return(frame, counting.enter(frame))  # noqa: E731
-        with saved_tensors_hooks(scales.pack, lambda held: held.tensor), counting.on(), tracing(on_call):
+        with saved_tensors_hooks(scales.pack, lambda held: held), counting.on(), tracing(on_call):
             step(*args, **kwargs)
     finally:
         snapshot.restore()
@@ -293,13 +294,6 @@ def wait(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-class Packed:
-    """Holds a saved tensor as long as autograd holds this."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
 class Scales:
     """Weighs what graphs hold for backward: every storage once, while any graph holds it; no single numbers."""
 
@@ -308,9 +302,9 @@ class Scales:
         self.holders = Counter[int]()
         self.now = self.peak = 0
 
-    def pack(self, tensor: Tensor) -> Packed:
+    def pack(self, tensor: Tensor) -> Tensor:
         place, size = storage_of(tensor), tensor.untyped_storage().nbytes()
-        held = Packed(tensor.detach())  # an output that its own node holds would otherwise keep itself alive
+        held = tensor.detach()  # an output that its own node holds would otherwise keep itself alive
         if tensor.dim() and place not in self.not_counted:
             if not self.holders[place]:
                 self.now += size
@@ -463,7 +457,7 @@ class TrafficCounter(Operations):
         if self.clocked:
             wait(self.device)
         seconds, name = time.perf_counter() - self.start, func._overloadpacket.__name__
-        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        given = by_name(func, args, kwargs)
         reads, writes = tensors_read(name, given, result), tensors_written(func, given, result)
         here = [x for x in (*reads, *writes) if not self.accelerated or x.device.type == self.device.type]
         is_view = not writes and all_tensors_in(result)
@@ -477,6 +471,18 @@ class TrafficCounter(Operations):
         total[0] += next(len(x) for x in given.values() if isinstance(x, list | tuple)) if in_lists else 1
         total[1] += sum(size(x) for x in here)
         total[2] += flops_of(func, args, kwargs, result)
+
+
+def by_name(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What an operation is given."""
+    return dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+
+
+@functools.cache
+def changed_by(func: Any) -> tuple[str, ...]:
+    """The arguments that an operation changes in place, as its schema says."""
+    given = func._schema.arguments
+    return tuple(each.name for each in given if each.alias_info is not None and each.alias_info.is_write)
 
 
 def all_tensors_in(value: Any) -> list[Tensor]:
@@ -501,13 +507,8 @@ def tensors_read(name: str, given: dict[str, Any], result: Any) -> list[Tensor]:
 
 def tensors_written(func: Any, given: dict[str, Any], result: Any) -> list[Tensor]:
     """The tensors that an operation writes: new ones, and those that it changes in place."""
-    changed = all_tensors_in(
-        [
-            given.get(argument.name)
-            for argument in func._schema.arguments
-            if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
-        ]  # the fused optimizers may unscale `grads`, and do so for a GradScaler only
-    )
+    # The fused optimizers may unscale `grads`, and do so for a GradScaler only.
+    changed = all_tensors_in([given.get(name) for name in changed_by(func) if name != "grads"])
     known = {storage_of(x) for x in all_tensors_in(given)}
     return [*changed, *(x for x in all_tensors_in(result) if storage_of(x) not in known)]
 

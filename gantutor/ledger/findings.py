@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gantutor.ledger.records import (
@@ -25,7 +26,6 @@ from gantutor.ledger.records import (
     OptimizerStep,
     Place,
     Trace,
-    Write,
 )
 
 Found = Iterator[tuple[Place, str, str, str]]  # where, what, why, and what to write instead
@@ -216,13 +216,7 @@ class Facts:
     def readers(self, tensor: str, first: Place, last: Place) -> list[Place]:
         """The lines between two that read a tensor, and are no backward."""
         between = (line for line in self.trace.lines if first.line < line.number < last.line and not line.of(Backward))
-        return [Place(line.number, line.text) for line in between if with_call(line.text, tensor, "x")]
-
-    def counted(self, index: int, network: str, write: Write) -> bool:
-        """Whether autograd has counted a change of a parameter: a backward that needs what was there then raises."""
-        moment, inner = self.moments[index], write.tensor.removeprefix(f"{network}.")
-        before = self.trace.lines[moment - 1].networks if moment else self.trace.before
-        return self.trace.lines[moment].networks[network].versions[inner] != before[network].versions[inner]
+        return [line.place for line in between if with_call(line.text, tensor, "x")]
 
     def since(self, network: str, attribute: str, value: bool, until: Place) -> Place | None:
         """The last line before another that gave a network this mode; None if it had it before the step."""
@@ -230,7 +224,7 @@ class Facts:
         for line in self.trace.lines:
             now = getattr(line.networks[network], attribute)
             if line.number < until.line and now == value != before:
-                found = Place(line.number, line.text)
+                found = line.place
             before = now
         return found
 
@@ -238,17 +232,8 @@ class Facts:
 # Steps that raise -----------------------------------------------------------------------------------------------------
 
 
-def freed_graph(facts: Facts) -> Found:
-    """ "backward through the graph a second time"."""
-    return raising(facts, FREED, "needs a graph that is used up")
-
-
-def changed_in_place(facts: Facts) -> Found:
-    """ "modified by an inplace operation"."""
-    return raising(facts, STALE, "needs a tensor that has been overwritten")
-
-
 def raising(facts: Facts, kind: str, needs: str) -> Found:
+    """ "backward through the graph a second time", and "modified by an inplace operation"."""
     failure, raised = facts.trace.failure, facts.last
     if failure is not None and failure.kind == kind and raised is not None:
         by_hand = kind == STALE and failure.by is not None and not (failure.write and failure.write.optimizer)
@@ -313,9 +298,9 @@ def lost(facts: Facts, until: int, loss: str, networks: set[str]) -> Found:
 def cannot_reach(facts: Facts) -> Found:
     """A loss without a graph, which raises; or an optimizer that steps, and whose gradient never came or is 0."""
     if "does not require grad and does not have a grad_fn" in str(facts.trace.error):
-        place = Place(facts.trace.lines[-1].number, facts.trace.lines[-1].text)
         loss = named(facts.last.losses) if facts.last is not None else "the loss"
-        yield from lost(facts, len(facts.events), loss, facts.player_of(place) or set(facts.trace.before))
+        player = facts.player_of(facts.trace.lines[-1].place)
+        yield from lost(facts, len(facts.events), loss, player or set(facts.trace.before))
     for used in facts.steps if facts.trace.error is None else ():
         before = [i for i in facts.sent if i < used.index]
         arrived = [norm for i in before for n, norm in facts.sent[i].arrived.items() if n in used.step.holds]
@@ -368,7 +353,7 @@ def empty_optimizer(facts: Facts) -> Found:
     called = {call.network for _, call in facts.of(Call)}
     for used in facts.steps:
         step, sent = used.step, [b for i, b in facts.sent.items() if i < used.index]
-        if sent and step.parameters == step.without_gradient and not called & set(step.holds):
+        if sent and not step.shares and not called & set(step.holds):
             what = f"`{step.place.text}` moves no network of this step."
             why = f"{step.optimizer} holds none of {listed(sent[-1].arrived)}: a network was made or copied after it."
             fix = f"{facts.code(step.optimizer)} = torch.optim.Adam(network.parameters())  # after the network is made"
@@ -488,9 +473,8 @@ def two_sigmoids(facts: Facts) -> Found:
         ]
         network = facts.code(next(iter(reversed(sent.passes)), "D"))
         why = f"{network} ends in a sigmoid, and this loss takes logits, so the scores stay between 0.5 and 0.73."
-        place = Place(lines[-1].number, lines[-1].text) if lines else sent.place
         what = f"{named(sent.losses)} takes the sigmoid of a sigmoid."
-        yield place, what, why, f"Leave the sigmoid at the end of {network} out."
+        yield lines[-1].place if lines else sent.place, what, why, f"Leave the sigmoid at the end of {network} out."
 
 
 def kept_graph(facts: Facts) -> Found:
@@ -512,7 +496,7 @@ def kept_graph(facts: Facts) -> Found:
             if value in line.tensors and line.tensors[value].state == FREED:
                 what = f"`{ast.unparse(statement.target)}` keeps a graph of each turn, so memory grows."
                 why = f"It is a sum of tensors with graphs, and `{value}` has been used for backward already."
-                yield Place(line.number, line.text), what, why, with_call(line.text, value, "item()")
+                yield line.place, what, why, with_call(line.text, value, "item()")
     for sent in (sent for sent in facts.sent.values() if sent.create_graph):
         why = "Each `.grad` holds the graph and the graph the parameter, so neither is freed."
         fix = f"grads = torch.autograd.grad({', '.join(sent.losses)}, parameters, create_graph=True)"
@@ -536,26 +520,23 @@ def not_a_number(facts: Facts) -> Found:
 
 def mixed_weights(facts: Facts) -> Found:
     """A backward through weights that have moved since the forward, which autograd does not see."""
-    for index, sent in facts.sent.items():
-        made, moved = sent.mixed_made, sent.mixed_moved
-        why = "Under autocast the graph holds copies of the weights in low precision, and autograd checks only those."
-        for network in sent.passes:
-            called = [(i, call) for i, call in facts.of(Call) if i < index and call.network == network]
-            writes = [(i, w) for i, w in facts.of(Write) if i < index and w.tensor.startswith(f"{network}.")]
-            unseen = [(i, w) for i, w in writes if w.tensor in facts.parameters and not facts.counted(i, network, w)]
-            if called and unseen and called[-1][0] < unseen[-1][0] and called[-1][1].grad:
-                made, moved = called[-1][1].place, unseen[-1][1].place
-                how = f"by {moved_by}" if (moved_by := unseen[-1][1].optimizer) else "through `.data`"
-                why = f"Autograd does not see a change {how}."
-        if made is not None and moved is not None:
+    hidden = {
+        "autocast": "Under autocast the graph holds copies of the weights in low precision, "
+        "and autograd checks only those.",
+        "data": "Autograd does not see a change through `.data`.",
+    }
+    for sent in facts.sent.values():
+        if sent.mixed is not None:
+            made, moved, how = sent.mixed
             what = f"`{sent.place.text}` mixes two versions of the weights."
-            why = f"The forward on line {made} used the weights that line {moved} has changed since. {why}"
+            why = f"The forward on line {made} used the weights that line {moved} has changed since."
+            why += " " + hidden.get(how, f"Autograd does not see a change by {how}.")
             yield sent.place, what, why, above(made.text, sent.place)
 
 
 RULES: dict[str, Callable[[Facts], Found]] = {  # by the kind of mistake
-    "freed graph": freed_graph,
-    "changed in place": changed_in_place,
+    "freed graph": partial(raising, kind=FREED, needs="needs a graph that is used up"),
+    "changed in place": partial(raising, kind=STALE, needs="needs a tensor that has been overwritten"),
     "loss cannot reach": cannot_reach,
     "penalty cannot reach": penalty_cannot_reach,
     "constant penalty": constant_penalty,

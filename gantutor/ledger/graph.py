@@ -199,8 +199,8 @@ def named_tensors(items: Iterable[tuple[str, Any]], depth: int = 2) -> Iterator[
 class Scene:
     """Everything that has a name now. Making one notes in the graphs what has happened to them since the last.
 
-    `values` are those that networks have made, by storage; `roots` are tensors without a name whose graphs are looked
-    at, too.
+    `inner` says which parameters and buffers of networks lie in a storage. `values` are those that networks have made,
+    by storage; `roots` are tensors without a name whose graphs are looked at, too.
     """
 
     def __init__(
@@ -208,17 +208,15 @@ class Scene:
         reach: Reach,
         tensors: dict[str, Tensor],
         moments: Moments,
+        inner: Mapping[int, list[tuple[str, str]]],
         values: Mapping[int, Value],
         roots: Iterable[Tensor] = (),
     ) -> None:
         self.reach, self.tensors, self.moments, self.values = reach, tensors, moments, values
         self.places = {storage_of(tensor): name for name, tensor in reversed(tensors.items())}
-        self.names = dict(self.places)  # with those of parameters and buffers, by storage
-        self.network_of: dict[str, str] = {}  # by the whole name of a parameter or a buffer
-        for network, player in reversed(reach.players.items()):
-            for inner, tensor in (player.buffers | player.parameters).items():
-                self.names[storage_of(tensor)] = full_name(network, inner)
-                self.network_of[full_name(network, inner)] = reach.owner.get(id(tensor), network)
+        first = {storage: found[0] for storage, found in inner.items()}  # what two networks share is the first one's
+        self.names = self.places | {storage: full_name(*each) for storage, each in first.items()}
+        self.network_of = {full_name(*each): each[0] for each in first.values()}
         self.graphs = {name: reachable([tensor.grad_fn]) for name, tensor in tensors.items()}
         self.nodes = {node for graph in self.graphs.values() for node in graph}
         self.notes = self.look(self.nodes.union(reachable(root.grad_fn for root in roots)))
@@ -295,13 +293,10 @@ class Scene:
         gradient = tensor.grad if tensor.is_leaf else None
         single = tensor.dim() == 0 and not tensor.is_complex() and tensor.device.type != "meta"
         node = self.failing([tensor.grad_fn])
-        note = self.notes[node] if node is not None else None
         return TensorState(
             shape=tuple(tensor.shape),
-            state=note.state if note is not None else ALIVE if graph else NO_GRAPH,
+            state=self.notes[node].state if node is not None else ALIVE if graph else NO_GRAPH,
             reaches=networks_behind(graph, self.reach),
-            culprit=note.culprit or self.graph_of(node) if note is not None and node is not None else "",
-            culprit_line=None if note is None or note.changed is None else self.moments.line(note.changed),
             gradient_norm=None if gradient is None else gradient.norm().item(),
             link=self.link(name),
             value=tensor.item() if single else None,

@@ -90,8 +90,8 @@ class Backward:
         scale: the factor of the GradScaler that its loss was multiplied with; 1.0 without.
         reaches: the networks to whose parameters its graph leads, asked for or not.
         passes: the networks that its graph goes through, also frozen ones.
-        mixed_made: where the graph's low-precision copy of a weight was made, if that weight was moved since.
-        mixed_moved: where it was moved.
+        mixed: for a graph with a weight that has moved since, which autograd has not seen: where the graph was made,
+            where the weight moved, and how that was hidden: "autocast", "data" or the name of a fused optimizer.
         double_sigmoid: whether a loss on logits in its graph is given what a sigmoid has made.
         raised: whether it raised.
         links: how those that have no name were made, and the state of their graphs after it; None for the others.
@@ -108,8 +108,7 @@ class Backward:
     scale: float
     reaches: tuple[str, ...]
     passes: tuple[str, ...] = ()
-    mixed_made: Place | None = None
-    mixed_moved: Place | None = None
+    mixed: tuple[Place, Place, str] | None = None
     double_sigmoid: bool = False
     raised: bool = False
     links: "tuple[Link | None, ...]" = ()
@@ -127,8 +126,6 @@ class OptimizerStep:
         moved: the networks of which it changed a parameter.
         shares: the numbers of the backwards whose shares made up the gradients that it was given, by network; 0 is what
             was there before the step, and other numbers are lines that wrote to gradients themselves.
-        without_gradient: how many of its parameters held none.
-        parameters: how many parameters it holds, those of no watched network included.
         skipped: whether a GradScaler has left it out, as gradients were infinite.
         first: whether the optimizer had no state, as before its first step.
     """
@@ -138,8 +135,6 @@ class OptimizerStep:
     holds: dict[str, int]
     moved: tuple[str, ...]
     shares: dict[str, tuple[int, ...]]
-    without_gradient: int
-    parameters: int
     skipped: bool = False
     first: bool = False
 
@@ -339,9 +334,7 @@ class TensorState:
     """A named tensor after a line, and the graph behind it: would `backward()` of this tensor run?
 
     `state` is "alive", "freed", "stale" or "no graph"; `reaches` are the networks in whose parameters its backward
-    would leave a gradient. For "freed" and "stale", `culprit` is the tensor of whose graph that part is, or that was
-    changed, as far as it has a name, and `culprit_line` is the line that freed or changed it: 0 is before the step,
-    None is unknown.
+    would leave a gradient.
     `gradient_norm` is for a leaf that holds a gradient; `link` says where the tensor comes from, None for from outside.
     `value` is that of a single number. `version` counts its changes in place, and `shares` are the names of the tensors
     that lie in the same memory.
@@ -350,8 +343,6 @@ class TensorState:
     shape: tuple[int, ...]
     state: str
     reaches: tuple[str, ...] = ()
-    culprit: str = ""
-    culprit_line: int | None = None
     gradient_norm: float | None = None
     link: Link | None = None
     value: float | None = None
@@ -365,12 +356,11 @@ class Line:
     """A statement that was executed, and all that was true after it.
 
     `number` and `last` are its first and last line in its file or cell, `text` is the statement without its comment.
-    `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`); `backwards` are
-    the names of those whose `backward()` the line has called. `events` are what it did, in order; what a function did
-    that it called is the line's, too.
+    `tensors` are the local ones and those in the model's attributes, by name (`fake`, `losses['d']`). `events` are what
+    it did, in order; what a function did that it called is the line's, too.
     `saved_bytes` is what the graphs of these tensors hold for backward, in bytes, parameters not counted;
     `flops` counts from the step's start, a multiplication and an addition as two; `milliseconds` is this line's time,
-    under observation unless the trace was timed.
+    under observation.
     """
 
     number: int
@@ -381,8 +371,11 @@ class Line:
     saved_bytes: int
     flops: int
     milliseconds: float
-    backwards: tuple[str, ...]
     events: tuple[Event, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return Place(self.number, self.text)
 
     def of(self, kind: type[EventKind]) -> tuple[EventKind, ...]:
         """The events of a kind: `line.of(Backward)`."""
@@ -400,8 +393,7 @@ class Trace(Shown):
     explains autograd's two famous errors in a sentence; `failure` is the same as a record. `result` is what it gave.
     `findings` are the mistakes found. `unwatched` says what a backward or an optimizer has touched that is not in the
     table; `not_put_back` what the trace could not undo; `stopped` why it ended early, "" if it did not.
-    `kept` are the graphs in containers that grew, `nonfinite` is the first NaN or infinity. `timed` is whether the
-    milliseconds come from a run of their own.
+    `kept` are the graphs in containers that grew, `nonfinite` is the first NaN or infinity.
     """
 
     name: str

@@ -29,11 +29,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 
 from gantutor.ledger import graph, records
-from gantutor.ledger.cost import GRAD, Counting, all_tensors_in
+from gantutor.ledger.cost import GRAD, Counting, all_tensors_in, by_name, changed_by
 from gantutor.ledger.findings import find
 from gantutor.ledger.graph import BEFORE, GradientSlot, Scene, full_name, leaf
 from gantutor.ledger.reach import Reach, Snapshot, Variables, free, function_of, is_internal, storage_of
-from gantutor.ledger.records import FREED, STALE, Place, Trace
+from gantutor.ledger.records import ALIVE, FREED, STALE, Place, Trace
 from gantutor.ledger.source import Leave, Source, Watch, mentioned_names, place_of, users_frames, variables_of
 from gantutor.model_state import parameters_of
 from gantutor.precision import float32_precision
@@ -140,13 +140,14 @@ class Recorder(Counting):
         self.step: records.OptimizerStep | None = None  # the one that an optimizer takes
         self.step_moves: set[str] = set()  # the networks that it has written to
         self.events: list[records.Event] = []
-        self.backward_names: list[str] = []
         self.touched: dict[tuple[str, str], str] = {}  # the parameters that the line has written to; how they were
         # What has happened.
         self.senders: list[tuple[int, str]] = [(0, "")]  # of gradients: line, loss; the first is before the step
         self.moments = graph.Moments()
         self.turns: dict[int, list[int]] = {}  # header of a loop -> the moments at which its turns began
-        self.moved: dict[int, tuple[int, Place]] = {}  # parameter -> the number of nodes when it was moved, and where
+        self.moved: dict[int, tuple[int, Place, str]] = {}  # storage of a weight -> how many nodes there were when it
+        # was moved last, where that was, and by which optimizer
+        self.called: dict[int, Place] = {}  # the number of a forward -> where it was called
         # What is known.
         self.values: dict[int, graph.Value] = {}  # by storage, as the next three
         self.named: dict[int, tuple[weakref.ref[Tensor], str]] = {}
@@ -187,7 +188,7 @@ class Recorder(Counting):
         if self.failure is not None and isinstance(error, RuntimeError) and MESSAGES[self.failure.kind] in str(error):
             found.failure, found.diagnosis = self.failure, str(self.failure)
         elif NO_TRAINER in str(error) and self.lines:
-            where = Place(self.lines[-1].number, self.lines[-1].text)
+            where = self.lines[-1].place
             found.diagnosis = f"Line {where} asks for the Trainer, which this module does not have yet. {TRAIN_FIRST}"
         found.findings = find(found)
         return found
@@ -211,8 +212,9 @@ class Recorder(Counting):
     def after_line(self, number: int, frame: FrameType, milliseconds: float) -> None:
         """Write down a statement that is done and took so long."""
         with self._own_work():
-            scene, statement = self._look(frame), self.source.at(number)
             states = {name: self._network(name) for name in self.reach.players}
+            self._index()
+            scene, statement = self._look(frame), self.source.at(number)
             self._check_finite(scene, states)
             line = records.Line(
                 number=number,
@@ -223,12 +225,10 @@ class Recorder(Counting):
                 saved_bytes=scene.saved_bytes(),
                 flops=self.flops,
                 milliseconds=milliseconds,
-                backwards=tuple(self.backward_names),
                 events=tuple(self.events),
             )
             self.lines.append(line)
-            self.events, self.touched, self.backward_names, self.step = [], {}, [], None
-            self._index()
+            self.events, self.touched, self.step = [], {}, None
 
     def _trains(self, loop: ast.For | ast.While, turns: int) -> bool:
         """Whether a loop is the training loop: nothing was trained before it, and all optimizers have stepped in it."""
@@ -281,6 +281,7 @@ class Recorder(Counting):
             inputs=tuple(dict.fromkeys(each[1] for each in named if each is not None and each[0]() is not None)),
         )
         end = super().forward_begins(frame, network)
+        self.called[self.current] = place
 
         def leave(value: Any, raised: bool) -> None:
             with self._own_work():
@@ -300,7 +301,6 @@ class Recorder(Counting):
         self._find_strangers(frame, place, [p for p in map(leaf, nodes) if p is not None])
         scene = self._look(self.watch.frame, roots, frame.f_back)
         names = [scene.name_of(root) for root in roots]
-        mixed = next(((node, *found) for node in nodes if (found := self._moved_since(node))), None)
         backward = records.Backward(
             place=place,
             losses=tuple(name or written_as(place.text) for name in names),
@@ -312,15 +312,13 @@ class Recorder(Counting):
             scale=self._scale(roots),
             reaches=graph.networks_behind(nodes, self.reach),
             passes=scene.passes(nodes),
-            mixed_made=self._line_at(self.moments.of(mixed[0])) if mixed else None,
-            mixed_moved=mixed[2] if mixed else None,
+            mixed=next(filter(None, (self._moved_since(node, scene.notes[node]) for node in nodes)), None),
             double_sigmoid=graph.has_double_sigmoid(nodes),
             number=len(self.senders),
         )
         self.failure = self._foresee(scene, scene.failing([root.grad_fn for root in roots], wanted or None), place)
         self.number = backward.number
         self.senders.append((self.watch.line, "".join(backward.losses[:1])))
-        self.backward_names += [name for name in names if name and not is_grad]
 
         def leave(value: Any, raised: bool) -> None:
             with self._own_work():
@@ -372,11 +370,17 @@ class Recorder(Counting):
         found = {f.item() for f in factors if isinstance(f, Tensor) and f.dtype == torch.float32 and f.numel() == 1}
         return next((scale for scaler in scalers if (scale := scaler.get_scale()) in found), 1.0)
 
-    def _moved_since(self, node: Node) -> tuple[int, Place] | None:
-        """When and where a weight was moved of which a node has made a low-precision copy before."""
-        weight = leaf(node.next_functions[0][0]) if node.name() == "ToCopyBackward0" else None
-        moved = self.moved.get(id(weight))
-        return moved if moved is not None and moved[0] > node._sequence_nr() else None
+    def _moved_since(self, node: Node, note: graph.Note) -> tuple[Place, Place, str] | None:
+        """Where a node was made that keeps a weight, or makes a low-precision copy of it; where that weight has moved
+        since; and how autograd did not see it. Where it did, the backward raises.
+        """
+        copied = leaf(node.next_functions[0][0]) if node.name() == "ToCopyBackward0" else None
+        kept = [kept.storage for kept in note.kept.values()] if copied is None else [storage_of(copied)]
+        for number, moved, optimizer in (self.moved[each] for each in kept if each in self.moved):
+            if note.state == ALIVE and number > node._sequence_nr():
+                made = self.called.get(self.owner(node)) or self._line_at(note.made)
+                return made, moved, optimizer or "data" if copied is None else "autocast"
+        return None
 
     def _cut(self, how: str, tensor: Tensor) -> None:
         """A function is called that ends a tensor's graph."""
@@ -415,16 +419,13 @@ class Recorder(Counting):
                 holds=self.holds(given),
                 moved=(),
                 shares={network: numbers for network, numbers in shares.items() if numbers},
-                without_gradient=0,
-                parameters=len(given),
                 first=not optimizer.state,
             )
 
     def _optimizer_ends(self, optimizer: Optimizer, skipped: bool = False) -> None:
         if self._listens() and self.step is not None:
             moved = tuple(name for name in self.reach.players if name in self.step_moves)
-            without = sum(p.grad is None for p in parameters_of(optimizer))
-            self.events.append(dataclasses.replace(self.step, moved=moved, without_gradient=without, skipped=skipped))
+            self.events.append(dataclasses.replace(self.step, moved=moved, skipped=skipped))
             self.step = None
 
     def _steps(self) -> int:
@@ -446,9 +447,7 @@ class Recorder(Counting):
     def before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An operation is about to be done, that may change tensors in place."""
         written = written_by(func)
-        given = (
-            dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | kwargs if written else {}
-        )
+        given = by_name(func, args, kwargs) if written else {}
         for tensor in all_tensors_in([given.get(name) for name in written]):
             storage = storage_of(tensor)
             if any(storage in known for known in (self.snapshot.by_storage, self.inner, self.slots_in, self.named)):
@@ -472,7 +471,7 @@ class Recorder(Counting):
             if parameter is not None:
                 if (network, of) not in self.touched:
                     self.touched[network, of] = fingerprint(parameter)
-                self.moved[id(parameter)] = torch._C._autograd._get_sequence_nr(), place
+                self.moved[storage] = torch._C._autograd._get_sequence_nr(), place, writes[0].optimizer
                 self.step_moves.add(network)
 
     # Who is there -----------------------------------------------------------------------------------------------------
@@ -555,7 +554,7 @@ class Recorder(Counting):
             found = graph.named_tensors(scope(variables))
             tensors |= {name: t for name, t in found if each is frame or not (name in tensors or id(t) in known)}
         self.named = {storage_of(tensor): (weakref.ref(tensor), name) for name, tensor in reversed(tensors.items())}
-        return Scene(self.reach, tensors, self.moments, self.values, roots)
+        return Scene(self.reach, tensors, self.moments, self.inner, self.values, roots)
 
     def _slots(self, network: str) -> list[GradientSlot]:
         """A network's gradients."""
@@ -611,8 +610,7 @@ class Recorder(Counting):
                 if id(value) not in old and any(tensor.grad_fn is not None for tensor in all_tensors_in(value)):
                     label = f"{name}[{index!r}]"
                     seen = (line for line in self.lines if any(each.endswith(label) for each in line.tensors))
-                    line = next(seen, self.lines[-1])
-                    yield records.Kept(label, name, Place(line.number, line.text))
+                    yield records.Kept(label, name, next(seen, self.lines[-1]).place)
 
     # Small things -----------------------------------------------------------------------------------------------------
 
@@ -659,9 +657,7 @@ def scope(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 @functools.cache
 def written_by(func: Any) -> tuple[str, ...]:
     """The arguments that an operation changes. BatchNorm's schema does not say that it does."""
-    statistics = ("running_mean", "running_var") if "batch_norm" in func.name() else ()
-    given = [(each.name, each.alias_info) for each in func._schema.arguments]
-    return tuple(name for name, alias in given if name in statistics or (alias is not None and alias.is_write))
+    return changed_by(func) + (("running_mean", "running_var") if "batch_norm" in func.name() else ())
 
 
 def batchnorms(modules: dict[str, nn.Module]) -> Iterator[records.BatchNormState]:

@@ -19,7 +19,7 @@ import torch
 
 from gantutor.data import Pairs, load_pairs
 from gantutor.data.common import embedded_file
-from gantutor.data.sheets import read_sheet
+from gantutor.data.embedded import read_sheet
 from gantutor.metrics import SeedRow, l1, run_failed, seed_rows, select, sign_test, train_judge
 
 SCRIPTS: dict[str, Any] = {

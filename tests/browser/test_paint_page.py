@@ -14,7 +14,7 @@ from savedpage import saved_page
 from widgetpage import WidgetPage
 
 from gantutor.data import load_pairs
-from gantutor.data.emoji import EMOJI_COLOURS
+from gantutor.data.embedded import EMOJI_COLOURS
 from gantutor.lab import Paint
 from gantutor.lab.messages import TEXTS
 

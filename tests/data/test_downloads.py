@@ -1,16 +1,13 @@
 """Downloads from a server on this machine: whole or not there, resumed after a break, and unpacked safely."""
 
 import contextlib
+import errno
 import gc
 import gzip
 import hashlib
 import http.server
 import io
-import os
-import resource
-import shutil
 import socket
-import stat
 import struct
 import tarfile
 import threading
@@ -25,7 +22,7 @@ import torchvision.datasets
 from PIL import Image
 
 from gantutor.data import DataError, Images, downloads, load, load_pairs, load_unpaired
-from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, unpack
+from gantutor.data.downloads import CYCLEGAN, PIX2PIX, unpack
 
 PAIR_FOLDERS = {"train": 6, "val": 2, "test": 3}
 DOMAIN_FOLDERS = {"trainA": 5, "trainB": 4, "testA": 2, "testB": 3}
@@ -55,7 +52,7 @@ def tar_bytes(files: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def zip_bytes(files: dict[str | zipfile.ZipInfo, bytes]) -> bytes:
+def zip_bytes(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, content in files.items():
@@ -65,7 +62,7 @@ def zip_bytes(files: dict[str | zipfile.ZipInfo, bytes]) -> bytes:
 
 FACADES = pictures("facades", PAIR_FOLDERS, 32)
 HORSES = pictures("horse2zebra", DOMAIN_FOLDERS, 16)
-TAR, ZIP = tar_bytes(FACADES), zip_bytes(HORSES)  # type: ignore[arg-type]
+TAR, ZIP = tar_bytes(FACADES), zip_bytes(HORSES)
 TAR_PATH, ZIP_PATH = "/pix2pix/datasets/facades.tar.gz", "/cyclegan/datasets/horse2zebra.zip"
 
 
@@ -87,7 +84,7 @@ class Server:
     """Serves `files` by path. After `break_after` bytes it hangs up, once; `ranges` False: it knows no Range."""
 
     def __init__(self) -> None:
-        self.files = {TAR_PATH: TAR, ZIP_PATH: ZIP, **IDX_GZ}
+        self.files: dict[str, bytes | None] = {TAR_PATH: TAR, ZIP_PATH: ZIP, **IDX_GZ}
         self.kind, self.tag, self.ranges, self.silent = "application/x-gzip", '"1"', True, ""
         self.break_after: int | None = None
         self.requests: list[tuple[str, str | None]] = []
@@ -153,9 +150,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setitem(PIX2PIX, "facades", PAIR_FOLDERS)
     monkeypatch.setitem(CYCLEGAN, "horse2zebra", DOMAIN_FOLDERS)
     resources = [(path.lstrip("/"), hashlib.md5(content).hexdigest()) for path, content in IDX_GZ.items()]
-    for class_name in MNIST.values():
-        monkeypatch.setattr(getattr(torchvision.datasets, class_name), "mirrors", [f"{server.url}/"])
-        monkeypatch.setattr(getattr(torchvision.datasets, class_name), "resources", resources)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"{server.url}/"])
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
     yield server
     server.close()
 
@@ -178,16 +174,15 @@ def left_behind(root: Path) -> list[str]:
 # MNIST and its like ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MNIST)
-def test_a_download_leaves_the_whole_set(name: str, server: Server, tmp_path: Path) -> None:
-    data = load(name, download=True)
+def test_a_download_leaves_the_whole_set(server: Server) -> None:
+    data = load("mnist", download=True)
     assert isinstance(data, Images)
     assert data.labels is not None
-    assert (data.name, data.shape) == (name, (1, 28, 28))
+    assert (data.name, data.shape) == ("mnist", (1, 28, 28))
     np.testing.assert_array_equal(data.images[:, 0], IDX["train-images-idx3-ubyte"])
     np.testing.assert_array_equal(data.labels, IDX["train-labels-idx1-ubyte"])
     server.requests.clear()
-    test = load(name, split="test", size=32, download=True)
+    test = load("mnist", split="test", size=32, download=True)
     assert not server.requests, "what is there is not fetched again"
     assert isinstance(test, Images)
     np.testing.assert_array_equal(test.images[:, 0, 2:-2, 2:-2], IDX["t10k-images-idx3-ubyte"])
@@ -197,15 +192,14 @@ def test_a_download_leaves_the_whole_set(name: str, server: Server, tmp_path: Pa
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torchvision does not close a 404
 @pytest.mark.parametrize("fault", ["cut off", "wrong bytes", "not found", "silent"])
 def test_a_failed_download_leaves_nothing_that_loads(
-    fault: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "SECONDS_WITHOUT_A_BYTE", 0.3)
     path = "/train-labels-idx1-ubyte.gz"
     if fault == "silent":
         server.silent = path
     else:
-        spoilt = {"cut off": IDX_GZ[path][:20], "wrong bytes": bytes(50), "not found": None}[fault]
-        server.files[path] = spoilt  # type: ignore[assignment]
+        server.files[path] = {"cut off": IDX_GZ[path][:20], "wrong bytes": bytes(50)}.get(fault)
     with pytest.raises(DataError, match=r'mnist could not be downloaded(.|\n)*load\("digits"\) needs no download'):
         load("mnist", download=True)
     assert socket.getdefaulttimeout() is None
@@ -214,10 +208,9 @@ def test_a_failed_download_leaves_nothing_that_loads(
     gc.collect()  # so that the socket's warning comes here and not in another test
 
 
-@pytest.mark.parametrize("content", [b"<html>404</html>" * 40, idx_bytes(IDX["train-images-idx3-ubyte"])[:-1]])
-def test_a_damaged_set_is_named_and_fetched_again(content: bytes, server: Server, tmp_path: Path) -> None:
+def test_a_damaged_set_is_named_and_fetched_again(server: Server, tmp_path: Path) -> None:
     load("mnist", download=True)
-    (tmp_path / "MNIST/raw/train-images-idx3-ubyte").write_bytes(content)
+    (tmp_path / "MNIST/raw/train-images-idx3-ubyte").write_bytes(idx_bytes(IDX["train-images-idx3-ubyte"])[:-1])
     with pytest.raises(DataError, match="mnist is missing or damaged"):
         load("mnist")
     assert len(load("mnist", download=True)) == len(load("mnist")) == 60
@@ -252,9 +245,7 @@ def test_domains_keep_their_names_and_have_no_truth(server: Server, tmp_path: Pa
     assert (data.name, data.domains, data.has_truth) == ("horse2zebra", ("horse", "zebra"), False)
     assert [len(part) for part in (data.A, data.B, data.test_A, data.test_B)] == [5, 4, 2, 3]
     assert left_behind(tmp_path / "cyclegan") == sorted(HORSES)
-    with pytest.raises(DataError, match=r"14 images of 16 pixels need .* take fewer"):
-        horses(max_bytes=10_000)
-    assert len(horses(max_bytes=10_000, number=3).A) == 3
+    assert [len(part) for part in (horses(number=3).A, horses(number=3).test_A)] == [3, 2]
 
 
 def test_a_set_with_a_missing_picture_is_fetched_again(server: Server, tmp_path: Path) -> None:
@@ -296,62 +287,46 @@ def test_a_broken_download_goes_on_where_it_broke_off_or_starts_again(
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("page", "is not an archive: the server sent text/html"),
-        ("other bytes", r"facades\.tar\.gz is damaged or refused"),
-        ("another set", "is not the set: facades/train has 0 images; expected 6"),
-        ("not found", "the server answered 404"),
-        ("silent", "cannot be had"),
-        ("no server", "cannot be had .*refused"),
-        ("other protocol", "no address that can be downloaded; expected http"),
+        ({"kind": "text/html; charset=utf-8"}, "is not an archive: the server sent text/html"),
+        ({"files": {TAR_PATH: b"<html>gone</html>" * 100}}, r"facades\.tar\.gz is damaged or refused"),
+        (
+            {"files": {TAR_PATH: tar_bytes(pictures("maps", PAIR_FOLDERS, 32))}},
+            "is not the set: facades/train has 0 im",
+        ),
+        ({"files": {}}, "the server answered 404"),
+        ({"silent": TAR_PATH}, "cannot be had"),
+        ({"url": "http://127.0.0.1:1"}, "cannot be had .*refused"),
+        ({"url": "file:///etc"}, "no address that can be downloaded; expected http"),
     ],
 )
 def test_what_cannot_be_right_leaves_nothing(
-    fault: str, message: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: dict[str, Any], message: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "SECONDS_WITHOUT_A_BYTE", 0.2)
-    server.silent = TAR_PATH if fault == "silent" else ""
-    if fault == "page":
-        server.kind = "text/html; charset=utf-8"
-    if fault == "other bytes":
-        server.files[TAR_PATH] = b"<html>gone</html>" * 100
-    if fault == "another set":
-        server.files[TAR_PATH] = tar_bytes(pictures("maps", PAIR_FOLDERS, 32))
-    if fault == "not found":
-        del server.files[TAR_PATH]
-    if fault == "no server":
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            monkeypatch.setenv("GANTUTOR_OFFICIAL", f"http://127.0.0.1:{unused.getsockname()[1]}")
-    if fault == "other protocol":
-        monkeypatch.setenv("GANTUTOR_OFFICIAL", "file:///etc")
-    with pytest.raises(ValueError if fault == "other protocol" else DataError, match=message):
+    vars(server).update(fault)
+    monkeypatch.setenv("GANTUTOR_OFFICIAL", server.url)
+    with pytest.raises(ValueError if server.url.startswith("file") else DataError, match=message):
         facades()
     assert left_behind(tmp_path) in ([], ["pix2pix"])
 
 
-@contextlib.contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: writing more is an OSError, as on a full disk.
+def test_a_disk_that_fills_up_keeps_what_has_come(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(source: Any, target: Any = None, *_: Any) -> None:
+        if target and not isinstance(target, Path):
+            target.write(source.read(100))
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    pytest's stderr is a file, too: a progress bar that cannot write there would keep its lock for good.
-    """
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-
-
-def test_a_disk_that_fills_up_keeps_what_has_come(server: Server, tmp_path: Path) -> None:
-    with room_for(len(TAR) // 2), pytest.raises(DataError, match=r"cannot be had .*what has come is kept"):
-        facades()
-    assert 0 < (tmp_path / "pix2pix/facades.tar.gz.part").stat().st_size <= len(TAR) // 2
-    shutil.rmtree(tmp_path / "pix2pix")
-    (tmp_path / "pix2pix").mkdir()
-    (tmp_path / "pix2pix/facades.tar.gz").write_bytes(TAR)
-    with room_for(100), pytest.raises(DataError, match=r"cannot be unpacked into .* it is kept"):
-        facades()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", no_room)
+        with pytest.raises(DataError, match=r"cannot be had .*what has come is kept"):
+            facades()
+    assert left_behind(tmp_path / "pix2pix") == ["facades.tar.gz.part", "facades.tar.gz.part.version"]
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads, "unpack", no_room)
+        with pytest.raises(DataError, match=r"cannot be unpacked into .* it is kept"):
+            facades()
     assert left_behind(tmp_path / "pix2pix") == ["facades.tar.gz"]
     server.requests.clear()
     assert len(facades()) == 6
@@ -360,40 +335,25 @@ def test_a_disk_that_fills_up_keeps_what_has_come(server: Server, tmp_path: Path
 
 # Archives that are not what they should be ----------------------------------------------------------------------------
 
-
-def tar_link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
+LINK = tarfile.TarInfo("facades/link.jpg")
+LINK.type, LINK.linkname = tarfile.SYMTYPE, "/etc/passwd"
 
 
-def zip_link(name: str) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name)
-    member.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return member
-
-
-NAMES = ("../evil.jpg", "a/../../../evil.jpg", "/evil/evil.jpg", "a\\..\\..\\evil.jpg", "C:/evil.jpg", "~/evil.jpg")
-HOSTILE = {
-    **{f"tar {name}": tar_bytes({name: b"x"}) for name in NAMES},
-    **{f"zip {name}": zip_bytes({name: b"x"}) for name in NAMES},
-    "tar symbolic link": tar_bytes({}, tar_link("link.jpg", tarfile.SYMTYPE, "/etc/passwd")),
-    "tar hard link": tar_bytes({}, tar_link("link.jpg", tarfile.LNKTYPE, "/etc/passwd")),
-    "tar device": tar_bytes({}, tar_link("zero", tarfile.CHRTYPE, "")),
-    "tar pipe": tar_bytes({}, tar_link("pipe", tarfile.FIFOTYPE, "")),
-    "zip symbolic link": zip_bytes({zip_link("link.jpg"): b"/etc/passwd"}),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
-    archive, folder = tmp_path / f"x.{'tar.gz' if name.startswith('tar') else 'zip'}", tmp_path / "outer" / "a" / "b"
-    archive.write_bytes(HOSTILE[name])
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_nothing_leads_out_of_the_folder(suffix: str, tmp_path: Path) -> None:
+    """The standard library refuses it, or makes another name of it: it was asked in the right way."""
+    folder = tmp_path / "outer" / "a" / "b"
     folder.mkdir(parents=True)
-    with contextlib.suppress(Exception):  # the standard library refuses it, or makes another name of it
-        unpack(archive, folder)
-    outside = [path for path in (tmp_path / "outer").rglob("*") if path != folder and folder not in path.parents]
-    assert outside == [tmp_path / "outer" / "a"]
-    assert not Path("/evil").exists()
-    assert all(path.is_dir() or (path.is_file() and not path.is_symlink()) for path in folder.rglob("*"))
-    assert all(os.stat(path).st_nlink == 1 for path in folder.rglob("*") if path.is_file())
+    for name in ("../evil.jpg", "a/../../../evil.jpg", f"{tmp_path}/evil.jpg", LINK):
+        files = {} if name is LINK else {str(name): b"x"}
+        archive = tmp_path / f"x.{suffix}"
+        archive.write_bytes(zip_bytes(files) if suffix == "zip" else tar_bytes(files, *[LINK] * (name is LINK)))
+        with contextlib.suppress(Exception):
+            unpack(archive, folder)
+        assert {path.name for path in tmp_path.rglob("*") if folder not in path.parents} == {
+            "outer",
+            "a",
+            "b",
+            archive.name,
+        }
+        assert not any(path.is_symlink() for path in folder.rglob("*"))

@@ -1,13 +1,8 @@
-"""One's own images: one tensor or read by workers, pairs, two domains; what is read, and that bad files are named."""
+"""One's own images: one tensor or read by threads, pairs, two domains; what is read, and that bad files are named."""
 
-import gc
 import io
-import multiprocessing
-import os
-import signal
 import threading
 from collections.abc import Callable
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -156,21 +151,10 @@ def test_options_are_checked(
         read(tmp_path, **options)
 
 
-# Files read by workers ------------------------------------------------------------------------------------------------
-
-needs_fork = pytest.mark.filterwarnings(
-    "ignore:.*fork:DeprecationWarning"
-)  # from Python 3.12 on, in any process with threads
+# Files read by threads ------------------------------------------------------------------------------------------------
 
 
-def in_files(path: Path, workers: int = 1) -> Folder:
-    folder = image_folder(path, size=8, max_bytes=0, workers=workers)
-    assert isinstance(folder, Folder)
-    return folder
-
-
-@needs_fork
-def test_a_large_folder_is_read_by_workers_and_gives_the_same_samples(tmp_path: Path) -> None:
+def test_a_large_folder_is_read_by_threads_and_gives_the_same_samples(tmp_path: Path) -> None:
     save_pictures(tmp_path)
     one_tensor = image_folder(tmp_path, size=8, max_bytes=12 * 3 * 8 * 8)
     folder = image_folder(tmp_path, size=8, max_bytes=12 * 3 * 8 * 8 - 1, workers=2)
@@ -189,71 +173,28 @@ def test_a_large_folder_is_read_by_workers_and_gives_the_same_samples(tmp_path: 
         folder.sample(0, seeded())
 
 
-@needs_fork
-def test_workers_outlive_an_interrupt_and_end_with_their_folder(tmp_path: Path) -> None:
-    before = set(multiprocessing.active_children())
-    save_pictures(tmp_path)
-    folder = in_files(tmp_path, workers=2)
-    assert set(multiprocessing.active_children()) == before, "no worker before the first sample"
-    first = folder.sample(8, seeded())
-    workers = set(multiprocessing.active_children()) - before
-    assert len(workers) == 2
-    for worker in workers:
-        os.kill(worker.pid or 0, signal.SIGINT)
-    assert torch.equal(folder.sample(8, seeded()), first)
-    assert set(multiprocessing.active_children()) - before == workers
-
-    ring = [folder]
-    ring.append(ring)  # type: ignore[arg-type]  # a traceback that is kept makes such a cycle, too
-    del folder, ring
-    gc.collect()
-    for worker in workers:  # the pool's thread joins them, too, and `is_alive` can be wrong while it does
-        assert connection.wait([worker.sentinel], 30), "a worker outlives its folder"
-    for thread in threading.enumerate():
-        if thread.name == "QueueFeederThread":
-            thread.join(5)
-
-
-@needs_fork
-@pytest.mark.parametrize("moment", ["killed between samples", "killed while reading", "interrupted"])
-def test_a_folder_recovers_from_what_stopped_it(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = set(multiprocessing.active_children())
-    files = save_pictures(tmp_path)
-    folder = in_files(tmp_path)
-    first = folder.sample(8, seeded())
-    (worker,) = set(multiprocessing.active_children()) - before
-    if moment == "killed between samples":
-        os.kill(worker.pid or 0, signal.SIGKILL)
-    elif moment == "killed while reading":
-        files[0].rename(tmp_path / "first")
-        os.mkfifo(files[0])  # it is never written to, so the worker waits
-        reading = folder.start_reading([0, 1])
-        os.kill(worker.pid or 0, signal.SIGKILL)
-        (tmp_path / "first").rename(files[0])
-        assert torch.equal(reading.result(), folder.start_reading([0, 1]).result())
-    else:
-        with monkeypatch.context() as patch:
-            patch.setattr("concurrent.futures.Future.result", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                folder.sample(8, seeded())
-    assert torch.equal(folder.sample(8, seeded()), first)
-
-
-def interrupt(*arguments: Any) -> None:
-    raise KeyboardInterrupt
-
-
-@needs_fork
 def test_a_bad_file_is_named_when_it_is_drawn(tmp_path: Path) -> None:
     bad = save_pictures(tmp_path)[7]
     whole = bad.read_bytes()
     bad.write_bytes(b"no image")
-    folder = in_files(tmp_path)
-    with pytest.raises(DataError, match=r"1.2.png is not a readable image") as caught:
+    folder = image_folder(tmp_path, size=8, max_bytes=0)
+    with pytest.raises(DataError, match=r"1.2.png is not a readable image"):
         folder.sample(200, seeded())
-    assert "Traceback" not in str(caught.value)
     bad.write_bytes(whole)
     assert folder.sample(200, seeded()).shape == (200, 3, 8, 8)
+
+
+def test_what_is_cancelled_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pictures(tmp_path)
+    begun, may_end = threading.Event(), threading.Event()
+    monkeypatch.setattr(own_images, "read_image", lambda *_: (begun.set(), may_end.wait(30)))
+    folder = image_folder(tmp_path, size=8, max_bytes=0, workers=1)
+    assert isinstance(folder, Folder)
+    reading = folder.start_reading([3, 4])
+    assert begun.wait(30)
+    reading.cancel()
+    may_end.set()
+    assert [image.cancelled() for image in reading.images] == [False, True]
 
 
 # Pairs ----------------------------------------------------------------------------------------------------------------
@@ -270,7 +211,7 @@ def test_side_by_side_becomes_a_and_b(tmp_path: Path) -> None:
     assert torch.equal(data.A[:, 1], data.B[:, 1]), "each A with its own B"
     assert data.A[:, 1, 0, 0].tolist() == list(range(1, 10)), "in the order of the names"
     assert data.labels is None
-    few = paired_folder(tmp_path / "mine", size=64, number=4, held_out=0, max_bytes=100_000)
+    few = paired_folder(tmp_path / "mine", size=8, number=4, held_out=0)
     assert few.A[:, 1, 0, 0].tolist() == [0, 1, 2, 3]
 
 
@@ -325,10 +266,10 @@ def test_too_much_for_the_memory_is_said_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_side_by_side(tmp_path, 10)
-    monkeypatch.setattr(own_images, "read_pair", lambda *_: pytest.fail("a file was read"))
-    message = r"20 images of 64 pixels need 0.0 GiB, more than max_bytes=100,000; take fewer"
-    with pytest.raises(DataError, match=message):
-        paired_folder(tmp_path, size=64, max_bytes=100_000)
+    monkeypatch.setattr(own_images, "decode", lambda *_: pytest.fail("a file was read"))
+    for read in (paired_folder, lambda root, size: unpaired_folders(root, root, size)):
+        with pytest.raises(DataError, match=r"20 images of 10000 pixels need 5.6 GiB, more than 4.0; take fewer"):
+            read(tmp_path, size=10_000)
 
 
 @given(count=st.integers(1, 300), share=st.floats(0, 0.99))

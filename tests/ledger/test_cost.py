@@ -1,13 +1,12 @@
 """`cost` against the course's formulas (claims 8 and 9), against torch's own counter, and against `trace`."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import NETWORKS, build, draw, gradient, same_state
-from torch import Tensor, nn
+from helpers import build, draw, gradient, same_state
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gantutor.gan import BATCHINGS, GAN
@@ -18,7 +17,7 @@ from gantutor.steps import STEPS
 RATIOS = {"d = g / 4": (64, 32), "d = 4 g": (32, 64)}  # hidden widths of G and D, one on each side of d = 2 g
 
 
-def naive(gan: GAN, real: Tensor, z: Tensor) -> None:
+def naive(gan, real, z):
     """Both backwards on one graph, and each all the way: what claim 8 calls the naive retain_graph."""
     fake = gan.G(z)
     logits_real, logits_fake = gan.logits(real, fake)
@@ -29,7 +28,7 @@ def naive(gan: GAN, real: Tensor, z: Tensor) -> None:
 
 
 # name: step, FLOPs in forwards of G and of D, and calls: forwards of G, of D, backwards of G, of D
-FORMULAS: dict[str, tuple[Callable[..., Any], tuple[int, int], tuple[int, int, int, int]]] = {
+FORMULAS = {
     "d_first_detach": (STEPS["d_first_detach"], (3, 9), (1, 3, 1, 3)),
     "g_first_detach": (STEPS["g_first_detach"], (3, 9), (1, 3, 1, 3)),
     "d_first_regenerate": (STEPS["d_first_regenerate"], (4, 9), (2, 3, 1, 3)),
@@ -40,25 +39,21 @@ FORMULAS: dict[str, tuple[Callable[..., Any], tuple[int, int], tuple[int, int, i
 }
 
 
-def mlp(width: int) -> nn.Sequential:
+def mlp(width):
     """One number in, one out: an input's gradient, which nobody asks of a first layer, costs next to nothing."""
     hidden = [layer for _ in range(4) for layer in (nn.Linear(width, width), nn.ReLU())]
     return nn.Sequential(nn.Linear(1, width), nn.ReLU(), *hidden, nn.Linear(width, 1))
 
 
-def flops(run: Callable[[], Any]) -> int:
+def flops(run):
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
-def test_every_step_has_a_formula() -> None:
-    assert set(STEPS) == set(FORMULAS) - {"naive"}
-
-
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("name", FORMULAS)
-def test_flops_are_those_of_claim_8(name: str, ratio: str) -> None:
+@pytest.mark.parametrize("name", [*STEPS, "naive"])
+def test_flops_are_those_of_claim_8(name, ratio):
     step, (gs, ds), calls = FORMULAS[name]
     gan = GAN.with_adam(*(mlp(width) for width in RATIOS[ratio]))
     real, z = torch.randn(8, 1), torch.randn(8, 1)
@@ -73,22 +68,15 @@ def test_flops_are_those_of_claim_8(name: str, ratio: str) -> None:
     assert D.backward_flops == pytest.approx((ds - calls[1]) * d, rel=0.01)
 
 
-def test_naive_retain_graph_wins_over_detach_once_d_exceeds_2g() -> None:
-    for ratio, widths in RATIOS.items():
-        gan, batch = GAN.with_adam(*map(mlp, widths)), [torch.randn(8, 1)] * 2
-        detach, retain = (cost(step, gan, *batch, repeats=1).flops for step in (STEPS["d_first_detach"], naive))
-        assert (retain < detach) == (ratio == "d = 4 g")
-
-
 @pytest.mark.parametrize(
     ("networks", "loss", "batching"),
     [
-        *((networks, "non-saturating", "split") for networks in NETWORKS),
-        *(("points", "non-saturating", batching) for batching in BATCHINGS if batching != "split"),
+        *((networks, "non-saturating", "split") for networks in ("points-batch", "dcgan")),
+        *(("points", "non-saturating", batching) for batching in BATCHINGS),
         ("points", "wgan-gp", "split"),
     ],
 )
-def test_flops_are_the_sum_of_their_parts_and_what_trace_counts(networks: str, loss: str, batching: str) -> None:
+def test_flops_are_the_sum_of_their_parts_and_what_trace_counts(networks, loss, batching):
     gan, batch = build(networks, loss, batching), draw(networks)[0]
     found = cost(STEPS["d_first_detach"], gan, *batch, repeats=1)
     assert found.elsewhere.forward_flops == found.elsewhere.backward_flops == 0
@@ -99,7 +87,7 @@ def test_flops_are_the_sum_of_their_parts_and_what_trace_counts(networks: str, l
         assert found.flops == flops(lambda: STEPS["d_first_detach"](gan, *batch))
 
 
-def test_a_gradient_penalty_is_Ds() -> None:
+def test_a_gradient_penalty_is_Ds():
     """autograd.grad with create_graph goes through D, and the backward after it through what that has made."""
     batch = draw("points")[0]
     plain, penalised = (
@@ -110,12 +98,12 @@ def test_a_gradient_penalty_is_Ds() -> None:
     assert penalised["D"].backward_flops > plain["D"].backward_flops + 2 * plain["D"].forward_flops / 3
 
 
-def with_a_product_of_its_own(gan: GAN, real: Tensor, z: Tensor) -> None:
+def with_a_product_of_its_own(gan, real, z):
     fake = gan.G(z)
     (fake @ fake.T).sum().backward()
 
 
-def test_what_belongs_to_no_network() -> None:
+def test_what_belongs_to_no_network():
     found = cost(with_a_product_of_its_own, build("points"), *draw("points")[0], repeats=1)
     product = 2 * 6 * 2 * 6  # of (6, 2) and (2, 6), and two for its backward
     assert (found.elsewhere.forward_flops, found.elsewhere.backward_flops) == (product, 2 * product)
@@ -123,31 +111,25 @@ def test_what_belongs_to_no_network() -> None:
 
 
 class Pair(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, x):
         return self.one(x), {"two": self.two(x)}
 
 
-class Whole:
-    """Two networks, one inside the other."""
-
-    def __init__(self) -> None:
-        self.pair = Pair()
-        self.outer = nn.Sequential(nn.Linear(2, 2), self.pair)
-
-
-def nested(model: Whole, x: Tensor) -> None:
+def nested(model, x):
     one, others = model.pair(x)
     one.sum().backward(retain_graph=True)
     (one.sum() + others["two"].sum()).backward()
     model.outer(x)[0].sum().backward()
 
 
-def test_several_outputs_and_a_network_inside_another() -> None:
-    found = cost(nested, Whole(), torch.randn(3, 2), repeats=1)
+def test_several_outputs_and_a_network_inside_another():
+    pair = Pair()
+    model = SimpleNamespace(pair=pair, outer=nn.Sequential(nn.Linear(2, 2), pair))  # one inside the other
+    found = cost(nested, model, torch.randn(3, 2), repeats=1)
     pair, outer = found.networks["pair"], found.networks["outer"]
     layer = 2 * 3 * 2 * 2  # one forward of a Linear(2, 2) on 3 rows
     assert (pair.forwards, pair.backwards, outer.forwards, outer.backwards) == (2, 3, 1, 1)
@@ -156,24 +138,10 @@ def test_several_outputs_and_a_network_inside_another() -> None:
     assert found.elsewhere.forward_flops == found.elsewhere.backward_flops == 0
 
 
-def penalty_behind_a_product(gan: GAN, real: Tensor, z: Tensor) -> None:
-    fake = gan.G(z) @ torch.eye(2, dtype=z.dtype)
-    (slope,) = torch.autograd.grad(gan.D(fake).sum(), fake, create_graph=True)
-    slope.square().sum().backward()
-
-
-def test_a_penalty_that_goes_on_into_G_leaves_each_its_own() -> None:
-    gan = build("points")
-    gan.D = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
-    found = cost(penalty_behind_a_product, gan, *draw("points")[0], repeats=1)
-    assert found.elsewhere.forward_flops == found.elsewhere.backward_flops == 2 * 6 * 2 * 2
-    assert found.networks["G"].backward_flops > found.networks["G"].forward_flops
-
-
 # Memory
 
 
-def test_bytes_saved_for_backward_at_the_peak() -> None:
+def test_bytes_saved_for_backward_at_the_peak():
     """Claim 9, fixed: D-first with detach holds G's graph as long as `simultaneous` does. The retain_graph that is
     valid holds more than all, since D's first scores keep their graph while D scores again.
     """
@@ -186,7 +154,7 @@ def test_bytes_saved_for_backward_at_the_peak() -> None:
     assert found["d_first_retain_graph"] > 1.1 * found["d_first_detach"]
 
 
-def test_the_peak_is_what_trace_finds_after_the_lines_or_more() -> None:
+def test_the_peak_is_what_trace_finds_after_the_lines_or_more():
     gan, batch = build("dcgan-batch", "minimax"), draw("dcgan-batch")[0]
     for step in (STEPS["d_first_detach"], STEPS["d_first_retain_graph"]):
         most = max(line.saved_bytes for line in trace(step, gan, *batch).lines)
@@ -194,7 +162,7 @@ def test_the_peak_is_what_trace_finds_after_the_lines_or_more() -> None:
 
 
 @pytest.mark.cuda
-def test_memory_on_a_device() -> None:
+def test_memory_on_a_device():
     torch.manual_seed(0)
     gan = GAN.with_adam(mlp(256).cuda(), mlp(256).cuda())
     batch = torch.randn(4096, 1, device="cuda"), torch.randn(4096, 1, device="cuda")
@@ -211,8 +179,8 @@ def test_memory_on_a_device() -> None:
 # The rest
 
 
-def test_time_is_the_median_after_a_first_run_that_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
-    def step(gan: GAN, real: Tensor, z: Tensor) -> None:
+def test_time_is_the_median_after_a_first_run_that_does_not_count(capsys):
+    def step(gan, real, z):
         print("run")
 
     found = cost(step, build("points"), *draw("points")[0], repeats=3)
@@ -223,7 +191,7 @@ def test_time_is_the_median_after_a_first_run_that_does_not_count(capsys: pytest
         cost(step, build("points"), repeats=0)
 
 
-def test_a_step_that_raises_raises_and_model_and_random_state_stay_as_they_are() -> None:
+def test_a_step_that_raises_raises_and_model_and_random_state_stay_as_they_are():
     gan, batch = build("points-batch"), draw("points-batch")[0]
     STEPS["d_first_detach"](gan, *batch)
     kept, held, state = copy.deepcopy(gan), gradient(gan.D), torch.get_rng_state()
@@ -235,7 +203,7 @@ def test_a_step_that_raises_raises_and_model_and_random_state_stay_as_they_are()
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_cost_shows_as_text_and_as_html() -> None:
+def test_a_cost_shows_as_text_and_as_html():
     found = cost(STEPS["d_first_detach"], build("points"), *draw("points")[0], repeats=1)
     assert str(found).startswith("d_first_detach: ")
     assert "FLOPs, " in str(found)
@@ -243,12 +211,12 @@ def test_a_cost_shows_as_text_and_as_html() -> None:
     assert "<th scope='col' style='text-align:left'>backwards</th>" in found._repr_html_()
 
 
-def makes_and_drops(gan: GAN, z: Tensor, times: int) -> None:
+def makes_and_drops(gan, z, times):
     for _ in range(times):
         gan.G(z).tanh()  # saves its own output
 
 
-def test_a_graph_that_is_dropped_is_not_counted_on() -> None:
+def test_a_graph_that_is_dropped_is_not_counted_on():
     gan, (_, z) = build("points"), draw("points")[0]
     once, often = (cost(makes_and_drops, gan, z, times).saved_bytes for times in (1, 4))
     assert once == often > 0

@@ -6,22 +6,19 @@ the ledger must say.
 
 import copy
 import textwrap
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_helpers import Oracle, shares_of, step_of
-from torch import Tensor, nn
+from torch import nn
 
-from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, compare, trace
+from gantutor.ledger import ALIVE, FREED, NO_GRAPH, STALE, trace
 from gantutor.pitfalls import INPLACE, SECOND_TIME
 
-few = settings(max_examples=60)
 NAMES = "ABC"
 MAKE = {  # how the step gets at networks and optimizers: its head, a network's name, an optimizer's
     "attributes": ("def step(m, x):", "m.{name}", "m.opt_{name}"),
@@ -46,15 +43,15 @@ class Program:
     seed: int
 
     @property
-    def names(self) -> list[str]:
+    def names(self):
         return [MAKE[self.shape][1].format(name=NAMES[i], number=i) for i in range(self.networks)]
 
     @property
-    def source(self) -> str:
+    def source(self):
         return "\n".join([MAKE[self.shape][0], *("    " + line for line in self.body)]) + "\n"
 
-    def build(self) -> "Built":
-        """Networks and a function to trace."""
+    def build(self):
+        """What to trace, with networks and optimizers of its own."""
         torch.manual_seed(self.seed)
         nets = [nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double() for _ in range(self.networks)]
         if self.tied:
@@ -63,50 +60,47 @@ class Program:
         x = torch.randn(4, 3, dtype=torch.float64)
         named_nets, named_opts = dict(zip(NAMES, nets, strict=False)), dict(zip(NAMES, opts, strict=False))
         by_name = {**named_nets, **{f"opt_{name}": opt for name, opt in named_opts.items()}}
-        holders: dict[str, tuple[Any, ...]] = {
+        holders = {
             "attributes": (SimpleNamespace(**by_name),),
             "method": (SimpleNamespace(**by_name),),
             "dicts": (named_nets, named_opts),
             "lists": (nets, opts),
             "ModuleList": (SimpleNamespace(nets=nn.ModuleList(nets), opts=opts),),
             "nested": (SimpleNamespace(inner=SimpleNamespace(nets=named_nets, opts=named_opts)),),
-            "globals": (),
-            "closure": (),
         }
-        names: dict[str, Any] = {"torch": torch, "F": nn.functional}
+        names = {"torch": torch, "F": nn.functional}
         if self.shape != "closure":
             step = step_of(self.source, **names, **(by_name if self.shape == "globals" else {}))
         else:
             inner = textwrap.indent(self.source, "    ")
-            make = step_of(f"def step({', '.join(by_name)}):\n{inner}\n    return step\n", **names)
-            step = make(**by_name)
-        return Built(step, (*holders[self.shape], x), dict(zip(map(in_records, self.names), nets, strict=True)), opts)
+            step = step_of(f"def step({', '.join(by_name)}):\n{inner}\n    return step\n", **names)(**by_name)
+        by_name = dict(zip(map(in_records, self.names), nets, strict=True))
+        return Built(step, (*holders.get(self.shape, ()), x), by_name, opts)
 
 
-def is_keyword(argument: str) -> bool:
+def is_keyword(argument):
     return "=" in argument.partition("(")[0]
 
 
-def in_records(name: str) -> str:
+def in_records(name):
     """The attributes of a step's first argument have their own names in a trace."""
     return name.removeprefix("m.")
 
 
 @dataclass
 class Built:
-    step: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    networks: dict[str, nn.Module]
-    optimizers: list[torch.optim.Optimizer]
+    step: object
+    arguments: tuple
+    networks: dict
+    optimizers: list
 
-    def run(self) -> Exception | None:
+    def run(self):
         try:
             self.step(*self.arguments)
         except RuntimeError as error:
             return error
-        return None
 
-    def state(self) -> list[Any]:
+    def state(self):
         """All that must come back: parameters, gradients, buffers, flags, versions, optimizer states."""
         parameters = [p for net in self.networks.values() for p in net.parameters()]
         return [
@@ -117,13 +111,11 @@ class Built:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def programs(draw):
     shape = draw(st.sampled_from(sorted(MAKE)))
     networks = draw(st.integers(2, 3))
-    names = [MAKE[shape][1].format(name=NAMES[i], number=i) for i in range(networks)]
-    opts = [MAKE[shape][2].format(name=NAMES[i], number=i) for i in range(networks)]
-    body: list[str] = []
-    outputs: list[str] = []
+    names, opts = ([form.format(name=NAMES[i], number=i) for i in range(networks)] for form in MAKE[shape][1:])
+    body, outputs = [], []
     for number in range(draw(st.integers(2, 7))):
         kind = draw(st.sampled_from(["loss", "loss", "loss", "pair", "loop", "step", "zero_grad", "again", "late"]))
         network, optimizer = draw(st.sampled_from(names)), draw(st.sampled_from(opts))
@@ -151,20 +143,14 @@ def programs(draw: st.DrawFn) -> Program:
             body.append(f"other{number} = {network}(x).square().mean()")
             body.append(f"torch.autograd.backward([loss{number}, other{number}])")
         if kind == "loop":
-            body += [
-                "for _ in range(2):",
-                f"    turn{number} = {network}(x).abs().mean()",
-                f"    turn{number}.backward()",
-            ]
+            turn = [f"turn{number} = {network}(x).abs().mean()", f"turn{number}.backward()"]
+            body += ["for _ in range(2):", *(f"    {line}" for line in turn)]
         if kind == "again" and outputs:
             body.append(f"({draw(st.sampled_from(outputs))} ** 2).sum().backward()")
         if kind == "late" and outputs:  # as many write it: keep the graph, step, and go back once more
             name = draw(st.sampled_from(outputs))
-            body += [
-                f"{name}.sum().backward(retain_graph=True)",
-                f"{optimizer}.step()",
-                f"({name} ** 2).sum().backward()",
-            ]
+            body += [f"{name}.sum().backward(retain_graph=True)", f"{optimizer}.step()"]
+            body.append(f"({name} ** 2).sum().backward()")
         if kind == "step":
             body.append(f"{optimizer}.step()")
         if kind == "zero_grad":
@@ -175,9 +161,9 @@ def programs(draw: st.DrawFn) -> Program:
 LOSSES = ["{}.square().mean()", "-{}.mean()", "F.softplus({}).mean()", "({} * 0).sum()", "{}.round().sum()"]
 
 
-@few
+@settings(max_examples=50)
 @given(programs())
-def test_shares_are_those_that_hooks_see_and_everything_comes_back(program: Program) -> None:
+def test_shares_are_those_that_hooks_see_and_everything_comes_back(program):
     built, plain = program.build(), program.build()
     before = built.state()
     record = trace(built.step, *built.arguments)
@@ -199,7 +185,7 @@ def test_shares_are_those_that_hooks_see_and_everything_comes_back(program: Prog
         assert all(abs(share.along) <= share.norm * 1.001 + 1e-9 for share in state.contributions)
 
 
-def used(program: Program) -> Iterator[str]:
+def used(program):
     """The networks that a program names; those in a container or an object that it can reach, all."""
     text = "\n".join(program.body)
     for name in program.names:
@@ -207,9 +193,9 @@ def used(program: Program) -> Iterator[str]:
             yield in_records(name)
 
 
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(programs(), st.data())
-def test_a_state_is_what_a_backward_after_that_line_finds(program: Program, data: st.DataObject) -> None:
+def test_a_state_is_what_a_backward_after_that_line_finds(program, data):
     built = program.build()
     record = trace(built.step, *built.arguments)
     straight = [line for line in program.body if not line.startswith((" ", "for"))]
@@ -226,7 +212,7 @@ def test_a_state_is_what_a_backward_after_that_line_finds(program: Program, data
         assert set(claimed.reaches) == reached & set(record.before)
 
 
-def backward(tensor: Tensor, networks: dict[str, nn.Module]) -> tuple[str, set[str]]:
+def backward(tensor, networks):
     """What becomes of going back from `tensor` here and now, and which networks receive a gradient."""
     if tensor.grad_fn is None:
         return NO_GRAPH, set()
@@ -236,35 +222,9 @@ def backward(tensor: Tensor, networks: dict[str, nn.Module]) -> tuple[str, set[s
         tensor.sum().backward()
     except RuntimeError as error:
         return (FREED if SECOND_TIME in str(error) else STALE if INPLACE in str(error) else str(error)), set()
-    seen: set[int] = set()
-    reached = set()
+    seen, reached = set(), set()
     for name, network in networks.items():  # a layer that two networks share is the first one's
         own = [p for p in network.parameters() if id(p) not in seen]
         seen |= set(map(id, own))
         reached |= {name} if any(p.grad is not None for p in own) else set()
     return ALIVE, reached
-
-
-@few
-@given(programs(), st.sampled_from(["same", "other"]), st.data())
-def test_a_comparison_is_symmetric_and_agrees_with_torch_equal(
-    program: Program, other: str, data: st.DataObject
-) -> None:
-    whole = [line for line in program.body if not line.startswith((" ", "for"))]
-    body = program.body if other == "same" else (*program.body, data.draw(st.sampled_from(whole or ("pass",))))
-    twin = replace(program, body=body)
-    built, second = program.build(), twin.build()
-    if program.shape in ("globals", "closure"):
-        return  # each program would have networks of its own
-    found = compare({"one": built.step, "two": second.step}, *built.arguments)
-    turned = compare({"two": second.step, "one": built.step}, *built.arguments)
-    a, b = program.build(), twin.build()
-    errors = {name for name, run in (("one", a), ("two", b)) if run.run() is not None}
-    assert set(found.errors) == errors
-    for gap in found.differences:
-        back = turned.between(gap.b, gap.a, gap.network, gap.kind)
-        assert (gap.equal, gap.near, gap.relative) == (back.equal, back.near, back.relative)
-        if gap.kind == "weights":
-            pairs = zip(a.networks[gap.network].parameters(), b.networks[gap.network].parameters(), strict=True)
-            assert gap.equal == all(torch.equal(p, q) for p, q in pairs)
-            assert (gap.relative == 0) == gap.equal

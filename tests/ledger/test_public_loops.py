@@ -5,60 +5,66 @@ They are written anew, with the names and the structure that they have there, ar
 
 import sys
 import textwrap
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from ledger_helpers import kinds, moved
 
-from gantutor.ledger import Trace
-
 SETUP = """
-import argparse, itertools, os, random, sys, time, datetime
+import argparse, itertools, random, sys
 import numpy as np
 import torch
 import torch.nn as nn
 from torch.autograd import Variable
 from torchvision.utils import save_image
-import torchvision.utils as vutils
 
 torch.manual_seed(0)
-Tensor = torch.FloatTensor
-device = torch.device("cpu")
+Tensor, device = torch.FloatTensor, torch.device("cpu")
 
 
-def images(n, channels=1, size=8):
-    return torch.rand(n, channels, size, size) * 2 - 1
+def images(n):
+    return torch.rand(n, 1, 8, 8) * 2 - 1
 
 
-def generator_net(nz, channels=1):
+def loader(data, batch_size):
+    return torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=True)
+
+
+def labelled(n, batch_size):
+    return loader(torch.utils.data.TensorDataset(images(n), torch.zeros(n)), batch_size)
+
+
+def paired(n, batch_size):
+    return loader([{"A": a, "B": b} for a, b in zip(images(n), images(n))], batch_size)
+
+
+def adam(*networks):
+    parameters = itertools.chain(*(net.parameters() for net in networks))
+    return torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
+
+
+def generator_net(nz):
     first = (nn.ConvTranspose2d(nz, 8, 8), nn.BatchNorm2d(8), nn.ReLU(True))
-    return nn.Sequential(*first, nn.Conv2d(8, channels, 1), nn.Tanh())
+    return nn.Sequential(*first, nn.Conv2d(8, 1, 1), nn.Tanh())
 
 
-def score_net(channels=1, last=()):
-    return nn.Sequential(nn.Conv2d(channels, 8, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(8, 1, 4), *last)
+def score_net(channels=1):
+    return nn.Sequential(nn.Conv2d(channels, 8, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(8, 1, 4))
 
 
-def picture_net(channels=1):
-    first = (nn.Conv2d(channels, 8, 3, 1, 1), nn.InstanceNorm2d(8), nn.ReLU(inplace=True))
-    return nn.Sequential(*first, nn.Conv2d(8, channels, 1))
+def picture_net():
+    first = (nn.Conv2d(1, 8, 3, 1, 1), nn.InstanceNorm2d(8), nn.ReLU(inplace=True))
+    return nn.Sequential(*first, nn.Conv2d(8, 1, 1))
 """
 
 DCGAN_SETUP = """
 opt = argparse.Namespace(niter=2, outf=".")
 nz, real_label, fake_label = 4, 1, 0
-dataloader = torch.utils.data.DataLoader(
-    torch.utils.data.TensorDataset(images(24), torch.zeros(24)), batch_size=6, shuffle=True
-)
+dataloader = labelled(24, 6)
 netG, netD = generator_net(nz), nn.Sequential(score_net(), nn.Sigmoid(), nn.Flatten(0))
-criterion = nn.BCELoss()
-fixed_noise = torch.randn(4, nz, 1, 1)
-optimizerD = torch.optim.Adam(netD.parameters(), lr=2e-4, betas=(0.5, 0.999))
-optimizerG = torch.optim.Adam(netG.parameters(), lr=2e-4, betas=(0.5, 0.999))
+criterion, fixed_noise = nn.BCELoss(), torch.randn(4, nz, 1, 1)
+optimizerD, optimizerG = adam(netD), adam(netG)
 """
 
 DCGAN = """
@@ -94,28 +100,23 @@ for epoch in range(opt.niter):
         D_G_z2 = output.mean().item()
         optimizerG.step()
 
-        print('[%d/%d][%d/%d] Loss_D: %.4f Loss_G: %.4f D(x): %.4f D(G(z)): %.4f / %.4f'
-              % (epoch, opt.niter, i, len(dataloader), errD.item(), errG.item(), D_x, D_G_z1, D_G_z2))
+        print('[%d][%d] Loss_D: %.4f Loss_G: %.4f D(x): %.4f D(G(z)): %.4f / %.4f'
+              % (epoch, i, errD.item(), errG.item(), D_x, D_G_z1, D_G_z2))
         if i % 100 == 0:
-            vutils.save_image(real_cpu, '%s/real_samples.png' % opt.outf, normalize=True)
             fake = netG(fixed_noise)
-            vutils.save_image(fake.detach(), '%s/fake_samples_epoch_%03d.png' % (opt.outf, epoch), normalize=True)
+            save_image(fake.detach(), '%s/fake_samples_epoch_%03d.png' % (opt.outf, epoch), normalize=True)
 """
 
 GAN_SETUP = """
 opt = argparse.Namespace(n_epochs=2, latent_dim=4, sample_interval=400)
-dataloader = torch.utils.data.DataLoader(
-    torch.utils.data.TensorDataset(images(24), torch.zeros(24)), batch_size=6, shuffle=True
-)
+dataloader = labelled(24, 6)
 
 
 class Generator(nn.Module):
     def __init__(self):
         super().__init__()
-        self.model = nn.Sequential(
-            nn.Linear(opt.latent_dim, 16), nn.BatchNorm1d(16, 0.8), nn.LeakyReLU(0.2, inplace=True),
-            nn.Linear(16, 64), nn.Tanh(),
-        )
+        first = (nn.Linear(opt.latent_dim, 16), nn.BatchNorm1d(16, 0.8), nn.LeakyReLU(0.2, inplace=True))
+        self.model = nn.Sequential(*first, nn.Linear(16, 64), nn.Tanh())
 
     def forward(self, z):
         return self.model(z).view(z.size(0), 1, 8, 8)
@@ -132,9 +133,7 @@ class Discriminator(nn.Module):
 
 adversarial_loss = torch.nn.BCELoss()
 generator, discriminator = Generator(), Discriminator()
-optimizer_G = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-optimizer_D = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-os.makedirs("images", exist_ok=True)
+optimizer_G, optimizer_D = adam(generator), adam(discriminator)
 """
 
 GAN = """
@@ -160,16 +159,15 @@ for epoch in range(opt.n_epochs):
         d_loss.backward()
         optimizer_D.step()
 
-        print("[Epoch %d/%d] [Batch %d/%d] [D loss: %f] [G loss: %f]"
-              % (epoch, opt.n_epochs, i, len(dataloader), d_loss.item(), g_loss.item()))
+        print("[Epoch %d/%d] [D loss: %f] [G loss: %f]" % (epoch, opt.n_epochs, d_loss.item(), g_loss.item()))
         batches_done = epoch * len(dataloader) + i
         if batches_done % opt.sample_interval == 0:
-            save_image(gen_imgs.data[:25], "images/%d.png" % batches_done, nrow=5, normalize=True)
+            save_image(gen_imgs.data[:25], "%d.png" % batches_done, nrow=5, normalize=True)
 """
 
 PIX2PIX_SETUP = """
 opt = argparse.Namespace(epoch=0, n_epochs=2)
-dataloader = torch.utils.data.DataLoader([{"A": a, "B": b} for a, b in zip(images(12), images(12))], batch_size=3)
+dataloader = paired(12, 3)
 
 
 class Discriminator(nn.Module):
@@ -184,9 +182,7 @@ class Discriminator(nn.Module):
 criterion_GAN, criterion_pixelwise = torch.nn.MSELoss(), torch.nn.L1Loss()
 lambda_pixel, patch = 100, (1, 1, 1)
 generator, discriminator = picture_net(), Discriminator()
-optimizer_G = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-optimizer_D = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-prev_time = time.time()
+optimizer_G, optimizer_D = adam(generator), adam(discriminator)
 """
 
 PIX2PIX = """
@@ -217,18 +213,13 @@ for epoch in range(opt.epoch, opt.n_epochs):
         loss_D.backward()
         optimizer_D.step()
 
-        batches_done = epoch * len(dataloader) + i
-        batches_left = opt.n_epochs * len(dataloader) - batches_done
-        time_left = datetime.timedelta(seconds=batches_left * (time.time() - prev_time))
-        prev_time = time.time()
-        sys.stdout.write("\\r[Epoch %d/%d] [D loss: %f] [G loss: %f, pixel: %f, adv: %f] ETA: %s"
-                         % (epoch, opt.n_epochs, loss_D.item(), loss_G.item(), loss_pixel.item(), loss_GAN.item(),
-                            time_left))
+        sys.stdout.write("\\r[Epoch %d/%d] [D loss: %f] [G loss: %f, pixel: %f, adv: %f]"
+                         % (epoch, opt.n_epochs, loss_D.item(), loss_G.item(), loss_pixel.item(), loss_GAN.item()))
 """
 
 CYCLEGAN_SETUP = """
 opt = argparse.Namespace(epoch=0, n_epochs=2, lambda_cyc=10.0, lambda_id=5.0)
-dataloader = torch.utils.data.DataLoader([{"A": a, "B": b} for a, b in zip(images(6), images(6))], batch_size=1)
+dataloader = paired(6, 1)
 
 
 class ReplayBuffer:
@@ -254,9 +245,7 @@ class ReplayBuffer:
 criterion_GAN, criterion_cycle, criterion_identity = torch.nn.MSELoss(), torch.nn.L1Loss(), torch.nn.L1Loss()
 G_AB, G_BA, D_A, D_B = picture_net(), picture_net(), score_net(), score_net()
 D_A.output_shape = (1, 1, 1)
-optimizer_G = torch.optim.Adam(itertools.chain(G_AB.parameters(), G_BA.parameters()), lr=2e-4, betas=(0.5, 0.999))
-optimizer_D_A = torch.optim.Adam(D_A.parameters(), lr=2e-4, betas=(0.5, 0.999))
-optimizer_D_B = torch.optim.Adam(D_B.parameters(), lr=2e-4, betas=(0.5, 0.999))
+optimizer_G, optimizer_D_A, optimizer_D_B = adam(G_AB, G_BA), adam(D_A), adam(D_B)
 fake_A_buffer, fake_B_buffer = ReplayBuffer(), ReplayBuffer()
 """
 
@@ -311,11 +300,9 @@ for epoch in range(opt.epoch, opt.n_epochs):
 """
 
 WGAN_SETUP = """
-opt = argparse.Namespace(niter=2, Diters=5, batchSize=4, clamp_lower=-0.01, clamp_upper=0.01)
+opt = argparse.Namespace(niter=2, Diters=2, batchSize=4, clamp_lower=-0.01, clamp_upper=0.01)
 nz = 4
-dataloader = torch.utils.data.DataLoader(
-    torch.utils.data.TensorDataset(images(100), torch.zeros(100)), batch_size=opt.batchSize
-)
+dataloader = labelled(40, opt.batchSize)
 
 
 class Critic(nn.Module):
@@ -331,10 +318,8 @@ class Critic(nn.Module):
 netG, netD = generator_net(nz), Critic()
 input = torch.FloatTensor(opt.batchSize, 1, 8, 8)
 noise = torch.FloatTensor(opt.batchSize, nz, 1, 1)
-one = torch.FloatTensor([1])
-mone = one * -1
-optimizerD = torch.optim.RMSprop(netD.parameters(), lr=5e-5)
-optimizerG = torch.optim.RMSprop(netG.parameters(), lr=5e-5)
+one, mone = torch.FloatTensor([1]), torch.FloatTensor([-1])
+optimizerD, optimizerG = (torch.optim.RMSprop(net.parameters(), lr=5e-5) for net in (netD, netG))
 gen_iterations = 25
 """
 
@@ -393,10 +378,10 @@ for epoch in range(opt.niter):
 LOOPS = {  # the source, what comes before the loop, the loop, and which optimizer moves which network
     "pytorch/examples dcgan": (DCGAN_SETUP, DCGAN, {"optimizerD.step()": {"netD"}, "optimizerG.step()": {"netG"}}),
     "PyTorch-GAN gan": (
-        GAN_SETUP, GAN, {"optimizer_D.step()": {"discriminator"}, "optimizer_G.step()": {"generator"}}
+        *(GAN_SETUP, GAN, {"optimizer_D.step()": {"discriminator"}, "optimizer_G.step()": {"generator"}}),
     ),
     "PyTorch-GAN pix2pix": (
-        PIX2PIX_SETUP, PIX2PIX, {"optimizer_D.step()": {"discriminator"}, "optimizer_G.step()": {"generator"}}
+        *(PIX2PIX_SETUP, PIX2PIX, {"optimizer_D.step()": {"discriminator"}, "optimizer_G.step()": {"generator"}}),
     ),
     "PyTorch-GAN cyclegan": (
         CYCLEGAN_SETUP, CYCLEGAN,
@@ -404,88 +389,76 @@ LOOPS = {  # the source, what comes before the loop, the loop, and which optimiz
     ),
     "WassersteinGAN": (
         WGAN_SETUP, WGAN,
-        {
-            "p.data.clamp_(opt.clamp_lower, opt.clamp_upper)": {"netD"},
-            "optimizerD.step()": {"netD"},
-            "optimizerG.step()": {"netG"},
-        },
+        {"p.data.clamp_(opt.clamp_lower, opt.clamp_upper)": {"netD"}, "optimizerD.step()": {"netD"},
+         "optimizerG.step()": {"netG"}},
     ),
 }  # fmt: skip
+BATCH = "epoch, i = 0, 1\nbatch = data = next(iter(dataloader))\nimgs = data[0] if isinstance(data, list) else None"
 
 
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """An IPython shell of its own, in an empty folder, with the extension loaded."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # a shell puts its own there
+@pytest.fixture(scope="module")
+def shell():
+    """An IPython shell of its own, with the extension loaded."""
+    main = sys.modules["__main__"]
     shell = InteractiveShell.instance()
     run(shell, "%load_ext gantutor")
     yield shell
-    shell.reset()
     InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main  # a shell puts its own there
 
 
-def run(shell: InteractiveShell, cell: str) -> Any:
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(shell, cell):
     """What a cell gives. Raises: what the cell raises."""
     result = shell.run_cell(textwrap.dedent(cell))
     result.raise_error()
     return result.result
 
 
-def iteration(loop: str) -> str:
+def iteration(loop):
     """The body of the innermost `for` over batches, which people paste when they want to see one iteration."""
     lines = loop.strip("\n").splitlines()
     return textwrap.dedent("\n".join(lines[2:])) + "\n"
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_whole_loop_runs_under_the_magic_without_an_edit(name: str, shell: InteractiveShell) -> None:
+def test_a_whole_loop_runs_under_the_magic_without_an_edit_and_so_does_one_iteration(name, shell):
     setup, loop, moves = LOOPS[name]
     run(shell, SETUP + setup)
-    before = {key: value.state_dict() for key, value in shell.user_ns.items() if isinstance(value, torch.nn.Module)}
-    before = {key: {name: value.clone() for name, value in state.items()} for key, state in before.items()}
+    networks = [value for value in shell.user_ns.values() if isinstance(value, torch.nn.Module)]
+    before = [value.clone() for network in networks for value in network.state_dict().values()]
     record = run(shell, "%%trace\n" + loop.lstrip("\n"))
-    assert isinstance(record, Trace)
-    assert record.error is None
-    assert kinds(record) == []
-    found: dict[str, set[str]] = {}
+    assert (record.error, kinds(record)) == (None, [])
+    found = {}
     for text, network in moved(record):
         found.setdefault(text, set()).add(network)
     assert found == moves
-    steps = [line.text for line in record.lines if line.text in moves]
-    assert {steps.count(text) for text in moves if text.startswith("optimizerG") or text.startswith("optimizer_G")} == {
-        3
-    }
-    for key, state in before.items():
-        now = shell.user_ns[key].state_dict()
-        assert all(torch.equal(now[name], value) for name, value in state.items()), key
+    steps = [line.text for line in record.lines if line.text in ("optimizerG.step()", "optimizer_G.step()")]
+    assert len(steps) == 3
+    now = [value for network in networks for value in network.state_dict().values()]
+    assert all(map(torch.equal, before, now))
+    if name != "WassersteinGAN":
+        run(shell, BATCH)
+        record = run(shell, "%%trace\n" + iteration(loop))
+        assert (record.error, kinds(record)) == (None, [])
+        assert dict(moved(record)).keys() == moves.keys()
 
 
-@pytest.mark.parametrize("name", [name for name in LOOPS if name != "WassersteinGAN"])
-def test_one_iteration_pasted_into_a_cell_is_traced(name: str, shell: InteractiveShell) -> None:
-    setup, loop, moves = LOOPS[name]
-    run(shell, SETUP + setup)
-    run(
-        shell,
-        "epoch, i = 0, 1\nbatch = data = next(iter(dataloader))\nimgs = data[0] if isinstance(data, list) else None",
-    )
-    record = run(shell, "%%trace\n" + iteration(loop))
-    assert record.error is None
-    assert kinds(record) == []
-    assert dict(moved(record)).keys() == moves.keys()
-
-
-def test_a_cell_with_the_classic_bug_says_what_to_change(shell: InteractiveShell) -> None:
-    run(shell, SETUP + GAN_SETUP)
-    run(shell, "epoch, i, (imgs, _) = 0, 1, next(iter(dataloader))")
+def test_a_cell_with_the_classic_bug_says_what_to_change(shell):
+    run(shell, SETUP + GAN_SETUP + BATCH)
     record = run(shell, "%%trace\n" + iteration(GAN.replace("gen_imgs.detach()", "gen_imgs")))
     assert kinds(record) == ["freed graph"]
     assert "gen_imgs.detach()" in record.findings[0].fix
     assert str(record).startswith(str(record.findings[0]).splitlines()[0])
 
 
-def test_the_cells_own_results_stay_and_the_users_names_are_theirs(shell: InteractiveShell) -> None:
+def test_the_cells_own_results_stay_and_the_users_names_are_theirs(shell):
     run(shell, "import torch\nnet = torch.nn.Linear(2, 1)\nx = torch.ones(3, 2)")
     record = run(shell, "%%trace\nloss = net(x).sum()\nloss.backward()")
     assert [line.text for line in record.lines] == ["loss = net(x).sum()", "loss.backward()"]
+    assert shell.user_ns["loss"].grad_fn is not None
     assert shell.user_ns["net"].weight.grad is None

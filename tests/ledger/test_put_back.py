@@ -5,12 +5,12 @@ import functools
 import random
 import threading
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from gantutor.configs.translation_configs import SeededDropout
 from gantutor.ledger import trace, watching
 from gantutor.ledger.reach import Reach, Snapshot
 from gantutor.ledger.records import OptimizerStep
@@ -19,7 +19,7 @@ from gantutor.ledger.records import OptimizerStep
 class Model:
     """Networks with BatchNorm and a generator of their own, optimizers that have stepped and not, a pool, a scaler."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         torch.manual_seed(0)
         self.G = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
         self.nets = {"D": nn.Linear(2, 1)}
@@ -31,7 +31,7 @@ class Model:
         self.turn = 0
 
 
-def step(model: Model, x: Tensor) -> None:
+def step(model, x):
     """Changes all that can be changed, and raises."""
     global count
     count += 1
@@ -51,14 +51,14 @@ def step(model: Model, x: Tensor) -> None:
     model.pool.append(fake)
     model.nets["new"] = nn.Linear(1, 1)
     model.turn += 1
-    model.fresh = fake  # type: ignore[attr-defined]
+    model.fresh = fake
     raise ValueError("at the end")
 
 
 count = 0
 
 
-def state(model: Model, x: Tensor) -> str:
+def state(model, x):
     """All of it in words, gradients and versions too."""
     nets = {"G": model.G, **model.nets}
     named = [*(p for net in nets.values() for p in net.named_parameters())]
@@ -74,7 +74,7 @@ def state(model: Model, x: Tensor) -> str:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_everything_is_as_before_also_after_an_error(trained: bool) -> None:
+def test_everything_is_as_before_also_after_an_error(trained):
     model, x = Model(), torch.randn(4, 2)
     if trained:
         model.G(x).sum().backward()
@@ -92,7 +92,7 @@ def test_everything_is_as_before_also_after_an_error(trained: bool) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 10**9])
-def test_large_tensors_wait_in_a_file_and_come_back(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_wait_in_a_file_and_come_back(limit, monkeypatch):
     monkeypatch.setattr("gantutor.ledger.reach.IN_MEMORY", limit)
     big = nn.Linear(200, 200)
     before = copy.deepcopy(big.state_dict())
@@ -107,36 +107,21 @@ def test_large_tensors_wait_in_a_file_and_come_back(limit: int, monkeypatch: pyt
     assert str(big.state_dict()) == str(before)
 
 
-class Noise(nn.Module):
-    """A layer that draws from a generator of its own, as dropout with a seed does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.generator = torch.Generator().manual_seed(3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.randn(x.shape, generator=self.generator)
-
-
-def one_backward(net: nn.Module, x: Tensor) -> None:
-    net(x).sum().backward()
-
-
-def test_a_network_inside_twenty_others_is_put_back_with_its_statistics_and_its_generator() -> None:
-    norm, noise = nn.BatchNorm1d(2), Noise()
+def test_a_network_inside_twenty_others_is_put_back_with_its_statistics_and_its_generator():
+    norm, noise = nn.BatchNorm1d(2), SeededDropout(0.5, seed=3)
     net = functools.reduce(lambda inner, _: nn.Sequential(inner), range(20), nn.Sequential(noise, norm))
     state = noise.generator.get_state()
-    trace(one_backward, net, torch.randn(4, 2))
+    trace(lambda net, x: net(x).sum().backward(), net, torch.randn(4, 2))
     assert norm.num_batches_tracked == 0
     assert torch.equal(norm.running_mean, torch.zeros(2))
     assert torch.equal(noise.generator.get_state(), state)
 
 
-def test_what_no_variable_leads_to_is_found_watched_and_said() -> None:
+def test_what_no_variable_leads_to_is_found_watched_and_said():
     hidden = functools.lru_cache(lambda: nn.Linear(2, 1))  # only the cache has it
     optimizer = functools.lru_cache(lambda: torch.optim.SGD(hidden().parameters(), 0.1))
 
-    def secret(x: Tensor) -> None:
+    def secret(x):
         hidden()(x).sum().backward()
         optimizer().step()
 
@@ -149,7 +134,7 @@ def test_what_no_variable_leads_to_is_found_watched_and_said() -> None:
     assert record.lines[0].networks["Linear"].contributions[0].norm > 0
 
 
-def test_a_block_in_a_function_is_traced_and_its_training_loop_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_block_in_a_function_is_traced_and_its_training_loop_stopped(capsys):
     net = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     before, seen = net.weight.tolist(), 0
@@ -168,21 +153,21 @@ def test_a_block_in_a_function_is_traced_and_its_training_loop_stopped(capsys: p
 
 
 class Split(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         return self.two(self.one(x))
 
 
-def names(**found: Any) -> list[str]:
+def names(**found):
     reach = Reach()
     reach.extend(found.items(), model="model")
     return list(reach.players)
 
 
-def test_networks_have_the_names_that_the_code_has_for_them() -> None:
+def test_networks_have_the_names_that_the_code_has_for_them():
     one, two = nn.Linear(1, 1), nn.Linear(1, 1)
     assert names(model=SimpleNamespace(G=one, Ds=[two])) == ["G", "Ds[0]"]
     assert names(self=SimpleNamespace(netG=one)) == ["self.netG"]
@@ -200,54 +185,47 @@ def test_networks_have_the_names_that_the_code_has_for_them() -> None:
 D = nn.Linear(1, 1)
 
 
-def uses_its_own_D(model: SimpleNamespace) -> None:
+def uses_its_own_D(model):
     model.D(torch.ones(1, 1)).sum().backward()
 
 
-def test_an_attribute_is_not_taken_for_a_global_of_that_name() -> None:
+def test_an_attribute_is_not_taken_for_a_global_of_that_name():
     reach = Reach.of(uses_its_own_D, (SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1)),), {})
     assert list(reach.players) == ["G", "D"]
     assert reach.players["D"].module is not D
 
 
-def test_an_optimizer_that_steps_in_another_thread_is_nobody_of_the_step() -> None:
+def waits(net):
     other = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    thread = threading.Thread(target=other.step)
+    thread.start()
+    thread.join()
 
-    def waits(net: nn.Module) -> None:
-        thread = threading.Thread(target=other.step)
-        thread.start()
-        thread.join()
 
+def test_an_optimizer_that_steps_in_another_thread_is_nobody_of_the_step():
     assert not any(line.of(OptimizerStep) for line in trace(waits, nn.Linear(1, 1)).lines)
 
 
-class Twice:
-    def __call__(self, gan: SimpleNamespace, x: Tensor) -> None:
+class Callable:
+    def __call__(self, gan, x):
         uses_its_own_D(gan)
 
 
-def test_the_first_argument_is_the_model_of_a_callable_object_and_of_a_partial_call_too() -> None:
+def test_the_first_argument_is_the_model_of_a_callable_object_and_of_a_partial_call_too():
     model = SimpleNamespace(G=nn.Linear(1, 1), D=nn.Linear(1, 1))
-    for step, args in ((Twice(), (model, None)), (functools.partial(uses_its_own_D, model), ())):
+    for step, args in ((Callable(), (model, None)), (functools.partial(uses_its_own_D, model), ())):
         assert list(trace(step, *args).before) == ["G", "D"]
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([0.0, 0.0, 0.0, 0.0], [0.1, -0.1, 0.1, -0.1]),
-        ([1.0, 1.0], [0.9, 0.9]),
-        ([1.0, 2.0], [-1.0, -2.0]),
-        ([1.0, 2.0], [1.0, float("nan")]),
-        ([1.0, float("nan")], [1.0, float("nan")]),
+        *[([0.0, 0.0, 0.0, 0.0], [0.1, -0.1, 0.1, -0.1]), ([1.0, 1.0], [0.9, 0.9]), ([1.0, 2.0], [-1.0, -2.0])],
+        *[([1.0, 2.0], [1.0, float("nan")]), ([1.0, float("nan")], [1.0, float("nan")])],
     ],
 )
-def test_a_change_of_values_is_seen_and_a_write_of_the_same_is_none(before: list[float], after: list[float]) -> None:
+def test_a_change_of_values_is_seen_and_a_write_of_the_same_is_none(before, after):
     net = nn.ParameterList([torch.tensor(before)])
-
-    def writes(net: nn.Module, values: Tensor) -> None:
-        net.get_parameter("0").data.copy_(values)
-
-    (line,) = trace(writes, net, torch.tensor(after)).lines
+    (line,) = trace(lambda net, values: net[0].data.copy_(values), net, torch.tensor(after)).lines
     (state,) = line.networks.values()
     assert state.changed == (str(before) != str(after))

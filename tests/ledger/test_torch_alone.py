@@ -2,21 +2,10 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
-BLOCKED = [
-    "numpy",
-    "torchvision",
-    "matplotlib",
-    "ipywidgets",
-    "anywidget",
-    "IPython",
-    "PIL",
-    "tqdm",
-    "click",
-    "lightning",
-]
+LAB = ["numpy", "torchvision", "matplotlib", "ipywidgets", "anywidget", "IPython", "PIL"]
+BLOCKED = [*LAB, "tqdm", "click", "lightning"]
 PROGRAM = f"""
 import sys, warnings
 
@@ -47,8 +36,7 @@ print(record.lines[-1].networks["G"].changed, cost(step, z, repeats=1).flops > 0
 
 
 def test_a_step_is_traced_with_torch_alone(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(PROGRAM))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=Path(__file__).parents[2],
-                          env={"PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    script, root = tmp_path / "script.py", str(Path(__file__).parents[2])
+    script.write_text(PROGRAM)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=root, env={"PYTHONPATH": root})
     assert done.stdout == "True True ('a', 'b')\n", done.stderr

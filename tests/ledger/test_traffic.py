@@ -1,18 +1,15 @@
 """`traffic` against counts by hand, against `cost`, and against itself on tensors that have no values."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from helpers import build, draw, same_state
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gantutor.configs import Config, GANConfig, Pix2PixConfig
+from gantutor.configs import GANConfig, Pix2PixConfig
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.gan import GAN
 from gantutor.image_pool import ImagePool
@@ -24,12 +21,7 @@ from gantutor.steps import STEPS
 B, IN, OUT = 5, 7, 3
 
 
-@dataclass
-class Model:
-    net: nn.Module
-
-
-def counted(run: Callable[[], Any], device: str = "cpu") -> tuple[int, int, int]:
+def counted(run, device="cpu"):
     """Launches, bytes and FLOPs of what `run` does, of all kinds."""
     with TrafficCounter(torch.device(device)) as counter:
         run()
@@ -40,15 +32,11 @@ def counted(run: Callable[[], Any], device: str = "cpu") -> tuple[int, int, int]
 # By hand: layers
 
 
-def test_a_linear_layer() -> None:
+def test_a_linear_layer():
     """Forward: one addmm. Backward: a product for the weight's gradient, a sum for the bias's; x asks for none."""
     x, received = torch.randn(B, IN), torch.randn(B, OUT)
-
-    def step(model: Model, x: Tensor) -> None:
-        model.net.zero_grad()
-        model.net(x).backward(received)
-
-    found = traffic(step, Model(nn.Linear(IN, OUT)), x)
+    model = SimpleNamespace(net=nn.Linear(IN, OUT))
+    found = traffic(lambda model, x: (model.net.zero_grad(), model.net(x).backward(received)), model, x)
     forward = B * IN + OUT * IN + OUT + B * OUT
     of_weight, of_bias = B * OUT + B * IN + OUT * IN, B * OUT + OUT
     assert found.kinds["matrix product"] == TrafficShare(2, 4 * (forward + of_weight), 2 * 2 * B * IN * OUT)
@@ -58,7 +46,7 @@ def test_a_linear_layer() -> None:
 
 
 @pytest.mark.parametrize(("weights", "image"), [(True, False), (False, True), (True, True)])
-def test_a_convolution_reads_what_the_gradients_asked_for_need(weights: bool, image: bool) -> None:
+def test_a_convolution_reads_what_the_gradients_asked_for_need(weights, image):
     """The weights' gradient needs the input, the input's needs the weights: a frozen D moves less."""
     x = torch.randn(2, 3, 8, 8, requires_grad=image)
     layer = nn.Conv2d(3, 4, 3, padding=1, bias=False).requires_grad_(weights)
@@ -72,7 +60,7 @@ def test_a_convolution_reads_what_the_gradients_asked_for_need(weights: bool, im
 
 # By hand: single operations on x (6, 4), 24 elements of 4 bytes
 
-OPERATIONS: dict[str, tuple[Callable[[Tensor], Any], int, int]] = {  # what it does, launches, elements moved
+OPERATIONS = {  # what it does, launches, elements moved
     "out of place": (lambda x: x.relu(), 1, 24 + 24),
     "in place": (lambda x: x.relu_(), 1, 24 + 24),
     "with itself": (lambda x: x.add_(x), 1, 24 + 24),
@@ -100,20 +88,16 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Any], int, int]] = {  # what it d
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_an_operation_moves(name: str) -> None:
+def test_what_an_operation_moves(name):
     run, launches, elements = OPERATIONS[name]
     x = torch.ones(6, 4)
     assert counted(lambda: run(x)) == (launches, 4 * elements, 0)
 
 
-def test_under_inference_mode_a_composite_operation_is_counted_by_its_parts() -> None:
+def test_under_inference_mode_a_composite_operation_is_counted_by_its_parts():
     x, layer = torch.randn(B, IN), nn.Linear(IN, OUT)
 
-    def run() -> None:
-        with torch.inference_mode():
-            layer(x)
-
-    assert counted(run) == counted(lambda: layer(x))
+    assert counted(torch.inference_mode()(lambda: layer(x))) == counted(lambda: layer(x))
 
 
 # By hand: Adam
@@ -126,7 +110,7 @@ ADAMS = {  # options; launches; elements moved for each of the parameters' n, an
 
 
 @pytest.mark.parametrize("name", ADAMS)
-def test_adam(name: str) -> None:
+def test_adam(name):
     """Loop and lists: lerp_ moves 3 n, mul_ 2 n, addcmul_ 3 n, sqrt 2 n, div 2 n, add_ 2 n, addcdiv_ 4 n.
 
     Fused, it reads parameters, gradients and both moments, and writes all but the gradients: 7 n.
@@ -140,7 +124,7 @@ def test_adam(name: str) -> None:
     assert found.kinds == {"optimizer": TrafficShare(launches, 4 * (each * (OUT * IN + OUT) + of_counters), 0)}
 
 
-def test_the_step_that_makes_the_moments_does_not_count() -> None:
+def test_the_step_that_makes_the_moments_does_not_count():
     """A new optimizer's first step fills its moments with zeros; the count is that of a step in the middle of a run."""
     gan, batch = build("points"), draw("points")[0]
     new = traffic(STEPS["d_first_detach"], gan, *batch)
@@ -151,7 +135,7 @@ def test_the_step_that_makes_the_moments_does_not_count() -> None:
 # Accelerators, by tensors that only say that they are on one
 
 
-def test_on_an_accelerator_a_list_is_one_launch_and_the_cpu_is_not_counted() -> None:
+def test_on_an_accelerator_a_list_is_one_launch_and_the_cpu_is_not_counted():
     with FakeTensorMode():
         xs = [torch.empty(6, 4, device="cuda"), torch.empty(4, device="cuda")]
         here = torch.empty(4)
@@ -161,10 +145,10 @@ def test_on_an_accelerator_a_list_is_one_launch_and_the_cpu_is_not_counted() -> 
 
 
 @pytest.mark.cuda
-def test_launches_are_the_kernels_that_the_profiler_sees() -> None:
+def test_launches_are_the_kernels_that_the_profiler_sees():
     x = torch.randn(64, 64, device="cuda")
 
-    def run() -> None:
+    def run():
         y = x.relu().mul_(2).tanh() + x
         y.view(-1)[:10].exp_()
 
@@ -179,14 +163,14 @@ def test_launches_are_the_kernels_that_the_profiler_sees() -> None:
 
 # Whole steps
 
-CONFIGS: dict[str, Config] = {
+CONFIGS = {
     "points": GANConfig("ring", device="cpu", loss="wgan-gp"),
     "pix2pix": Pix2PixConfig(device="cpu", width_G=4, width_D=4),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_step_has_the_flops_that_its_cost_has(name: str) -> None:
+def test_a_step_has_the_flops_that_its_cost_has(name):
     run = CONFIGS[name].start()
     batch = next(run.batches)
     found = traffic(run.train_step, run.model, *batch)
@@ -195,24 +179,20 @@ def test_a_step_has_the_flops_that_its_cost_has(name: str) -> None:
     assert set(found.kinds) <= set(OPERATION_KINDS)
 
 
-MODELS: dict[str, tuple[Callable[..., Any], Callable[[], Any], list[tuple[int, ...]]]] = {
+def small_cyclegan():
+    """Without pools: what they draw on the CPU is copied to any other device, and that counts."""
+    networks = [resnet(1, width=4), resnet(1, width=4), patchgan(3, width=4), patchgan(3, width=4)]
+    return CycleGAN.with_adam(*networks, pool_A=ImagePool(0), pool_B=ImagePool(0))
+
+
+MODELS = {
     "dcgan": (STEPS["d_first_detach"], lambda: GAN.with_adam(*dcgan(width_G=4, width_D=4)), [(4, 1, 28, 28), (4, 64)]),
-    "cyclegan": (
-        CYCLEGAN_STEPS["g_first_shared"],
-        # No pools: what they draw on the CPU is copied to any other device, and that counts.
-        lambda: CycleGAN.with_adam(
-            *(resnet(1, width=4) for _ in "AB"),
-            *(patchgan(3, width=4) for _ in "AB"),
-            pool_A=ImagePool(0),
-            pool_B=ImagePool(0),
-        ),
-        2 * [(1, 3, 32, 32)],
-    ),
+    "cyclegan": (CYCLEGAN_STEPS["g_first_shared"], small_cyclegan, 2 * [(1, 3, 32, 32)]),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_step_on_shapes_alone_is_counted_as_on_a_cpu(name: str) -> None:
+def test_a_step_on_shapes_alone_is_counted_as_on_a_cpu(name):
     """As little is computed as can be: on the meta device a tensor has no values."""
     step, make, shapes = MODELS[name]
     with torch.device("meta"):
@@ -222,7 +202,7 @@ def test_a_step_on_shapes_alone_is_counted_as_on_a_cpu(name: str) -> None:
     assert found.flops > 1e5
 
 
-def test_model_and_random_state_stay_as_they_are() -> None:
+def test_model_and_random_state_stay_as_they_are():
     gan, batch = build("points-batch"), draw("points-batch")[0]
     kept, state = copy.deepcopy(gan), torch.get_rng_state()
     traffic(STEPS["simultaneous"], gan, *batch)
@@ -231,7 +211,7 @@ def test_model_and_random_state_stay_as_they_are() -> None:
     assert not gan.opt_G._optimizer_step_pre_hooks
 
 
-def test_the_kinds_of_a_step() -> None:
+def test_the_kinds_of_a_step():
     """BatchNorm is a norm, whatever the optimizer does is the optimizer's, and losses are pointwise."""
     found = traffic(STEPS["d_first_detach"], build("dcgan-batch"), *draw("dcgan-batch")[0])
     assert list(found.kinds) == ["convolution", "norm", "pointwise", "optimizer"]
@@ -241,7 +221,7 @@ def test_the_kinds_of_a_step() -> None:
     assert found.kinds["optimizer"].bytes > 0.1 * found.bytes
 
 
-def test_traffic_shows_as_text_and_as_html() -> None:
+def test_traffic_shows_as_text_and_as_html():
     found = Traffic("step", {"convolution": TrafficShare(2, 3000, 6000), "pointwise": TrafficShare(1, 1000, 0)})
     assert str(found).splitlines() == [
         "step: 3 launches, 4 kB moved, 6 k FLOPs, 1.5 FLOPs per byte",
@@ -255,14 +235,14 @@ def test_traffic_shows_as_text_and_as_html() -> None:
     assert str(nothing).startswith("step: 0 launches, 0 B moved")
 
 
-def test_a_share_of_the_batch_leaves_launches_and_weight_updates() -> None:
+def test_a_share_of_the_batch_leaves_launches_and_weight_updates():
     of = Traffic("step", {"convolution": TrafficShare(3, 100, 1000), "optimizer": TrafficShare(5, 40, 0)})
     half = of.scaled(0.5)
     assert half.kinds == {"convolution": TrafficShare(3, 50, 500), "optimizer": TrafficShare(5, 40, 0)}
     assert of.scaled(1.0) == of
 
 
-def test_the_seconds_of_each_kind_are_those_of_a_step() -> None:
+def test_the_seconds_of_each_kind_are_those_of_a_step():
     gan, (batch,) = build("points"), draw("points")
     before = copy.deepcopy(gan.G.state_dict())
     found = seconds_by_kind(STEPS["d_first_detach"], gan, *batch, repeats=2)

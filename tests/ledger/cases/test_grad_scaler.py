@@ -21,7 +21,7 @@ from ledger_helpers import (
 )
 
 from gantutor.ledger import compare, cost, trace
-from gantutor.ledger.records import OptimizerStep
+from gantutor.ledger.records import Backward, OptimizerStep
 
 SCALE = 2.0**16
 
@@ -71,7 +71,7 @@ def test_shares_are_in_the_scale_that_the_optimizer_applies_and_have_their_losse
     assert kinds(record) == []
     assert moved(record) == [("m.scaler.step(m.opt_D)", "D"), ("m.scaler.step(m.opt_G)", "G")]
     sent = {name: at(record, f"m.scaler.scale({name})") for name in ("d_loss_real", "d_loss_fake", "g_loss")}
-    assert all(line.backwards == (name,) for name, line in sent.items())
+    assert all(line.of(Backward)[0].losses == (name,) for name, line in sent.items())
     unscaled, clipped = (
         at(record, text).networks["D"] for text in ("m.scaler.unscale_", "torch.nn.utils.clip_grad_norm_")
     )
