@@ -135,10 +135,7 @@ def roofline(ax: "Axes", limits: Any, points: RooflinePoints, dtype: str = "floa
     for kind, flops in limits.flops.items():
         colour, width = (COLOURS["ink"], 1.8) if kind == dtype else (COLOURS["faint"], 1.0)
         ax.plot(x, [limits.roof(intensity, kind) for intensity in x], color=colour, lw=width, label=kind, zorder=1)
-        paper = {"color": "white", "pad": 0}
-        ax.annotate(
-            kind, (x[-1], flops), (0, 5), textcoords="offset points", ha="right", fontsize=8, bbox=paper, zorder=4
-        )
+        ax.text(x[-1], 1.1 * flops, kind, ha="right", va="bottom", fontsize=8)
     for name, (traffic, seconds) in points.items():
         (colour, marker), at = LIMIT_STYLES[first[name]], traffic.intensity
         ax.plot([at, at], [reached[name], allowed[name]], color=colour, lw=0.8, zorder=2)

@@ -6,6 +6,7 @@
 Three read them: the panel in the browser (lab/front), the still picture (still.py) and recordings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -274,25 +275,21 @@ def views_of(config: Any, data: Any) -> Views:
 def charts(run: Run, since: int, terms: tuple[str, ...] = ()) -> list[View]:
     """The losses, D's logits in its latest update, and the norms of the gradients applied; curves from `since` on."""
     columns = run.history.since(since)
-    drawn = [
-        ("losses", "Losses", "The losses of D and G", (Curve("d_loss", "D", "D"), Curve("g_loss", "G", "G")), False),
-        (
-            "terms", "Terms of G's loss", f"The terms of G's loss: {', '.join(terms)}",
-            tuple(Curve(f"{t.lower()}_loss", t, whose) for t, whose in zip(terms, ("G", "ink"), strict=False)), False,
-        ),
-        (
-            "gradients", "Norm of the gradient applied", "The norms of the gradients that D and G applied",
-            (Curve("grad_D", "D", "D"), Curve("grad_G", "G", "G")), True,
-        ),
-    ]  # fmt: skip
-    losses, *rest = [
-        View(
-            name=name, kind="curves", title=title, alt=f"{alt}, over the steps.", curves=curves, log=log,
-            arrays={c.column: columns[c.column].astype(np.float32) for c in curves if c.column in columns},
-        )
-        for name, title, alt, curves, log in drawn
-        if curves
-    ]  # fmt: skip
+
+    def chart(name: str, title: str, alt: str, curves: Sequence[tuple[str, str, str]], log: bool = False) -> View:
+        drawn = tuple(Curve(*curve) for curve in curves)
+        arrays = {c.column: columns[c.column].astype(np.float32) for c in drawn if c.column in columns}
+        return View(
+            name=name, kind="curves", title=title, alt=f"{alt}, over the steps.", curves=drawn, log=log, arrays=arrays
+        )  # fmt: skip
+
+    losses = chart("losses", "Losses", "The losses of D and G", [("d_loss", "D", "D"), ("g_loss", "G", "G")])
+    names = f"The terms of G's loss: {', '.join(terms)}"
+    of_terms = [(f"{term.lower()}_loss", term, whose) for term, whose in zip(terms, ("G", "ink"), strict=False)]
+    rest = [chart("terms", "Terms of G's loss", names, of_terms)] if terms else []
+    norms = [("grad_D", "D", "D"), ("grad_G", "G", "G")]
+    title, alt = "Norm of the gradient applied", "The norms of the gradients that D and G applied"
+    rest.append(chart("gradients", title, alt, norms, log=True))
     logits = View(
         name="logits", kind="histogram", title="D's logits in its latest update",
         alt="Histograms of D's logits on real and on fake. Where they overlap, D cannot tell.",

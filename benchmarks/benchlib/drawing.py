@@ -26,7 +26,7 @@ from gantutor.data.common import (
     usable_device,
 )
 from gantutor.data.embedded import MAP_CLASSES
-from gantutor.data.pairs import Label, Pairs, draw_labels, with_held_out
+from gantutor.data.images import Label, Pairs, draw_labels, with_held_out
 
 SUPERSAMPLING = 3
 TEXTURES_SHA256 = "5a9f175fca034c46e61a6ac927b596feed93b45fb9bbd3a06f5fb6236964c6d4"
@@ -289,9 +289,9 @@ def drawn_pairs(
         columns = [torch.from_numpy(np.stack(column)).to(device) for column in zip(*scenes, strict=True)]
         labels, images = columns[0], [channels_first(column) for column in columns[1:]]
         A, B = images if len(images) == 2 else (draw_labels(labels, classes), *images)
-        return Pairs(name, A, B, labels, classes, label_map="" if len(images) == 2 else "A")
+        return Pairs(name, A, B, labels, classes, "" if len(images) == 2 else "A", flip, jitter)
 
-    return with_held_out(part, split, number, ("test", None), flip, jitter)
+    return with_held_out(part, split, number, ("test", None))
 
 
 maps_mini = partial(drawn_pairs, "maps_mini", draw_map, MAP_CLASSES)  # as gantutor.data has it, in any size and number

@@ -27,7 +27,7 @@ from benchlib.drawing import (
     soft_noise,
 )
 from gantutor.data.common import Bytes
-from gantutor.data.pairs import Label
+from gantutor.data.images import Label
 
 BACKGROUND, WALL, WINDOW, DOOR, CORNICE, SILL, BALCONY, BLIND, ROOF, MOLDING, PILLAR, SHOP = range(12)
 FACADE_CLASSES = (

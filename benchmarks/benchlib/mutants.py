@@ -463,7 +463,7 @@ DATA = (
     ),
     Mutant(
         "digits: the two parts exchanged",
-        "data/images.py",
+        "data/embedded.py",
         "digits",
         'held_out == (split == "test")',
         'held_out == (split == "train")',
@@ -479,7 +479,7 @@ DATA = (
     ),
     Mutant(
         "only the target is mirrored",
-        "data/pairs.py",
+        "data/images.py",
         "augment",
         "images = [torch.where(mirrored, batch.flip(3), batch) for batch in images]",
         "images = [*images[:-1], torch.where(mirrored, images[-1].flip(3), images[-1])]",
@@ -487,7 +487,7 @@ DATA = (
     ),
     Mutant(
         "label maps enlarged smoothly",
-        "data/pairs.py",
+        "data/images.py",
         "Pairs.sample",
         '[self.label_map == "A", self.label_map == "B"]',
         "[False, False]",
@@ -877,7 +877,7 @@ ROOMS = {
     "cyclegan": Room(("tests/test_image_pool.py", "tests/test_cyclegan.py"), CYCLEGAN),
     "data": Room(
         (
-            *("tests/data/test_images.py", "tests/data/test_pairs.py", "tests/data/test_own_images.py"),
+            *("tests/data/test_images.py", "tests/data/test_embedded.py", "tests/data/test_own_images.py"),
             *("tests/test_batches.py", "-k", "not worker"),
         ),
         DATA,

@@ -18,7 +18,7 @@ from benchlib.facades import facades_mini
 from gantutor.configs import Config, CycleGANConfig, GANConfig, Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout
 from gantutor.data import Images, load, paired_folder, unpaired_folders
-from gantutor.data.pairs import JITTER
+from gantutor.data.images import JITTER
 from gantutor.training import Run
 
 Changes = dict[str, Any]

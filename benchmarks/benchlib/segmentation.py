@@ -8,14 +8,13 @@ shows what its label map asks for. Source: Isola et al., "Image-to-Image Transla
 Networks", 2017, section 4.1 (there an FCN-8s on Cityscapes).
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantutor.metrics.judge import check_floats, train_frozen
+from gantutor.metrics.judge import check_floats
 from gantutor.precision import widened
 
 BATCH_SIZE = 4
@@ -80,8 +79,19 @@ def train_segmenter(images: Tensor, labels: Tensor, classes: int, steps: int = 2
     Raises: ValueError for images or labels of another shape, type or range.
     """
     check_labels(images, labels, classes)
-    build = partial(Segmenter, images.shape[1], classes)
-    return train_frozen(build, images, labels, steps, BATCH_SIZE, 1e-2, seed, one_cycle=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        segmenter = Segmenter(images.shape[1], classes)
+        draws = torch.randint(len(images), (steps, BATCH_SIZE)).to(images.device)
+    segmenter = segmenter.to(images.device)
+    optimizer = torch.optim.Adam(segmenter.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    for drawn in draws:
+        optimizer.zero_grad()
+        F.cross_entropy(segmenter(images[drawn]), labels[drawn].long()).backward()
+        optimizer.step()
+        schedule.step()
+    return segmenter.requires_grad_(False).eval()
 
 
 @torch.no_grad()

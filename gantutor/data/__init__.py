@@ -20,10 +20,9 @@ import torch
 
 from gantutor.data.common import DataError
 from gantutor.data.downloads import CYCLEGAN, MNIST, PIX2PIX, official_pairs, official_unpaired, torchvision_set
-from gantutor.data.embedded import emoji_pairs, emoji_unpaired, maps_mini
-from gantutor.data.images import Images, digits
+from gantutor.data.embedded import digits, emoji_pairs, emoji_unpaired, maps_mini
+from gantutor.data.images import Images, Label, Pairs, Unpaired
 from gantutor.data.own_images import Folder, image_folder, paired_folder, unpaired_folders
-from gantutor.data.pairs import Label, Pairs, Unpaired
 from gantutor.data.points import Points, drawn, grid, moons, ring, spiral
 
 POINT_SETS: dict[str, Callable[..., Points]] = {"ring": ring, "grid": grid, "moons": moons, "spiral": spiral}

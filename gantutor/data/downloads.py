@@ -27,9 +27,8 @@ import torch
 import torch.nn.functional as F
 
 from gantutor.data.common import DataError, check_choice, downloads_folder, usable_device
-from gantutor.data.images import Images
+from gantutor.data.images import Images, Pairs, Unpaired, with_held_out
 from gantutor.data.own_images import find_images, list_images, paired_folder, read_domains
-from gantutor.data.pairs import Pairs, Unpaired, with_held_out
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_WITHOUT_A_BYTE = 30.0  # then a server counts as gone
@@ -111,18 +110,12 @@ CYCLEGAN: dict[str, Parts] = {
 
 
 def official_pairs(
-    name: str,
-    device: str | torch.device = "cpu",
-    split: str = "train",
-    size: int = 256,
-    download: bool = False,
-    number: int | None = None,
-    flip: bool = True,
-    jitter: bool = True,
+    name: str, split: str = "train", download: bool = False, number: int | None = None, **options: Any
 ) -> Pairs:
     """One split of a set of the pix2pix paper, turned so that A is the input; "train" has the test pairs with it.
 
     `download=True` fetches what is missing or damaged. `number` takes only the first; at most 200 pairs are held out.
+    The other options are those of `paired_folder`: `size`, `device`, `flip`, `jitter`.
     Raises: ValueError for another split; DataError for missing or damaged files, a failed download or too
     many images.
     """
@@ -131,10 +124,10 @@ def official_pairs(
     folder = ready_folder("pix2pix", f"{name}.tar.gz", parts, download, "load_pairs")
 
     def part(split: str, number: int | None) -> Pairs:
-        read = paired_folder(folder / split, size, device, held_out=0, number=number, flip=False, jitter=False)
+        read = paired_folder(folder / split, held_out=0, number=number, **options)
         return dataclasses.replace(read.reversed() if name in INPUT_IS_RIGHT else read, name=name)
 
-    return with_held_out(part, split, number, ("test" if "test" in parts else "val", 200), flip, jitter)
+    return with_held_out(part, split, number, ("test" if "test" in parts else "val", 200))
 
 
 def official_unpaired(

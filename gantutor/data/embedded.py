@@ -1,4 +1,6 @@
-"""The embedded pairs, `emoji` and `maps_mini`, 64 pixels high and wide; and sheets, many small pictures in one WebP.
+"""The embedded sets: `digits`, and pairs of 64 pixels, `emoji` and `maps_mini`; and sheets, many pictures in one WebP.
+
+    load("digits")  # 1,797 of them, 8x8 in the file: data/digits.LICENSE.txt has their source and licence
 
     load_pairs("emoji_flat")  # A flat, B shaded: one emoji in two styles by the same artists
     load_pairs("emoji_sketch")  # A a line drawing of the flat one, B shaded: the colours are not in the input
@@ -16,11 +18,13 @@ What stands in a row or a column of a sheet is said by whoever wrote it, in the 
 """
 
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gantutor.data.common import (
@@ -35,13 +39,19 @@ from gantutor.data.common import (
     read_embedded,
     usable_device,
 )
-from gantutor.data.images import to_float
-from gantutor.data.pairs import Label, Pairs, Unpaired, draw_labels, with_held_out
+from gantutor.data.images import Images, Label, Pairs, Unpaired, draw_labels, to_float, with_held_out
 
 SIDE = 64
 SPLITS = ("train", "val", "test")  # what the numbers of the array "split" mean
 EMOJI_SHA256 = "9adfde1d19f5b3b75c2b154b0a17052e5204a3f8715d35f091abc394602075c8"  # of the decoded arrays
 MAPS_SHA256 = "fa79a729eaf19a84bae0b071d4178259dcdfddbfb3febe9668553c493db88be6"
+
+# The classes of a town; and the commonest colours of the training emoji that an eye tells apart, the commonest first:
+# data/build_emoji.py finds them. White is the background.
+LABEL_COLOURS = json.loads(embedded_file("label_colours.json").read_text(encoding="utf-8"))
+MAP_CLASSES, EMOJI_COLOURS = (
+    tuple(Label(name, tuple(colour)) for name, colour in LABEL_COLOURS[of]) for of in ("maps", "emoji")
+)
 
 # Sheets ---------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +92,45 @@ def decode_sheets(arrays: Arrays) -> Arrays:
     return arrays
 
 
-# The sets -------------------------------------------------------------------------------------------------------------
+# The digits -----------------------------------------------------------------------------------------------------------
+
+DIGITS_SHA256 = "b6e141bd52712d498ce15d9ccebe68b564bdaba74205256d1a3dc6fd4c4ceb90"
+
+
+def digits(device: str | torch.device = "cpu", split: str = "train", size: int = 28) -> Images:
+    """Grey digits (1, size, size), white on black. `split`: "train" (1,347), "test" (450, held out) or "all".
+
+    `size` 8 is native; 28 puts the digit into the middle 20x20 pixels, as MNIST does; 32 is 28 with a wider margin.
+    Raises: ValueError for another split or size; DataError for a missing or damaged file.
+    """
+    check_choice("split", split, ("train", "test", "all"))
+    check_choice("size", size, (8, 28, 32))
+    device = usable_device(device)
+    arrays = read_embedded("digits.npz", DIGITS_SHA256)
+    images, labels, held_out = (torch.from_numpy(arrays[name]) for name in ("images", "labels", "held_out"))
+    if split != "all":
+        chosen = held_out == (split == "test")
+        images, labels = images[chosen], labels[chosen]
+    return Images("digits", enlarge_digits(images[:, None] / 16, size).to(device), labels.long().to(device))
+
+
+def enlarge_digits(ink: Tensor, size: int) -> Tensor:
+    """Ink per cell, (N, 1, 8, 8) in [0, 1], to images uint8 (N, 1, size, size). Always on the CPU: the same everywhere.
+
+    A cell is the ink of 4x4 pixels; bicubic interpolation and a soft threshold give about the stroke they came from:
+        v = sigmoid(9 (bicubic(ink) − 0.45)),  stretched so that no ink gives 0 and full ink 1
+    """
+    if size == 8:
+        return (ink * 255).round().byte()
+    cells = F.pad(ink, (2, 2, 2, 2))
+    smooth = F.interpolate(cells, size=(30, 30), mode="bicubic", align_corners=False)[..., 1:-1, 1:-1]
+    none, full = (torch.sigmoid(torch.tensor(9 * (level - 0.45))) for level in (0.0, 1.0))
+    stroke = (torch.sigmoid(9 * (smooth - 0.45)) - none) / (full - none)
+    images = (stroke.clamp(0, 1) * 255).round().byte()
+    return F.pad(images, ((size - 28) // 2,) * 4)
+
+
+# The pairs ------------------------------------------------------------------------------------------------------------
 
 
 def split_pairs(
@@ -119,9 +167,9 @@ def split_pairs(
         chosen = arrays["split"] == SPLITS.index(split)
         found = fields({name: array[chosen][:number] for name, array in arrays.items()})
         tensors: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in found.items()}
-        return Pairs(name, **tensors)
+        return Pairs(name, **tensors, flip=flip, jitter=jitter)
 
-    return with_held_out(part, split, number, ("test", None), flip, jitter)
+    return with_held_out(part, split, number, ("test", None))
 
 
 def as_images(array: Bytes) -> Tensor:
@@ -176,52 +224,6 @@ def maps_mini(**options: Any) -> Pairs:
 
 
 # Their colours --------------------------------------------------------------------------------------------------------
-
-MAP_CLASSES = (
-    Label("land", (242, 239, 233)),
-    Label("park", (200, 230, 190)),
-    Label("water", (170, 211, 235)),
-    Label("road", (255, 255, 255)),
-    Label("highway", (250, 205, 110)),
-    Label("building", (217, 208, 201)),
-)
-
-# The commonest colours of the training emoji that an eye tells apart, the commonest first: data/build_emoji.py finds
-# them. White is the background.
-EMOJI_COLOURS = (
-    Label("white", (255, 255, 255)),
-    Label("light orange", (255, 175, 45)),
-    Label("red", (250, 50, 45)),
-    Label("light grey", (210, 210, 210)),
-    Label("blue", (0, 165, 235)),
-    Label("grey", (155, 155, 155)),
-    Label("yellow", (250, 215, 65)),
-    Label("dark purple", (85, 55, 100)),
-    Label("darkest purple", (50, 25, 65)),
-    Label("sand", (245, 175, 95)),
-    Label("raspberry", (250, 45, 95)),
-    Label("green", (0, 210, 105)),
-    Label("brown", (110, 70, 50)),
-    Label("orange", (255, 105, 35)),
-    Label("crimson", (200, 10, 75)),
-    Label("light brown", (165, 105, 85)),
-    Label("dark grey", (100, 100, 100)),
-    Label("dull purple", (100, 90, 150)),
-    Label("dark brown", (65, 40, 50)),
-    Label("sky blue", (40, 200, 250)),
-    Label("dark green", (70, 145, 25)),
-    Label("hot pink", (245, 10, 140)),
-    Label("light green", (135, 215, 45)),
-    Label("dark blue", (0, 115, 185)),
-    Label("light blue", (175, 220, 255)),
-    Label("purple", (140, 100, 195)),
-    Label("cream", (255, 220, 165)),
-    Label("black", (35, 35, 35)),
-    Label("golden brown", (210, 135, 60)),
-    Label("bright blue", (80, 145, 255)),
-    Label("magenta", (185, 30, 130)),
-    Label("light pink", (250, 185, 170)),
-)
 
 # From linear red, green and blue to X, Y and Z as shares of those of white.
 XYZ = torch.tensor(

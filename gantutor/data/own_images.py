@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from gantutor.data.common import DataError, check_choice, check_draw, check_positive, usable_device
-from gantutor.data.images import Images, to_float
-from gantutor.data.pairs import Pairs, Unpaired
+from gantutor.data.images import Images, Pairs, Unpaired, to_float
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 WORKERS = min(4, os.cpu_count() or 1)

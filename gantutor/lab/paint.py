@@ -20,8 +20,7 @@ from torch import Tensor
 
 from gantutor.data import Label
 from gantutor.data.embedded import EMOJI_COLOURS, nearest_colours
-from gantutor.data.images import to_float
-from gantutor.data.pairs import draw_labels
+from gantutor.data.images import draw_labels, to_float
 from gantutor.lab import page
 from gantutor.lab.messages import say
 from gantutor.lab.page import front_script, front_style, mimebundle

@@ -6,15 +6,12 @@ classes_covered(judge(fake))  # the distance alone can hide that a class is miss
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-Reader = TypeVar("Reader", bound=nn.Module)
 
 
 class Judge(nn.Module):
@@ -50,38 +47,17 @@ def train_judge(images: Tensor, labels: Tensor, steps: int = 300, seed: int = 0)
     check_floats(images)
     if labels.shape != (len(images),):
         raise ValueError(f"expected a label for each of {len(images)} images, got shape {tuple(labels.shape)}")
-    classes = int(labels.max()) + 1
-    return train_frozen(lambda: Judge(images.shape[1:], classes), images, labels, steps, 128, 3e-3, seed)
-
-
-def train_frozen(
-    build: Callable[[], Reader],
-    images: Tensor,
-    labels: Tensor,
-    steps: int,
-    batch_size: int,
-    lr: float,
-    seed: int,
-    one_cycle: bool = False,
-) -> Reader:
-    """A network that has learned, with Adam, to give the images their labels; `one_cycle`: its rate rises and falls.
-
-    The same seed gives the same one, bit for bit on a CPU; the global random state is left alone.
-    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build()
-        draws = torch.randint(len(images), (steps, batch_size)).to(images.device)
-    network = network.to(images.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps) if one_cycle else None
+        judge = Judge(images.shape[1:], int(labels.max()) + 1)
+        draws = torch.randint(len(images), (steps, 128)).to(images.device)
+    judge = judge.to(images.device)
+    optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
     for drawn in draws:
         optimizer.zero_grad()
-        F.cross_entropy(network(images[drawn]), labels[drawn].long()).backward()
+        F.cross_entropy(judge(images[drawn]), labels[drawn]).backward()
         optimizer.step()
-        if schedule:
-            schedule.step()
-    return network.requires_grad_(False).eval()
+    return judge.requires_grad_(False).eval()
 
 
 def check_floats(images: Tensor) -> None:

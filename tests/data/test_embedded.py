@@ -1,4 +1,4 @@
-"""The embedded pairs: matched, split, in their colours, and what the scripts build; sheets of images."""
+"""The embedded sets: matched, split, in their colours, and what the scripts build; sheets of images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from benchlib.drawing import BUILDING, HIGHWAY, LAND, PARK, ROAD, WATER
 from benchlib.sheets import to_sheet, write_sheet
 from helpers import load_script
 
-from gantutor.data import DataError, Pairs, common, embedded, load_pairs, load_unpaired
+from gantutor.data import DataError, Images, Pairs, common, embedded, load, load_pairs, load_unpaired
 from gantutor.data.common import Arrays
 from gantutor.data.embedded import (
     EMOJI_COLOURS,
@@ -21,7 +21,7 @@ from gantutor.data.embedded import (
     read_sheet,
     to_lab,
 )
-from gantutor.data.pairs import draw_labels
+from gantutor.data.images import draw_labels
 
 REPOSITORY = Path(__file__).parents[2]
 FILE = REPOSITORY / "data" / "emoji.npz"
@@ -62,7 +62,7 @@ def test_the_licence_counts_the_emoji_and_names_their_packages(arrays: Arrays) -
     assert all(f"{name} {version}" in licence for name, version in SCRIPT.VERSIONS.items())
 
 
-@pytest.mark.parametrize("name", ["emoji", "maps", "textures"])
+@pytest.mark.parametrize("name", ["digits", "emoji", "maps", "textures"])
 def test_the_file_is_what_its_script_builds(name: str) -> None:
     pytest.importorskip({"emoji": "resvg_py", "textures": "skimage"}.get(name, "numpy"), reason="to rebuild it")
     script = load_script(REPOSITORY / "data" / f"build_{name}.py")
@@ -71,7 +71,28 @@ def test_the_file_is_what_its_script_builds(name: str) -> None:
     except DataError as error:
         pytest.skip(str(error))
     found = common.read_npz(REPOSITORY / "data" / f"{name}.npz")
-    assert common.checksum(built) == common.checksum(found if name == "textures" else decode_sheets(found))
+    assert common.checksum(built) == common.checksum(decode_sheets(found) if "split" in found else found)
+
+
+# The digits -----------------------------------------------------------------------------------------------------------
+
+
+def digits(**options: object) -> Images:
+    data = load("digits", **options)
+    assert isinstance(data, Images)
+    assert data.labels is not None
+    return data
+
+
+def test_the_splits_are_the_whole_and_share_nothing() -> None:
+    built = common.read_npz(REPOSITORY / "data" / "digits.npz")
+    train, test, whole = (digits(split=split, size=8) for split in ("train", "test", "all"))
+    assert [len(train), len(test), len(whole)] == [1347, 450, 1797]
+    order = torch.from_numpy(np.argsort(built["held_out"], kind="stable"))  # the train images, then the test images
+    assert torch.equal(torch.cat([train.images, test.images]), whole.images[order])
+    assert torch.equal(torch.cat([train.labels, test.labels]), whole.labels[order])
+    np.testing.assert_array_equal(whole.labels.numpy(), built["labels"])
+    np.testing.assert_array_equal((whole.images[:, 0].float() * 16 / 255).round().byte(), built["images"])
 
 
 # The emoji ------------------------------------------------------------------------------------------------------------

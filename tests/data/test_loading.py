@@ -23,7 +23,6 @@ from gantutor.data import (
     common,
     embedded,
     image_folder,
-    images,
     load,
     load_pairs,
     load_unpaired,
@@ -154,7 +153,7 @@ def test_the_import_is_light() -> None:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 EMBEDDED = {
-    "digits.npz": (images.DIGITS_SHA256, dict, 200_000, ("10.24432/C50P49", "CC BY 4.0")),
+    "digits.npz": (embedded.DIGITS_SHA256, dict, 200_000, ("10.24432/C50P49", "CC BY 4.0")),
     "emoji.npz": (
         embedded.EMOJI_SHA256,
         embedded.decode_sheets,

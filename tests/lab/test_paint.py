@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from gantutor.data import Label, load_pairs
-from gantutor.data.pairs import draw_labels
+from gantutor.data.images import draw_labels
 from gantutor.lab import Paint
 from gantutor.lab.paint import MAX_SESSION, PaintFront
 from gantutor.models import unet
