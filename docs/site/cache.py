@@ -51,7 +51,7 @@ def make_missing(jobs: Mapping[Path, Job], at_once: int) -> None:
     missing = {path: job for path, job in jobs.items() if not path.exists()}
     for folder in (path.parent for path in missing):
         for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
-            shutil.rmtree(old)
+            shutil.rmtree(old) if old.is_dir() else old.unlink()  # files are of an older build.py
         folder.mkdir(parents=True)
     if at_once == 1:
         for path, job in missing.items():
