@@ -1,4 +1,4 @@
-"""What is drawn on the CPU in the middle of a step: dropout's masks, an image pool's choices.
+"""What is drawn on the CPU: from a seed; and in the middle of a step, dropout's masks and an image pool's choices.
 
 A recorded step (a CUDA graph) does the same to the GPU each time it is replayed. What changes from step to step must
 lie ready at a fixed place, so draws can be noted in one step, and then drawn anew at their places before each replay.
@@ -12,6 +12,14 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[], Tensor]
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's global generator as after this seed, and leave its state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class Draws:

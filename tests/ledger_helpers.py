@@ -103,11 +103,9 @@ class Oracle:
             frame = frame.f_back
         return frame.f_lineno
 
-    def shares(self, scale: float = 1.0) -> list[Share]:
-        """(line, network, norm) of all that arrived, divided by `scale`, in the order of the backwards."""
-        return sorted_shares(
-            (line, network, norm_of(found) / scale) for (_, line, network), found in self.arrived.items()
-        )
+    def shares(self) -> list[Share]:
+        """(line, network, norm) of all that arrived, in the order of the backwards."""
+        return sorted_shares((line, network, norm_of(found)) for (_, line, network), found in self.arrived.items())
 
 
 def norm_of(gradients: Mapping[int, Tensor]) -> float:
@@ -164,13 +162,13 @@ def line_of(record: Trace, text: str, which: int = 0) -> int:
 def shares_of(record: Trace) -> list[Share]:
     """(line, network, norm) of all that backwards have added, in an order of its own."""
     sent = [backward for line in record.lines for backward in line.of(Backward)]
-    return sorted_shares((b.place.line, network, norm / b.scale) for b in sent for network, norm in b.arrived.items())
+    return sorted_shares((b.place.line, network, norm) for b in sent for network, norm in b.arrived.items())
 
 
 def assert_shares_are_the_oracles(
-    record: Trace, step: Callable[..., Any], networks: Mapping[str, nn.Module], *args: Any, scale: float = 1.0
+    record: Trace, step: Callable[..., Any], networks: Mapping[str, nn.Module], *args: Any
 ) -> None:
     """Takes the step under hooks, and compares what they see with what the trace says."""
     with Oracle(step, networks) as oracle:
         step(*args)
-    assert shares_of(record) == oracle.shares(scale)
+    assert shares_of(record) == oracle.shares()

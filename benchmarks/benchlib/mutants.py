@@ -839,7 +839,7 @@ LEDGER = (
         "infinity anywhere",
         "ledger/findings.py",
         "not_a_number",
-        "found.kind == 'weights' or not all(map(math.isfinite, [*losses, *applied]))",
+        "found.kind == 'weights' or not all(map(math.isfinite, wrong))",
         "True",
         "A mask of minus infinity is meant.",
     ),

@@ -12,15 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import execute
 import pages
 import record
-from cache import PACKAGE, ROOT, digest, make_missing
+from cache import PACKAGE, ROOT, Job, digest, make_missing
 from sphinx.cmd.build import main as sphinx
 
 HERE = Path(__file__).parent
@@ -66,8 +65,8 @@ def executed(work: Path, small: bool) -> dict[str, Path]:
 def recorded(notebooks: Mapping[str, Path], work: Path, small: bool) -> dict[str, pages.Shown]:
     """What record.py makes: "paint", "steps", and the runs of each panel, by its notebook and cell."""
     # A recording judges no exercise: where only those have changed, all runs are kept.
-    files = [path for path in PACKAGE if "checks" not in path.parts] + [HERE / "live.py", HERE / "record.py"]
-    jobs: dict[str, tuple[Callable[..., None], *tuple[Any, ...]]] = {
+    files = [path for path in PACKAGE if path.parent.name != "checks"] + [HERE / "live.py", HERE / "record.py"]
+    jobs: dict[str, Job] = {
         "paint": (record.paint, *((2, 8) if small else (1500, 24))),
         "steps": (record.steps, small),
     }
@@ -106,7 +105,8 @@ def build(work: Path, small: bool) -> Path:
         pages.prepare(source, notebooks, shown, modules, ROOT)
         keep_times(source, before)
     with stage("Sphinx"):
-        trees = work / f"doctrees-{digest([HERE / 'conf.py', HERE / 'glossary.py'])}"
+        key = digest([HERE / "conf.py", HERE / "glossary.py", ROOT / "requirements.txt"])
+        trees = work / f"doctrees-{key}"
         for old in work.glob("doctrees*"):
             if old != trees:
                 shutil.rmtree(old)
@@ -119,9 +119,7 @@ def build(work: Path, small: bool) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--small", action="store_true", help="one notebook and few frames; stays in build/site-small/html"
-    )
+    parser.add_argument("--small", action="store_true", help="one notebook and few frames, in build/site-small/html")
     small = parser.parse_args().small
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}  # for kernels
     with stage("total"):

@@ -20,6 +20,9 @@ PACKAGE = [*(ROOT / "gantutor").rglob("*.py"), *(path for path in (ROOT / "data"
 SHOWN = {"steps.py", "pitfalls.py", "gan.py", "losses.py", "pix2pix.py", "cyclegan.py", "command.py", "__main__.py"}
 
 
+Job = tuple[Any, ...]  # a function and its arguments
+
+
 @functools.cache
 def content(path: Path) -> bytes:
     """What can change an output: a file's bytes; of a module that nobody is shown, all but comments and docstrings."""
@@ -40,7 +43,7 @@ def digest(paths: Iterable[Path], *settings: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def make_missing(jobs: Mapping[Path, tuple[Callable[..., None], *tuple[Any, ...]]], at_once: int) -> None:
+def make_missing(jobs: Mapping[Path, Job], at_once: int) -> None:
     """Call `function(*arguments, path)` for each path that is not there; it writes this file of its folder last.
 
     Folders are named `<name>-<digest>`; those with the same name and another digest are removed.
@@ -48,7 +51,7 @@ def make_missing(jobs: Mapping[Path, tuple[Callable[..., None], *tuple[Any, ...]
     missing = {path: job for path, job in jobs.items() if not path.exists()}
     for folder in (path.parent for path in missing):
         for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
-            shutil.rmtree(old)
+            shutil.rmtree(old) if old.is_dir() else old.unlink()  # files are of an older build.py
         folder.mkdir(parents=True)
     if at_once == 1:
         for path, job in missing.items():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gantutor.checks.detach_or_retain_graph import recorded
 from gantutor.checks.result import Function, ask, compare_on, exercise, is_same, misconception, untouched
+from gantutor.draws import seeded
 from gantutor.gan import BATCHINGS, GAN
 from gantutor.steps import d_first_detach, simultaneous
 
@@ -19,8 +20,7 @@ EVALUATED = "G's step asks D in evaluation mode. D was not trained like that, ei
 
 def small_image_gan(batching: str = "split") -> GAN:
     """A float64 GAN for images (B, 1, 4, 4) and z (B, 3), with BatchNorm in D; always the same one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         G = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
         D = nn.Sequential(
             nn.Conv2d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gantutor.checks.result import Function, exercise, first_fault, is_missing, is_same, misconception, names_in
+from gantutor.draws import seeded
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 
@@ -62,8 +63,7 @@ class Watched:
 
 def small_gan(loss: str) -> GAN:
     """Two float64 networks and SGD, the same every time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+    with seeded(7):
         G, D = (nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, out)).double() for out in (2, 1))
     return GAN(G, D, torch.optim.SGD(G.parameters(), RATE), torch.optim.SGD(D.parameters(), RATE), LOSSES[loss])
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantutor.checks.result import Function, ask, compare_on, exercise, is_same, misconception, untouched
+from gantutor.draws import seeded
 
 # The λ at which both terms pull equally -------------------------------------------------------------------------------
 
@@ -19,8 +20,7 @@ def small_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
 
     Its logits are large enough that the two images feel pulls of different lengths.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+    with seeded(7):
         last = nn.Conv2d(5, 1, 2)
         D = nn.Sequential(nn.Conv2d(6, 5, 3), nn.LeakyReLU(0.2), last).double()
         last.weight.data *= 8
@@ -164,8 +164,7 @@ def field_of_layers(answer: Function) -> str:
 
 def probe() -> nn.Sequential:
     """A small generator with BatchNorm and dropout, whose statistics are not those of its start."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
+    with seeded(11):
         return nn.Sequential(
             nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Dropout(0.5), nn.Conv2d(6, 3, 1)
         )
@@ -179,8 +178,7 @@ def paper_test_time(answer: Function) -> str:
     def asked(training: bool, dropout: bool, size: int = len(A)) -> Tensor:
         G = probe().train(training)
         G[3].train(dropout)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(21)
+        with torch.no_grad(), seeded(21):
             return torch.cat([G(a) for a in A.split(size)])
 
     known = {
@@ -193,8 +191,7 @@ def paper_test_time(answer: Function) -> str:
     for was_training in (False, True):
         G = probe().train(was_training)
         changed = untouched("G", G)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(21)
+        with seeded(21):
             found = ask(answer, G, A.clone())
         if getattr(found, "shape", None) != A.shape:
             return f"Return G's images, {tuple(A.shape)}, not {getattr(found, 'shape', type(found).__name__)}."

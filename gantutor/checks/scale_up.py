@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from gantutor.checks.result import Function, ask, compare_on, exercise, first_line, worst
+from gantutor.draws import seeded
 from gantutor.gan import GAN
 from gantutor.losses import LOSSES
 from gantutor.steps import d_first_detach
@@ -161,8 +162,7 @@ class SmallRun(GAN):
     """
 
     def __init__(self, seed: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             G = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
             D = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.LeakyReLU(0.2), nn.Linear(4, 1))
         super().__init__(G, D, Adam(G.parameters()), Adam(D.parameters()), LOSSES["non-saturating"])

@@ -4,13 +4,13 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from gantutor.batches import Batch
 from gantutor.configs.base import DEVICE, LOSS, SEED, SPEED, STRATEGY, Config
 from gantutor.configs.settings import check_settings, setting
 from gantutor.data import DATA, POINT_SETS, Folder, Images, Points
+from gantutor.draws import seeded
 from gantutor.gan import BATCHINGS, GAN, JOINT_FOR_D
 from gantutor.losses import LOSSES
 from gantutor.models import MODELS, NORMS_D, NORMS_G
@@ -78,8 +78,7 @@ class GANConfig(Config):
 
     def start(self, data: GANData | None = None) -> Run:
         device, data = pick_device(self.device), data or self.load()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             G, D = MODELS[self.model](
                 data.shape, z_dim=self.z_dim, norm_G=self.norm_G, norm_D=self.norm_D, **self.model_options
             )

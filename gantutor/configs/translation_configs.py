@@ -12,7 +12,7 @@ from gantutor.configs.base import DEVICE, LOSS, SEED, SPEED, STRATEGY, Config, T
 from gantutor.configs.settings import check_settings, setting
 from gantutor.cyclegan import CYCLEGAN_STEPS, CycleGAN
 from gantutor.data import PAIRED, UNPAIRED, Pairs, Unpaired
-from gantutor.draws import Draws
+from gantutor.draws import Draws, seeded
 from gantutor.image_pool import ImagePool
 from gantutor.losses import TRANSLATION_LOSSES, translation_loss
 from gantutor.model_state import optimizers
@@ -218,8 +218,7 @@ class Pix2PixConfig(TranslationConfig):
         height, width = data.A.shape[2:]
         side = math.gcd(height, width, 2**16)  # the largest power of two that both are multiples of
         multipliers = self.multipliers or [min(2**level, 4) for level in range(side.bit_length() - 1)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             G = unet(
                 side, channels_A, channels_B, self.width_G, multipliers, self.norm, self.dropout, self.upsampling,
                 SKIPS[self.generator],
@@ -304,8 +303,7 @@ class CycleGANConfig(TranslationConfig):
     def start(self, data: Unpaired | None = None) -> Run:
         device, data = pick_device(self.device), data or self.load()
         channels, height, width = data.shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             G_AB, G_BA = (
                 resnet(
                     self.blocks, channels, channels, self.width_G, self.norm_G, self.downsamplings,

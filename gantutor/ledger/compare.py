@@ -2,22 +2,21 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gantutor.ledger.reach import Player, Reach, Snapshot, roots_of, undone
+from gantutor.ledger.reach import Reach, Snapshot, roots_of, told_of_optimizers, undone
 from gantutor.ledger.records import Shown
 from gantutor.model_state import parameters_of
 from gantutor.precision import float32_precision, widened
 
 GRADIENT, WEIGHTS, BUFFERS = DIFFERENCE_KINDS = ("gradient", "weights", "buffers")
-Outcome = dict[tuple[str, str], list[Tensor]]  # by network and kind
+Outcome = dict[tuple[str, str], Tensor]  # by network and kind: all numbers, in one row
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------
@@ -94,7 +93,7 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
             "These steps reach no networks: neither their arguments nor the names in their code lead to any."
         )
     snapshot = Snapshot(reach, at_once=True)
-    start = {name: weights(player) for name, player in reach.players.items()}
+    start = {name: one_row(player.parameters.values()) for name, player in reach.players.items()}
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, Exception] = {}
     for name, step in steps.items():
@@ -110,58 +109,47 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
         for a, b in itertools.combinations(outcomes, 2)
         for name in reach.players
         for kind in DIFFERENCE_KINDS
-        if kind != BUFFERS or outcomes[a][name, BUFFERS]
+        if kind != BUFFERS or reach.players[name].buffers
     ]
     return Comparison(tuple(outcomes), tuple(differences), errors)
 
 
 def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
-    """Each network's applied gradients, weights and buffers after a step, as lists of tensors."""
-    found: Outcome = {(name, GRADIENT): [] for name in reach.players}
+    """Each network's applied gradients, weights and buffers after a step."""
+    gradients: dict[str, list[Tensor]] = {name: [] for name in reach.players}
 
-    def before_step(optimizer: Optimizer, *_: Any) -> None:
-        """Add the gradient, in one piece, of each network that the optimizer moves."""
+    def before_step(optimizer: Optimizer) -> None:
+        """Add the gradient of each network that the optimizer moves."""
         moved = {id(p) for p in parameters_of(optimizer)}
         for name, player in reach.players.items():
             own = [p for p in player.parameters.values() if id(p) in moved]
-            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
-            if parts:
-                found[name, GRADIENT].append(torch.cat([part.flatten() for part in parts]).detach())
+            gradients[name] += [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own]
 
-    hook = register_optimizer_step_pre_hook(before_step)
-    try:
+    with told_of_optimizers(before_step, lambda _: None):
         run()
-    finally:
-        hook.remove()
+    found: Outcome = {}
     for name, player in reach.players.items():
-        found[name, WEIGHTS] = weights(player)
-        found[name, BUFFERS] = [buffer.clone() for buffer in player.buffers.values()]
+        found[name, GRADIENT] = one_row(gradients[name])
+        found[name, WEIGHTS] = one_row(player.parameters.values())
+        found[name, BUFFERS] = one_row(player.buffers.values())
     return found
 
 
-def weights(player: Player) -> list[Tensor]:
-    """Copies of a network's parameters."""
-    return [parameter.detach().clone() for parameter in player.parameters.values()]
+def one_row(tensors: Iterable[Tensor]) -> Tensor:
+    """A copy of all their numbers in one row."""
+    rows = [tensor.detach().flatten() for tensor in tensors]
+    return torch.cat(rows) if rows else torch.empty(0)
 
 
-def difference(
-    a: str, b: str, network: str, kind: str, left: list[Tensor], right: list[Tensor], start: list[Tensor]
-) -> Difference:
-    """Compare tensor by tensor; `start` are the weights before. A step that updates more often meets zeros."""
-    pairs = list(itertools.zip_longest(left, right))
-    equal = len(left) == len(right) and all(torch.equal(x, y) for x, y in pairs)
-    xs = [torch.zeros_like(y) if x is None else x for x, y in pairs]
-    ys = [torch.zeros_like(x) if y is None else y for x, y in pairs]
-    origin = start if kind == WEIGHTS else [torch.zeros_like(x) for x in xs]
-    gap, size = distance(xs, ys), max(distance(xs, origin), distance(ys, origin))
-    eps = max(torch.finfo(weights.dtype).eps for weights in start)
-    rounding = eps**0.75 * size + 10 * eps * distance(origin, [torch.zeros_like(x) for x in origin])
-    return Difference(a, b, network, kind, equal, gap / size if gap else 0.0, gap <= rounding)
-
-
-def distance(left: list[Tensor], right: list[Tensor]) -> float:
-    """‖left − right‖₂ over all numbers together."""
-    return sum((widened(x) - widened(y)).square().sum().item() for x, y in zip(left, right, strict=True)) ** 0.5
+def difference(a: str, b: str, network: str, kind: str, left: Tensor, right: Tensor, start: Tensor) -> Difference:
+    """Compare number by number; `start` are the weights before. A step that updates more often meets zeros."""
+    longest = max(len(left), len(right))
+    x, y = (widened(nn.functional.pad(each, (0, longest - len(each)))) for each in (left, right))
+    origin = widened(start) if kind == WEIGHTS else torch.zeros_like(x)
+    gap, size = (x - y).norm().item(), max((x - origin).norm().item(), (y - origin).norm().item())
+    eps = torch.finfo(start.dtype).eps
+    rounding = eps**0.75 * size + 10 * eps * origin.norm().item()
+    return Difference(a, b, network, kind, torch.equal(left, right), gap / size if gap else 0.0, gap <= rounding)
 
 
 # Layers ---------------------------------------------------------------------------------------------------------------

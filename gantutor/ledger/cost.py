@@ -21,12 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node, saved_tensors_hooks
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from gantutor.ledger.reach import Reach, Snapshot, storage_of, undone
+from gantutor.ledger.reach import Reach, Snapshot, storage_of, told_of_optimizers, undone
 from gantutor.ledger.records import Shown, count
 from gantutor.ledger.source import Leave, tracing, until_return
 
@@ -439,16 +438,9 @@ class TrafficCounter(Operations):
     @contextlib.contextmanager
     def on(self) -> Iterator["TrafficCounter"]:
         """Count what runs inside, and what optimizers do as theirs."""
-        hooks = [
-            register_optimizer_step_pre_hook(lambda *_: setattr(self, "optimizing", True)),
-            register_optimizer_step_post_hook(lambda *_: setattr(self, "optimizing", False)),
-        ]
-        try:
-            with self:
-                yield self
-        finally:
-            for hook in hooks:
-                hook.remove()
+        begins, ends = (lambda _, on=on: setattr(self, "optimizing", on) for on in (True, False))
+        with told_of_optimizers(begins, ends), self:
+            yield self
 
     def before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.start = time.perf_counter()

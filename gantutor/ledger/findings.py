@@ -156,12 +156,11 @@ def listed(names: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Used:
+class Used(OptimizerStep):
     """An optimizer's step: its index among the events, and the indices of the backwards whose gradients it applied."""
 
-    index: int
-    step: OptimizerStep
-    backwards: frozenset[int]
+    index: int = 0
+    backwards: frozenset[int] = frozenset()
 
 
 class Facts:
@@ -176,7 +175,7 @@ class Facts:
         self.turns: dict[str, list[Used]] = {}  # of each optimizer, the steps in which it has applied something
         for used in self.steps:
             if used.backwards:
-                self.turns.setdefault(used.step.optimizer, []).append(used)
+                self.turns.setdefault(used.optimizer, []).append(used)
         self.last = next((b for _, b in reversed(list(self.of(Backward)))), None)
         self.parameters = {f"{name}.{inner}" for name, state in trace.before.items() for inner in state.versions}
 
@@ -186,7 +185,8 @@ class Facts:
 
     def _used(self, index: int, step: OptimizerStep) -> Used:
         numbers = {number for shares in step.shares.values() for number in shares}
-        return Used(index, step, frozenset(i for i, sent in self.sent.items() if sent.number in numbers))
+        used = frozenset(i for i, sent in self.sent.items() if sent.number in numbers)
+        return Used(**vars(step), index=index, backwards=used)
 
     def cleared(self, networks: Collection[str], first: int = -1, last: float = math.inf) -> Place | None:
         """Where the gradients of one of these networks are cleared, after the first index and before the last."""
@@ -250,7 +250,7 @@ def fix_graph(facts: Facts, failure: Failure, raised: Backward) -> str:
     behind, player = facts.behind(name), facts.player_of(place)
     later, earlier = facts.readers(name, by, place), facts.readers(name, made, by)
     if failure.kind == FREED:
-        theirs = {n for i, b in facts.sent.items() if b.place == by for used in facts.users(i) for n in used.step.holds}
+        theirs = {n for i, b in facts.sent.items() if b.place == by for used in facts.users(i) for n in used.holds}
         if theirs and not theirs & behind:
             return with_call(earlier[0].text, name, "detach()") if earlier else f"{name}.detach()  # for line {by.line}"
         if not theirs or not later:
@@ -303,9 +303,9 @@ def cannot_reach(facts: Facts) -> Found:
         yield from lost(facts, len(facts.events), loss, player or set(facts.trace.before))
     for used in facts.steps if facts.trace.error is None else ():
         before = [i for i in facts.sent if i < used.index]
-        arrived = [norm for i in before for n, norm in facts.sent[i].arrived.items() if n in used.step.holds]
-        if before and used.step.holds and (not any(arrived) if not used.backwards else set(arrived) == {0}):
-            yield from lost(facts, before[-1], named(facts.sent[before[-1]].losses), set(used.step.holds))
+        arrived = [norm for i in before for n, norm in facts.sent[i].arrived.items() if n in used.holds]
+        if before and used.holds and (not any(arrived) if not used.backwards else set(arrived) == {0}):
+            yield from lost(facts, before[-1], named(facts.sent[before[-1]].losses), set(used.holds))
 
 
 def penalty_cannot_reach(facts: Facts) -> Found:
@@ -352,31 +352,31 @@ def empty_optimizer(facts: Facts) -> Found:
     """An optimizer of networks that the step never runs: the one that it runs was made or copied later."""
     called = {call.network for _, call in facts.of(Call)}
     for used in facts.steps:
-        step, sent = used.step, [b for i, b in facts.sent.items() if i < used.index]
-        if sent and not step.shares and not called & set(step.holds):
-            what = f"`{step.place.text}` moves no network of this step."
-            why = f"{step.optimizer} holds none of {listed(sent[-1].arrived)}: a network was made or copied after it."
-            fix = f"{facts.code(step.optimizer)} = torch.optim.Adam(network.parameters())  # after the network is made"
-            yield step.place, what, why, fix
+        sent = [b for i, b in facts.sent.items() if i < used.index]
+        if sent and not used.shares and not called & set(used.holds):
+            what = f"`{used.place.text}` moves no network of this step."
+            why = f"{used.optimizer} holds none of {listed(sent[-1].arrived)}: a network was made or copied after it."
+            fix = f"{facts.code(used.optimizer)} = torch.optim.Adam(network.parameters())  # after the network is made"
+            yield used.place, what, why, fix
 
 
 def unused_gradient(facts: Facts) -> Found:
     """A gradient that is cleared before its optimizer steps, or whose optimizer never does."""
-    stepped = {used.step.optimizer for used in facts.steps}
+    stepped = {used.optimizer for used in facts.steps}
     for index, sent in facts.sent.items():
         users, what = facts.users(index), f"The gradient of {named(sent.losses)} is never used."
         for used in facts.steps if not users else ():
-            clear = facts.cleared(set(sent.arrived) & set(used.step.holds), index, used.index)
+            clear = facts.cleared(set(sent.arrived) & set(used.holds), index, used.index)
             if clear is not None:
-                why = f"Line {clear} clears it before line {used.step.place} can apply it."
+                why = f"Line {clear} clears it before line {used.place} can apply it."
                 yield clear, what, why, above(clear.text, sent.place)
         for name, holds in facts.trace.optimizers.items():
             waits = name not in stepped and set(sent.arrived) & set(holds) and facts.cleared(holds, -1, index)
             for used in users if waits else ():
-                if not set(holds) & set(used.step.holds):
-                    why = f"{name} clears {listed(holds)} and never steps; {used.step.optimizer} does."
-                    fix = used.step.place.text.replace(facts.code(used.step.optimizer), facts.code(name))
-                    yield used.step.place, what, why, fix
+                if not set(holds) & set(used.holds):
+                    why = f"{name} clears {listed(holds)} and never steps; {used.optimizer} does."
+                    fix = used.place.text.replace(facts.code(used.optimizer), facts.code(name))
+                    yield used.place, what, why, fix
 
 
 def not_cleared(facts: Facts) -> Found:
@@ -384,7 +384,7 @@ def not_cleared(facts: Facts) -> Found:
     if any(unused_gradient(facts)):
         return  # an optimizer that steps by mistake is not cleared, either
     for name, turns in facts.turns.items():
-        step, adds = turns[0].step, facts.sent[min(turns[0].backwards)]
+        step, adds = turns[0], facts.sent[min(turns[0].backwards)]
         for network in (n for n in adds.arrived if n in step.holds):
             left = 0 in step.shares.get(network, ())
             never = facts.cleared({network}) is None and (left or step.first)
@@ -400,23 +400,23 @@ def anothers_gradient(facts: Facts) -> Found:
     """A player that is moved by the other's loss: zero_grad missing or misplaced, `inputs=` missing, D not frozen."""
     for used, other in itertools.permutations(facts.steps, 2):
         both, own = used.backwards & other.backwards, used.backwards - other.backwards
-        if used.step.optimizer == other.step.optimizer or not both or both != other.backwards:
+        if used.optimizer == other.optimizer or not both or both != other.backwards:
             continue
-        only = facts.code(next(iter(other.step.holds)))
+        only = facts.code(next(iter(other.holds)))
         if own and all(facts.users(i) == [used] for i in own):
             theirs, mine = facts.sent[max(both)], facts.sent[min(own)].place
             in_turns = any(b < other.index < o for b in both for o in own)
-            if in_turns or any(set(facts.sent[o].passes) & set(other.step.holds) for o in own):
-                network = listed(n for n in theirs.arrived if n in used.step.holds)
+            if in_turns or any(set(facts.sent[o].passes) & set(other.holds) for o in own):
+                network = listed(n for n in theirs.arrived if n in used.holds)
                 why = f"Line {theirs.place} leaves its gradient there, and line {mine} adds to it."
-                fix = above(f"{facts.code(used.step.optimizer)}.zero_grad()", mine)
+                fix = above(f"{facts.code(used.optimizer)}.zero_grad()", mine)
                 if max(both) > min(own):
                     why = f"Line {theirs.place} goes on into {network}, which has not moved yet."
                     fix = f"{into_only(theirs, only)}  # or detach what {only} is given"
-                yield used.step.place, f"{network} is moved by {named(theirs.losses)}, too.", why, fix
+                yield used.place, f"{network} is moved by {named(theirs.losses)}, too.", why, fix
         elif not own and len(both) > 1 and used.index > other.index and opposed(facts, used, other):
             first, losses = facts.sent[min(both)], {n for i in both for n in facts.sent[i].losses}
-            what = f"{listed({*used.step.holds, *other.step.holds})} are moved by {named(losses)} alike."
+            what = f"{listed({*used.holds, *other.holds})} are moved by {named(losses)} alike."
             why = "Each backward goes into both networks, where the two losses pull in opposite directions."
             yield first.place, what, why, into_only(first, only)
     yield from left_for_the_next_step(facts)
@@ -429,7 +429,7 @@ def into_only(sent: Backward, network: str) -> str:
 def opposed(facts: Facts, used: Used, other: Used) -> bool:
     """Whether shares of a network point against each other. For a share a of the sum t it is cos(a, t − a)."""
     networks = facts.trace.lines[max(facts.moments[other.index] - 1, 0)].networks
-    for state in (networks[name] for name in {*used.step.holds, *other.step.holds}):
+    for state in (networks[name] for name in {*used.holds, *other.holds}):
         for share in state.contributions:
             product = share.along * state.gradient_norm
             rest = math.sqrt(max(state.gradient_norm**2 - 2 * product + share.norm**2, 0.0))
@@ -442,10 +442,10 @@ def left_for_the_next_step(facts: Facts) -> Found:
     """The other's loss after a player was cleared, where the next step begins without clearing."""
     for name, turns in facts.turns.items():
         start, last = min(turns[0].backwards), turns[-1]
-        for network, (index, sent) in itertools.product(last.step.holds, facts.sent.items()):
+        for network, (index, sent) in itertools.product(last.holds, facts.sent.items()):
             at_the_end = facts.cleared({network}, last.index) and not facts.cleared({network}, -1, start)
             left = network in sent.arrived and index > last.index and not facts.cleared({network}, index)
-            if at_the_end and left and any(user.step.optimizer != name for user in facts.users(index)):
+            if at_the_end and left and any(user.optimizer != name for user in facts.users(index)):
                 what = f"The next step will move {network} on {named(sent.losses)}, too."
                 why = f"Line {sent.place} leaves its gradient in {network} after {name} was cleared."
                 yield sent.place, what, why, above(f"{facts.code(name)}.zero_grad()", facts.sent[start].place)
@@ -456,7 +456,7 @@ def wrong_mode(facts: Facts) -> Found:
     for index, call in facts.of(Call):
         network = call.network
         through = next((i for i, b in facts.sent.items() if i > index and network in b.arrived), -1)
-        trained = any(network in user.step.moved for user in facts.users(through))
+        trained = any(network in user.moved for user in facts.users(through))
         if trained and call.grad and not call.training and not call.frozen and call.layers:
             at = facts.since(network, "training", False, call.place)
             since = f"since line {at}" if at else "since before this step,"
@@ -506,9 +506,11 @@ def kept_graph(facts: Facts) -> Found:
 def not_a_number(facts: Facts) -> Found:
     """The first NaN or infinity, if it gets to a loss, a gradient or a weight; a GradScaler leaves such a step out."""
     found = facts.trace.nonfinite
-    losses = [value for b in facts.sent.values() if b.scale == 1 for value in b.values if value is not None]
+    losses = [value for b in facts.sent.values() for value in b.values if value is not None]
     applied = [norm for used in facts.steps for i in used.backwards for norm in facts.sent[i].arrived.values()]
-    if found is not None and (found.kind == "weights" or not all(map(math.isfinite, [*losses, *applied]))):
+    left_out = any(step.skipped for _, step in facts.of(OptimizerStep))
+    wrong = applied if left_out else [*losses, *applied]
+    if found is not None and (found.kind == "weights" or not all(map(math.isfinite, wrong))):
         states = [line.tensors[found.tensor] for line in facts.trace.lines if found.tensor in line.tensors]
         values = [str(state.value) for state in states if not math.isfinite(state.value or 0)]
         why = "All that is computed from it is lost, and after the next step the weights are, too."

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, Dataset
 
 from gantutor.ledger.source import is_library, mentioned_names
@@ -468,6 +469,20 @@ def random_sources() -> list[Callable[[], Any]]:
     devices = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     numpy = [module.random for module in [sys.modules.get("numpy")] if module is not None]  # the ledger needs none
     return [random_state(source) for source in (random, torch.default_generator, *devices, *numpy)]
+
+
+@contextlib.contextmanager
+def told_of_optimizers(begins: Callable[[Optimizer], None], ends: Callable[[Optimizer], None]) -> Iterator[None]:
+    """Call these with every optimizer whose `step` begins or ends inside."""
+    hooks = [
+        register_optimizer_step_pre_hook(lambda optimizer, *_: begins(optimizer)),
+        register_optimizer_step_post_hook(lambda optimizer, *_: ends(optimizer)),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager

@@ -25,8 +25,7 @@ class Shown:
     def __str__(self) -> str:
         return "\n".join([*self._start(), table(*self._cells()), *self._end()])
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         start, end = (
@@ -87,7 +86,6 @@ class Backward:
         create_graph: as it was called.
         inputs: the names of `inputs=`, None without.
         is_grad: whether this is `autograd.grad`, which leaves nothing in a network.
-        scale: the factor of the GradScaler that its loss was multiplied with; 1.0 without.
         reaches: the networks to whose parameters its graph leads, asked for or not.
         passes: the networks that its graph goes through, also frozen ones.
         mixed: for a graph with a weight that has moved since, which autograd has not seen: where the graph was made,
@@ -105,7 +103,6 @@ class Backward:
     create_graph: bool
     inputs: tuple[str, ...] | None
     is_grad: bool
-    scale: float
     reaches: tuple[str, ...]
     passes: tuple[str, ...] = ()
     mixed: tuple[Place, Place, str] | None = None

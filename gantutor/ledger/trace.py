@@ -25,14 +25,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from gantutor.ledger import graph, records
 from gantutor.ledger.cost import GRAD, Counting, all_tensors_in, by_name, changed_by
 from gantutor.ledger.findings import find
 from gantutor.ledger.graph import BEFORE, GradientSlot, Scene, full_name, leaf
-from gantutor.ledger.reach import Reach, Snapshot, Variables, free, function_of, is_internal, storage_of
+from gantutor.ledger.reach import (
+    Reach,
+    Snapshot,
+    Variables,
+    free,
+    function_of,
+    is_internal,
+    storage_of,
+    told_of_optimizers,
+)
 from gantutor.ledger.records import ALIVE, FREED, STALE, Place, Trace
 from gantutor.ledger.source import Leave, Source, Watch, mentioned_names, place_of, users_frames, variables_of
 from gantutor.model_state import parameters_of
@@ -162,17 +170,15 @@ class Recorder(Counting):
     @contextlib.contextmanager
     def recording(self, frame: FrameType | None = None) -> Iterator[None]:
         """Record what runs inside, and put all back as it was."""
-        hooks = [
-            register_optimizer_step_pre_hook(lambda optimizer, *_: self._optimizer_begins(optimizer)),
-            register_optimizer_step_post_hook(lambda optimizer, *_: self._optimizer_ends(optimizer)),
-        ]
+        optimizers = told_of_optimizers(self._optimizer_begins, self._optimizer_ends)
+        functions = Functions(self._cut, self._join)
         try:
-            with float32_precision("ieee"), self.on(), Functions(self._cut, self._join), self.watch.on(frame):
+            with float32_precision("ieee"), optimizers, self.on(), functions, self.watch.on(frame):
                 yield
         finally:
             self.busy = True
-            for hook in (*hooks, *(slot.hook for slot in self.slots.values())):
-                hook.remove()
+            for slot in self.slots.values():
+                slot.hook.remove()
             self.trace.kept = tuple(self._kept())
             self.trace.not_put_back += tuple(self.snapshot.restore())
 
@@ -250,8 +256,8 @@ class Recorder(Counting):
             if code.co_name == "forward" and isinstance(given.get("self"), nn.Module):
                 self._recognise(frame, given["self"])
             elif code is SCALER_STEP:
-                steps = self._steps()
-                return lambda value, raised: None if raised else self._scaler_ends(given["optimizer"], steps)
+                begun = len(self.events)
+                return lambda value, raised: None if raised else self._scaler_ends(given["optimizer"], begun)
             elif code is SAVE and isinstance(given["f"], str | os.PathLike):
                 self.trace.not_put_back += (f"the file {given['f']} that line {self.watch.line} writes",)
             elif code in ZERO_GRADS:  # also where there is nothing to clear
@@ -309,7 +315,6 @@ class Recorder(Counting):
             create_graph=bool(given["create_graph"]),
             inputs=None if given["inputs"] is None else tuple(scene.name_of(tensor) for tensor in wanted),
             is_grad=is_grad,
-            scale=self._scale(roots),
             reaches=graph.networks_behind(nodes, self.reach),
             passes=scene.passes(nodes),
             mixed=next(filter(None, (self._moved_since(node, scene.notes[node]) for node in nodes)), None),
@@ -326,9 +331,10 @@ class Recorder(Counting):
                 norms = {name: graph.arrived(self._slots(name), backward.number) for name in self.reach.players}
                 arrived = {name: norm for name, norm in norms.items() if norm is not None}
                 scene.look(nodes, place)
-                unnamed = [not name and root.grad_fn is not None for name, root in zip(names, roots, strict=True)]
-                links = tuple(scene.link_of(r) if each else None for r, each in zip(roots, unnamed, strict=True))
-                self.events.append(dataclasses.replace(backward, arrived=arrived, raised=raised, links=links))
+                links = (
+                    None if n or r.grad_fn is None else scene.link_of(r) for n, r in zip(names, roots, strict=True)
+                )
+                self.events.append(dataclasses.replace(backward, arrived=arrived, raised=raised, links=tuple(links)))
                 if is_grad and not backward.create_graph and backward.reaches:
                     how = "grad without create_graph"
                     self.events.append(records.Cut(place, how, backward.losses[0], backward.reaches))
@@ -362,13 +368,6 @@ class Recorder(Counting):
             before_step=note.changed == BEFORE,
             inside=inside,
         )
-
-    def _scale(self, roots: list[Tensor]) -> float:
-        """The factor of a GradScaler that a loss was multiplied with; 1.0 for a loss that is NaN."""
-        scalers = [t.value for t in self.reach.things.values() if isinstance(t.value, torch.amp.GradScaler)]
-        factors = [getattr(root.grad_fn, "_saved_other", None) for root in roots if not root.isnan().any()]
-        found = {f.item() for f in factors if isinstance(f, Tensor) and f.dtype == torch.float32 and f.numel() == 1}
-        return next((scale for scaler in scalers if (scale := scaler.get_scale()) in found), 1.0)
 
     def _moved_since(self, node: Node, note: graph.Note) -> tuple[Place, Place, str] | None:
         """Where a node was made that keeps a weight, or makes a low-precision copy of it; where that weight has moved
@@ -428,13 +427,9 @@ class Recorder(Counting):
             self.events.append(dataclasses.replace(self.step, moved=moved, skipped=skipped))
             self.step = None
 
-    def _steps(self) -> int:
-        """How many steps of optimizers the line has taken so far."""
-        return sum(isinstance(event, records.OptimizerStep) for event in self.events)
-
-    def _scaler_ends(self, optimizer: Any, steps: int) -> None:
-        """`GradScaler.step` is done; where the optimizer has not stepped, gradients were infinite."""
-        if self._steps() == steps:
+    def _scaler_ends(self, optimizer: Any, begun: int) -> None:
+        """`GradScaler.step` is done; where the optimizer has not stepped since it began, gradients were infinite."""
+        if not any(isinstance(event, records.OptimizerStep) for event in self.events[begun:]):
             self._optimizer_begins(getattr(optimizer, "_optimizer", optimizer))
             self._optimizer_ends(getattr(optimizer, "_optimizer", optimizer), skipped=True)
 

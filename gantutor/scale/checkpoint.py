@@ -108,11 +108,9 @@ def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     try:
         run.load_state_dict(content["state"])
         set_global_rng_state(content["chance"])
-    except BaseException as error:
+    except Exception as error:
         run.load_state_dict(before)
         set_global_rng_state(rng_state)
-        if not isinstance(error, Exception):
-            raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
             f"{path} does not fit this run, which is as it was: {reason}. Start the run that it was saved from"

@@ -103,9 +103,9 @@ class Replicas:
             return
         if reason := why_not_on_replicas(config.step):
             raise ValueError(reason)
-        if "graph" in getattr(config, "speed", ()):
+        if "graph" in config.speed:
             raise ValueError("the speed-up graph is for one process: a recording would not wait for the other replicas")
-        if sync_batchnorm and "compile" in getattr(config, "speed", ()):
+        if sync_batchnorm and "compile" in config.speed:
             raise ValueError(
                 "compile and synchronised BatchNorm do not go together: the networks would be compiled before their "
                 "BatchNorm is exchanged, and again in the first step of all replicas. Leave one of them out"

@@ -97,32 +97,9 @@ def test_twenty_steps_are_those_of_the_course(modules: Page, name: str) -> None:
         assert_alike(found, wanted, 1e-5)
 
 
-# What hypothesis arranges: the lines of one of the course's steps, and their switches.
-SWITCHES = {
-    "fake": ["no_grad", "detach"],
-    "logits": ["detach"],
-    "g_loss": ["reuse"],
-    "d_back": ["retain", "inputs"],
-    "g_back": ["retain", "inputs"],
-}
-KINDS = [
-    *("fake", "received", "logits", "logits_received", "d_loss", "g_loss", "ratio"),
-    *("zero_D", "zero_G", "d_back", "g_back", "fake_back", "step_D", "step_G"),
-]
-
-
-def test_the_switches_above_are_those_of_the_page(modules: Page) -> None:
-    found = modules.evaluate(
-        """async base => { const { LINES, switches } = await import(`${base}step.js`);
-        return Object.keys(LINES).map(kind => [kind, switches(kind)]); }""",
-        modules.url,
-    )
-    assert dict(found) == {kind: SWITCHES.get(kind, []) for kind in KINDS} | {"zero_D": [], "zero_G": []}
-
-
 @st.composite
-def arrangements(draw_from: st.DrawFn, steps: dict[str, str]) -> str:
-    """Lines of a step of the course in another order, some left out, repeated, added or switched."""
+def arrangements(draw_from: st.DrawFn, steps: dict[str, str], switches: dict[str, list[str]]) -> str:
+    """Lines of a step in another order, some left out, repeated, added or switched; `switches` has each kind."""
     lines = [line.split("-")[0] for line in steps[draw_from(st.sampled_from(sorted(steps)))].split(".")]
     how = draw_from(st.sampled_from(["swap", "swap", "shuffle", "edit"]))
     if how == "shuffle":
@@ -133,21 +110,23 @@ def arrangements(draw_from: st.DrawFn, steps: dict[str, str]) -> str:
             lines.insert(draw_from(st.integers(0, len(lines))), line)
     else:
         for _ in range(draw_from(st.integers(1, 2))):
-            lines.insert(draw_from(st.integers(0, len(lines))), draw_from(st.sampled_from(KINDS)))
+            lines.insert(draw_from(st.integers(0, len(lines))), draw_from(st.sampled_from(sorted(switches))))
         lines.pop(draw_from(st.integers(0, len(lines) - 1)))
-    return ".".join(
-        "-".join([line, *(name for name in SWITCHES.get(line, []) if draw_from(st.booleans()))]) for line in lines
-    )
+    return ".".join("-".join([line, *(name for name in switches[line] if draw_from(st.booleans()))]) for line in lines)
 
 
 def test_any_order_ends_as_with_torch(modules: Page, tmp_path: Path) -> None:
     """Random orders: the same weights and losses after three steps, or the same error at the same line."""
-    steps: dict[str, str] = modules.evaluate("async base => (await import(`${base}step.js`)).ARRANGEMENTS", modules.url)
+    steps, switches = modules.evaluate(
+        """async base => { const { ARRANGEMENTS, LINES, switches } = await import(`${base}step.js`);
+        return [ARRANGEMENTS, Object.fromEntries(Object.keys(LINES).map(kind => [kind, switches(kind)]))]; }""",
+        modules.url,
+    )
     assert steps.keys() == GANTUTORS.keys()
     draws, outcomes, numbers = draw(3, 6, torch.float64), set(), itertools.count()
 
     @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-    @given(arrangements(steps), st.sampled_from(OFFERED), st.sampled_from(["adam", "sgd"]))
+    @given(arrangements(steps, switches), st.sampled_from(OFFERED), st.sampled_from(["adam", "sgd"]))
     def same(lines: str, loss: str, optimizer: str) -> None:
         gan = start(loss, torch.float64, 8, optimizer)
         found = in_browser(modules, gan, lines, loss, draws, optimizer)

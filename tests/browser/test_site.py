@@ -86,6 +86,8 @@ def test_every_page_opens(visit: Any, opened: list[str], address: str) -> None:
     for path in opened:
         page.set_viewport_size(WIDE)
         page.goto(f"{address}{path}")
+        if page.locator(".gt-live").count():
+            page.wait_for_load_state("networkidle")  # what is not fetched when the page is left fails
         for size, scheme in ((WIDE, "light"), (WIDE, "dark"), (PHONE, "dark"), (PHONE, "light")):
             page.set_viewport_size(size)
             page.emulate_media(color_scheme=scheme)
@@ -198,7 +200,7 @@ def test_the_debugger_steps_through_a_pitfall(visit: Any) -> None:
 
 
 def test_paint_asks_generators_in_the_page(visit: Any, address: str) -> None:
-    """They are torch's, and at most 50 ms a picture is what benchmarks measure, not a test."""
+    """What they give is what torch gives."""
     page = visit("paint.html")
     made = page.locator(".gt-made")
     expect(made).to_have_count(2)

@@ -1,10 +1,8 @@
 """The checks of notebook 03; what `dependence` takes for true, autograd finds."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import build, draw
@@ -69,50 +67,6 @@ def test_a_wrong_step_gets_its_message_and_the_pitfall_unchanged_is_not_answered
     assert "asked about fakes alone" in verdict.message
 
 
-def in_evaluation(D: nn.Module, images: Tensor) -> Tensor:
-    was_training = D.training
-    D.eval()
-    with torch.no_grad():
-        scores = D(images)
-    D.train(was_training)
-    return scores
-
-
-def trains_afterwards(D: nn.Module, images: Tensor) -> Tensor:
-    scores = D.eval()(images)
-    D.train()
-    return scores
-
-
-def changes_a_weight(D: nn.Module, images: Tensor) -> Tensor:
-    scores = in_evaluation(D, images)
-    next(D.parameters()).data.mul_(1.1)
-    return scores
-
-
-def leaves_gradients(D: nn.Module, images: Tensor) -> Tensor:
-    scores = trains_afterwards(D, images)
-    scores.sum().backward()
-    return scores.detach()
-
-
-def test_a_safe_score_passes_and_an_unsafe_one_gets_its_message() -> None:
-    for safe in (in_evaluation, lambda *given: in_evaluation(*given).numpy(), lambda D, x: copy.deepcopy(D).eval()(x)):
-        assert checks.safe_score(safe).passed
-    wrong = [
-        (lambda D, images: in_evaluation(D.requires_grad_(False), images), "no longer require a gradient"),
-        (changes_a_weight, "The scores are right, but D's 0.weight has changed"),
-        (leaves_gradients, "is left with gradients"),
-        (lambda D, images: D(images), "D's 3.running_mean has changed"),
-        (lambda D, images: copy.deepcopy(D).train()(images), "depends on its company"),
-        (lambda D, images: torch.cat([copy.deepcopy(D).train()(one[None]) for one in images]), "they are not D's"),
-        (lambda D, images: D.eval()(images), "left in evaluation mode"),
-        (trains_afterwards, "left in training mode"),
-        (lambda D, images: in_evaluation(D, images).mean(), "yours is ()"),
-    ]
-    judged(checks.safe_score, wrong)
-
-
 def matrix(joint_in_D: bool, joint_in_G: bool, per_image: bool = False) -> Callable[[str, str, str], Tensor]:
     """The matrices of somebody who believes that these steps are joint, whatever the batching."""
 
@@ -156,22 +110,3 @@ def test_the_true_matrix_is_what_autograd_finds(norm: str, batching: str, player
     logits = torch.cat(gan.logits(*pair)) if player == "D" else gan.logits_for_G(*pair)[0]
     rows = [torch.autograd.grad(logit, images, retain_graph=True)[0].flatten(1).norm(dim=1) for logit in logits[:, 0]]
     assert torch.equal((torch.stack(rows) > 1e-12).float(), true_dependence(norm, batching, player))
-
-
-def by_recursion(calls: list[float], momentum: float = 0.1) -> float:
-    share = 0.0
-    for call in [*calls] * 500:
-        share = (1 - momentum) * share + momentum * call
-    return share
-
-
-def test_a_right_share_passes_and_a_wrong_one_gets_its_message() -> None:
-    for right in (by_recursion, lambda *asked: np.float64(by_recursion(*asked))):
-        assert checks.share_of_reals(right).passed
-    wrong = [
-        (lambda calls, momentum: by_recursion(calls[::-1], momentum), "wrong order"),
-        (lambda calls, momentum: by_recursion(calls, 0.1), "For calls [1, 0] and momentum 0.5"),
-        (lambda calls, momentum: 0.299, "For calls [0.5, 0.5] and momentum 0.1 the share is not 0.299"),
-        (lambda calls, momentum: "a third", "raised ValueError"),
-    ]
-    judged(checks.share_of_reals, wrong)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_checks import judged, rejected
+from test_checks import rejected
 
 from gantutor import checks
 from gantutor.checks.scale_up import (
@@ -37,18 +37,6 @@ def test_the_right_limit_is_what_the_package_says(example: tuple[float, float, i
 
 
 # Gradients of unequal shares ------------------------------------------------------------------------------------------
-
-
-def test_other_wrong_averages() -> None:
-    wrong = [
-        (
-            lambda gradients, counts: -weighted(gradients, counts),
-            "For shares of [5, 1, 2] images yours gives ",
-        ),
-        (lambda gradients, counts: gradients, "yours is list"),
-        (lambda gradients, counts: torch.stack(gradients), "yours is (3, 3)"),
-    ]
-    judged(checks.averaged, wrong)
 
 
 def test_the_right_average_is_the_whole_batchs_gradient() -> None:

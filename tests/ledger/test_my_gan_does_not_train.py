@@ -29,17 +29,15 @@ def test_each_case_is_found_and_each_correct_step_is_not(page: str) -> None:
         assert all((each == "Nothing found.\n") == (title in RIGHT) for each in printed), title
 
 
-QUESTIONS = [
-    "create_graph",
-    "R1",
-    "Accumulation",
-    "history keeps losses",
-    "GradScaler",
-    "DDP with two forwards",
-    "Several disc",
-]
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_questions_that_no_notebook_answers_have_a_heading(page: str, question: str) -> None:
-    assert any(question in heading for heading in re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE))
+def test_questions_that_no_notebook_answers_have_a_heading(page: str) -> None:
+    headings = " ".join(re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE))
+    for question in (
+        "create_graph",
+        "R1",
+        "Accumulation",
+        "history keeps losses",
+        "GradScaler",
+        "DDP with two forwards",
+    ):
+        assert question in headings
+    assert "Several disc" in headings

@@ -171,7 +171,8 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
 
 @each_kind
 def test_a_run_is_what_the_config_does_in_a_notebook(kind: str) -> None:
-    trained(kind, *SMALL[kind], "--steps", 4, "--folder", "x", "--sample-every", 2, "--keep-every", 2)
+    options = ("--steps", 4, "--folder", "x", "--sample-every", 2, "--keep-every", 2)
+    assert trained(kind, *SMALL[kind], *options).output.endswith("x is at step 4\n")
     run = CONFIGS[kind].start()
     for _ in range(4):
         run.step()

@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from ledger_helpers import at, kinds, line_of, mlp, moved
+from ledger_helpers import at, finds, kinds, line_of, mlp, moved
 
 from gantutor.ledger import compare, cost, trace
 
 L = pytest.importorskip("lightning")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class GAN(L.LightningModule):
@@ -65,6 +66,7 @@ class Look(L.Callback):
 
 
 def fit(module):
+    torch.manual_seed(0)
     look = Look()
     trainer = L.Trainer(
         max_steps=8, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -74,14 +76,8 @@ def fit(module):
     return look
 
 
-@pytest.fixture(scope="module")
-def toggled():
-    torch.manual_seed(0)
-    return fit(GAN())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_with_toggle_optimizer_g_loss_leaves_nothing_in_the_discriminator(toggled):
+def test_with_toggle_optimizer_g_loss_leaves_nothing_in_the_discriminator():
+    toggled = fit(GAN())
     record = toggled.record
     assert kinds(record) == []
     assert set(record.before) == {"self.generator", "self.discriminator"}
@@ -94,19 +90,12 @@ def test_with_toggle_optimizer_g_loss_leaves_nothing_in_the_discriminator(toggle
     assert all(found.equal for found in toggled.same.differences)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_without_it_the_discriminator_moves_on_g_loss_too():
-    torch.manual_seed(0)
     record = fit(GAN(toggle=False)).record
-    assert kinds(record) == ["another's gradient"]
-    found = record.findings[0]
-    assert "`g_loss`" in found.what
-    assert "self.discriminator" in found.what
-    applied = at(record, "optimizer_d.step()").networks["self.discriminator"].contributions
-    assert len(applied) == 2
+    finds(record, "another's gradient", "optimizer_d.step()", "`g_loss`", "self.discriminator")
+    assert len(at(record, "optimizer_d.step()").networks["self.discriminator"].contributions) == 2
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_module_that_no_trainer_has_is_traced_with_what_it_has():
     """`self.optimizers()` needs a Trainer and raises without one: the trace ends there and says what to do."""
     record = trace(GAN().training_step, next(iter(loader)), 0)

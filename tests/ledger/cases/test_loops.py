@@ -6,7 +6,7 @@ log and the files of pytorch/examples' dcgan.
 
 import pytest
 import torch
-from ledger_helpers import as_fake, as_real, assert_shares_are_the_oracles, at, finds, kinds, model, moved
+from ledger_helpers import as_fake, as_real, assert_shares_are_the_oracles, at, finds, kinds, model, moved, step_of
 from torch.utils.data import DataLoader
 
 from gantutor.ledger import compare, cost, trace
@@ -110,28 +110,24 @@ def test_a_loop_stops_after_three_iterations_or_as_many_as_one_asks_for_and_says
     assert m.history == []
 
 
-def keeps_losses(m, batches):
+KEEPS = """
+def step(m, batches):
     for real in batches:
         m.opt_D.zero_grad()
         errD = as_real(m.D(real))
-        errD.backward(retain_graph=True)
+        errD.backward({options})
         m.opt_D.step()
-        m.history.append(errD)
+        {keeps}
+"""
 
 
-def keeps_a_sum(m, batches):
-    for real in batches:
-        m.opt_D.zero_grad()
-        errD = as_real(m.D(real))
-        errD.backward()
-        m.opt_D.step()
-        m.total += errD
-
-
-@pytest.mark.parametrize(("step", "text"), [(keeps_losses, "m.history.append(errD)"), (keeps_a_sum, "m.total += errD")])
-def test_graphs_that_are_kept_from_iteration_to_iteration_are_found(step, text):
-    found = finds(trace(step, logging_model(), batches(8)), "kept graph", text)
-    assert found.fix == text.replace("errD", "errD.item()")
+@pytest.mark.parametrize(
+    ("keeps", "options"), [("m.history.append(errD)", "retain_graph=True"), ("m.total += errD", "")]
+)
+def test_graphs_that_are_kept_from_iteration_to_iteration_are_found(keeps, options):
+    step = step_of(KEEPS.format(keeps=keeps, options=options), as_real=as_real)
+    found = finds(trace(step, logging_model(), batches(8)), "kept graph", keeps)
+    assert found.fix == keeps.replace("errD", "errD.item()")
 
 
 def never_cleared(m, batches):

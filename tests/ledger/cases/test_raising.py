@@ -148,6 +148,20 @@ def test_a_change_that_autograd_does_not_see_raises_nothing_and_is_called_mixed_
     only(trace(moved_by_a_fused_optimizer, model()), "changed in place")
 
 
+def goes_into_D_alone(m):  # G has moved, and the second backward does not go there
+    logits = m.D(m.G(Z))
+    m.opt_G.zero_grad()
+    as_real(logits).backward(retain_graph=True)
+    m.opt_G.step()
+    m.opt_D.zero_grad()
+    as_fake(logits).backward(inputs=list(m.D.parameters()))
+    m.opt_D.step()
+
+
+def test_weights_that_a_backward_does_not_need_are_not_mixed():
+    assert kinds(trace(goes_into_D_alone, model())) == []
+
+
 def oneliners(m, x):
     output = m.net(x)
     loss = output.abs().mean()
