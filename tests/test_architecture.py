@@ -31,7 +31,7 @@ SHOWN = {
     ("gantutor.checks.result", "gantutor.lab.prediction_buttons"),
     ("gantutor.configs.base", "gantutor.scale.speed"),
 }
-HEAVY = ("torchvision", "matplotlib", "ipywidgets")  # imported where they are used
+HEAVY = ("torchvision", "matplotlib", "ipywidgets", "PIL")  # imported where they are used
 
 
 # What one person can hold. Lines are those of code: without blanks, comments and docstrings.

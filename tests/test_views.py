@@ -50,17 +50,28 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 
 
 @kinds
-def test_each_kind_has_its_views_with_titles_and_texts(name: str) -> None:
-    _, views = looked(KINDS[name])
-    assert list(views) == NAMES[name]
-    for view in views.values():
+def test_each_kind_has_its_views_with_texts_and_its_charts_hold_the_history(name: str) -> None:
+    config = KINDS[name]
+    run, look = trained(config, 6)
+    views, later = look(run, config), look(run, config, since=4)
+    assert [view.name for view in views] == NAMES[name]
+    for view in views:
         assert view.title
         assert view.alt.endswith(".")
+        assert not view.headings or len(view.headings) == view.columns
         for array in {**view.arrays, **view.fixed}.values():
             assert array.dtype in (np.uint8, np.float32)
             assert array.size
-        if view.kind == "images":
-            assert not view.headings or len(view.headings) == view.columns
+    losses = {column for column in run.history.keys() if column.endswith("_loss")}  # noqa: SIM118 -- it is no dict
+    assert {c.column for view in views if view.of_history for c in view.curves} == losses | {"grad_D", "grad_G"}
+    for view, part in zip(views, later, strict=True):
+        for column, values in view.arrays.items() if view.of_history else ():
+            np.testing.assert_allclose(values, run.history[column], rtol=1e-6)
+            np.testing.assert_array_equal(part.arrays[column], values[4:])
+    (logits,) = [view for view in views if view.kind == "histogram"]
+    for kind in ("real", "fake"):
+        found = torch.cat([x.flatten() for key, x in run.last.items() if key.startswith(f"logits_{kind}")])
+        np.testing.assert_array_equal(logits.arrays[kind], found)
 
 
 def test_the_digits() -> None:
@@ -186,26 +197,6 @@ def test_grey_images_beside_coloured_ones_and_large_ones() -> None:
     assert np.ptp(shown[::3], axis=-1).max() == 0
 
 
-@kinds
-def test_the_charts_hold_the_history_and_all_logits(name: str) -> None:
-    config = KINDS[name]
-    run, look = trained(config, 6)
-    views = [view for view in look(run, config) if view.of_history]
-    losses = {column for column in run.history.keys() if column.endswith("_loss")}  # noqa: SIM118 -- it is no dict
-    assert {curve.column for view in views for curve in view.curves} == losses | {"grad_D", "grad_G"}
-    for view in views:
-        for column, values in view.arrays.items():
-            np.testing.assert_allclose(values, run.history[column], rtol=1e-6)
-    later = [view for view in look(run, config, since=4) if view.of_history]
-    for whole, part in zip(views, later, strict=True):
-        for column, values in part.arrays.items():
-            np.testing.assert_array_equal(values, whole.arrays[column][4:])
-    (logits,) = [view for view in look(run, config) if view.kind == "histogram"]
-    for kind in ("real", "fake"):
-        found = torch.cat([x.flatten() for key, x in run.last.items() if key.startswith(f"logits_{kind}")])
-        np.testing.assert_array_equal(logits.arrays[kind], found)
-
-
 # BatchNorm, and the norm that keeps numbers of its own; everywhere else a look has less to move.
 NORMED: dict[str, dict[str, Any]] = {
     "ring": {"norm_G": "batch", "norm_D": "spectral"},
@@ -224,26 +215,20 @@ def test_looking_changes_nothing_in_the_run(name: str) -> None:
     random.seed(1)
     for _ in range(3):
         run.step(), alone.step()
-        drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])  # noqa: NPY002
-        before, modes, gradients = state(run), training(run), slopes(run)
+        before, found = state(run), held(run)
         look(run, config)
         assert equal(state(run), before)
-        assert modes == training(run)
-        assert all(torch.equal(a, b) for a, b in zip(gradients, slopes(run), strict=True))
-        assert torch.equal(drawn[0], torch.get_rng_state())
-        assert drawn[1] == random.getstate()
-        assert (drawn[2] == np.random.get_state()[1]).all()  # noqa: NPY002
+        assert all(torch.equal(a, b) for a, b in zip(found, held(run), strict=True))
         assert equal(state(run), state(alone))
 
 
-def training(run: Run) -> list[bool]:
-    return [module.training for network in networks(run.model).values() for module in network.modules()]
-
-
-def slopes(run: Run) -> list[torch.Tensor]:
-    """The gradients that the networks hold."""
-    parameters = [p for network in networks(run.model).values() for p in network.parameters()]
-    return [torch.zeros(1) if p.grad is None else p.grad.clone() for p in parameters]
+def held(run: Run) -> list[torch.Tensor]:
+    """What a look could change besides: modes, gradients, the random numbers of others."""
+    modules = [module for network in networks(run.model).values() for module in network.modules()]
+    parameters = [p for module in modules for p in module.parameters(recurse=False)]
+    slopes = [torch.zeros(1) if p.grad is None else p.grad.clone() for p in parameters]
+    chance = [torch.get_rng_state(), torch.tensor(random.getstate()[1]), torch.tensor(np.random.get_state()[1])]  # noqa: NPY002
+    return [torch.tensor([module.training for module in modules]), *slopes, *chance]
 
 
 def test_they_need_no_figures_and_no_widgets() -> None:

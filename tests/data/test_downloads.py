@@ -40,15 +40,16 @@ def pictures(name: str, folders: dict[str, int], width: int) -> dict[str, bytes]
     return {f"{name}/{part}/{index + 1}.jpg": jpeg(width) for part, count in folders.items() for index in range(count)}
 
 
-def tar_bytes(files: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
+def tar_bytes(files: dict[str, bytes], link: str = "") -> bytes:
+    """`link` is the name of a symbolic link that leads out of any folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
+        for name in (*files, *[link] * bool(link)):
+            member, content = tarfile.TarInfo(name), files.get(name, b"")
             member.size = len(content)
+            if name == link:
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(member, io.BytesIO(content))
-        for member in extra:
-            tar.addfile(member)
     return buffer.getvalue()
 
 
@@ -99,11 +100,8 @@ class Server:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        class Quiet(http.server.ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:  # a client that hangs up is no news
-                pass
-
-        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is no news
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -241,11 +239,11 @@ def test_pairs_are_turned_and_carry_their_test_pairs(
 
 
 def test_domains_keep_their_names_and_have_no_truth(server: Server, tmp_path: Path) -> None:
-    data = horses()
+    data, few = horses(), horses(number=3)
     assert (data.name, data.domains, data.has_truth) == ("horse2zebra", ("horse", "zebra"), False)
     assert [len(part) for part in (data.A, data.B, data.test_A, data.test_B)] == [5, 4, 2, 3]
+    assert [len(part) for part in (few.A, few.B, few.test_A, few.test_B)] == [3, 3, 2, 3]
     assert left_behind(tmp_path / "cyclegan") == sorted(HORSES)
-    assert [len(part) for part in (horses(number=3).A, horses(number=3).test_A)] == [3, 2]
 
 
 def test_a_set_with_a_missing_picture_is_fetched_again(server: Server, tmp_path: Path) -> None:
@@ -335,25 +333,17 @@ def test_a_disk_that_fills_up_keeps_what_has_come(
 
 # Archives that are not what they should be ----------------------------------------------------------------------------
 
-LINK = tarfile.TarInfo("facades/link.jpg")
-LINK.type, LINK.linkname = tarfile.SYMTYPE, "/etc/passwd"
-
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
 def test_nothing_leads_out_of_the_folder(suffix: str, tmp_path: Path) -> None:
     """The standard library refuses it, or makes another name of it: it was asked in the right way."""
-    folder = tmp_path / "outer" / "a" / "b"
+    folder, archive = tmp_path / "outer" / "a" / "b", tmp_path / f"x.{suffix}"
     folder.mkdir(parents=True)
-    for name in ("../evil.jpg", "a/../../../evil.jpg", f"{tmp_path}/evil.jpg", LINK):
-        files = {} if name is LINK else {str(name): b"x"}
-        archive = tmp_path / f"x.{suffix}"
-        archive.write_bytes(zip_bytes(files) if suffix == "zip" else tar_bytes(files, *[LINK] * (name is LINK)))
+    files = [{name: b"x"} for name in ("../evil.jpg", "a/../../../evil.jpg", f"{tmp_path}/evil.jpg")]
+    for content in map(zip_bytes, files) if suffix == "zip" else (*map(tar_bytes, files), tar_bytes({}, "link.jpg")):
+        archive.write_bytes(content)
         with contextlib.suppress(Exception):
             unpack(archive, folder)
-        assert {path.name for path in tmp_path.rglob("*") if folder not in path.parents} == {
-            "outer",
-            "a",
-            "b",
-            archive.name,
-        }
+        outside = {path.name for path in tmp_path.rglob("*") if folder not in path.parents}
+        assert outside == {"outer", "a", "b", archive.name}
         assert not any(path.is_symlink() for path in folder.rglob("*"))
