@@ -35,7 +35,7 @@ HEAVY = ("torchvision", "matplotlib", "ipywidgets", "PIL")  # imported where the
 
 
 # What one person can hold. Lines are those of code: without blanks, comments and docstrings.
-MOST_LINES, MOST_FILES, MOST_TESTS = 11_520, 88, 1.47  # the last: lines of tests for each of the package
+MOST_LINES, MOST_FILES, MOST_TESTS = 11_202, 85, 1.41  # the last: lines of tests for each of the package
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
