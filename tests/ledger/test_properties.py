@@ -173,9 +173,7 @@ def test_shares_are_those_that_hooks_see_and_everything_comes_back(program):
     with Oracle(plain.step, {name: plain.networks[name] for name in names}) as oracle:
         error = plain.run()
     assert (type(record.error), str(record.error)) == (type(error), str(error))
-    shares, wanted = [share for share in shares_of(record) if share[1] in names], oracle.shares()
-    assert [share[:2] for share in shares] == [share[:2] for share in wanted]
-    assert [share[2] for share in shares] == pytest.approx([share[2] for share in wanted], rel=1e-4)
+    assert [share for share in shares_of(record) if share[1] in names] == oracle.shares()
     for name in names:
         state, gradients = record.lines[-1].networks[name], [p.grad for p in plain.networks[name].parameters()]
         norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None]).item()
