@@ -8,6 +8,8 @@ UV := $(BIN)/uv pip
 # A waiting OpenMP thread sleeps instead of spinning: on a small machine it would take a core from the training itself.
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
+# What one process has compiled the next need not: a whole test run starts about sixty of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: lab site site-test test test-fast check bench gpu data requirements clean
 
