@@ -136,9 +136,9 @@ def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
 
 
 def one_row(tensors: Iterable[Tensor]) -> Tensor:
-    """A copy of all their numbers in one row."""
+    """A copy of all their numbers in one row, on the first one's device."""
     rows = [tensor.detach().flatten() for tensor in tensors]
-    return torch.cat(rows) if rows else torch.empty(0)
+    return torch.cat([row.to(rows[0].device) for row in rows]) if rows else torch.empty(0)
 
 
 def difference(a: str, b: str, network: str, kind: str, left: Tensor, right: Tensor, start: Tensor) -> Difference:
