@@ -18,7 +18,7 @@ function render({ model, el }) {
   const texts = model.get('texts'), recorded = model.get('recorded'), calm = matchMedia('(prefers-reduced-motion: reduce)'), born = performance.now();
   const pending = new Map();  // what a person did that has not taken effect: { id, value } by control
   let scene = null, state = null, form = null, declared = '', runs = [], frames = [], back = null, waiting = null;
-  let drawnAt = 0, chartsAt = 0, sheet = null;
+  let drawnAt = 0, chartsAt = -Infinity, sheet = null;
 
   const button = (name, action, help, text = texts[name]) =>
     make('button', { type: 'button', title: help ?? texts[`${name}_help`], onclick: action, 'data-do': name, ...KEYS }, text);
@@ -186,14 +186,14 @@ function render({ model, el }) {
 
   function draw(everything) {
     if (everything) {
-      chartsAt = 0;
+      chartsAt = -Infinity;  // a page's first pictures come when its clock is still near 0
       layoutChanged();
     }
     waiting ??= requestAnimationFrame(now => {
       waiting = null;
       if (!frames.length) return;
       const newest = frames.at(-1), frame = back === null ? newest : frames[back];
-      if (calm.matches && state?.playing && now - drawnAt < CALM_MS && chartsAt) return;
+      if (calm.matches && state?.playing && now - drawnAt < CALM_MS && chartsAt > 0) return;
       drawnAt = now;
       const charts = now - chartsAt > CHARTS_MS;
       if (charts) chartsAt = now;
