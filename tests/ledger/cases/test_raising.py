@@ -32,7 +32,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits as criterion
 
 from gantutor.ledger import cost, trace
 
-NAMES = {"torch": torch, "F": F, "Z": Z, "REAL": REAL, "as_real": as_real, "nullcontext": contextlib.nullcontext}
+NAMES = {
+    "torch": torch,
+    "F": F,
+    "Z": Z,
+    "REAL": REAL,
+    "as_real": as_real,
+    "as_fake": as_fake,
+    "nullcontext": contextlib.nullcontext,
+}
 
 # Changed in place
 
@@ -208,6 +216,9 @@ def test_a_step_is_traced_before_and_after_training_and_its_buffers_come_back(no
 
 LOSES = """
 def step(m):
+    m.opt_D.zero_grad()
+    as_fake(m.D(m.G(Z).detach())).backward()  # D's half cuts, as it should
+    m.opt_D.step()
     m.opt_G.zero_grad()
     with {context}:
         {line}
