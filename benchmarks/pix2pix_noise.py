@@ -26,6 +26,7 @@ from torch import Tensor
 from gantutor.configs import Pix2PixConfig
 from gantutor.configs.translation_configs import SeededDropout, decay_factor, seed_dropout
 from gantutor.data import Pairs, load_pairs
+from gantutor.draws import seeded
 from gantutor.metrics import l1
 from gantutor.models import N_LAYERS, patchgan, unet
 from gantutor.pix2pix import OBJECTIVES, Pix2Pix, d_first_detach
@@ -59,8 +60,7 @@ class WithNoise(Pix2Pix):
 def build_model(objective: str, seed: int) -> WithNoise:
     """Pix2PixConfig's networks with one input channel more for G, and the terms of the objective."""
     config = Pix2PixConfig()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         widths = (1, 2, 4, 4, 4, 4)
         G = unet(64, 4, 3, config.width_G, widths, config.norm, config.dropout, config.upsampling)
         D = patchgan(6, N_LAYERS[config.patch], config.width_D, config.norm)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantutor.draws import seeded
 from gantutor.metrics.judge import check_floats
 from gantutor.precision import widened
 
@@ -79,8 +80,7 @@ def train_segmenter(images: Tensor, labels: Tensor, classes: int, steps: int = 2
     Raises: ValueError for images or labels of another shape, type or range.
     """
     check_labels(images, labels, classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         segmenter = Segmenter(images.shape[1], classes)
         draws = torch.randint(len(images), (steps, BATCH_SIZE)).to(images.device)
     segmenter = segmenter.to(images.device)

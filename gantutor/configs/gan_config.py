@@ -98,8 +98,7 @@ class GANConfig(Config):
 
     def trial(self, data: GANData) -> tuple["NCritic", Batch]:
         batch = next(self.batches(data, seed=0))
-        n_critic = NCritic(itertools.repeat(batch), self.step, self.d_steps)
-        return n_critic, batch
+        return NCritic(itertools.repeat(batch), self.step, self.d_steps), batch
 
     def recommended_for(self, data: str | GANData) -> dict[str, Any]:
         recommended = GANConfig(data=data)
@@ -131,8 +130,7 @@ class NCritic:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the extra batches are."""
-        state: dict[str, Any] = self.extra_batches.state_dict()
-        return state
+        return dict(self.extra_batches.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""

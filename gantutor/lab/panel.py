@@ -17,7 +17,7 @@ from gantutor.lab.controls import Controls
 from gantutor.lab.messages import say
 from gantutor.lab.page import mimebundle
 from gantutor.lab.recording import LABELS, Recording, Take, picture, save_page
-from gantutor.lab.run_view import Phase, RunView, in_words
+from gantutor.lab.run_view import RunView, in_words
 from gantutor.lab.runner import Runner
 from gantutor.lab.stream import Frame, Stream
 from gantutor.scale.speed import check_speed, is_getting_ready
@@ -306,8 +306,10 @@ class Lab:
         )
 
     def _show(self, frame: Frame) -> None:
-        if frame.said:
-            self.status = frame.said
+        if frame.phases:
+            texts = [say(f"{who}_{'after' if moved else 'before'}") for who, moved in frame.phases]
+            said = [f"{self._of(view)}{text}" for view, text in zip(self.run_views, texts, strict=True)]
+            self.status = " · ".join(said)
             self.stream.new_state(push=False)
         self.stream.show(frame)
         self.recording.add(frame)
@@ -319,16 +321,10 @@ class Lab:
             return [end]
         moments = [[run[min(i, len(run) - 1)] for run in phases] for i in range(max(map(len, phases)))]
         before = replace(end, step=step, rows=[rows - 1 for rows in end.rows], line=say("line_step", step=step))
-        found = [replace(before, views=[phase.views for phase in moment], done=i / len(moments))
-                 for i, moment in enumerate(moments[:-1], 1)]  # fmt: skip
-        return [
-            replace(frame, phases=[(phase.who, phase.moved) for phase in moment], said=self._said(moment))
-            for frame, moment in zip([*found, end], moments, strict=True)
-        ]
-
-    def _said(self, moment: Sequence[Phase]) -> str:
-        texts = [say(f"{phase.who}_{'after' if phase.moved else 'before'}") for phase in moment]
-        return " · ".join(f"{self._of(view)}{text}" for view, text in zip(self.run_views, texts, strict=True))
+        labels = [[(phase.who, phase.moved) for phase in moment] for moment in moments]
+        found = [replace(before, views=[phase.views for phase in moment], phases=label, done=i / len(moments))
+                 for i, (moment, label) in enumerate(zip(moments[:-1], labels, strict=False), 1)]  # fmt: skip
+        return [*found, replace(end, phases=labels[-1])]
 
     # What the reader is told -----------------------------------------------------------------------------------------
 

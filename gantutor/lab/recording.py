@@ -132,9 +132,9 @@ def pack_take(take: Take, most: int, blob: Blob) -> dict[str, Any]:
         "views": [describe_view(view, blob) for view in views[0]],
         "curves": {name: blob.add(thinned(values)) for name, values in frames[-1].curves(n).items()},
         "frames": [
-            {"step": frame.step, "moment": frame.step + frame.done, "rows": frame.rows[n], "line": frame.line,
+            {"step": frame.step, "done": frame.done, "rows": frame.rows[n], "line": frame.line,
              "values": frame.values[n], "meter": frame.meters[n] if frame.meters else None,
-             "phase": frame.phases[n] if frame.phases else [], "said": frame.said}
+             "phase": frame.phases[n] if frame.phases else []}
             for frame in frames
         ],
     }  # fmt: skip

@@ -66,7 +66,6 @@ class Frame:
         values: What each run's settings are, as the front end has them.
         phases: In slow motion, who is or was updated in each run, and whether that is done.
         done: Then, how much of the step after `step` has been shown, from 0 to 1.
-        said: Then, what there is to say of it.
     """
 
     step: int
@@ -78,7 +77,6 @@ class Frame:
     values: Sequence[dict[str, Any]] = ()
     phases: Sequence[tuple[str, bool]] = ()
     done: float = 0.0
-    said: str = ""
 
     def curves(self, number: int, since: int = 0) -> dict[str, np.ndarray]:
         """The columns of a run's history from step `since` on, up to this frame, float32."""

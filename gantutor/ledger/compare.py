@@ -116,7 +116,8 @@ def compare(steps: Mapping[str, Callable[..., Any]], *args: Any, **kwargs: Any) 
 
 def outcome(run: Callable[[], Any], reach: Reach) -> Outcome:
     """Each network's applied gradients, weights and buffers after a step."""
-    gradients: dict[str, list[Tensor]] = {name: [] for name in reach.players}
+    # Of each network at least an empty row on its device, also where nothing moves it.
+    gradients = {name: [next(iter(player.parameters.values())).new_empty(0)] for name, player in reach.players.items()}
 
     def before_step(optimizer: Optimizer) -> None:
         """Add the gradient of each network that the optimizer moves."""

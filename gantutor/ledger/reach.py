@@ -474,15 +474,10 @@ def random_sources() -> list[Callable[[], Any]]:
 @contextlib.contextmanager
 def told_of_optimizers(begins: Callable[[Optimizer], None], ends: Callable[[Optimizer], None]) -> Iterator[None]:
     """Call these with every optimizer whose `step` begins or ends inside."""
-    hooks = [
-        register_optimizer_step_pre_hook(lambda optimizer, *_: begins(optimizer)),
-        register_optimizer_step_post_hook(lambda optimizer, *_: ends(optimizer)),
-    ]
-    try:
+    with contextlib.ExitStack() as hooks:
+        hooks.callback(register_optimizer_step_pre_hook(lambda optimizer, *_: begins(optimizer)).remove)
+        hooks.callback(register_optimizer_step_post_hook(lambda optimizer, *_: ends(optimizer)).remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextlib.contextmanager

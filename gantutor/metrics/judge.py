@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantutor.draws import seeded
+
 
 class Judge(nn.Module):
     """A classifier of images (N, C, H, W) in [-1, 1]: two convolutions, a hidden layer of 64 features, the logits."""
@@ -47,15 +49,14 @@ def train_judge(images: Tensor, labels: Tensor, steps: int = 300, seed: int = 0)
     check_floats(images)
     if labels.shape != (len(images),):
         raise ValueError(f"expected a label for each of {len(images)} images, got shape {tuple(labels.shape)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         judge = Judge(images.shape[1:], int(labels.max()) + 1)
         draws = torch.randint(len(images), (steps, 128)).to(images.device)
     judge = judge.to(images.device)
     optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
     for drawn in draws:
         optimizer.zero_grad()
-        F.cross_entropy(judge(images[drawn]), labels[drawn]).backward()
+        F.cross_entropy(judge(images[drawn]), labels[drawn].long()).backward()
         optimizer.step()
     return judge.requires_grad_(False).eval()
 

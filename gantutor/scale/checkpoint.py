@@ -81,6 +81,12 @@ def replace(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    with contextlib.suppress(OSError):  # not every system can bring a folder to the disk
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
@@ -108,9 +114,11 @@ def load_checkpoint(path: str | Path, run: Run, config: dict[str, Any]) -> None:
     try:
         run.load_state_dict(content["state"])
         set_global_rng_state(content["chance"])
-    except Exception as error:
+    except BaseException as error:
         run.load_state_dict(before)
         set_global_rng_state(rng_state)
+        if not isinstance(error, Exception):
+            raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
             f"{path} does not fit this run, which is as it was: {reason}. Start the run that it was saved from"
@@ -123,7 +131,6 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     What was saved from a GPU comes to `device`. No code in the file is run.
     Raises: CheckpointError for a file that is missing, damaged, of a newer format, or something else.
     """
-    path = Path(path)
     try:
         with zipfile.ZipFile(path) as members:
             if damaged := members.testzip():  # torch.load does not look at the checksums

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from helpers import build, draw
 from labserver import LabServer
 from notebookpage import SCREENSHOTS, change_theme, run_cell, run_whole, screenshot, write_notebook
+from panel_helpers import until
 from playwright.sync_api import Browser, Locator, Page, expect
 from run_cases import CYC
 from savedpage import saved_page
@@ -61,8 +62,7 @@ def test_in_a_notebook_the_keys_are_the_debuggers_and_the_kernel_is_told(page: P
         page.keyboard.press("ArrowLeft")
     expect(debugger.status).to_contain_text("It stops at fake.detach(), before it reaches G.")
     assert page.evaluate(number_of_cells) == before
-    while run_cell(page, "print(good.position)").strip() != "5":  # it is told one position after the other
-        page.wait_for_timeout(100)
+    until(lambda: run_cell(page, "print(good.position)").strip() == "5")  # it is told one position after the other
     run_cell(page, "good.to_start();")
     debugger = DebuggerPage(page, 0, "debugger")
     expect(debugger.status).to_contain_text("Nothing has run yet.")

@@ -75,6 +75,14 @@ def test_two_updates_of_one_network():
     assert 0 < compare(steps, build("points"), *draw("points")[0]).between("once", "twice", "D").relative < 1
 
 
+@pytest.mark.cuda
+def test_on_a_gpu_a_network_that_one_step_does_not_move_counts_as_given_zeros():
+    gan, batch = build("points"), [x.cuda() for x in draw("points")[0]]
+    gan.G.cuda(), gan.D.cuda()
+    found = compare({"D alone": d_only, "both": d_first_detach}, gan, *batch)
+    assert found.between("D alone", "both", "G").relative == pytest.approx(1)
+
+
 def test_a_step_that_raises_is_left_out_and_its_error_kept():
     steps = {"printed": PITFALLS["d_first_same_logits"].step, "fixed": STEPS["d_first_retain_graph"]}
     found = compare(steps, build("points"), *draw("points")[0])

@@ -261,3 +261,20 @@ def test_the_checkpoint_of_another_model(saved: Path) -> None:
     content["state"]["model"]["parts"]["opt_D"]["state"][0]["exp_avg"] = torch.zeros(7)
     torch.save(content, saved)
     refused(saved, CONFIGS["gan"].start(), CONFIG, r"exp_avg is \(7,\), its parameter \(8, 2\)")
+
+
+def test_an_interrupt_in_the_middle_of_a_load_leaves_the_run_as_it_was(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, load = CONFIGS["gan"].start(), Run.load_state_dict
+    before, calls = state(run), iter([KeyboardInterrupt()])
+
+    def interrupted(run: Run, content: dict[str, Any]) -> None:
+        load(run, content)
+        for error in calls:
+            raise error
+
+    monkeypatch.setattr(Run, "load_state_dict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_checkpoint(saved, run, CONFIG)
+    assert same(state(run), before)

@@ -75,7 +75,7 @@ export class RecordedSource {
         this.status = this.texts.paused;
       } else this.play();
       this.say();
-    }, (this.frames[this.at].said ? PHASE_MS : FRAME_MS) / this.speed);
+    }, (this.inSlowMotion() ? PHASE_MS : FRAME_MS) / this.speed);
   }
 
   stop() {
@@ -108,6 +108,19 @@ export class RecordedSource {
     this.open(this.moment);
   }
 
+  inSlowMotion() {
+    return this.frames[this.at].phases.some(([who]) => who);
+  }
+
+  // What the runs show of their step; one that has no frame there says nothing.
+  phases() {
+    const said = ([who, moved], run) => {
+      const text = this.texts[`${who}_${moved ? 'after' : 'before'}`];
+      return this.labels[run] ? `${this.labels[run]}: ${text}` : text;
+    };
+    return this.frames[this.at].phases.map((phase, run) => phase.length ? said(phase, run) : '').filter(Boolean).join(' · ');
+  }
+
   takes() {
     return this.runs.map((takes, run) => takes[this.chosen[run]]);
   }
@@ -115,12 +128,12 @@ export class RecordedSource {
   // Show the takes chosen: side by side, at every moment at which one of them has a frame.
   load() {
     const takes = this.takes(), arrays = takes.map(take => this.arrays(take));
-    const moments = new Set(takes.flatMap(take => take.frames.map(frame => frame.moment)));
+    const moments = new Set(takes.flatMap(take => take.frames.map(momentOf)));
     this.frames = [...moments].sort((a, b) => a - b).map((moment, number) => {
-      const found = takes.map(take => take.frames.findLastIndex(frame => frame.moment <= moment));
+      const found = takes.map(take => take.frames.findLastIndex(frame => momentOf(frame) <= moment));
       const shown = takes.map((take, run) => take.frames[found[run]]);
       return {
-        number, moment, step: Math.floor(moment), said: shown.find(frame => frame.said)?.said, phases: shown.map(frame => frame.phase),
+        number, moment, step: Math.floor(moment), phases: shown.map(frame => frame.phase),
         line: shown[0].line, lengths: shown.map(frame => frame.rows), meters: shown.map(frame => frame.meter),
         values: shown.map(frame => frame.values), views: arrays.map((views, run) => views(found[run])),
       };
@@ -142,14 +155,18 @@ export class RecordedSource {
     const takes = this.takes(), refused = (run, about) => Object.fromEntries(about.options.flatMap((option, i) =>
       this.runs[run].some(take => take.values[about.name] === i)
         ? [] : [[i, fill(this.texts.not_recorded, { field: about.label, value: option })]]));
-    const ends = takes.filter(take => this.moment >= take.frames.at(-1).moment);
+    const ends = takes.filter(take => this.moment >= momentOf(take.frames.at(-1)));
     this.show({ state: {
-      at: this.at, playing: this.playing, status: this.frames[this.at].said || this.status, error: ends.map(take => take.error).join(' ').trim(), line: '',
+      at: this.at, playing: this.playing, status: this.inSlowMotion() ? this.phases() : this.status, error: ends.map(take => take.error).join(' ').trim(), line: '',
       values: this.frames[this.at].values, marks: takes.map(take => take.marks),
       refusals: this.controls.map((controls, run) => Object.fromEntries(
         controls.filter(about => about.kind === 'choice' && about.live).map(about => [about.name, refused(run, about)]))),
     } });
   }
+}
+
+function momentOf({ step, done }) {
+  return step + done;
 }
 
 function map(object, change) {
