@@ -5,9 +5,6 @@ BIN := .venv/bin
 WORKERS ?= 2
 UV := $(BIN)/uv pip
 
-# A waiting OpenMP thread sleeps instead of spinning: on a small machine it would take a core from the training itself.
-OMP_WAIT_POLICY ?= PASSIVE
-export OMP_WAIT_POLICY
 # What one process has compiled the next need not: a whole test run starts about sixty of them.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -18,6 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # picture does not wait 40 ms in the server (gantutor.lab.server).
 lab test: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 lab test: export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+# Half of the processors train. The browser and the server want the rest, and a step of a small network waits long for
+# threads that find no processor free.
+lab: export OMP_NUM_THREADS ?= $(shell $(PYTHON) -c 'import os; print(max(1, os.cpu_count() // 2))')
 lab: .venv/.ready
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 		--ServerApp.kernel_websocket_connection_class=gantutor.lab.server.PromptConnection $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)

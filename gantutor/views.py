@@ -117,11 +117,11 @@ class PointViews(Views):
 
     Besides, how far G's points are from the data: `js_divergence` of their shares in CELLS² equal cells of the plane,
     16,384 real ones against the same 1,024 of G. So few find about 0.02 nats also between a distribution and itself.
-    It is taken where somebody looks; at most MOST_SEEN values are kept, evenly spread over the steps.
+    It is taken where somebody looks and the run is longer by a thirtieth than at the value before.
     """
 
     SIDE, FAKES, ARROWS, LINES, LIMIT = 40, 256, 80, 13, 3.0
-    REAL_COUNTED, FAKES_COUNTED, CELLS, MOST_SEEN = 16384, 1024, 30, 200
+    REAL_COUNTED, FAKES_COUNTED, CELLS = 16384, 1024, 30
 
     def __init__(self, data: Any, config: Any) -> None:
         generator = torch.Generator(data.device).manual_seed(0)
@@ -136,11 +136,11 @@ class PointViews(Views):
         latent = torch.zeros(*grid.shape[:2], config.z_dim, device=data.device)
         latent[..., : min(2, config.z_dim)] = grid[..., : min(2, config.z_dim)]
         self.shape = (*grid.shape[:2], 2)  # of the lines that G makes of the grid
-        counted = torch.randn(self.FAKES_COUNTED - self.FAKES, config.z_dim, generator=generator, device=data.device)
-        self.z = torch.cat([latent.view(-1, config.z_dim), z, counted])
+        self.z = torch.cat([latent.view(-1, config.z_dim), z])
+        more = self.FAKES_COUNTED - self.FAKES
+        self.more_z = torch.randn(more, config.z_dim, generator=generator, device=data.device)
         self.real_shares = self.shares(as_float(data.sample(self.REAL_COUNTED, generator)))
         self.seen: dict[int, float] = {}  # the divergence by step
-        self.every = 1
         ticks = torch.linspace(-self.LIMIT, self.LIMIT, self.SIDE, device=data.device)
         y, x = torch.meshgrid(ticks, ticks, indexing="ij")
         self.plane = torch.stack([x, y], dim=-1).view(-1, 2)
@@ -148,11 +148,11 @@ class PointViews(Views):
     def pictures(self, run: Run, config: Any) -> list[View]:
         gan = run.model
         made = gan.sample(self.z)
-        fake = made[-self.FAKES_COUNTED :]
+        fake = made[-self.FAKES :]
         gradient = gan.fake_gradient(fake[: self.ARROWS], self.partners if gan.loss.relativistic else None)
         longest = gradient.norm(dim=1).max().clamp(min=1e-12)
         made_points = as_float(made)
-        fake_points = made_points[-self.FAKES_COUNTED :]
+        fake_points = made_points[-self.FAKES :]
         surface = (gan.prob_real(self.plane).view(self.SIDE, self.SIDE) * 255).round().byte()
         return [
             View(
@@ -160,7 +160,7 @@ class PointViews(Views):
                 alt="Real and fake points on D's verdict, from purple, fake, to green, real. "
                 "Arrows show where G's loss pushes the fakes.",
                 arrays={
-                    "surface": surface.cpu().numpy(), "fake": fake_points[: self.FAKES],
+                    "surface": surface.cpu().numpy(), "fake": fake_points,
                     "arrows": as_float(0.6 * gradient / longest),
                 },
                 fixed={"real": self.real},
@@ -168,18 +168,17 @@ class PointViews(Views):
             View(
                 name="grid", kind="plane", title="G of a grid of z in [−2, 2]²",
                 alt="The lines that G makes of a square grid of z, among real points.",
-                arrays={"lines": made_points[: -self.FAKES_COUNTED].reshape(self.shape)}, fixed={"real": self.real},
+                arrays={"lines": made_points[: -self.FAKES].reshape(self.shape)}, fixed={"real": self.real},
             ),
-            self.divergence(run.t, fake_points),
+            self.divergence(run, fake_points),
         ]  # fmt: skip
 
-    def divergence(self, step: int, fake: np.ndarray) -> View:
-        """The divergence over the steps that were looked at; of the fakes as they were when a step was first seen."""
-        if step >= max(self.seen, default=-self.every) + self.every:
-            self.seen[step] = js_divergence(self.real_shares, self.shares(fake))
-        if len(self.seen) > self.MOST_SEEN:
-            self.seen = dict(list(self.seen.items())[::2])
-            self.every *= 2
+    def divergence(self, run: Run, fake: np.ndarray) -> View:
+        """The divergence over the steps that were looked at; `fake` are the points of G that are shown now."""
+        last = max(self.seen, default=-1)
+        if run.t > last + max(0, last) // 30:
+            counted = np.concatenate([fake, as_float(run.model.sample(self.more_z))])
+            self.seen[run.t] = js_divergence(self.real_shares, self.shares(counted))
         columns = {"step": list(self.seen), "js": list(self.seen.values())}
         return View(
             name="divergence", kind="curves", title="JS divergence of data and G",
