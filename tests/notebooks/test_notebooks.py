@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SOLUTIONS = NOTEBOOKS / "solutions"
 NUMBERED = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-FIRST = "00_start_here"  # the browser tests run all of it, and of the others the cells tagged "browser"
+FIRST = "00_start_here"
 
 # Predictions, at the least and at the most, and lines of code that are not folded. 05 is to be rewritten.
 LIGHT = {
@@ -86,7 +86,7 @@ def faults(notebook: NotebookNode, name: str) -> list[str]:
         found.append('not 2 to 4 headings "Exercise …"')
     if headings(cells, "##")[-2:] != ["Summary", "References"]:
         found.append('it does not end with "## Summary" and "## References"')
-    if name != FIRST and not any("browser" in tags(cell) for cell in code):
+    if not any("browser" in tags(cell) for cell in code):
         found.append('no cell is tagged "browser"')
     if any("raises-exception" in tags(cell) for cell in code):
         found.append('the tag "raises-exception" passes when nothing raises: use checks.expect_error')
