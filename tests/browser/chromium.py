@@ -2,7 +2,15 @@
 
 import shutil
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# The first has no windows at all, and so takes a third less of the processor than the others without theirs.
+CHROMIUMS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 CHROMIUM = next(filter(None, map(shutil.which, CHROMIUMS)), None)
 ARGUMENTS = (
     "--no-sandbox",
