@@ -155,9 +155,11 @@ export function histogram(view, texts) {
   parts.over.append(cursor);
   let far = 5, shares = [[], []], at = null;
 
-  function paint(arrays) {
+  // While it plays the axis is slow to change. At rest it depends on what is shown, and not on what was drawn before.
+  function paint(arrays, playing) {
     const values = names.map(name => [...(arrays[name]?.values ?? [])].filter(Number.isFinite));
     const most = values.flat().reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+    if (!playing) far = 5;
     while (far < most && far < 1e6) far *= 2;
     while (far > 1 && most < far / 4) far /= 2;
     shares = values.map(logits => {

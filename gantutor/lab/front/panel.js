@@ -206,7 +206,7 @@ function render({ model, el }) {
         }
         for (const view of charts ? run.charts : []) {
           if (view.kind === 'curves') view.paint(run.history, frame.lengths[i], state?.marks[i] ?? [], frame.views[i][view.name]);
-          else view.paint(frame.views[i][view.name] ?? {});
+          else view.paint(frame.views[i][view.name] ?? {}, state?.playing);
         }
         if (charts && frame.meters[i]) run.meter.replaceChildren(meterOf(frame.meters[i], texts));
       });
