@@ -62,3 +62,29 @@ def test_a_module_of_the_package_runs_from_a_file(browser: Browser, tmp_path: Pa
     with saved_page(browser, path) as page:
         page.get_by_role("button", name="that").click()
         expect(page.get_by_role("status")).to_contain_text("Right.")
+
+
+# Two histograms of the same logits: one has played through larger ones before, and then comes to rest.
+HISTOGRAMS = """
+export default {
+  render({ model, el }) {
+    const view = { name: 'logits', title: '', alt: '' }, texts = model.get('texts');
+    const logits = values => ({ real: { values }, fake: { values: values.map(value => -value) } });
+    const [one, other] = [1, 2].map(() => histogram(view, texts));
+    el.append(one.figure, other.figure);
+    for (const far of [60, 6]) one.paint(logits([1, far]), true);
+    el.dataset.playing = one.figure.querySelector('.gt-axes').textContent;
+    one.paint(logits([1, 6]), false);
+    other.paint(logits([1, 6]), false);
+  },
+};
+"""
+
+
+def test_at_rest_a_histogram_is_drawn_as_if_nothing_had_been_before(browser: Browser, tmp_path: Path) -> None:
+    script = front_script("dom.js", "charts.js") + HISTOGRAMS
+    with saved_page(browser, write_page(tmp_path / "two.html", "Two", script, "", {})) as page:
+        one, other = (figure.inner_html() for figure in page.locator("figure").all())
+        assert one == other
+        while_it_played = page.locator("[data-playing]").get_attribute("data-playing")
+        assert while_it_played != page.locator(".gt-axes").first.text_content()  # an axis of its own
