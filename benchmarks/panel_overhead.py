@@ -75,8 +75,9 @@ def measure(repeats, seconds):
     for number in range(repeats):
         for side in list(runners)[:: 1 if number % 2 else -1]:
             found[side].append(turn(runners[side], seconds))
+    found["threads"] = torch.get_num_threads()
     found |= {"frames_per_s": spent[0] / repeats / seconds, "frame_ms": 1000 * spent[1] / spent[0]}
-    found |= {"share": spent[1] / repeats / seconds, "threads": torch.get_num_threads()}
+    found["share"] = spent[1] / repeats / seconds
     done.append(found)
 
 done = []

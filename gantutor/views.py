@@ -176,7 +176,7 @@ class PointViews(Views):
     def divergence(self, run: Run, fake: np.ndarray) -> View:
         """The divergence over the steps that were looked at; `fake` are the points of G that are shown now."""
         last = max(self.seen, default=-1)
-        if run.t > last + max(0, last) // 30:
+        if run.t > last + last // 30:
             counted = np.concatenate([fake, as_float(run.model.sample(self.more_z))])
             self.seen[run.t] = js_divergence(self.real_shares, self.shares(counted))
         columns = {"step": list(self.seen), "js": list(self.seen.values())}

@@ -76,8 +76,8 @@ def private_environment(folder: Path) -> dict[str, str]:
         "IPYTHONDIR": "ipython",
     }
     private = {name: str(folder / place) for name, place in places.items()}
-    # One thread that sleeps while it waits, as for all tests (Makefile); read when a kernel imports torch.
-    return {**os.environ, **private, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    # One thread, as for all tests (Makefile); read when a kernel imports torch.
+    return {**os.environ, **private, "OMP_NUM_THREADS": "1"}
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ SOLUTIONS = NOTEBOOKS / "solutions"
 NUMBERED = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 FIRST = "00_start_here"
 
-# Predictions, at the least and at the most, and lines of code that are not folded. 05 is to be rewritten.
+# Predictions, at the least and at the most, and lines of code that are not folded.
 LIGHT = {
     "00_start_here": (2, 4, 350),
     "01_gan_objective": (6, 10, 350),
